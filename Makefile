@@ -1,0 +1,78 @@
+# make study   install when needed, then run a small study to its report
+# make test    install when needed, then run every test (ARGS="-k name" passes options to pytest)
+# make lint    ruff and mypy
+# make mlflow  the MLflow pages of the studies, on this machine only
+# make clean   remove what these targets made; studies are left alone
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first interpreter that runs, is new enough and can make an environment. A version manager's
+# shim may exist without its interpreter, so each is run.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+	>/dev/null 2>&1 && echo "$$python" && break; done)
+
+STUDIES ?= studies
+PORT ?= 5000
+ARGS ?=
+STUDY_ARGS ?= --space cifar_blocks --data digits --name quickstart --trials 14 --max-epochs 8 \
+	--studies $(STUDIES)
+
+.PHONY: help study test lint mlflow chromium clean
+
+help:
+	@sed -n 's/^# make /make /p' $(firstword $(MAKEFILE_LIST))
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python >= 3.11 with venv was found; name one: make PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi
+	[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+study: $(STAMP)
+	$(BIN)/python -m study.launch $(STUDY_ARGS)
+
+test: $(STAMP) chromium
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+mlflow: $(STAMP)
+	@if [ ! -f "$(STUDIES)/mlflow.db" ]; then \
+		echo "$(STUDIES)/mlflow.db is not there yet: 'make study' makes it" >&2; exit 1; \
+	fi
+	@echo "Studies: http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning"
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+		$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(STUDIES)/mlflow.db" \
+		--host 127.0.0.1 --port $(PORT) --workers 1
+
+# The browser tests drive a system Chromium. Where one cannot be installed they are skipped, but
+# never under CI, where a skipped test would pass for a green one.
+chromium:
+	@for browser in chromium chromium-browser google-chrome; do \
+		if command -v "$$browser" >/dev/null; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		if apt-get update -qq && apt-get install -y -qq chromium </dev/null >/dev/null; then exit 0; fi; \
+	fi; \
+	if [ "$${CI:-}" = true ]; then \
+		echo "No Chromium, and it could not be installed: the browser tests cannot run" >&2; exit 1; \
+	fi; \
+	echo "No Chromium: the browser tests will be skipped (Debian: apt-get install chromium)"
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

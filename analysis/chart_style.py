@@ -1,0 +1,89 @@
+"""What every chart has in common: transparent paper, quiet axes, tick values a reader can use.
+
+Figures use light colours only (see `analysis.palette`); the report swaps them on dark paper.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.palette import light
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+_TICK_STEPS = (
+    (1,),
+    (1, 3),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 4, 5, 7),
+    (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
+    tuple(1 + step / 10 for step in range(90)),
+)
+_FEWEST_TICKS = 5
+
+
+def rounded(number: float) -> float:
+    """Six significant digits: finer than a screen, and short in the page."""
+    return float(f"{number:.6g}")
+
+
+def chart_layout(x_title: str, y_title: str) -> dict[str, Any]:
+    """Layout of a chart; titles are Plotly text, escaped by the caller."""
+    axis = {
+        "gridcolor": light("grid"),
+        "linecolor": light("line"),
+        "tickcolor": light("line"),
+        "tickfont": {"color": light("muted"), "size": 12},
+        "showline": True,
+        "ticks": "outside",
+        "ticklen": 4,
+        "zeroline": False,
+        "automargin": True,
+    }
+    title = {"font": {"color": light("muted"), "size": 13}, "standoff": 10}
+    return {
+        "template": "none",
+        "font": {"family": FONT, "size": 13, "color": light("ink")},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+        "hovermode": "closest",
+        "hoverlabel": {
+            "align": "left",
+            "bgcolor": light("paper"),
+            "bordercolor": light("line"),
+            "font": {"family": FONT, "size": 13, "color": light("ink")},
+        },
+        "legend": {"orientation": "h", "y": 1.08, "x": 0},
+        "xaxis": {**axis, "title": {**title, "text": x_title}, "showgrid": False},
+        "yaxis": {**axis, "title": {**title, "text": y_title}},
+    }
+
+
+def log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """A log axis around positive values, ticked at plain numbers (never "2 5 10 2 5")."""
+    positive = [value for value in values if value > 0]
+    low, high = (min(positive), max(positive)) if positive else (1.0, 10.0)
+    if high < 1.5 * low:
+        middle = math.sqrt(low * high)
+        low, high = middle / 1.25, middle * 1.25
+    pad = (high / low) ** 0.07
+    low, high = low / pad, high * pad
+    ticks = log_ticks(low, high)
+    return {
+        "type": "log",
+        "range": [round(math.log10(low), 4), round(math.log10(high), 4)],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """The coarsest series of round numbers that puts at least five ticks between two bounds."""
+    ticks: list[float] = []
+    for steps in _TICK_STEPS:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [float(f"{step * 10.0**decade:.6g}") for decade in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= _FEWEST_TICKS:
+            break
+    return ticks

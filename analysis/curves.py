@@ -1,0 +1,171 @@
+"""The learning curves: validation accuracy by epoch, every trial that has trained."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from analysis.chart_style import chart_layout, rounded
+from analysis.formatting import percent
+from analysis.front import front_members, is_distilled
+from analysis.palette import light
+from analysis.record import StudyResults
+from analysis.results import TrialResult
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+CurveGroup = Literal["front", "control", "dominated", "stopped", "failed", "running"]
+
+# Drawn in this order: what matters most lies on top.
+_DRAWN: dict[CurveGroup, dict[str, Any]] = {
+    "failed": {"name": "failed", "width": 1, "dash": "dot", "color": "failed", "end": "x-thin"},
+    "stopped": {"name": "stopped early", "width": 1, "color": "stopped", "end": "x-thin"},
+    "dominated": {"name": "dominated", "width": 1, "color": "dominated", "opacity": 0.55},
+    "running": {"name": "running", "width": 1.6, "dash": "dash", "color": "dominated",
+                "end": "triangle-right"},
+    "control": {"name": "no distillation", "width": 1.6, "dash": "dash", "color": "control"},
+    "front": {"name": "front", "width": 2.2, "color": "front"},
+}  # fmt: skip
+
+
+class Curve(NamedTuple):
+    """One trial's validation accuracy (%) after each epoch it has done."""
+
+    trial: str
+    group: CurveGroup
+    epochs: tuple[int, ...]
+    accuracies: tuple[float, ...]
+
+
+class CurvesInfo(NamedTuple):
+    """Everything the learning-curve chart shows.
+
+    Args:
+        curves: one a trial that has finished an epoch.
+        labelled: names of front members that have room for their name at the end.
+        teacher: the teacher's validation accuracy (%), or None.
+    """
+
+    curves: tuple[Curve, ...]
+    labelled: frozenset[str]
+    teacher: float | None
+
+
+def curves_info(results: StudyResults) -> CurvesInfo:
+    """Works out the learning curves of a study."""
+    members = {trial.number for trial in front_members(results.trials)}
+    curves = [
+        Curve(
+            trial=trial.name,
+            group="front" if trial.number in members else _group(results, trial),
+            epochs=tuple(epoch.epoch for epoch in trial.curve),
+            accuracies=tuple(epoch.val_accuracy for epoch in trial.curve),
+        )
+        for trial in results.trials
+        if trial.curve
+    ]
+    return CurvesInfo(
+        curves=tuple(curves),
+        labelled=_with_room(curves),
+        teacher=None if results.teacher is None else results.teacher.val_accuracy,
+    )
+
+
+def _group(results: StudyResults, trial: TrialResult) -> CurveGroup:
+    if trial.status == "complete":
+        return "dominated" if is_distilled(trial, results.plan.space) else "control"
+    return "failed" if trial.status == "infeasible" else trial.status
+
+
+def _with_room(curves: Sequence[Curve]) -> frozenset[str]:
+    """Front members whose names can stand at the ends of their curves without touching."""
+    reached = [a for curve in curves for a in curve.accuracies if math.isfinite(a)]
+    apart = 0.05 * max(max(reached, default=1.0) - min(reached, default=0.0), 1e-9)
+    names: list[str] = []
+    heights: list[float] = []
+    for curve in sorted(curves, key=lambda c: -c.accuracies[-1]):
+        end = curve.accuracies[-1]
+        if curve.group == "front" and all(abs(end - other) >= apart for other in heights):
+            names.append(curve.trial)
+            heights.append(end)
+    return frozenset(names)
+
+
+def curves_figure(info: CurvesInfo) -> "go.Figure":
+    """Draws the learning curves: the front in front, with names at the ends of the curves."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(layout=chart_layout("Epoch", "Validation accuracy, %"))
+    for group, style in _DRAWN.items():
+        curves = [curve for curve in info.curves if curve.group == group]
+        if curves:
+            figure.add_trace(_lines(group, style, curves, info.labelled))
+    longest = max((curve.epochs[-1] for curve in info.curves), default=1)
+    if info.teacher is not None:
+        figure.add_shape(
+            type="line",
+            x0=0.5,
+            x1=longest,
+            y0=rounded(info.teacher),
+            y1=rounded(info.teacher),
+            line={"color": light("teacher"), "width": 1.2, "dash": "dot"},
+        )
+        figure.add_annotation(
+            text=f"teacher {percent(info.teacher)}",
+            font={"color": light("teacher"), "size": 12},
+            x=0.01,
+            xref="paper",
+            xanchor="left",
+            y=rounded(info.teacher),
+            yanchor="bottom",
+            showarrow=False,
+        )
+    figure.update_xaxes(range=[0.5, max(longest, 2) * (1.09 if info.labelled else 1.02)])
+    if longest < 8:
+        figure.update_xaxes(dtick=1)
+    return figure
+
+
+def _lines(
+    group: CurveGroup, style: dict[str, Any], curves: Sequence[Curve], labelled: frozenset[str]
+) -> "go.Scatter":
+    """Every curve of a group in one trace, with gaps between them: a thousand stay quick."""
+    import plotly.graph_objects as go
+
+    x: list[int | None] = []
+    y: list[float | None] = []
+    hover: list[str] = []
+    text: list[str] = []
+    sizes: list[int] = []
+    end_size = 7 if "end" in style else 0
+    for curve in curves:
+        blank = len(curve.epochs) - 1
+        x += [*curve.epochs, None]
+        y += [*(_drawable(accuracy) for accuracy in curve.accuracies), None]
+        hover += [curve.trial] * (blank + 2)
+        text += [*[""] * blank, f"\u00a0{curve.trial}" if curve.trial in labelled else "", ""]
+        sizes += [*[0] * blank, end_size, 0]
+    color = light(style["color"])
+    named = any(text)
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="+".join(["lines", *["markers"] * bool(end_size), *["text"] * named]),
+        name=style["name"],
+        line={"width": style["width"], "color": color, "dash": style.get("dash", "solid")},
+        marker={"symbol": style["end"], "size": sizes, "color": color, "opacity": 1,
+                "line": {"width": 1.4, "color": color}} if end_size else None,
+        opacity=style.get("opacity", 1),
+        text=text if named else None,
+        textposition="middle right",
+        textfont={"size": 12, "color": color},
+        cliponaxis=False,
+        customdata=hover,
+        hovertemplate="%{customdata}, epoch %{x}: %{y:.1f} %<extra></extra>",
+        connectgaps=False,
+        meta={"key": group},
+    )  # fmt: skip
+
+
+def _drawable(accuracy: float) -> float | None:
+    return rounded(accuracy) if math.isfinite(accuracy) else None

@@ -1,0 +1,102 @@
+"""Tables as files: CSV and Markdown."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from analysis.findings import find, sentences
+from analysis.formatting import figure, number, signed
+from analysis.formatting import value as shown
+from analysis.record import StudyResults
+from analysis.table import COLUMNS, front_table, published_results, results_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TRIAL_COLUMNS = (
+    "trial", "label", "status", "architecture", "on_front", "val_accuracy", "test_accuracy",
+    "latency_ms", "ratio_batch_1", "ratio_batch_64", "params_m", "epochs_done", "train_seconds",
+    "kd_gain",
+)  # fmt: skip
+_UNITS = {column.name: column.unit for column in COLUMNS}
+
+
+def to_csv(table: "pd.DataFrame") -> str:
+    """A table as CSV: a header, ten significant digits, empty cells where there is nothing."""
+    return str(table.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A GitHub Markdown table; columns that hold only numbers are set flush right."""
+    body = [[_cell(item) for item in row] for row in rows]
+    numeric = [bool(body) and all(_is_numeric(row[i]) for row in body) for i in range(len(header))]
+    rule = ["---:" if right else "---" for right in numeric]
+    lines = [[_cell(name) for name in header], rule, *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(item: Any) -> str:
+    if item is None or (isinstance(item, float) and math.isnan(item)):
+        return ""
+    text = item if isinstance(item, str) else shown(item)
+    for character in "\\|`*<>":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.replace("](", "]\\(").split())
+
+
+def _is_numeric(text: str) -> bool:
+    plain = text.replace("\u2212", "-").replace(",", "").lstrip("+")
+    try:
+        float(plain or "0")
+    except ValueError:
+        return text == "–"
+    return True
+
+
+def _frame_markdown(table: "pd.DataFrame", columns: Sequence[str]) -> str:
+    header = [f"{name} ({_UNITS[name]})" if _UNITS.get(name) else name for name in columns]
+    return markdown_table(header, table[list(columns)].astype(object).to_numpy().tolist())
+
+
+def results_markdown(results: StudyResults) -> str:
+    """The study in Markdown: what was found, the front, published beside measured, all trials."""
+    found = find(results)
+    parts = [f"# {_cell(results.name)}\n", _cell(results.plan.space.title) + "\n"]
+    parts.append("".join(f"- {_cell(line)}\n" for line in sentences(results, found)))
+    if found.front:
+        front = front_table(results)
+        columns = [name for name in _TRIAL_COLUMNS if name in front.columns]
+        parts += ["## Front\n", _frame_markdown(front, columns)]
+    if results.plan.space.published is not None:
+        parts += ["## Published beside measured\n", _published_markdown(results)]
+    parts += ["## All trials\n", _frame_markdown(results_table(results), _TRIAL_COLUMNS)]
+    meanings = [
+        f"- `{column.name}`: {column.meaning}{f' ({column.unit})' if column.unit else ''}\n"
+        for column in COLUMNS
+        if column.name in _TRIAL_COLUMNS
+    ]
+    parts += ["## Columns\n", "".join(meanings)]
+    return "\n".join(parts)
+
+
+def _published_markdown(results: StudyResults) -> str:
+    published = results.plan.space.published
+    assert published is not None
+    header = ["row"]
+    for column in published.columns:
+        name = f"{column.label} ({column.unit})"
+        header += [f"{name}, published", f"{name}, measured"]
+        header += ["difference"] if column.key == "accuracy" else []
+    header.append("ratio at batch 64, measured")
+    rows = []
+    marked = False
+    for result in published_results(results):
+        row: list[Any] = [result.row.label]
+        for key, comparison in result.comparisons.items():
+            mark = " †" if key == "accuracy" and result.split == "validation" else ""
+            marked = marked or bool(mark)
+            row += [figure(key, comparison.published), figure(key, comparison.measured) + mark]
+            row += [signed(comparison.difference)] if key == "accuracy" else []
+        rows.append([*row, number(result.batch_64, 2)])
+    note = "\n† validation accuracy: not yet scored on the test split.\n" if marked else ""
+    return f"Source: {_cell(published.source)}.\n\n{markdown_table(header, rows)}{note}"

@@ -1,0 +1,367 @@
+"""The front chart: accuracy over latency, every trial that has both.
+
+In two steps: `front_info` works out every number and text that is drawn, `front_figure` only draws
+them.
+"""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from analysis.chart_style import chart_layout, log_axis, rounded
+from analysis.findings import speed_up
+from analysis.formatting import milliseconds, percent, significant, times
+from analysis.formatting import value as shown
+from analysis.front import front_members, is_distilled, kd_pairs
+from analysis.palette import light
+from analysis.record import StudyResults
+from analysis.results import TrialResult
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+MAX_DRAWN_PAIRS = 12
+
+Group = Literal["front", "dominated", "stopped"]
+
+
+class Mark(NamedTuple):
+    """One trial on the front chart: where, as what, and what is said when it is pointed at."""
+
+    trial: str
+    latency_ms: float
+    val_accuracy: float
+    group: Group
+    distilled: bool
+    hover: str
+
+
+class Arrow(NamedTuple):
+    """From a control to its distilled twin, as (latency ms, accuracy %)."""
+
+    control: tuple[float, float]
+    distilled: tuple[float, float]
+
+
+class FrontInfo(NamedTuple):
+    """Everything the front chart shows.
+
+    Args:
+        marks: trials that have an accuracy and a latency.
+        step: corners of the front, fastest first, as (latency ms, accuracy %).
+        labelled: names of the front members that have room for their name.
+        arrows: from controls to their distilled twins.
+        teacher: the teacher, or None.
+        view: lowest and highest accuracy (%) first shown.
+        below_view: trials under that view.
+        x_title: title of the latency axis.
+        y_title: title of the accuracy axis.
+    """
+
+    marks: tuple[Mark, ...]
+    step: tuple[tuple[float, float], ...]
+    labelled: frozenset[str]
+    arrows: tuple[Arrow, ...]
+    teacher: Mark | None
+    view: tuple[float, float]
+    below_view: int
+    x_title: str
+    y_title: str
+
+
+def front_info(results: StudyResults) -> FrontInfo:
+    """Works out the front chart of a study; without a complete trial the front is empty."""
+    front = front_members(results.trials)
+    members = {trial.number for trial in front}
+    marks = tuple(
+        _mark(results, trial, "front" if trial.number in members else _group(trial))
+        for trial in results.trials
+        if trial.status in ("complete", "stopped")
+        and trial.val_accuracy is not None
+        and trial.latency_ms is not None
+    )
+    step = [(t.latency_ms, t.val_accuracy) for t in front]
+    corners = tuple((x, y) for x, y in step if x is not None and y is not None)
+    teacher = _teacher_mark(results)
+    view, below = _view([*marks, *([teacher] if teacher else [])])
+    accuracy, latency = results.plan.space.objectives[:2]
+    return FrontInfo(
+        marks=marks,
+        step=corners,
+        labelled=_with_room([mark for mark in marks if mark.group == "front"], view),
+        arrows=_arrows(results, members),
+        teacher=teacher,
+        view=view,
+        below_view=below,
+        x_title=_axis_title(latency.label, latency.unit),
+        y_title=_axis_title(accuracy.label, accuracy.unit),
+    )
+
+
+def _axis_title(label: str, unit: str) -> str:
+    return escape(f"{label[:1].upper()}{label[1:]}, {unit}")
+
+
+def _group(trial: TrialResult) -> Group:
+    return "stopped" if trial.status == "stopped" else "dominated"
+
+
+def _mark(results: StudyResults, trial: TrialResult, group: Group) -> Mark:
+    assert trial.latency_ms is not None
+    assert trial.val_accuracy is not None
+    return Mark(
+        trial=trial.name,
+        latency_ms=trial.latency_ms,
+        val_accuracy=trial.val_accuracy,
+        group=group,
+        distilled=is_distilled(trial, results.plan.space),
+        hover=hover_text(results, trial),
+    )
+
+
+def _teacher_mark(results: StudyResults) -> Mark | None:
+    teacher, reference = results.teacher, results.reference
+    if teacher is None or reference is None:
+        return None
+    hover = _lines(
+        f"<b>Teacher</b> {escape(teacher.name)}",
+        f"validation {percent(teacher.val_accuracy)}",
+        None if teacher.test_accuracy is None else f"test {percent(teacher.test_accuracy)}",
+        milliseconds(reference.latency_ms),
+        f"{significant(teacher.params_m)} M parameters, {significant(teacher.flops_m)} M FLOPs",
+    )
+    return Mark("teacher", reference.latency_ms, teacher.val_accuracy, "front", True, hover)
+
+
+def hover_text(results: StudyResults, trial: TrialResult) -> str:
+    """A trial with its whole configuration, as the few tags Plotly knows; every name escaped."""
+    test = None
+    if trial.confirmed is not None:
+        test = f"test {percent(trial.confirmed.test_accuracy)}"
+    size = None
+    if trial.model is not None:
+        size = f"{significant(trial.model.params_m)} M parameters"
+        size += f", {significant(trial.model.flops_m)} M FLOPs"
+    title = f" {escape(trial.label)}" if trial.label else ""
+    stopped = f", stopped after {trial.epochs_done}" if trial.status == "stopped" else ""
+    return _lines(
+        f"<b>{trial.name}</b>{title}",
+        escape(trial.architecture),
+        f"validation {percent(trial.val_accuracy)}",
+        test,
+        f"{milliseconds(trial.latency_ms)}, {times(speed_up(results, trial))} the teacher's speed",
+        size,
+        f"{trial.epochs} epochs{stopped}",
+        "",
+        *(f"{escape(name)}: {escape(shown(item))}" for name, item in trial.params.items()),
+    )
+
+
+def _lines(*lines: str | None) -> str:
+    return "<br>".join(line for line in lines if line is not None)
+
+
+def _arrows(results: StudyResults, members: set[int]) -> tuple[Arrow, ...]:
+    """One arrow a pair; of many pairs, those of front members."""
+    pairs = kd_pairs(results.trials, results.plan.space)
+    if len(pairs) > MAX_DRAWN_PAIRS:
+        pairs = tuple(pair for pair in pairs if pair.distilled.number in members)
+    places = [
+        [(t.latency_ms or 0.0, t.val_accuracy or 0.0) for t in (pair.control, pair.distilled)]
+        for pair in pairs[:MAX_DRAWN_PAIRS]
+    ]
+    return tuple(
+        Arrow(control, distilled)
+        for control, distilled in places
+        if control[0] > 0 and distilled[0] > 0
+    )
+
+
+def _view(marks: Sequence[Mark]) -> tuple[tuple[float, float], int]:
+    """Accuracies first shown: all of them, unless a few low ones would flatten the rest.
+
+    Then the view starts at the lowest front member or at the lowest tenth of the fully trained
+    students, whichever is lower.
+    """
+    if not marks:
+        return (0.0, 100.0), 0
+    accuracies = sorted(mark.val_accuracy for mark in marks)
+    trained = sorted(mark.val_accuracy for mark in marks if mark.group != "stopped") or accuracies
+    members = [mark.val_accuracy for mark in marks if mark.group == "front"]
+    low, high = accuracies[0], accuracies[-1]
+    focus = min([*members, trained[len(trained) // 10]])
+    if high - low > 2 * (high - focus) > 0:
+        low = focus
+    pad = max(0.08 * (high - low), 0.5)
+    view = (max(low - pad, min(low, 0.0)), min(high + 1.4 * pad, 100 + pad))
+    return view, sum(accuracy < view[0] for accuracy in accuracies)
+
+
+def _with_room(front: Sequence[Mark], view: tuple[float, float]) -> frozenset[str]:
+    """Front members whose names can be written beside them without touching each other."""
+    tall = max(view[1] - view[0], 1e-9)
+    latencies = [math.log(mark.latency_ms) for mark in front if mark.latency_ms > 0]
+    wide = max(max(latencies, default=0.0) - min(latencies, default=0.0), math.log(2))
+    placed: list[tuple[float, float]] = []
+    names = []
+    for mark in sorted(front, key=lambda m: -m.val_accuracy):
+        x = math.log(mark.latency_ms) / wide if mark.latency_ms > 0 else 0.0
+        y = mark.val_accuracy / tall
+        if all(abs(x - other) > 0.11 or abs(y - height) > 0.055 for other, height in placed):
+            placed.append((x, y))
+            names.append(mark.trial)
+    return frozenset(names)
+
+
+def front_figure(info: FrontInfo) -> "go.Figure":
+    """Draws accuracy over latency (log axis): the front, what it dominates, the teacher."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(layout=chart_layout(info.x_title, info.y_title))
+    stopped = [mark for mark in info.marks if mark.group == "stopped"]
+    dominated = [mark for mark in info.marks if mark.group == "dominated"]
+    for trace in (
+        _cloud("stopped", stopped),
+        _cloud("dominated", [mark for mark in dominated if mark.distilled]),
+        _cloud("control", [mark for mark in dominated if not mark.distilled]),
+        _step_line(info),
+        _front_marks(info),
+        _teacher_star(info.teacher),
+    ):
+        if trace is not None:
+            figure.add_trace(trace)
+    figure.update_layout(annotations=[_arrow(arrow) for arrow in info.arrows])
+    latencies = [mark.latency_ms for mark in (*info.marks, info.teacher) if mark is not None]
+    figure.update_xaxes(log_axis(latencies))
+    figure.update_yaxes(range=[round(bound, 3) for bound in info.view])
+    return figure
+
+
+_MANY = 150  # marks of one kind, from where on they are drawn smaller
+
+_CLOUDS: dict[str, dict[str, Any]] = {
+    "stopped": {
+        "name": "stopped early",
+        "marker": {
+            "symbol": "x-thin", "size": 6, "color": light("stopped"),
+            "line": {"width": 1.4, "color": light("stopped")},
+        },
+    },
+    "dominated": {
+        "name": "dominated",
+        "marker": {"symbol": "diamond", "size": 7.5, "color": light("dominated"), "opacity": 0.8},
+    },
+    "control": {
+        "name": "no distillation",
+        "marker": {
+            "symbol": "diamond-open", "size": 9, "color": light("control"),
+            "line": {"width": 1.8, "color": light("control")},
+        },
+    },
+}  # fmt: skip
+
+
+def _points(marks: Sequence[Mark]) -> dict[str, Any]:
+    return {
+        "x": [rounded(mark.latency_ms) for mark in marks],
+        "y": [rounded(mark.val_accuracy) for mark in marks],
+        "hovertext": [mark.hover for mark in marks],
+        "hoverinfo": "text",
+    }
+
+
+def _cloud(key: str, marks: Sequence[Mark]) -> "go.Scatter | None":
+    import plotly.graph_objects as go
+
+    if not marks:
+        return None
+    trace = go.Scatter(mode="markers", meta={"key": key}, **_CLOUDS[key], **_points(marks))
+    if len(marks) > _MANY:
+        trace.marker.size *= 0.7
+    return trace
+
+
+def _arrow(arrow: Arrow) -> dict[str, Any]:
+    """An arrow from a control to its distilled twin; annotations take log values on a log axis."""
+    (from_x, from_y), (to_x, to_y) = arrow.control, arrow.distilled
+    return {
+        "name": "control",
+        "x": round(math.log10(to_x), 5),
+        "y": rounded(to_y),
+        "ax": round(math.log10(from_x), 5),
+        "ay": rounded(from_y),
+        "xref": "x",
+        "yref": "y",
+        "axref": "x",
+        "ayref": "y",
+        "text": "",
+        "arrowhead": 2,
+        "arrowsize": 0.9,
+        "arrowwidth": 1.5,
+        "arrowcolor": light("control"),
+        "standoff": 6,
+        "startstandoff": 5,
+    }
+
+
+def _step_line(info: FrontInfo) -> "go.Scatter | None":
+    """The best accuracy reached within each latency, on to the teacher's latency."""
+    import plotly.graph_objects as go
+
+    if not info.step:
+        return None
+    corners = list(info.step)
+    if info.teacher is not None and info.teacher.latency_ms > corners[-1][0]:
+        corners.append((info.teacher.latency_ms, corners[-1][1]))
+    return go.Scatter(
+        x=[rounded(x) for x, _ in corners],
+        y=[rounded(y) for _, y in corners],
+        mode="lines",
+        line={"shape": "hv", "width": 2, "color": light("front-soft")},
+        hoverinfo="skip",
+        showlegend=False,
+        meta={"key": "front"},
+    )
+
+
+def _front_marks(info: FrontInfo) -> "go.Scatter | None":
+    import plotly.graph_objects as go
+
+    marks = [mark for mark in info.marks if mark.group == "front"]
+    if not marks:
+        return None
+    return go.Scatter(
+        mode="markers+text",
+        name="front",
+        marker={
+            "symbol": ["circle" if mark.distilled else "circle-open" for mark in marks],
+            "size": 11,
+            "color": light("front"),
+            "line": {"width": [0 if mark.distilled else 2.4 for mark in marks]},
+        },
+        text=[mark.trial if mark.trial in info.labelled else "" for mark in marks],
+        textposition="top left",
+        textfont={"size": 12, "color": light("front")},
+        cliponaxis=False,
+        meta={"key": "front"},
+        **_points(marks),
+    )
+
+
+def _teacher_star(teacher: Mark | None) -> "go.Scatter | None":
+    import plotly.graph_objects as go
+
+    if teacher is None:
+        return None
+    return go.Scatter(
+        mode="markers+text",
+        name="teacher",
+        marker={"symbol": "star", "size": 17, "color": light("teacher")},
+        text=["teacher"],
+        textposition="top center",
+        textfont={"size": 12, "color": light("teacher")},
+        cliponaxis=False,
+        meta={"key": "teacher"},
+        **_points([teacher]),
+    )

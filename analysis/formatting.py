@@ -1,0 +1,129 @@
+"""Numbers as a reader wants them: few digits, units that do not break away, a real minus sign."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+NBSP = "\u00a0"
+NONE = "–"
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number with a fixed count of decimals; an en dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "\u2212") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """A difference: always with its sign, unless it rounds to zero."""
+    text = number(value, digits)
+    rounds_to_zero = value is None or not math.isfinite(value) or round(value, digits) == 0
+    return text if rounds_to_zero or value is None or value < 0 else f"+{text}"
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """A number with a count of significant digits and no exponent."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    return number(value, max(0, places))
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """`81.6 %`."""
+    text = number(value, digits)
+    return text if text == NONE else f"{text}{NBSP}%"
+
+
+def milliseconds(value: float | None) -> str:
+    """`4.21 ms`."""
+    text = significant(value)
+    return text if text == NONE else f"{text}{NBSP}ms"
+
+
+def times(value: float | None) -> str:
+    """`2.4×`, as in "2.4 times as fast"."""
+    text = significant(value, 3)
+    return text if text == NONE else f"{text}×"
+
+
+def duration(seconds: float | None) -> str:
+    """`0.8 s`, `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    if seconds < 9.95:
+        return f"{seconds:.1f}{NBSP}s"
+    if seconds < 59.5:
+        return f"{seconds:.0f}{NBSP}s"
+    if seconds < 3599.5:
+        return _two_units(round(seconds), 60, "min", "s")
+    if seconds < 86370:
+        return _two_units(round(seconds / 60), 60, "h", "min")
+    return _two_units(round(seconds / 3600), 24, "d", "h")
+
+
+def _two_units(count: int, base: int, large: str, small: str) -> str:
+    first, rest = divmod(count, base)
+    text = f"{first}{NBSP}{large}"
+    return f"{text} {rest}{NBSP}{small}" if rest else text
+
+
+def size(count: float | None) -> str:
+    """Bytes in decimal units: `18.2 MB`."""
+    if count is None:
+        return NONE
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{significant(count / scale)}{NBSP}{unit}"
+    return f"{count:.0f}{NBSP}B"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 trial`, `1,204 trials`."""
+    return f"{count:,}{NBSP}{one if count == 1 else many or one + 's'}"
+
+
+def value(item: Any) -> str:
+    """One parameter value: numbers to four significant digits, anything else as it is."""
+    if isinstance(item, bool) or item is None:
+        return {True: "yes", False: "no", None: NONE}[item]
+    if isinstance(item, float):
+        return f"{item:.4g}"
+    if isinstance(item, list | tuple):
+        return ", ".join(value(part) for part in item) or NONE
+    return str(item)
+
+
+def configuration(params: Mapping[str, Any]) -> str:
+    """Parameters on one line: `alpha 0.5, temperature 4`."""
+    return ", ".join(f"{name} {value(item)}" for name, item in params.items())
+
+
+def moment(stamp: str) -> str:
+    """An ISO 8601 time as `2025-03-04 09:00:00 UTC`; any other text as it is."""
+    try:
+        parsed = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    if parsed.tzinfo is None:
+        return f"{parsed:%Y-%m-%d %H:%M:%S}"
+    return f"{parsed.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def without_password(text: str) -> str:
+    """The text with the password of any URL in it replaced by three dots."""
+    return re.sub(r"(\w[\w+.-]*://[^\s:/@]*):[^\s@/]+@", r"\1:…@", text)
+
+
+_DIGITS = {"accuracy": 1, "train_seconds": 0, "time_ratio": 2, "params_m": 2, "latency_ms": 2}
+
+
+def figure(key: str, item: float | None) -> str:
+    """A published or measured figure, with the decimals that suit its quantity."""
+    return number(item, _DIGITS[key]) if key in _DIGITS else significant(item)

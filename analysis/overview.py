@@ -1,0 +1,185 @@
+"""The first screen of a report: what was asked, what was found, and the front."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.figures import FrontInfo
+from analysis.findings import Findings, how_it_ended, sentences
+from analysis.formatting import counted, duration, milliseconds, number, percent, significant
+from analysis.markup import Html, join, tag
+from analysis.record import StudyResults
+
+# Glyphs of the chart's key, drawn as the chart draws its marks, in a box of 16 by 16.
+_GLYPHS = {
+    "front": '<path d="M0 12H5V5H16" class="step"/><circle cx="8" cy="5" r="4.5" class="mark"/>',
+    "dominated": '<path d="M8 3.5 12.5 8 8 12.5 3.5 8Z" class="mark"/>',
+    "control": '<path d="M8 3 13 8 8 13 3 8Z" class="hollow"/>',
+    "stopped": '<path d="M5 5 11 11M11 5 5 11" class="hollow"/>',
+    "teacher": '<path d="M8 1 10 6.2 15.6 6.5 11.2 10 12.7 15.4 8 12.3 3.3 15.4 4.8 10 .4 6.5'
+    ' 6 6.2Z" class="mark"/>',
+    "line-front": '<path d="M0 8H16" class="thick"/>',
+    "line-control": '<path d="M0 8H16" class="dashed"/>',
+    "line-dominated": '<path d="M0 8H16" class="thin"/>',
+    "line-running": '<path d="M0 8H10" class="dashed"/><path d="M10 4.5 16 8 10 11.5Z"'
+    ' class="mark"/>',
+    "line-stopped": '<path d="M0 8H11" class="thin"/><path d="M8 5 14 11M14 5 8 11"'
+    ' class="hollow"/>',
+    "line-failed": '<path d="M0 8H10" class="dotted"/><path d="M8 5 14 11M14 5 8 11"'
+    ' class="hollow"/>',
+}
+
+
+def header(results: StudyResults) -> Html:
+    """Name, space and state of the study."""
+    return tag(
+        "header",
+        tag("p", f"Distillation study · {how_it_ended(results)}", class_="eyebrow"),
+        tag("h1", results.name),
+        tag("p", results.plan.space.title, class_="lede"),
+    )
+
+
+def asked(results: StudyResults) -> Html:
+    """What was asked: space, data, teacher, trials, epochs, budget."""
+    plan, data = results.plan.plan, results.plan.data
+    entries = [
+        ("Space", results.plan.space.name, _space_note(results)),
+        ("Data", data.name, _data_note(results)),
+        ("Teacher", _teacher_name(results), _teacher_note(results)),
+        ("Trials", _asked_count(plan.get("trials")), _trials_note(results)),
+        ("Epochs", _asked_count(plan.get("max_epochs")), "at most, each trial"),
+        ("Time budget", _budget(plan.get("budget_seconds")), "wall time"),
+    ]
+    if not isinstance(plan.get("budget_seconds"), int | float):
+        entries[-1] = ("Time budget", "none", "trials set the end")
+    return tag(
+        "dl",
+        *(
+            tag("div", tag("dt", term), tag("dd", tag("strong", value), tag("span", note)))
+            for term, value, note in entries
+        ),
+        class_="asked",
+    )
+
+
+def _asked_count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else "not said"
+
+
+def _budget(value: Any) -> str:
+    return duration(float(value)) if isinstance(value, int | float) else "none"
+
+
+def _space_note(results: StudyResults) -> str:
+    searched = counted(len(results.plan.space.parameters), "parameter")
+    preset = results.plan.plan.get("preset")
+    return f"{searched}, preset {preset}" if preset else searched
+
+
+def _data_note(results: StudyResults) -> str:
+    data = results.plan.data
+    sizes = f"{data.train:,} / {data.validation:,} / {data.test:,} train / validation / test"
+    if data.student_train != data.train:
+        sizes += f"; students see {data.student_train:,}"
+    return f"{sizes}, {counted(len(data.classes), 'class', 'classes')}"
+
+
+def _teacher_name(results: StudyResults) -> str:
+    return results.teacher.name if results.teacher is not None else "not ready yet"
+
+
+def _teacher_note(results: StudyResults) -> str:
+    teacher, reference = results.teacher, results.reference
+    if teacher is None:
+        return "no student can be compared with it"
+    note = f"{percent(teacher.val_accuracy)}, {significant(teacher.params_m)} M parameters"
+    return note if reference is None else f"{note}, {milliseconds(reference.latency_ms)}"
+
+
+def _trials_note(results: StudyResults) -> str:
+    done = sum(trial.status != "running" for trial in results.trials)
+    running = len(results.trials) - done
+    note = f"{done:,} ended"
+    return f"{note}, {running:,} running or interrupted" if running else note
+
+
+def found(results: StudyResults, findings: Findings) -> Html:
+    """What was found, in two or three sentences."""
+    lines = [tag("p", line) for line in sentences(results, findings)]
+    return tag("section", tag("h2", "What was found", class_="quiet"), *lines, class_="found")
+
+
+def key(identifier: str, entries: Sequence[tuple[str, str, str]], *, whole: bool = False) -> Html:
+    """The key of a chart: buttons that show and hide a group; entries are (group, glyph, name).
+
+    With `whole`, one more button widens the view to every mark.
+    """
+    buttons = [
+        tag(
+            "button",
+            Html(f'<svg viewBox="0 0 16 16" aria-hidden="true">{_GLYPHS[glyph]}</svg>'),
+            tag("span", name),
+            type="button",
+            class_=f"key {group}",
+            data_chart=identifier,
+            data_group=group,
+            aria_pressed="true",
+        )
+        for group, glyph, name in entries
+    ]
+    if whole:
+        buttons.append(
+            tag("button", "Show all", type="button", class_="whole", data_chart=identifier,
+                aria_pressed="false")
+        )  # fmt: skip
+    return tag("div", *buttons, class_="keys", role="group", aria_label="Show or hide in the chart")
+
+
+def front_chart(info: FrontInfo, findings: Findings) -> Html:
+    """The front chart with its key and what a reader has to know to read it."""
+    if not info.marks:
+        return tag("p", "Nothing to draw yet: no trial has an accuracy and a latency.")
+    shown: set[str] = {mark.group for mark in info.marks if mark.group != "dominated"}
+    dominated = [mark for mark in info.marks if mark.group == "dominated"]
+    if any(mark.distilled for mark in dominated):
+        shown.add("dominated")
+    if any(not mark.distilled for mark in dominated) or info.arrows:
+        shown.add("control")
+    if info.teacher is not None:
+        shown.add("teacher")
+    names = {
+        "front": "Front",
+        "dominated": "Dominated",
+        "control": "No distillation (hollow)",
+        "stopped": "Stopped early",
+        "teacher": "Teacher",
+    }
+    entries = [(group, group, name) for group, name in names.items() if group in shown]
+    return tag(
+        "figure",
+        key("front", entries, whole=info.below_view > 0),
+        tag("div", id="chart-front", class_="chart tall", role="img",
+            aria_label="Accuracy over latency of every trial"),
+        tag("figcaption", join(_front_notes(info, findings), " ")),
+        class_="main",
+    )  # fmt: skip
+
+
+def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
+    notes = ["Up and left is better; latency is on a log scale."]
+    if info.step:
+        notes.append("The line is the best accuracy reached within each latency.")
+    if info.arrows:
+        notes.append("Arrows lead from a student without distillation to its distilled twin.")
+    if any(mark.group == "stopped" for mark in info.marks):
+        notes.append("Trials stopped early stand where they were stopped, and never on the front.")
+    if info.below_view:
+        low = counted(info.below_view, "trial lies", "trials lie")
+        notes.append(f"{low} below this view.")
+    if findings.hypervolume is not None and findings.front:
+        notes.append(
+            f"Hypervolume {number(findings.hypervolume, 3)}: the share of the area between chance "
+            "accuracy at the teacher's latency and 100 % at no latency that the front dominates; "
+            "the best trade-off is the member that dominates most of it alone."
+        )
+    return notes

@@ -1,0 +1,218 @@
+"""Reads a study's record, the plan and the Optuna storage, into plain frozen results."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from analysis.results import (
+    ATTR_ARCHITECTURE,
+    ATTR_ENVIRONMENT,
+    ATTR_EPOCHS,
+    ATTR_LABEL,
+    ATTR_LATENCY,
+    ATTR_MLFLOW,
+    ATTR_MODEL,
+    ATTR_OUTCOME,
+    ATTR_REFERENCE_POINT,
+    ATTR_SESSIONS,
+    ATTR_SOURCE,
+    ATTR_STARTED_AT,
+    ATTR_TEACHER,
+    EPOCH_PREFIX,
+    JOURNAL_FILE,
+    LATE_CONFIRMED,
+    LATE_MLFLOW_RUN_ID,
+    PLAN_FILE,
+    Confirmation,
+    EpochResult,
+    Latency,
+    ModelSize,
+    Outcome,
+    ReferencePoint,
+    ResultFormatError,
+    Session,
+    Stored,
+    TeacherResult,
+    TrialResult,
+    late_attribute,
+    trial_name,
+)
+from analysis.stored_plan import RecordReadError, StoredPlan, read_plan
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["RecordReadError", "StudyResults", "read_record", "trial_result"]
+
+S = TypeVar("S", bound=Stored)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Everything a record tells.
+
+    Args:
+        plan: what was asked, with the search space and the data.
+        teacher: the teacher, None before it is ready.
+        reference: the corner hypervolumes are measured from, None before the teacher is ready.
+        environment: versions and hardware, by name.
+        sessions: the driver's runs over the study, in order.
+        mlflow: where the study is tracked, if it is.
+        trials: every trial, by number.
+    """
+
+    plan: StoredPlan
+    teacher: TeacherResult | None = None
+    reference: ReferencePoint | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    sessions: tuple[Session, ...] = ()
+    mlflow: Mapping[str, Any] | None = None
+    trials: tuple[TrialResult, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.plan.name
+
+
+def read_record(study_folder: Path) -> StudyResults:
+    """Reads the record in a study's folder, changing nothing there.
+
+    A torn last line of the journal (a crash while it was written) is left out.
+
+    Args:
+        study_folder: the folder that holds `plan.json` and, unless the plan names a storage by
+            URL, `journal.log`.
+
+    Raises:
+        RecordReadError: no study there, or a record that is damaged or cannot be reached.
+    """
+    plan = read_plan(study_folder / PLAN_FILE)
+    study = _load_study(plan, study_folder)
+    if study is None:
+        return StudyResults(plan)
+    attributes = study.user_attrs
+    reference = _stored(ReferencePoint, attributes.get(ATTR_REFERENCE_POINT), plan.name)
+    return StudyResults(
+        plan=plan,
+        teacher=_stored(TeacherResult, attributes.get(ATTR_TEACHER), plan.name),
+        reference=reference,
+        environment=dict(attributes.get(ATTR_ENVIRONMENT) or {}),
+        sessions=tuple(
+            session
+            for item in attributes.get(ATTR_SESSIONS) or ()
+            if (session := _stored(Session, item, plan.name)) is not None
+        ),
+        mlflow=attributes.get(ATTR_MLFLOW),
+        trials=tuple(
+            trial_result(trial, None if reference is None else reference.latency_ms, attributes)
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state.name != "WAITING"
+        ),
+    )
+
+
+def _load_study(plan: StoredPlan, study_folder: Path) -> "optuna.Study | None":
+    """The Optuna study of a plan; None where the storage holds none yet."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    url = plan.plan.get("storage")
+    journal = study_folder / JOURNAL_FILE
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        if isinstance(url, str) and "://" in url:
+            return optuna.load_study(study_name=plan.name, storage=url)
+        if not journal.exists():  # the backend would create it
+            return None
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        return optuna.load_study(study_name=plan.name, storage=storage)
+    except KeyError:
+        return None
+    except Exception as error:  # every driver raises its own kind
+        if isinstance(url, str) and "://" in url:
+            kind = type(error).__name__
+            raise RecordReadError(
+                f"the storage of study {plan.name!r} cannot be read ({kind}); is it running, and "
+                "is its driver installed?"
+            ) from error
+        raise RecordReadError(_journal_damage(journal, error)) from error
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _journal_damage(journal: Path, error: Exception) -> str:
+    """Says which line of a journal cannot be read."""
+    try:
+        with journal.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    json.loads(line)
+                except ValueError:
+                    return f"{journal} is damaged at line {number}; restore it from a copy"
+    except OSError as unreadable:
+        return f"{journal} cannot be read: {unreadable}"
+    return f"{journal} cannot be read: {error}"
+
+
+def _stored(kind: type[S], value: Any, owner: str) -> S | None:
+    if value is None:
+        return None
+    try:
+        return kind.from_json(value)
+    except ResultFormatError as error:
+        raise RecordReadError(f"the record of {owner} is damaged: {error}") from error
+
+
+def trial_result(
+    trial: "optuna.trial.FrozenTrial",
+    teacher_idle_ms: float | None,
+    study_attributes: Mapping[str, Any],
+) -> TrialResult:
+    """One Optuna trial as a result.
+
+    Args:
+        trial: as the storage holds it; it is not changed.
+        teacher_idle_ms: the teacher's batch-1 latency (ms) on the idle device, once it is known;
+            gives trials without an outcome the latency they are searched by.
+        study_attributes: the study's, which hold what became known after the trial had ended.
+
+    Raises:
+        RecordReadError: an attribute of the trial is damaged.
+    """
+    attributes = trial.user_attrs
+    name = trial_name(trial.number)
+    latency = _stored(Latency, attributes.get(ATTR_LATENCY), name)
+    search_latency = None
+    if latency is not None and teacher_idle_ms is not None and latency.ratio_batch_1.median > 0:
+        search_latency = latency.search_latency_ms(teacher_idle_ms)
+    curve = [
+        _stored(EpochResult, value, name)
+        for key, value in sorted(attributes.items())
+        if key.startswith(EPOCH_PREFIX)
+    ]
+
+    def late(kind: str) -> Any:
+        return study_attributes.get(late_attribute(kind, trial.number))
+
+    return TrialResult(
+        number=trial.number,
+        source=attributes.get(ATTR_SOURCE, "sampler"),
+        label=attributes.get(ATTR_LABEL),
+        params=dict(trial.params),
+        architecture=str(attributes.get(ATTR_ARCHITECTURE, "")),
+        epochs=int(attributes.get(ATTR_EPOCHS, 0)),
+        model=_stored(ModelSize, attributes.get(ATTR_MODEL), name),
+        latency=latency,
+        curve=tuple(epoch for epoch in curve if epoch is not None),
+        outcome=_stored(Outcome, attributes.get(ATTR_OUTCOME), name),
+        confirmed=_stored(Confirmation, late(LATE_CONFIRMED), name),
+        started_at=attributes.get(ATTR_STARTED_AT),
+        mlflow_run_id=late(LATE_MLFLOW_RUN_ID),
+        closed=trial.state.is_finished(),
+        search_latency_ms=search_latency,
+    )

@@ -1,0 +1,368 @@
+"""The fields of a result: one definition, written by a study and read by its report.
+
+Every class here is frozen, holds plain values, and goes to JSON and back without loss. Units are
+the same everywhere: accuracies in percent (0..100), latencies in milliseconds, durations in
+seconds, parameters and FLOPs in millions (one multiply-accumulate counts as 2 FLOPs).
+"""
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
+
+Status = Literal["complete", "stopped", "infeasible", "failed", "running"]
+OutcomeStatus = Literal["complete", "stopped", "infeasible", "failed"]
+Source = Literal["preset", "control", "sampler"]
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+OUTCOME_STATUSES: tuple[OutcomeStatus, ...] = get_args(OutcomeStatus)
+SOURCES: tuple[Source, ...] = get_args(Source)
+
+# User attributes of the Optuna study.
+ATTR_TEACHER = "teacher"
+ATTR_REFERENCE_POINT = "reference_point"
+ATTR_ENVIRONMENT = "environment"
+ATTR_SESSIONS = "sessions"
+ATTR_MLFLOW = "mlflow"
+
+# What becomes known of a trial after it has ended, when Optuna lets no trial attribute be added:
+# user attributes of the study, one a trial, see `late_attribute`.
+LATE_CONFIRMED = "confirmed"
+LATE_MLFLOW_RUN_ID = "mlflow_run"
+
+# User attributes of an Optuna trial.
+ATTR_SOURCE = "source"
+ATTR_LABEL = "label"
+ATTR_ARCHITECTURE = "architecture"
+ATTR_EPOCHS = "epochs"
+ATTR_STARTED_AT = "started_at"
+ATTR_MODEL = "model"
+ATTR_LATENCY = "latency"
+ATTR_OUTCOME = "outcome"
+EPOCH_PREFIX = "epoch:"
+
+# Names of files inside a study's folder.
+PLAN_FILE = "plan.json"
+JOURNAL_FILE = "journal.log"
+REPORT_FOLDER = "report"
+PLAN_FORMAT = 1
+
+
+class ResultFormatError(ValueError):
+    """A stored result lacks a field, or holds a value of the wrong kind."""
+
+
+def epoch_attribute(epoch: int) -> str:
+    """Name of the attribute that holds the results of one epoch (1-based): `epoch:0005`."""
+    if epoch < 1:
+        raise ValueError(f"epochs count from 1, not {epoch}")
+    return f"{EPOCH_PREFIX}{epoch:04d}"
+
+
+def late_attribute(kind: str, number: int) -> str:
+    """Name of the study's attribute for something learnt of a trial late: `confirmed:0042`."""
+    return f"{kind}:{number:04d}"
+
+
+def trial_name(number: int) -> str:
+    """Name of a trial, as used for its folder and in every table: `t0042`."""
+    return f"t{number:04d}"
+
+
+def _plain(value: Any) -> Any:
+    """JSON-able copy of a dataclass's fields; non-finite numbers become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _parse(value: Any, kind: Any, where: str) -> Any:
+    """One stored value as the type its field declares; raises ResultFormatError otherwise."""
+    members = get_args(kind)
+    origin = get_origin(kind)
+    if kind is Any:
+        return value
+    if origin is UnionType:
+        if value is None:
+            return None
+        (kind,) = (member for member in members if member is not NoneType)
+        return _parse(value, kind, where)
+    if origin is Literal:
+        if value not in members:
+            raise ResultFormatError(f"{where} is {value!r}, none of {', '.join(members)}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_parse(item, members[0], where) for item in value)
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _parse(item, members[1], where) for key, item in value.items()}
+    if kind is float and value is None:  # JSON has no NaN: null stands for "not a number"
+        return math.nan
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and issubclass(kind, Stored) and isinstance(value, Mapping):
+        return kind.from_json(value)
+    if kind in (int, str, bool) and type(value) is kind:
+        return value
+    raise ResultFormatError(f"{where} is {value!r}, not of type {getattr(kind, '__name__', kind)}")
+
+
+class Stored:
+    """A frozen dataclass that is stored as a JSON object of its fields."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values; a number that is not finite becomes null."""
+        return cast(dict[str, Any], _plain(asdict(cast(Any, self))))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The object `to_json` wrote; unknown fields are ignored, so that the format may grow.
+
+        Raises:
+            ResultFormatError: a field is missing or holds a value of the wrong kind.
+        """
+        if not isinstance(data, Mapping):
+            raise ResultFormatError(f"{cls.__name__} is {data!r}, not an object")
+        values = {}
+        for name, (kind, optional) in _fields(cast(Hashable, cls)).items():
+            if name not in data and not optional:
+                raise ResultFormatError(f"{cls.__name__}: field {name!r} is missing")
+            values[name] = _parse(data.get(name), kind, f"{cls.__name__}: field {name!r}")
+        return cls(**values)
+
+
+@cache
+def _fields(cls: Hashable) -> dict[str, tuple[Any, bool]]:
+    """Declared type of every field of a dataclass, and whether it may be absent."""
+    return {name: (kind, NoneType in get_args(kind)) for name, kind in get_type_hints(cls).items()}
+
+
+@dataclass(frozen=True)
+class Timing(Stored):
+    """Milliseconds of one forward pass: the median and the 95th percentile of the repeats."""
+
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Ratio(Stored):
+    """Inference-time ratio teacher/student: above 1 the student is faster.
+
+    `low` and `high` bound the 95 % bootstrap interval of the median of paired ratios.
+    """
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Latency(Stored):
+    """A student and its teacher timed in alternation on one device, at batch 1 and batch 64."""
+
+    device: str
+    threads: int
+    precision: str
+    idle: bool
+    repeats: int
+    batch_1_ms: Timing
+    batch_64_ms: Timing
+    teacher_batch_1_ms: Timing
+    teacher_batch_64_ms: Timing
+    ratio_batch_1: Ratio
+    ratio_batch_64: Ratio
+
+    def search_latency_ms(self, teacher_idle_ms: float) -> float:
+        """Latency (ms, batch 1) a study searches by: the teacher's idle median over the ratio.
+
+        Other trials may be running while a student is timed; the paired ratio is hardly moved by
+        that load, a bare timing is.
+        """
+        return teacher_idle_ms / self.ratio_batch_1.median
+
+
+@dataclass(frozen=True)
+class SoloLatency(Stored):
+    """A teacher timed alone on the idle device, at batch 1 and batch 64."""
+
+    batch_1_ms: Timing
+    batch_64_ms: Timing
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class ModelSize(Stored):
+    """Size of a network: parameters (M), FLOPs of one example (M), bytes of its weights file."""
+
+    params_m: float
+    flops_m: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class EpochResult(Stored):
+    """What one epoch (1-based) came to; `seconds` is the time spent training, validation apart."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome(Stored):
+    """How a trial ended.
+
+    `val_accuracy` is that of the last epoch done, `latency_ms` the latency searched by, `rung` the
+    epoch at which a stopped trial was stopped.
+    """
+
+    status: OutcomeStatus
+    reason: str | None
+    epochs_done: int
+    val_accuracy: float | None
+    latency_ms: float | None
+    train_seconds: float
+    finished_at: str
+    rung: int | None = None
+
+
+@dataclass(frozen=True)
+class Confirmation(Stored):
+    """A finished student scored once on the test split and timed again on the idle device."""
+
+    test_accuracy: float
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class TeacherResult(Stored):
+    """The study's teacher; `source` is `trained`, `cache`, or the path of a checkpoint."""
+
+    key: str
+    name: str
+    params_m: float
+    flops_m: float
+    val_accuracy: float
+    test_accuracy: float | None
+    train_seconds: float
+    epochs: int
+    latency: SoloLatency
+    source: str
+
+
+@dataclass(frozen=True)
+class ReferencePoint(Stored):
+    """The corner a hypervolume is measured from: chance accuracy (%), teacher latency (ms)."""
+
+    val_accuracy: float
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Session(Stored):
+    """One run of the driver over a study: when it began, how long it took (s), what ended it."""
+
+    started_at: str
+    seconds: float
+    end: str
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial as the record tells it.
+
+    Args:
+        number: Optuna's trial number, from 0.
+        source: who proposed it: a preset, a control, or the sampler.
+        label: the preset's label, or None.
+        params: parameters by name; a conditional parameter that does not apply is absent.
+        architecture: canonical description of the student network.
+        epochs: planned epochs.
+        model: size of the student, None until it was built.
+        latency: timing taken before the first epoch, None until it was taken.
+        curve: epochs done, in order.
+        outcome: how it ended; None while it runs, or where it was interrupted.
+        confirmed: test accuracy and idle latency, for front members, presets and controls.
+        closed: the storage holds the trial as finished, whether or not an outcome was written.
+        search_latency_ms: latency (ms) searched by, for trials without an outcome.
+    """
+
+    number: int
+    source: Source
+    label: str | None
+    params: Mapping[str, Any]
+    architecture: str
+    epochs: int
+    model: ModelSize | None = None
+    latency: Latency | None = None
+    curve: tuple[EpochResult, ...] = ()
+    outcome: Outcome | None = None
+    confirmed: Confirmation | None = None
+    started_at: str | None = None
+    mlflow_run_id: str | None = None
+    closed: bool = field(default=False, repr=False)
+    search_latency_ms: float | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The trial's name, e.g. `t0042`."""
+        return trial_name(self.number)
+
+    @property
+    def title(self) -> str:
+        """The preset's label where there is one, else the trial's name."""
+        return self.label or self.name
+
+    @property
+    def status(self) -> Status:
+        """`complete`, `stopped`, `infeasible`, `failed`, or `running` (also when interrupted)."""
+        if self.outcome is not None:
+            return self.outcome.status
+        return "failed" if self.closed else "running"
+
+    @property
+    def reason(self) -> str | None:
+        """Why it did not complete, in the record's words."""
+        if self.outcome is not None:
+            return self.outcome.reason
+        return "closed without an outcome in the record" if self.closed else None
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Batch-1 latency (ms): the confirmed one where there is one, else that searched by."""
+        if self.confirmed is not None:
+            return self.confirmed.latency.batch_1_ms.median
+        if self.outcome is not None and self.outcome.latency_ms is not None:
+            return self.outcome.latency_ms
+        return self.search_latency_ms
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """Validation accuracy (%) after the last epoch done, None before the first."""
+        if self.outcome is not None and self.outcome.val_accuracy is not None:
+            return self.outcome.val_accuracy
+        return self.curve[-1].val_accuracy if self.curve else None
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs finished so far."""
+        if self.outcome is not None:
+            return self.outcome.epochs_done
+        return self.curve[-1].epoch if self.curve else 0
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds spent training (validation and set-up apart)."""
+        if self.outcome is not None:
+            return self.outcome.train_seconds
+        return sum(epoch.seconds for epoch in self.curve)

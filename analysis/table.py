@@ -1,0 +1,259 @@
+"""Tables of a study: every trial, the front, and published figures beside measured ones."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from analysis.front import KdPair, front_members, is_distilled, kd_pairs
+from analysis.record import StudyResults
+from analysis.results import Latency, TrialResult
+from analysis.stored_plan import PublishedColumn, PublishedRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARAMETER_PREFIX = "param_"
+
+
+class Column(NamedTuple):
+    """A column of the results table: its name, its unit ("" where it has none), its meaning."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("trial", "", "name of the trial"),
+    Column("label", "", "label of the preset, where it is one"),
+    Column("source", "", "preset, control or sampler"),
+    Column("status", "", "complete, stopped, infeasible, failed or running"),
+    Column("reason", "", "why it did not complete"),
+    Column("architecture", "", "the student network"),
+    Column("on_front", "", "no complete trial is better in both objectives"),
+    Column("distilled", "", "whether a teacher had a part in it"),
+    Column("epochs", "", "planned epochs"),
+    Column("epochs_done", "", "epochs trained"),
+    Column("val_accuracy", "%", "validation accuracy after the last epoch"),
+    Column("test_accuracy", "%", "test accuracy, scored once after the search"),
+    Column("latency_ms", "ms", "batch-1 latency: confirmed when idle, else as searched by"),
+    Column("latency_idle", "", "whether latency and ratios were measured on the idle device"),
+    Column("latency_batch_64_ms", "ms", "latency of a batch of 64"),
+    Column("ratio_batch_1", "x", "teacher time / student time, batch 1"),
+    Column("ratio_batch_1_low", "x", "lower end of its 95 % interval"),
+    Column("ratio_batch_1_high", "x", "upper end of its 95 % interval"),
+    Column("ratio_batch_64", "x", "teacher time / student time, batch 64"),
+    Column("ratio_batch_64_low", "x", "lower end of its 95 % interval"),
+    Column("ratio_batch_64_high", "x", "upper end of its 95 % interval"),
+    Column("params_m", "M", "parameters"),
+    Column("flops_m", "M", "FLOPs of one example; a multiply-accumulate counts as 2"),
+    Column("bytes", "B", "size of the weights file"),
+    Column("train_seconds", "s", "time spent training, validation apart"),
+    Column("kd_control", "", "the undistilled twin this trial is compared with"),
+    Column("kd_gain", "points", "validation accuracy minus that of the twin"),
+    Column("kd_test_gain", "points", "test accuracy minus that of the twin"),
+    Column("started_at", "", "ISO 8601, UTC"),
+    Column("finished_at", "", "ISO 8601, UTC"),
+)
+
+FRONT_COLUMNS = (
+    "trial", "label", "architecture", "val_accuracy", "test_accuracy", "latency_ms",
+    "latency_idle", "latency_batch_64_ms", "ratio_batch_1", "ratio_batch_64", "params_m",
+    "flops_m", "bytes", "train_seconds", "kd_control", "kd_gain", "kd_test_gain",
+)  # fmt: skip
+
+
+def measured_latency(trial: TrialResult) -> Latency | None:
+    """The timing to report: the confirmed one, else the one taken before the first epoch."""
+    return trial.confirmed.latency if trial.confirmed is not None else trial.latency
+
+
+def parameter_names(results: StudyResults) -> list[str]:
+    """Names of the parameters, in the space's order, then any others in the alphabet's."""
+    declared = [parameter.name for parameter in results.plan.space.parameters]
+    found = {name for trial in results.trials for name in trial.params}
+    return [*declared, *sorted(found.difference(declared))]
+
+
+def results_table(results: StudyResults) -> "pd.DataFrame":
+    """One row a trial, by number: the columns of `COLUMNS`, then `param_NAME` for every parameter.
+
+    Missing values are None or NaN.
+    """
+    import pandas as pd
+
+    front = {trial.number for trial in front_members(results.trials)}
+    pairs = {p.distilled.number: p for p in kd_pairs(results.trials, results.plan.space)}
+    names = parameter_names(results)
+    rows = []
+    for trial in results.trials:
+        row = _row(trial, pairs.get(trial.number))
+        row["on_front"] = trial.number in front
+        row["distilled"] = is_distilled(trial, results.plan.space)
+        row |= {f"{PARAMETER_PREFIX}{name}": trial.params.get(name) for name in names}
+        rows.append(row)
+    columns = [column.name for column in COLUMNS]
+    columns += [f"{PARAMETER_PREFIX}{name}" for name in names]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _row(trial: TrialResult, pair: KdPair | None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "trial": trial.name,
+        "label": trial.label,
+        "source": trial.source,
+        "status": trial.status,
+        "reason": trial.reason,
+        "architecture": trial.architecture,
+        "epochs": trial.epochs,
+        "epochs_done": trial.epochs_done,
+        "val_accuracy": trial.val_accuracy,
+        "test_accuracy": None if trial.confirmed is None else trial.confirmed.test_accuracy,
+        "latency_ms": trial.latency_ms,
+        "train_seconds": trial.train_seconds,
+        "started_at": trial.started_at,
+        "finished_at": None if trial.outcome is None else trial.outcome.finished_at,
+    }
+    latency = measured_latency(trial)
+    if latency is not None:
+        row["latency_idle"] = latency.idle
+        row["latency_batch_64_ms"] = latency.batch_64_ms.median
+        for batch, ratio in ((1, latency.ratio_batch_1), (64, latency.ratio_batch_64)):
+            row[f"ratio_batch_{batch}"] = ratio.median
+            row[f"ratio_batch_{batch}_low"] = ratio.low
+            row[f"ratio_batch_{batch}_high"] = ratio.high
+    if trial.model is not None:
+        row |= trial.model.to_json()
+    if pair is not None:
+        row["kd_control"] = pair.control.name
+        row["kd_gain"] = pair.val_gain
+        row["kd_test_gain"] = pair.test_gain
+    return row
+
+
+def front_table(results: StudyResults) -> "pd.DataFrame":
+    """The front, fastest student first: `FRONT_COLUMNS`, then `param_NAME`."""
+    table = results_table(results)
+    numbers = [trial.number for trial in front_members(results.trials)]
+    rows = {trial.number: row for row, trial in enumerate(results.trials)}
+    parameters = [name for name in table.columns if name.startswith(PARAMETER_PREFIX)]
+    chosen = table.iloc[[rows[number] for number in numbers]]
+    return chosen[[*FRONT_COLUMNS, *parameters]].reset_index(drop=True)
+
+
+Split = Literal["test", "validation"]
+
+
+class Comparison(NamedTuple):
+    """A published figure and what was measured for it; None where there is nothing."""
+
+    published: float | None
+    measured: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        if self.published is None or self.measured is None:
+            return None
+        return self.measured - self.published
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """One published row and the trial of the same label.
+
+    Args:
+        row: what was published.
+        trial: the trial that measured it, None where none was run.
+        split: the split its accuracy is of: test, or validation until it is confirmed.
+        comparisons: by column key.
+        batch_64: the measured inference-time ratio at batch 64, beside that at batch 1.
+    """
+
+    row: PublishedRow
+    trial: TrialResult | None
+    split: Split | None
+    comparisons: dict[str, Comparison]
+    batch_64: float | None
+
+
+def published_results(results: StudyResults) -> tuple[PublishedResult, ...]:
+    """The published table beside what was measured; empty where the space has none.
+
+    A row is measured by the trial of its label; of several, by the first that ran to its end.
+    """
+    published = results.plan.space.published
+    if published is None:
+        return ()
+    return tuple(_published_result(row, published.columns, results) for row in published.rows)
+
+
+def _published_result(
+    row: PublishedRow, columns: Sequence[PublishedColumn], results: StudyResults
+) -> PublishedResult:
+    named = [trial for trial in results.trials if trial.label == row.label]
+    named.sort(key=lambda trial: (trial.status != "complete", trial.number))
+    trial = named[0] if named else None
+    accuracy, split = (None, None) if trial is None else _reported_accuracy(trial)
+    measured = {} if trial is None else {**_measured(trial), "accuracy": accuracy}
+    latency = None if trial is None else measured_latency(trial)
+    return PublishedResult(
+        row=row,
+        trial=trial,
+        split=split,
+        comparisons={
+            column.key: Comparison(_finite(row.values.get(column.key)), measured.get(column.key))
+            for column in columns
+        },
+        batch_64=None if latency is None else latency.ratio_batch_64.median,
+    )
+
+
+def _reported_accuracy(trial: TrialResult) -> tuple[float | None, Split | None]:
+    if trial.confirmed is not None:
+        return trial.confirmed.test_accuracy, "test"
+    if trial.status == "complete" and trial.val_accuracy is not None:
+        return trial.val_accuracy, "validation"
+    return None, None
+
+
+def _measured(trial: TrialResult) -> dict[str, float | None]:
+    """What a trial measured, by the key of the published column it answers."""
+    latency = measured_latency(trial)
+    return {
+        "train_seconds": trial.train_seconds if trial.status == "complete" else None,
+        "time_ratio": None if latency is None else latency.ratio_batch_1.median,
+        "latency_ms": trial.latency_ms,
+        "params_m": None if trial.model is None else trial.model.params_m,
+        "flops_m": None if trial.model is None else trial.model.flops_m,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def published_table(results: StudyResults) -> "pd.DataFrame":
+    """Published beside measured, one row a published row.
+
+    For every published column KEY: `KEY_published`, `KEY_measured`, `KEY_difference` (measured
+    minus published); then `time_ratio_batch_64_measured`, and `accuracy_split` (test, or
+    validation until the trial is confirmed).
+    """
+    import pandas as pd
+
+    rows = []
+    for result in published_results(results):
+        row: dict[str, Any] = {
+            "label": result.row.label,
+            "trial": None if result.trial is None else result.trial.name,
+            "accuracy_split": result.split,
+        }
+        for key, comparison in result.comparisons.items():
+            row[f"{key}_published"] = comparison.published
+            row[f"{key}_measured"] = comparison.measured
+            row[f"{key}_difference"] = comparison.difference
+        row["time_ratio_batch_64_measured"] = result.batch_64
+        rows.append(row)
+    return pd.DataFrame(rows)

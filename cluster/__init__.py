@@ -1,0 +1,1 @@
+"""Where a study runs: connecting to Ray, counting resources, bringing a cluster up."""

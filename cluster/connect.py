@@ -1,0 +1,146 @@
+"""Connecting to where a study runs: a Ray of its own on this machine, or a running cluster."""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
+_RAY_DEFAULTS = {
+    # Read by Ray when it is imported or started; set by the user, they stay.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+class ClusterError(ValueError):
+    """A cluster that cannot be used; the message names the address and the mend."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connected cluster.
+
+    Attributes:
+        address: ``local`` or the address of the head.
+        cpus: CPUs that Ray may use, over all nodes.
+        gpus: GPUs that Ray may use, over all nodes.
+        nodes: Number of nodes alive.
+    """
+
+    address: str
+    cpus: int
+    gpus: int
+    nodes: int
+
+
+def check_address(address: str | None, timeout: float = 2.0) -> None:
+    """Refuse an address that names no running cluster, without importing Ray.
+
+    Args:
+        address: None or ``local`` (a Ray of its own), ``auto``, or ``HOST:PORT`` of a head node.
+        timeout: Seconds to wait for the head to answer.
+
+    Raises:
+        ClusterError: naming the address and the mend.
+    """
+    if address in (None, "local"):
+        return
+    assert address is not None
+    if address == "auto":
+        if not _running_here():
+            raise ClusterError(
+                "--address auto: no Ray is running on this machine; start one with "
+                "`ray start --head`, or leave --address out"
+            )
+        return
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ClusterError(
+            f"--address {address!r} is not HOST:PORT of a Ray head; write it as 10.0.0.1:6379, "
+            "or leave --address out"
+        )
+    try:
+        with socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout):
+            pass
+    except OSError as error:
+        raise ClusterError(
+            f"--address {address}: no Ray head answers there ({error}); check it with "
+            f"`ray status --address {address}`, or leave --address out"
+        ) from None
+
+
+def _running_here() -> bool:
+    if os.environ.get("RAY_ADDRESS"):
+        return True
+    return Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").exists()
+
+
+def connect(
+    address: str | None,
+    *,
+    env: Mapping[str, str],
+    gpus: bool,
+    log_level: str = "error",
+) -> Cluster:
+    """Start a Ray of its own on loopback, or join a running cluster.
+
+    Args:
+        address: As in :func:`check_address`.
+        env: Environment of every worker, in force before anything is imported there.
+        gpus: Whether the study asks for GPUs (a local Ray looks for them only then).
+        log_level: Level of Ray's own log.
+
+    Raises:
+        ClusterError: if the cluster cannot be joined.
+    """
+    for name, value in _RAY_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": log_level,
+        "runtime_env": {"env_vars": dict(env)},
+    }
+    try:
+        if address in (None, "local"):
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=available_cpus(),
+                num_gpus=None if gpus else 0,
+                _node_ip_address="127.0.0.1",
+                **options,
+            )
+        else:
+            ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ClusterError(
+            f"--address {address or 'local'}: Ray could not be reached ({first_line})"
+        ) from error
+    resources = ray.cluster_resources()
+    alive = sum(bool(node["Alive"]) for node in ray.nodes())
+    where = "local" if address in (None, "local") else ray.get_runtime_context().gcs_address
+    return Cluster(where, int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), alive)
+
+
+def disconnect() -> None:
+    """Leave the cluster; a Ray of its own is stopped."""
+    import ray
+
+    ray.shutdown()
+
+
+def available_cpus() -> int:
+    """CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

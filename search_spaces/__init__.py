@@ -1,0 +1,1 @@
+"""What may be tried: parameters, conditions, presets and the networks they describe."""

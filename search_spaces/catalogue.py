@@ -1,0 +1,78 @@
+"""Finding a search space by name, in a file of one's own, or in a module."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from search_spaces.space import SearchSpace, SpaceError, nearest
+
+BUILT_IN = ("cifar_blocks",)
+ATTRIBUTE = "SPACE"
+
+
+def load_space(spec: str) -> SearchSpace:
+    """Return the space that ``spec`` names.
+
+    Args:
+        spec: A built-in name (``cifar_blocks``), a file (``my_space.py``, which defines
+            ``SPACE``), or ``package.module:ATTRIBUTE``.
+
+    Raises:
+        SpaceError: if there is no such space; the message names the nearest one.
+    """
+    if spec in BUILT_IN:
+        return _attribute(importlib.import_module(f"search_spaces.{spec}"), ATTRIBUTE, spec)
+    if spec.endswith(".py"):
+        return _attribute(_module_of_file(Path(spec)), ATTRIBUTE, spec)
+    module_name, colon, attribute = spec.partition(":")
+    if not colon:
+        raise SpaceError(
+            f"--space {spec!r} is unknown{nearest(spec, BUILT_IN)} "
+            "(or give a file, my_space.py, or module:ATTRIBUTE)"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise SpaceError(
+            f"--space {spec!r}: {module_name} cannot be imported ({error}); "
+            "check the name and PYTHONPATH"
+        ) from None
+    return _attribute(module, attribute, spec)
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise SpaceError(f"--space {path}: there is no such file; check the path")
+    name = f"_space_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SpaceError as error:
+        raise SpaceError(f"--space {path}: {error}") from None
+    except Exception as error:
+        # The file is the user's: whatever it raises is their mistake, to be named, not traced.
+        line = error.__traceback__
+        while line is not None and line.tb_next is not None:
+            line = line.tb_next
+        where = f"line {line.tb_lineno}: " if line is not None else ""
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise SpaceError(f"--space {path}: {where}{type(error).__name__}: {first}") from None
+    return module
+
+
+def _attribute(module: ModuleType, name: str, spec: str) -> SearchSpace:
+    value = getattr(module, name, None)
+    if isinstance(value, SearchSpace):
+        return value
+    spaces = [key for key, other in vars(module).items() if isinstance(other, SearchSpace)]
+    if not spaces:
+        raise SpaceError(
+            f"--space {spec!r}: it defines no SearchSpace; add {name} = SearchSpace(…)"
+        )
+    raise SpaceError(f"--space {spec!r}: it has no space called {name}{nearest(name, spaces)}")

@@ -1,0 +1,230 @@
+"""The command line of `python -m study.launch`, and the plan its arguments mean."""
+
+import argparse
+from pathlib import Path
+
+from search_spaces.catalogue import load_space
+from search_spaces.space import SearchSpace, SpaceError
+from study import plan as plans
+from study.names import StudyName
+from study.plan import StudyPlan
+
+_EPILOG = """\
+examples (each fits two CPU cores):
+  # The quickstart: real digits, built in, a few minutes.
+  python -m study.launch --space cifar_blocks --data digits --budget 5m
+
+  # What would be done, how long it would take; nothing is written.
+  python -m study.launch --space cifar_blocks --data digits --dry-run
+
+  # The published rows first, on 500 images a class of CIFAR-10 as a folder of images.
+  python -m study.launch --space cifar_blocks --data-dir data/cifar10 \\
+      --train-per-class 500 --preset paper --trials 12 --max-epochs 5
+
+  # Students that must answer within 3 ms, one object for a script at the end.
+  python -m study.launch --space cifar_blocks --data digits --max-latency 3 --json
+
+Give the same command again to continue a study that was interrupted, or a larger
+--trials or --budget to extend it.
+
+exit codes: 0 done; 1 the study failed or has no front; 2 usage; 3 finished, but too many
+trials failed; 4 the study is locked by a live driver; 130/143 stopped by a signal, resumable
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m study.launch`."""
+    made = argparse.ArgumentParser(
+        prog="python -m study.launch",
+        description="Train many small students under one teacher in parallel, and report the "
+        "accuracy-latency front.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _what(made.add_argument_group("what is tried"))
+    _data(made.add_argument_group("data and teacher"))
+    _how_much(made.add_argument_group("how much"))
+    _where(made.add_argument_group("where it runs and lies"))
+    _shown(made.add_argument_group("what is shown"))
+    return made
+
+
+def _what(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--space",
+        required=True,
+        metavar="NAME|FILE.py|module:ATTR",
+        help="search space: a built-in name (python -m study spaces), a file or a module",
+    )
+    group.add_argument("--name", help="study name (default: SPACE-DATA)")
+    group.add_argument("--preset", help="try the published rows of this name first, e.g. paper")
+    group.add_argument(
+        "--fix",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="hold a parameter at one value; may be given more than once",
+    )
+    group.add_argument(
+        "--sampler", default="tpe", help=f"{' or '.join(plans.SAMPLERS)} (default: tpe)"
+    )
+    group.add_argument(
+        "--scheduler",
+        default="pareto",
+        help="pareto stops trials early by Pareto rank, none trains all to the end "
+        "(default: pareto)",
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
+    group.add_argument("--max-latency", type=float, metavar="MS", help="refuse slower students")
+    group.add_argument("--max-params", type=float, metavar="M", help="refuse larger students")
+
+
+def _data(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--data",
+        metavar="NAME|FOLDER",
+        help="digits, cifar10, mnist, or a folder with train/CLASS/* and test/CLASS/* "
+        "(default: the space's own)",
+    )
+    group.add_argument(
+        "--data-dir", metavar="DIR", help="where cifar10 and mnist lie (default: data)"
+    )
+    group.add_argument("--image-size", type=int, metavar="PX", help="bring all images to this size")
+    group.add_argument(
+        "--train-per-class",
+        type=int,
+        metavar="N",
+        help="students learn from the first N images of each class (the teacher from all)",
+    )
+    group.add_argument(
+        "--teacher", metavar="FILE", help="a ResNet state dict of one's own, as torchvision's"
+    )
+    group.add_argument(
+        "--teacher-weights",
+        default="none",
+        help="imagenet starts the teacher from torchvision's weights (default: none)",
+    )
+    group.add_argument(
+        "--teacher-epochs", type=int, metavar="N", help="epochs of the teacher's training"
+    )
+    group.add_argument(
+        "--teacher-outputs",
+        default="ahead",
+        help="ahead computes the teacher's answers once for all trials, live asks it at every "
+        "step (default: ahead)",
+    )
+    group.add_argument(
+        "--views", type=int, metavar="V", help="augmented views of the data, taken in turn"
+    )
+
+
+def _how_much(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--trials", type=int, metavar="N", help="trials in all")
+    group.add_argument("--max-epochs", type=int, metavar="N", help="epochs of a full training")
+    group.add_argument("--budget", metavar="30m|2h", help="wall time after which trials stop")
+    group.add_argument(
+        "--retries",
+        type=int,
+        default=2,
+        metavar="N",
+        help="go on from the last checkpoint when a worker dies, this often (default: 2)",
+    )
+    group.add_argument(
+        "--max-failures",
+        type=float,
+        default=0.5,
+        metavar="F",
+        help="end with exit code 3 when more than this share of trials fails (default: 0.5)",
+    )
+
+
+def _where(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--concurrent", type=int, metavar="N", help="trials at once")
+    group.add_argument(
+        "--cpus-per-trial", type=int, default=1, metavar="N", help="CPUs a trial (default: 1)"
+    )
+    group.add_argument(
+        "--gpus-per-trial", type=float, default=0.0, metavar="G", help="GPUs a trial (default: 0)"
+    )
+    group.add_argument(
+        "--precision",
+        default="auto",
+        help="float32, bfloat16, or auto: bfloat16 where the hardware is faster with it "
+        "(default: auto)",
+    )
+    group.add_argument(
+        "--studies", default="studies", metavar="DIR", help="folder of studies (default: studies)"
+    )
+    group.add_argument(
+        "--storage", metavar="URL", help="database for the record (default: a journal file)"
+    )
+    group.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow (default: sqlite in the studies folder; none turns it off)",
+    )
+    group.add_argument(
+        "--address", metavar="HOST:PORT|auto", help="a running Ray cluster (default: a local one)"
+    )
+
+
+def _shown(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--dry-run", action="store_true", help="show the plan and a measured estimate of its time"
+    )
+    group.add_argument("--json", action="store_true", help="one JSON object on stdout at the end")
+    group.add_argument("--quiet", action="store_true", help="show warnings and errors only")
+    group.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+
+
+def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
+    """Return the plan that arguments mean, defaults filled in from the space, and the space.
+
+    Raises:
+        PlanError: if an argument cannot be used.
+        SpaceError: if the space, or a parameter of it, cannot be.
+        StudyNameError: if the name cannot be.
+    """
+    space = load_space(args.space)
+    plans.check_preset(space, args.preset)
+    fixed = plans.parse_fixed(args.fix, space)
+    data = args.data or space.default_data
+    short = Path(data).name or "data"
+    defaults = space.defaults_for(short)
+    if "*" not in space.teachers and short not in space.teachers:
+        raise SpaceError(f"space {space.name} declares no teacher for {short}; add one under '*'")
+    # The seed points come first: fewer trials than those is what the user asked for, not an error.
+    presets = len(space.presets[args.preset]) if args.preset else 0
+    plan = StudyPlan(
+        name=str(StudyName(args.name or f"{space.name}-{short}")),
+        space=args.space,
+        data=data,
+        data_dir=args.data_dir,
+        image_size=args.image_size,
+        train_per_class=args.train_per_class,
+        preset=args.preset,
+        fixed=fixed,
+        teacher=args.teacher,
+        teacher_weights=args.teacher_weights,
+        teacher_epochs=args.teacher_epochs,
+        teacher_outputs=args.teacher_outputs,
+        views=args.views if args.views is not None else defaults.views,
+        trials=args.trials if args.trials is not None else max(defaults.trials, presets),
+        max_epochs=args.max_epochs if args.max_epochs is not None else defaults.max_epochs,
+        budget_seconds=None if args.budget is None else plans.parse_duration(args.budget),
+        sampler=args.sampler,
+        scheduler=args.scheduler,
+        seed=args.seed,
+        max_latency_ms=args.max_latency,
+        max_params_m=args.max_params,
+        precision=args.precision,
+        concurrent=args.concurrent,
+        cpus_per_trial=args.cpus_per_trial,
+        gpus_per_trial=args.gpus_per_trial,
+        retries=args.retries,
+        max_failures=args.max_failures,
+        storage=args.storage,
+        tracking_uri=args.tracking_uri,
+        address=args.address,
+    )
+    return plan, space.with_fixed(fixed)

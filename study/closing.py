@@ -1,0 +1,46 @@
+"""What is printed when a study ends: its front, where things lie, how to go on."""
+
+import shlex
+from pathlib import Path
+
+from study.progress import duration, front_table, make_console
+from study.session import Ending
+from study.summary import StudySummary
+
+
+def print_summary(summary: StudySummary, ending: Ending, studies: Path) -> None:
+    """Print the end of a study for a person."""
+    console = make_console()
+    counts = ", ".join(f"{n} {status}" for status, n in summary.counts.items() if n)
+    took = duration(summary.seconds)
+    console.print(f"\n{summary.folder.name}: {counts or 'no trials'} in {took}", style="bold")
+    if ending.note:
+        console.print(ending.note, highlight=False)
+    if summary.front:
+        console.print()
+        console.print(front_table(summary.front, title="The front, fastest first"))
+    teacher = summary.results.teacher
+    if teacher is not None:
+        console.print(
+            f"teacher {teacher.name}: {teacher.val_accuracy:.2f} % validation, "
+            f"{teacher.test_accuracy:.2f} % test, {teacher.latency.batch_1_ms.median:.2f} ms",
+            highlight=False,
+        )
+    if summary.hypervolume is not None:
+        console.print(f"hypervolume {summary.hypervolume:.3f}", highlight=False)
+    console.print()
+    for label, text in _whereabouts(summary, ending, studies):
+        console.print(f"{label:<9}{text}", highlight=False, soft_wrap=True)
+
+
+def _whereabouts(summary: StudySummary, ending: Ending, studies: Path) -> list[tuple[str, str]]:
+    lines = []
+    if summary.report.exists():
+        lines.append(("report", str(summary.report)))
+    uri = (summary.results.mlflow or {}).get("tracking_uri")
+    if uri is not None:
+        lines.append(("MLflow", f"mlflow ui --backend-store-uri {shlex.quote(uri)}"))
+    stopped = ending.exit_code in (130, 143)
+    again = "to continue" if stopped else "with a larger --trials or --budget"
+    lines.append(("go on", f"give the same command again {again}"))
+    return lines

@@ -1,0 +1,106 @@
+"""The front, confirmed: latency taken again on the idle device, the test split scored once.
+
+While trials run, latency is the teacher's idle one over a paired ratio; here students that could be
+on the front are timed again with nothing beside them. Whoever is then on the front, and every
+published row and control, is scored on the test split.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.front import front_members
+from analysis.results import Confirmation, Latency, TrialResult
+from cluster.connect import Cluster
+from study.preparation import get, largest_node
+from study.progress import Progress
+from study.record import StudyRecord
+from study.trial import TrialContext, worker_environment
+
+# A student this much slower than one that beats it in accuracy may still be as fast, once timed
+# without noise.
+_SLACK = 1.15
+
+
+def confirm(
+    record: StudyRecord,
+    context: TrialContext,
+    context_reference: Any,
+    cluster: Cluster,
+    progress: Progress,
+) -> None:
+    """Confirm every trial of the record that is, or may be, on the front or in a published table.
+
+    Args:
+        record: Read and written.
+        context: What trials share.
+        context_reference: The same in Ray's object store.
+        cluster: Where to measure.
+        progress: Shows how far it is.
+    """
+    worker = _Worker(context_reference, context, cluster)
+    if not _waiting(record.trials()):
+        return
+    with progress.phase("confirming the front") as phase:
+        done = 0
+        while waiting := _waiting(record.trials()):
+            for trial in waiting:
+                phase.update(done, done + len(waiting) - waiting.index(trial), trial.architecture)
+                record.confirm(trial.number, worker.confirm(trial, record.trials()))
+                done += 1
+        phase.update(done, done)
+
+
+def _waiting(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    complete = [trial for trial in trials if trial.status == "complete"]
+    wanted = {trial.number for trial in (*front_members(trials), *_near(complete))}
+    wanted |= {trial.number for trial in complete if trial.label or trial.source == "control"}
+    return [trial for trial in complete if trial.number in wanted and not trial.confirmed]
+
+
+def _near(complete: Sequence[TrialResult]) -> list[TrialResult]:
+    """Trials that nothing beats in accuracy while being clearly faster."""
+    points = [(t, t.val_accuracy or 0.0, t.latency_ms or float("inf")) for t in complete]
+    return [
+        trial
+        for trial, accuracy, latency in points
+        if not any(a >= accuracy and ms * _SLACK < latency for _, a, ms in points)
+    ]
+
+
+class _Worker:
+    """Confirms trials on a worker that has a node to itself; each architecture is timed once."""
+
+    def __init__(self, context_reference: Any, context: TrialContext, cluster: Cluster) -> None:
+        import ray
+
+        cpus = largest_node(cluster)
+        self._task = ray.remote(_confirm).options(
+            num_cpus=cpus,
+            num_gpus=1 if context.on_gpu else 0,
+            runtime_env={"env_vars": worker_environment(context.threads)},
+        )
+        self._context = context_reference
+
+    def confirm(self, trial: TrialResult, trials: Sequence[TrialResult]) -> Confirmation:
+        known = [
+            other.confirmed.latency
+            for other in trials
+            if other.confirmed is not None and other.architecture == trial.architecture
+        ]
+        result: Confirmation = get(
+            self._task.remote(self._context, trial.number, known[0] if known else None)
+        )
+        return result
+
+
+def _confirm(context: TrialContext, number: int, latency: Latency | None) -> Confirmation:
+    from study.distillation.evaluation import evaluate
+    from study.trial import device_of, load_student, measure, pin_threads
+
+    pin_threads(context.threads)
+    student = load_student(context, number)
+    data, device = context.data, device_of(context)
+    _, accuracy = evaluate(student, data.test, data.mean, data.std, device)
+    if latency is None:
+        _, latency = measure(context, student, idle=True, seconds=3.0)
+    return Confirmation(accuracy, latency)

@@ -1,0 +1,1 @@
+"""How one student is taught: data, views, teacher, losses, training, measurement. torch only."""

@@ -1,0 +1,336 @@
+"""Data sets by name or path: `load` them into arrays, or `describe` what would be loaded.
+
+`digits` comes with scikit-learn and needs no network. `cifar10` and `mnist` are looked for in the
+data folder, in torchvision's layout and as an image folder, and else downloaded by torchvision.
+Anything else is the path of an image folder, `train/CLASS/*` and `test/CLASS/*`.
+"""
+
+import contextlib
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from study.distillation import torchvision_data
+from study.distillation.image_data import (
+    Augmentation,
+    DataError,
+    ImageData,
+    Split,
+    assemble,
+    first_per_class,
+    first_rows_per_class,
+    held_out_of,
+    hold_out,
+)
+from study.distillation.image_decoding import (
+    DecodeSettings,
+    Progress,
+    decode_folder,
+    resize_images,
+)
+from study.distillation.image_folder import (
+    LAYOUT,
+    ImageFolder,
+    has_both_splits,
+    is_meant_as_folder,
+    list_images,
+)
+
+__all__ = [
+    "DATASETS",
+    "Augmentation",
+    "DataError",
+    "DataSummary",
+    "ImageData",
+    "Split",
+    "describe",
+    "first_per_class",
+    "first_rows_per_class",
+    "load",
+]
+
+DATASETS = ("digits", "cifar10", "mnist")
+DEFAULT_DATA_DIR = Path("data")
+
+# Below this the networks have nothing left to halve.
+SMALLEST_SIDE = 8
+
+_VALIDATION_FRACTION = 0.10
+_DIGITS_TEST_FRACTION = 0.20
+_DIGITS_VALIDATION_FRACTION = 0.15
+_DIGITS_SIDE = 32
+_DIGITS_COUNTS = (1222, 216, 359)
+_DIGITS_SMALLEST_CLASS = 118
+
+Kind = Literal["scikit-learn", "torchvision", "image folder", "download"]
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What `load` would load, found without decoding an image.
+
+    Attributes:
+        name: Short name of the data set.
+        kind: Where it would come from.
+        path: The folder or archive it would be read from, or the folder it would be downloaded
+            into; None for scikit-learn's.
+        classes: Class names in label order.
+        train: Images left in the train split.
+        validation: Images held out of the training data.
+        test: Images of the test split.
+        smallest_class: Images of the smallest class in the train split.
+    """
+
+    name: str
+    kind: Kind
+    path: Path | None
+    classes: tuple[str, ...]
+    train: int
+    validation: int
+    test: int
+    smallest_class: int
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        origin = {
+            "scikit-learn": "from scikit-learn",
+            "torchvision": f"from {self.path} in torchvision's layout",
+            "image folder": f"from the image folder {self.path}",
+            "download": f"to be downloaded into {self.path}",
+        }[self.kind]
+        return (
+            f"{self.name}: {len(self.classes)} classes, {self.train} train, "
+            f"{self.validation} validation and {self.test} test images, {origin}"
+        )
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How the images of a data set are seen: channels, padding as a share of the side, flip."""
+
+    channels: int | None
+    pad_divisor: int
+    flip: bool
+
+
+_STYLES = {
+    "digits": _Style(channels=3, pad_divisor=16, flip=False),
+    "cifar10": _Style(channels=3, pad_divisor=8, flip=True),
+    "mnist": _Style(channels=1, pad_divisor=14, flip=False),
+}
+_OWN_STYLE = _Style(channels=None, pad_divisor=8, flip=True)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a data set was found; `folder` is listed when it is an image folder."""
+
+    name: str
+    kind: Kind
+    root: Path
+    folder: ImageFolder | None = None
+
+    @property
+    def style(self) -> _Style:
+        return _STYLES.get(self.name, _OWN_STYLE)
+
+
+def load(
+    name_or_path: str,
+    data_dir: Path | None,
+    *,
+    cache_dir: Path | None,
+    image_size: int | None = None,
+    progress: Progress | None = None,
+    write_cache: bool = True,
+) -> ImageData:
+    """Load a data set as arrays.
+
+    Args:
+        name_or_path: One of `DATASETS`, or the path of an image folder.
+        data_dir: Where `cifar10` and `mnist` are looked for and downloaded to; None for `data`.
+        cache_dir: Where the decoded images of a folder are kept; None to decode them each time.
+        image_size: Side in pixels that every image is brought to; None keeps their own.
+        progress: Called as `progress(what, done, total)` while files are decoded.
+        write_cache: Whether the cache may be written.
+
+    Raises:
+        DataError: The data cannot be had, or is damaged, incomplete or too small.
+    """
+    _require_side(image_size)
+    with _unreadable_is_data_error():
+        source = _locate(name_or_path, data_dir)
+        if source.kind == "scikit-learn":
+            return _load_digits(image_size or _DIGITS_SIDE)
+        if source.folder is not None:
+            folder = source.folder
+            settings = DecodeSettings(image_size, source.style.channels)
+            train_images, test_images = decode_folder(
+                folder, settings, cache_dir=cache_dir, write_cache=write_cache, progress=progress
+            )
+            classes = folder.classes
+            train = Split(train_images, np.array(folder.labels("train"), dtype=np.int64))
+            test = Split(test_images, np.array(folder.labels("test"), dtype=np.int64))
+        else:
+            download = source.kind == "download"
+            fetch = torchvision_data.download if download else torchvision_data.load_splits
+            classes = torchvision_data.LAYOUTS[source.name].classes
+            train, test = fetch(source.name, source.root)
+            if image_size is not None:
+                train = Split(resize_images(train.images, image_size), train.labels)
+                test = Split(resize_images(test.images, image_size), test.labels)
+    described = "torchvision" if source.kind == "download" else source.kind
+    return assemble(
+        source.name,
+        classes,
+        train,
+        test,
+        validation_fraction=_VALIDATION_FRACTION,
+        augmentation=_augmentation(source.style, train),
+        source=f"{described} {source.name}",
+    )
+
+
+def describe(
+    name_or_path: str, data_dir: Path | None, *, image_size: int | None = None
+) -> DataSummary:
+    """Say what `load` would load, without decoding an image or asking the network.
+
+    Takes 0.1 s for 60,000 files and imports neither torch nor scikit-learn.
+
+    Args:
+        name_or_path: One of `DATASETS`, or the path of an image folder.
+        data_dir: Where `cifar10` and `mnist` are looked for; None for `data`.
+        image_size: Side in pixels that would be asked for.
+
+    Raises:
+        DataError: What names alone can tell: an unknown data set, a missing folder, split, class
+            or file, too few classes or images.
+    """
+    _require_side(image_size)
+    with _unreadable_is_data_error():
+        source = _locate(name_or_path, data_dir)
+        if source.kind == "scikit-learn":
+            digits = tuple("0123456789")
+            return DataSummary(
+                "digits", source.kind, None, digits, *_DIGITS_COUNTS, _DIGITS_SMALLEST_CLASS
+            )
+        if source.folder is None:
+            layout = torchvision_data.LAYOUTS[source.name]
+            path = source.root
+            if source.kind == "torchvision":
+                path = torchvision_data.find(source.name, source.root) or source.root
+            return DataSummary(
+                source.name,
+                source.kind,
+                path,
+                layout.classes,
+                *layout.counts,
+                layout.smallest_class,
+            )
+    folder = source.folder
+    counts = [len(files) for files in folder.train]
+    held_out = [held_out_of(count, _VALIDATION_FRACTION) for count in counts]
+    return DataSummary(
+        name=source.name,
+        kind=source.kind,
+        path=folder.root,
+        classes=folder.classes,
+        train=sum(counts) - sum(held_out),
+        validation=sum(held_out),
+        test=len(folder.files("test")),
+        smallest_class=min(count - out for count, out in zip(counts, held_out, strict=True)),
+    )
+
+
+def _locate(name_or_path: str, data_dir: Path | None) -> _Source:
+    """Find a data set: a known name, then a path, then a folder inside the data folder."""
+    if name_or_path == "digits":
+        return _Source("digits", "scikit-learn", Path())
+    if name_or_path in DATASETS:
+        return _locate_published(name_or_path, (data_dir or DEFAULT_DATA_DIR).expanduser())
+    path = Path(name_or_path).expanduser()
+    if not path.exists() and data_dir is not None and (data_dir / path).expanduser().is_dir():
+        path = (data_dir / path).expanduser()
+    if not path.exists() and "/" not in name_or_path:
+        near = difflib.get_close_matches(name_or_path.lower(), DATASETS, 1, 0.4)
+        meant = f", did you mean {near[0]!r}?" if near else "."
+        raise DataError(
+            f"no data set {name_or_path!r}{meant} Choose {', '.join(DATASETS)}, or a path to an "
+            f"image folder with {LAYOUT}"
+        )
+    return _Source(path.resolve().name, "image folder", path, list_images(path))
+
+
+def _locate_published(name: str, root: Path) -> _Source:
+    """Find `cifar10` or `mnist` below `root`: torchvision's layout, an image folder, neither."""
+    if root.exists() and not root.is_dir():
+        raise DataError(f"the data folder {root} is a file: give a folder with --data-dir DIR")
+    if torchvision_data.find(name, root) is not None:
+        return _Source(name, "torchvision", root)
+    places = (root, root / name)
+    meant = [place for place in places if has_both_splits(place)]
+    meant += [place for place in places if is_meant_as_folder(place)]
+    if not meant:
+        return _Source(name, "download", root)
+    folder = list_images(meant[0])
+    wanted = len(torchvision_data.LAYOUTS[name].classes)
+    if len(folder.classes) != wanted:
+        raise DataError(
+            f"{folder.root} has {len(folder.classes)} classes and {name} has {wanted}: for a data "
+            f"set of your own give its path, --data {folder.root}"
+        )
+    return _Source(name, "image folder", folder.root, folder)
+
+
+def _load_digits(side: int) -> ImageData:
+    """Load scikit-learn's 8x8 digits, levels 0..16, as RGB of `side` pixels, levels 0..255."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    small = np.rint(np.asarray(bunch.images) * (255 / 16)).astype(np.uint8)
+    grey = resize_images(small[:, :, :, None], side)
+    everything = Split(np.repeat(grey, 3, axis=3), np.asarray(bunch.target, dtype=np.int64))
+    classes = tuple(str(name) for name in bunch.target_names)
+    rest, tested = hold_out(everything.labels, _DIGITS_TEST_FRACTION, classes)
+    train = everything.take(rest)
+    return assemble(
+        "digits",
+        classes,
+        train,
+        everything.take(tested),
+        validation_fraction=_DIGITS_VALIDATION_FRACTION,
+        augmentation=_augmentation(_STYLES["digits"], train),
+        source="scikit-learn digits",
+    )
+
+
+def _augmentation(style: _Style, split: Split) -> Augmentation:
+    side = min(split.images.shape[1:3])
+    if side < SMALLEST_SIDE:
+        raise DataError(
+            f"the images are {side} pixels at their shorter side, and networks need "
+            f"{SMALLEST_SIDE}: give --image-size {SMALLEST_SIDE} or more"
+        )
+    return Augmentation(pad=side // style.pad_divisor, flip=style.flip)
+
+
+def _require_side(image_size: int | None) -> None:
+    if image_size is not None and image_size < SMALLEST_SIDE:
+        raise DataError(f"--image-size {image_size} is too small: give {SMALLEST_SIDE} or more")
+
+
+@contextlib.contextmanager
+def _unreadable_is_data_error() -> Iterator[None]:
+    """Turn what the file system refuses into a DataError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot read {error.filename or 'the data'} ({error.strerror or error}): make it "
+            "readable, or give another folder"
+        ) from error

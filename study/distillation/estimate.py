@@ -1,0 +1,89 @@
+"""A first guess at how long a study will take: a few steps of a network, timed."""
+
+import copy
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from study.distillation.measurement import Shape, in_eval_mode, random_images
+from study.distillation.precision import Precision, autocast
+
+
+def training_step_seconds(
+    model: nn.Module,
+    shape: Shape,
+    classes: int,
+    batch_size: int,
+    device: torch.device,
+    steps: int = 2,
+    precision: Precision = "float32",
+) -> float:
+    """Seconds an image of a training step: forward, backward, SGD with momentum.
+
+    A copy of the network takes one step to warm up, then `steps` that count.
+
+    Args:
+        model: Maps `(batch, c, h, w)` to logits `(batch, classes)`; left as it is.
+        shape: `(h, w, c)` of an image.
+        classes: Number of classes.
+        batch_size: Images a step.
+        device: Where it would train.
+        steps: Steps to average over.
+        precision: What it would train in.
+    """
+    trained = copy.deepcopy(model).to(device).to(memory_format=torch.channels_last).train()
+    images = random_images(shape, batch_size, 1, device)[0]
+    labels = torch.arange(batch_size, device=device) % classes
+    # A rate of 0 costs as much as any, and cannot diverge.
+    optimiser = torch.optim.SGD(trained.parameters(), lr=0.0, momentum=0.9, weight_decay=5e-4)
+
+    def step() -> None:
+        with autocast(precision, device):
+            logits = trained(images)
+        optimiser.zero_grad()
+        torch.autograd.backward(functional.cross_entropy(logits.float(), labels))
+        optimiser.step()
+
+    return _mean_seconds(step, steps, device) / batch_size
+
+
+def forward_seconds(
+    model: nn.Module,
+    shape: Shape,
+    batch_size: int,
+    device: torch.device,
+    steps: int = 2,
+    precision: Precision = "float32",
+) -> float:
+    """Seconds an image of a forward pass in eval mode.
+
+    One pass warms up, then `steps` count.
+
+    Args:
+        model: Maps `(batch, c, h, w)` to anything; left on `device` in channels_last layout.
+        shape: `(h, w, c)` of an image.
+        batch_size: Images a pass.
+        device: Where it would run.
+        steps: Passes to average over.
+        precision: What it would compute in.
+    """
+    model.to(device).to(memory_format=torch.channels_last)
+    images = random_images(shape, batch_size, 1, device)[0]
+    with in_eval_mode(model), torch.inference_mode(), autocast(precision, device):
+        return _mean_seconds(lambda: model(images), steps, device) / batch_size
+
+
+def _mean_seconds(work: Callable[[], object], steps: int, device: torch.device) -> float:
+    def finish() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    work()
+    start = finish()
+    for _ in range(steps):
+        work()
+    return (finish() - start) / steps

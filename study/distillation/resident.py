@@ -1,0 +1,44 @@
+"""Data where the training runs: whole splits on the device, batches by indexing, no loader."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from study.distillation.image_data import Split
+
+
+@dataclass(frozen=True, eq=False)
+class ResidentSplit:
+    """A split as tensors on one device.
+
+    Attributes:
+        images: uint8 `(n, height, width, channels)`.
+        labels: int64 `(n,)`.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, split: Split, device: torch.device) -> "ResidentSplit":
+        """Put a split on `device`; on the CPU it stays where it is, without a copy."""
+        return cls(borrow(split.images).to(device), borrow(split.labels).to(device))
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+
+def borrow(array: npt.NDArray[Any]) -> Tensor:
+    """A CPU tensor over the memory of `array`, to be read only.
+
+    Arrays out of a shared object store are read-only. torch has no such tensors, and warns that
+    writing to one is undefined; every borrower here indexes, which copies.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)

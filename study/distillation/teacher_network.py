@@ -1,0 +1,106 @@
+"""The teacher as a network: torchvision's ResNet, its ImageNet weights, and what identifies it."""
+
+import contextlib
+import hashlib
+import pickle
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import ResNet50_Weights
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from study.distillation.teacher_recipe import TeacherError, TeacherRecipe
+
+
+def build_network(recipe: TeacherRecipe, num_classes: int, channels: int) -> nn.Module:
+    """The recipe's architecture with random weights; the caller seeds torch.
+
+    The network maps `(batch, channels, h, w)` float to logits `(batch, num_classes)`.
+    """
+    network = ResNet(
+        Bottleneck if recipe.block == "bottleneck" else BasicBlock,
+        list(recipe.depths),
+        num_classes=num_classes,
+        width_per_group=recipe.width_per_group,
+    )
+    if recipe.stem == "cifar":
+        network.conv1 = _stem(channels, kernel=3, stride=1)
+        network.maxpool = nn.Identity()
+    elif channels != 3:
+        network.conv1 = _stem(channels, kernel=7, stride=2)
+    module: nn.Module = network
+    return module
+
+
+def build_teacher(recipe: TeacherRecipe, num_classes: int, channels: int) -> nn.Module:
+    """A teacher before its first epoch: ImageNet weights if the recipe asks for them.
+
+    The head is always new. A grey image stands for three equal channels, so the stem's weights
+    are summed over them; any other number of channels gets a new stem.
+
+    Raises:
+        TeacherError: The ImageNet weights are neither on the disk nor to be downloaded.
+    """
+    network = build_network(recipe, num_classes, channels)
+    if recipe.weights is None:
+        return network
+    state = {name: t for name, t in imagenet_weights().items() if not name.startswith("fc.")}
+    if channels == 1:
+        state["conv1.weight"] = state["conv1.weight"].sum(dim=1, keepdim=True)
+    elif channels != 3:
+        del state["conv1.weight"]
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """State of ResNet-50 as torchvision's IMAGENET1K_V2, downloaded once to torch hub's folder.
+
+    Raises:
+        TeacherError: There is no network, or the file is damaged; names the ways out.
+    """
+    weights = ResNet50_Weights.IMAGENET1K_V2
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    instead = "or train the teacher from scratch with --teacher-weights none"
+    try:
+        # torch prints what it downloads; standard output belongs to the caller.
+        with contextlib.redirect_stdout(sys.stderr):
+            state: dict[str, Tensor] = weights.get_state_dict(
+                progress=False, check_hash=True, weights_only=True
+            )
+    except URLError as error:
+        raise TeacherError(
+            f"the ImageNet weights cannot be downloaded from {weights.url} ({error.reason}); "
+            f"run once with a network, or put that file at {file}, {instead}"
+        ) from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TeacherError(
+            f"the ImageNet weights at {file} cannot be read ({reason}); "
+            f"delete the file to download it again, {instead}"
+        ) from error
+    return state
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 of a network's state: names, types, shapes and values, whatever the layout."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def parameters_m(model: nn.Module) -> float:
+    """Parameters in millions."""
+    return sum(parameter.numel() for parameter in model.parameters()) / 1e6
+
+
+def _stem(channels: int, *, kernel: int, stride: int) -> nn.Conv2d:
+    conv = nn.Conv2d(channels, 64, kernel, stride=stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv

@@ -1,0 +1,375 @@
+"""Training one student, epoch by epoch, exactly repeatable and exactly resumable.
+
+Everything random is drawn by number: the order of an epoch and its dropout masks by
+`(seed, epoch)`, its crops and flips by `(view_seed, view)`. So the state between epochs is the
+weights, the momentum and the count of epochs, and a resumed training takes the very same steps.
+(On a CPU to the last bit, given the same number of threads; on a GPU as far as its kernels are
+deterministic.)
+"""
+
+import copy
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from study.distillation.evaluation import evaluate, score
+from study.distillation.image_data import Augmentation, Rows, Split
+from study.distillation.methods import Method
+from study.distillation.precision import Precision, autocast, resolve_precision
+from study.distillation.resident import ResidentSplit, borrow
+from study.distillation.schedules import SCHEDULES
+from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
+from study.distillation.views import Normalizer, apply_view, view_draws
+
+__all__ = [
+    "CachedTeacher",
+    "Diverged",
+    "EpochMetrics",
+    "LiveTeacher",
+    "Precision",
+    "StudentTrainer",
+    "TeacherSource",
+    "TrainingData",
+    "TrainingSettings",
+    "evaluate",
+    "resolve_precision",
+]
+
+# Keeps the draws of an epoch apart from other streams keyed by the same numbers ("epoch").
+_STREAM = 0x65706F6368
+# Reading a loss makes the processor wait for a GPU, so there it is read this seldom (steps).
+_STEPS_BETWEEN_READINGS = 10
+
+
+class Diverged(RuntimeError):
+    """The loss became infinite or not a number; the student is of no further use."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long and how fast a student learns.
+
+    Attributes:
+        epochs: Passes over the train split.
+        batch_size: Images a step, at least 2 (batch normalisation).
+        learning_rate: The highest rate of the schedule.
+        schedule: "onecycle" or "cosine", see `schedules`.
+        momentum: Of SGD, with Nesterov's correction; 0 switches both off.
+        weight_decay: Of every parameter with two or more axes.
+        seed: Of the data order and the dropout. The caller seeds the student's weights.
+        views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`.
+        view_seed: Of the views, the one that the teacher's outputs were made with; None is `seed`.
+            A replicate has another `seed` and the same views.
+        precision: Format of the forward and backward pass.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: Literal["onecycle", "cosine"]
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    seed: int = 0
+    views: int = 8
+    view_seed: int | None = None
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        for name, least in (("epochs", 1), ("batch_size", 2), ("views", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"no schedule {self.schedule!r}; choose {', '.join(SCHEDULES)}")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a student learns from and is scored on while it learns.
+
+    Attributes:
+        train: The train split, or a part of it.
+        validation: The split that the search looks at.
+        mean: Mean of each channel, scale 0..1.
+        std: Standard deviation of each channel, scale 0..1.
+        augmentation: Padding and flip of the views.
+        rows: int64 `(n,)`, the number of each image of `train` in the full train split, by
+            which its crops are drawn and the teacher's outputs looked up; None if it is the full.
+    """
+
+    train: Split
+    validation: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation
+    rows: Rows | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse rows that do not belong to `train`."""
+        if self.rows is not None and self.rows.shape != (len(self.train),):
+            raise ValueError(f"rows are {self.rows.shape} for {len(self.train)} training images")
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What one epoch led to.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        train_loss: The method's total, mean over the images trained on.
+        val_loss: Cross-entropy on the validation split.
+        val_accuracy: Percent.
+        learning_rate: At the epoch's last step.
+        seconds: Of training, without the validation.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+class StudentTrainer:
+    """Teaches one student by one method.
+
+    The optimiser is SGD. Weight decay leaves biases and normalisation alone, as is common
+    practice: pulling those towards 0 does not simplify the network. The loss is without label
+    smoothing. The last batch of an epoch may be smaller, and is left out if it is one image,
+    over which batch normalisation has no variance.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        method: Method,
+        data: TrainingData,
+        teacher: TeacherSource | None,
+        settings: TrainingSettings,
+        device: torch.device,
+    ) -> None:
+        """Put student and data on the device.
+
+        Args:
+            student: Maps float `(batch, channels, height, width)` to logits `(batch, classes)`.
+            method: Its loss.
+            data: Splits and their statistics.
+            teacher: Where the teacher's answers come from; may be None if `method` needs none,
+                and is then never asked.
+            settings: How to train.
+            device: Where to.
+
+        Raises:
+            ValueError: The method needs a teacher and there is none, the teacher's table is
+                smaller than the data, or there are fewer than 2 training images.
+        """
+        rows = np.arange(len(data.train)) if data.rows is None else data.rows
+        if len(rows) < 2:
+            raise ValueError(f"training needs at least 2 images, got {len(rows)}")
+        if method.needs_teacher:
+            _require_answers(method, teacher, settings.views, int(rows.max()) + 1)
+        self.epochs_done = 0
+        self.student = student.to(device).to(memory_format=torch.channels_last)
+        self._method = method
+        self._teacher = teacher
+        self._settings = settings
+        self._device = device
+        self._augmentation = data.augmentation
+        self._rows = borrow(rows)
+        self._device_rows = self._rows.to(device)
+        self._train = ResidentSplit.of(data.train, device)
+        self._validation = ResidentSplit.of(data.validation, device)
+        self._normalize = Normalizer(data.mean, data.std, device)
+        self._optimizer = _optimizer(student, settings)
+        full, left = divmod(len(rows), settings.batch_size)
+        self._steps_per_epoch = full + (left > 1)
+
+    def run_epoch(self) -> EpochMetrics:
+        """Train for one epoch and score the student on the validation split.
+
+        Raises:
+            Diverged: A loss is not finite; names epoch, step and learning rate.
+            RuntimeError: All epochs are done.
+        """
+        if self.epochs_done >= self._settings.epochs:
+            raise RuntimeError(f"all {self._settings.epochs} epochs are done")
+        self._wait_for_device()
+        start = time.perf_counter()
+        train_loss = self._train_epoch(self.epochs_done)
+        self._wait_for_device()
+        seconds = time.perf_counter() - start
+        rate = self._learning_rate((self.epochs_done + 1) * self._steps_per_epoch - 1)
+        val_loss, val_accuracy = score(
+            self.student, self._validation, self._normalize, self._settings.precision
+        )
+        self.epochs_done += 1
+        if not math.isfinite(val_loss):
+            raise Diverged(
+                f"the validation loss is {val_loss} after epoch {self.epochs_done} "
+                f"(learning rate {rate:.3g})"
+            )
+        return EpochMetrics(self.epochs_done, train_loss, val_loss, val_accuracy, rate, seconds)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that resuming needs: CPU tensors and JSON, copied, safe to keep and save."""
+        return {
+            "epochs_done": self.epochs_done,
+            "settings": asdict(self._settings),
+            "model": _on_cpu(self.student.state_dict()),
+            "optimizer": _on_cpu(self._optimizer.state_dict()),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, which stays as it is.
+
+        Raises:
+            ValueError: It was reached under other settings. (Another precision is let pass, so
+                that a training can move to another machine.)
+        """
+        for name, value in asdict(self._settings).items():
+            if name != "precision" and state["settings"][name] != value:
+                raise ValueError(
+                    f"the state was reached with {name} {state['settings'][name]}, not {value}"
+                )
+        self.student.load_state_dict(state["model"])
+        # The optimiser would otherwise go on in the caller's tensors.
+        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.epochs_done = state["epochs_done"]
+
+    def _train_epoch(self, epoch: int) -> float:
+        """Take the steps of one epoch; returns the mean loss over the images."""
+        settings = self._settings
+        self.student.train()
+        view = epoch % settings.views
+        view_seed = settings.seed if settings.view_seed is None else settings.view_seed
+        draws = view_draws(view_seed, view, int(self._rows.max()) + 1, self._augmentation)
+        draws = draws.take(self._rows).to(self._device)
+        order, dropout_seed = _epoch_draws(settings.seed, epoch, len(self._rows))
+        first_step = epoch * self._steps_per_epoch
+        log = _LossLog(epoch, 1 if self._device.type == "cpu" else _STEPS_BETWEEN_READINGS)
+        gpus = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):
+            torch.manual_seed(dropout_seed)
+            batches = torch.split(order.to(self._device), settings.batch_size)
+            for step, picks in enumerate(batches[: self._steps_per_epoch]):
+                images = self._train.images.index_select(0, picks)
+                images = apply_view(images, draws.take(picks))
+                rate = self._learning_rate(first_step + step)
+                loss = self._step(view, picks, images, rate)
+                log.add(loss, len(picks), rate)
+        return log.mean()
+
+    def _step(self, view: int, picks: Tensor, images: Tensor, rate: float) -> Tensor:
+        """One step of the optimiser; returns the batch's loss, on the device."""
+        answers = None
+        if self._method.needs_teacher and self._teacher is not None:
+            answers = self._teacher.logits(view, self._device_rows[picks], images)
+        with autocast(self._settings.precision, self._device):
+            logits = self.student(self._normalize(images))
+        loss = self._method.loss(logits.float(), answers, self._train.labels[picks])["loss"]
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        return loss.detach()
+
+    def _learning_rate(self, step: int) -> float:
+        total = self._settings.epochs * self._steps_per_epoch
+        return self._settings.learning_rate * SCHEDULES[self._settings.schedule](step, total)
+
+    def _wait_for_device(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+class _LossLog:
+    """The losses of an epoch: left on the device, read and checked a few at a time."""
+
+    def __init__(self, epoch: int, steps_between_readings: int) -> None:
+        self._epoch = epoch
+        self._every = steps_between_readings
+        self._unread: list[tuple[Tensor, int, float]] = []
+        self._steps = 0
+        self._total = 0.0
+        self._images = 0
+
+    def add(self, loss: Tensor, images: int, rate: float) -> None:
+        self._unread.append((loss, images, rate))
+        if len(self._unread) >= self._every:
+            self._read()
+
+    def mean(self) -> float:
+        self._read()
+        return self._total / self._images
+
+    def _read(self) -> None:
+        if not self._unread:
+            return
+        losses = torch.stack([loss for loss, _, _ in self._unread]).tolist()
+        for loss, (_, images, rate) in zip(losses, self._unread, strict=True):
+            self._steps += 1
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the loss is {loss} in epoch {self._epoch + 1} at step {self._steps} "
+                    f"(learning rate {rate:.3g})"
+                )
+            self._total += loss * images
+            self._images += images
+        self._unread.clear()
+
+
+def _epoch_draws(seed: int, epoch: int, count: int) -> tuple[Tensor, int]:
+    """The order of an epoch's images, and the seed of its dropout masks."""
+    key = np.array([seed, epoch], dtype=np.uint64)
+    counter = np.array([0, 0, 0, _STREAM], dtype=np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+    return torch.from_numpy(generator.permutation(count)), int(generator.integers(2**63))
+
+
+def _optimizer(student: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
+    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    return torch.optim.SGD(
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+        fused=fused or None,
+    )
+
+
+def _require_answers(
+    method: Method, teacher: TeacherSource | None, views: int, images: int
+) -> None:
+    if teacher is None:
+        raise ValueError(f"the method {method.name} needs a teacher")
+    if isinstance(teacher, CachedTeacher) and (teacher.views < views or teacher.images < images):
+        raise ValueError(
+            f"the teacher's table answers {teacher.images} images under {teacher.views} views; "
+            f"{images} under {views} are needed"
+        )
+
+
+def _on_cpu(value: Any) -> Any:
+    """A copy of nested dictionaries and lists in which every tensor is a CPU tensor of its own."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_on_cpu(item) for item in value]
+    return value

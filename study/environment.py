@@ -1,0 +1,39 @@
+"""What a study ran on: versions and hardware, kept in the record."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "pandas", "plotly")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return versions, processor, GPUs and cores of the driver's machine."""
+    from cluster.connect import available_cpus
+
+    found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    found["cpu"] = _cpu_name()
+    found["cores"] = available_cpus()
+    found["gpu"] = _gpu_name()
+    return found
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _gpu_name() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None

@@ -1,0 +1,296 @@
+"""`--dry-run`: the resolved plan, where things will lie, and a measured estimate of the time.
+
+A few steps of the teacher and of some students are timed on random images of the right shape, and
+scaled to the planned numbers of images, epochs and trials. Nothing is written.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.connect import available_cpus
+from cluster.resources import plan_resources
+from search_spaces.space import SearchSpace, Value
+from study.plan import StudyPlan, seed_points
+from study.progress import Progress, duration, make_console, make_progress
+from study.record import read_plan_file
+from study.tracking import default_tracking_uri
+
+if TYPE_CHECKING:
+    from study.distillation.data import DataSummary
+    from study.distillation.teacher_recipe import TeacherRecipe
+
+_BATCH = 64
+_STUDENTS_TIMED = 4
+# Of all epochs that would be trained without early stopping, halving by a third at each rung
+# leaves about this share; the estimate names both.
+_SHARE_WITH_STOPPING = 0.5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of each part of a study, as measured here; None for the unknown."""
+
+    teacher: float
+    outputs: float
+    trials: float
+    trials_stopped_early: float
+    confirmation: float
+
+    @property
+    def longest(self) -> float:
+        """All of it, with no trial stopped early."""
+        return self.teacher + self.outputs + self.trials + self.confirmation
+
+    @property
+    def shortest(self) -> float:
+        """All of it, with as many trials stopped early as rungs allow."""
+        return self.longest - self.trials + self.trials_stopped_early
+
+
+def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bool) -> int:
+    """Print what would be done and how long it would take; write nothing. Returns 0."""
+    import sys
+
+    from study.distillation.data import describe
+    from study.preparation import teacher_recipe
+
+    summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
+    recipe = teacher_recipe(plan, space, summary.name)
+    progress = make_progress(sys.stderr, quiet=as_json)
+    estimate = measure_estimate(plan, space, summary, recipe, studies, progress)
+    if as_json:
+        print(json.dumps(_as_json(plan, space, summary, recipe, studies, estimate)))
+        return 0
+    console = make_console()
+    for title, rows in (
+        ("Plan", _plan_rows(plan, space, summary, recipe)),
+        ("Parameters", _parameter_rows(space)),
+        ("Tried first", _seed_rows(plan, space)),
+        ("Where", _where_rows(plan, studies)),
+        ("Time, measured here", _time_rows(plan, estimate)),
+    ):
+        console.print(f"\n{title}", style="bold")
+        width = max((len(name) for name, _ in rows), default=0) + 2
+        for name, text in rows:
+            console.print(f"  {name:<{width}}{text}", highlight=False, markup=False)
+    console.print("\nNothing was written.", style="dim")
+    return 0
+
+
+def measure_estimate(
+    plan: StudyPlan,
+    space: SearchSpace,
+    data: "DataSummary",
+    recipe: "TeacherRecipe",
+    studies: Path,
+    progress: Progress,
+) -> Estimate:
+    """Time a few steps and scale them.
+
+    Args:
+        plan: The plan.
+        space: The space, with ``--fix`` applied.
+        data: Counts of the data set.
+        recipe: The teacher's recipe.
+        studies: The studies folder; a teacher kept there costs nothing.
+        progress: Shows how far it is.
+    """
+    # Before torch is imported: more threads than a trial gets would promise too much.
+    os.environ.setdefault("OMP_NUM_THREADS", str(plan.cpus_per_trial))
+    import torch
+
+    from study.distillation.estimate import forward_seconds, training_step_seconds
+    from study.distillation.precision import resolve_precision
+    from study.distillation.teacher_network import build_network
+
+    device = torch.device("cuda" if plan.gpus_per_trial > 0 else "cpu")
+    precision = resolve_precision(plan.precision, device)
+    shape = _shape(plan, data)
+    classes, channels = len(data.classes), shape[2]
+    students = _students_to_time(plan, space)
+    threads = available_cpus()
+    with progress.phase("timing a few steps") as phase:
+        torch.set_num_threads(threads)
+        teacher = build_network(recipe, classes, channels)
+        step = training_step_seconds(teacher, shape, classes, _BATCH, device, precision=precision)
+        forward = forward_seconds(teacher, shape, _BATCH, device, precision=precision)
+        torch.set_num_threads(plan.cpus_per_trial)
+        steps = []
+        for index, params in enumerate(students, start=1):
+            student = space.build_student(params, classes, channels)
+            steps.append(
+                training_step_seconds(student, shape, classes, _BATCH, device, precision=precision)
+            )
+            phase.update(index, len(students), space.describe(params))
+    return _scale(plan, data, recipe, studies, step, forward, sum(steps) / len(steps))
+
+
+def _scale(
+    plan: StudyPlan,
+    data: "DataSummary",
+    recipe: "TeacherRecipe",
+    studies: Path,
+    teacher_step: float,
+    teacher_forward: float,
+    student_step: float,
+) -> Estimate:
+    resources = plan_resources(
+        cpus=available_cpus(),
+        gpus=0 if plan.gpus_per_trial == 0 else 1,
+        cpus_per_trial=plan.cpus_per_trial,
+        gpus_per_trial=plan.gpus_per_trial,
+        concurrent=plan.concurrent,
+    )
+    images = data.train
+    if plan.train_per_class is not None:
+        images = min(images, plan.train_per_class * len(data.classes))
+    epoch = images * student_step + data.validation * student_step / 3
+    trials = plan.trials * plan.max_epochs * epoch / resources.concurrent
+    if plan.budget_seconds is not None:
+        trials = min(trials, plan.budget_seconds)
+    share = _SHARE_WITH_STOPPING if plan.scheduler == "pareto" else 1.0
+    return Estimate(
+        teacher=0.0 if plan.teacher else data.train * teacher_step * recipe.epochs,
+        outputs=images * plan.views * teacher_forward if plan.teacher_outputs == "ahead" else 0.0,
+        trials=trials,
+        trials_stopped_early=trials * share,
+        confirmation=min(plan.trials, 12) * (4 + data.test * student_step / 3),
+    )
+
+
+def _shape(plan: StudyPlan, data: "DataSummary") -> tuple[int, int, int]:
+    side = plan.image_size or {"mnist": 28}.get(data.name, 32)
+    return side, side, 1 if data.name == "mnist" else 3
+
+
+def _students_to_time(plan: StudyPlan, space: SearchSpace) -> list[dict[str, Value]]:
+    """Seed points and random draws: what the trials will be like, as far as one can know."""
+    import random
+
+    seeds = [dict(seed.params) for seed in seed_points(space, plan.preset, plan.fixed)]
+    generator = random.Random(plan.seed)
+    drawn: list[dict[str, Value]] = []
+    while len(drawn) < _STUDENTS_TIMED:
+        overrides: dict[str, Any] = {}
+        for parameter in space.parameters:
+            if not (parameter.searched and parameter.architecture):
+                continue
+            choices = getattr(parameter, "choices", None)
+            if choices is None:
+                low, high = int(parameter.low), int(parameter.high)  # type: ignore[union-attr]
+                choices = range(low, high + 1)
+            overrides[parameter.name] = generator.choice(list(choices))
+        drawn.append(space.complete(overrides))
+    return [*seeds[: plan.trials], *drawn] if plan.trials > len(seeds) else seeds[: plan.trials]
+
+
+Rows = Sequence[tuple[str, str]]
+
+
+def _plan_rows(
+    plan: StudyPlan, space: SearchSpace, data: "DataSummary", recipe: "TeacherRecipe"
+) -> Rows:
+    rows = [
+        ("study", plan.name),
+        ("space", f"{space.name}: {space.title}"),
+        ("data", str(data)),
+    ]
+    if plan.train_per_class is not None:
+        rows.append(
+            ("students", f"learn from the first {plan.train_per_class} images of each class")
+        )
+    choice = space.teacher_for(data.name)
+    if plan.teacher:
+        rows.append(("teacher", plan.teacher))
+    else:
+        why = f" ({choice.why})" if choice.why else ""
+        weights = ", from ImageNet weights" if recipe.weights else ""
+        rows.append(("teacher", f"{recipe.title}, {recipe.epochs} epochs{weights}{why}"))
+    asked = f"computed once for {plan.views} views"
+    rows += [
+        ("its outputs", asked if plan.teacher_outputs == "ahead" else "asked live at every step"),
+        ("trials", f"{plan.trials}, of at most {plan.max_epochs} epochs"),
+        ("sampler", plan.sampler),
+        ("scheduler", plan.scheduler),
+        ("seed", str(plan.seed)),
+    ]
+    limits = []
+    if plan.max_latency_ms is not None:
+        limits.append(f"latency at most {plan.max_latency_ms:g} ms")
+    if plan.max_params_m is not None:
+        limits.append(f"at most {plan.max_params_m:g} M parameters")
+    if limits:
+        rows.append(("constraints", ", ".join(limits)))
+    return rows
+
+
+def _parameter_rows(space: SearchSpace) -> Rows:
+    from study.spaces_view import parameter_rows
+
+    return parameter_rows(space)
+
+
+def _seed_rows(plan: StudyPlan, space: SearchSpace) -> Rows:
+    return [
+        (seed.label, space.describe(seed.params))
+        for seed in seed_points(space, plan.preset, plan.fixed)
+    ]
+
+
+def _where_rows(plan: StudyPlan, studies: Path) -> Rows:
+    folder = studies / plan.name
+    state = "exists; it would be continued" if read_plan_file(folder) else "would be made"
+    return [
+        ("study", f"{folder} ({state})"),
+        ("record", plan.storage or str(folder / "journal.log")),
+        ("report", str(folder / "report" / "index.html")),
+        ("teachers", str(studies / "teachers")),
+        ("MLflow", plan.tracking_uri or default_tracking_uri(studies)),
+        ("Ray", plan.address or "a local one, on loopback"),
+    ]
+
+
+def _time_rows(plan: StudyPlan, estimate: Estimate) -> Rows:
+    rows = [
+        ("teacher", duration(estimate.teacher) + ", unless one is kept"),
+        ("its outputs", duration(estimate.outputs) + ", unless they are kept"),
+        ("trials", f"{duration(estimate.trials_stopped_early)} to {duration(estimate.trials)}"),
+        ("confirmation", duration(estimate.confirmation)),
+        ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
+    ]
+    if plan.budget_seconds is not None:
+        rows.append(("budget", f"trials stop after {duration(plan.budget_seconds)}"))
+    return rows
+
+
+def _as_json(
+    plan: StudyPlan,
+    space: SearchSpace,
+    data: "DataSummary",
+    recipe: "TeacherRecipe",
+    studies: Path,
+    estimate: Estimate,
+) -> dict[str, Any]:
+    return {
+        "plan": plan.to_json(),
+        "space": space.to_json(plan.preset),
+        "data": {
+            "name": data.name,
+            "train": data.train,
+            "validation": data.validation,
+            "test": data.test,
+        },
+        "teacher": recipe.title,
+        "where": dict(_where_rows(plan, studies)),
+        "seconds": {
+            "teacher": round(estimate.teacher, 1),
+            "outputs": round(estimate.outputs, 1),
+            "trials": round(estimate.trials, 1),
+            "trials_stopped_early": round(estimate.trials_stopped_early, 1),
+            "confirmation": round(estimate.confirmation, 1),
+        },
+    }

@@ -1,0 +1,90 @@
+"""Ray Tune runs the trials; it executes and nothing else: the record is kept elsewhere."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Stopper
+
+from analysis.results import trial_name
+from cluster.resources import TrialResources
+from study.recorder import Recorder
+from study.scheduler import ParetoHalvingScheduler
+from study.searcher import StudySearcher, TrialQueue
+from study.stateless import StatelessForRay
+from study.trial import StudentTrainable
+
+
+class _StopAll(StatelessForRay, Stopper):
+    """Ends the whole run when asked; Ray looks between any two events."""
+
+    def __init__(self, stop_all: Callable[[], bool]) -> None:
+        self._stop_all = stop_all
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop everything."""
+        return self._stop_all()
+
+
+def run_trials(
+    context: "ray.ObjectRef[Any]",
+    queue: TrialQueue,
+    scheduler: ParetoHalvingScheduler | None,
+    recorder: Recorder,
+    resources: TrialResources,
+    *,
+    retries: int,
+    stop_all: Callable[[], bool],
+) -> None:
+    """Run trials until the queue has no more, or ``stop_all`` says so.
+
+    Args:
+        context: What trials share, in the object store.
+        queue: What is tried next.
+        scheduler: Early stopping, or None to train every student to its end.
+        recorder: Hears everything that happens.
+        resources: What a trial gets, and how many run at once.
+        retries: How often a trial whose worker died goes on from its last checkpoint.
+        stop_all: Asked between any two events.
+    """
+    trainable = tune.with_resources(
+        tune.with_parameters(StudentTrainable, context=ray.get(context)),
+        {"cpu": resources.cpus, "gpu": resources.gpus},
+    )
+    # Ray insists on a folder for a state of its own, which nobody reads.
+    scratch = Path(tempfile.mkdtemp(prefix="study-ray-"))
+    try:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=StudySearcher(queue),
+                scheduler=scheduler,
+                num_samples=-1,
+                max_concurrent_trials=resources.concurrent,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(scratch),
+                callbacks=[recorder],
+                stop=_StopAll(stop_all),
+                failure_config=tune.FailureConfig(max_failures=retries),
+                verbose=0,
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _trial_name(trial: Any) -> str:
+    return trial_name(trial.config["number"])

@@ -1,0 +1,111 @@
+"""A checked plan with everything it names, and the plan file that a study's folder begins with."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis import results
+from search_spaces.space import SearchSpace
+from study.plan import StudyPlan, differences, identity_hash
+from study.record import RecordError, now, read_plan_file, write_atomically
+
+if TYPE_CHECKING:
+    from study.distillation.image_data import ImageData
+
+
+class DifferentPlanError(ValueError):
+    """A study of this name exists, and asks something else."""
+
+
+@dataclass(frozen=True)
+class StudyInputs:
+    """A checked plan with everything it names, found and read."""
+
+    plan: StudyPlan
+    space: SearchSpace
+    data: "ImageData"
+    studies: Path
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return self.studies / self.plan.name
+
+
+def plan_document(inputs: StudyInputs) -> dict[str, Any]:
+    """Return the content of plan.json: the plan, and what a report needs of space and data."""
+    from study.preparation import student_data, teacher_recipe
+
+    plan, data = inputs.plan, inputs.data
+    space = inputs.space.to_json(plan.preset)
+    recipe = teacher_recipe(plan, inputs.space, data.name)
+    teacher = plan.teacher or identity_hash(recipe.to_json())
+    identity = plan.identity(
+        space_hash=space["hash"], data_hash=data.content_hash, teacher_key=teacher
+    )
+    students = student_data(data, plan.train_per_class)
+    return {
+        "format": results.PLAN_FORMAT,
+        "name": plan.name,
+        "created_at": now(),
+        "hash": identity_hash(identity),
+        "identity": identity,
+        "plan": plan.to_json(),
+        "space": space,
+        "data": {
+            "name": data.name,
+            "classes": list(data.classes),
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "test": len(data.test),
+            "student_train": len(students.train),
+            "shape": list(data.shape),
+            "hash": data.content_hash,
+            "source": data.source,
+            "chance_accuracy": 100 / data.num_classes,
+        },
+    }
+
+
+def check_same_plan(folder: Path, document: Mapping[str, Any]) -> None:
+    """Refuse another plan under the name of an existing study.
+
+    Raises:
+        DifferentPlanError: naming each difference.
+        RecordError: if the stored plan is damaged.
+    """
+    stored = read_plan_file(folder)
+    if stored is None or stored["hash"] == document["hash"]:
+        return
+    different = differences(stored.get("identity", {}), document["identity"])
+    raise DifferentPlanError(
+        f"study {document['name']} exists with another plan ({'; '.join(different)}); "
+        f"ask the same to continue it, or give this one a --name of its own"
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Make the study's folder, readable by its owner alone, as is the studies folder if new.
+
+    Raises:
+        RecordError: if it cannot be made.
+    """
+    try:
+        if not folder.parent.exists():
+            folder.parent.mkdir(parents=True, mode=0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "logs").mkdir(exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"{folder} cannot be made ({error.strerror}); name another folder with --studies"
+        ) from error
+
+
+def store_plan(folder: Path, document: dict[str, Any]) -> None:
+    """Write plan.json; a study that is continued keeps its date."""
+    stored = read_plan_file(folder)
+    if stored is not None:
+        document = {**document, "created_at": stored["created_at"]}
+    write_atomically(folder / results.PLAN_FILE, json.dumps(document, indent=1) + "\n")

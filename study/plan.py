@@ -1,0 +1,290 @@
+"""The plan of a study: everything that was asked for, validated, serialised and hashed."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from search_spaces.space import Choice, Params, SearchSpace, SpaceError, Value, nearest
+
+SAMPLERS = ("tpe", "random")
+SCHEDULERS = ("pareto", "none")
+TEACHER_OUTPUTS = ("ahead", "live")
+TEACHER_WEIGHTS = ("none", "imagenet")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+# May change between two runs of one study: they say how long and where, not what.
+_FREE = frozenset(
+    {
+        "trials",
+        "budget_seconds",
+        "concurrent",
+        "address",
+        "tracking_uri",
+        "data_dir",
+        "max_failures",
+        "retries",
+    }
+)
+
+
+class PlanError(ValueError):
+    """Something asked for that cannot be done; the message names the value and the mend."""
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """Everything that was asked of a study.
+
+    ``space`` is as given (a name, ``FILE.py`` or ``module:ATTR``), ``data`` a data set's name or
+    the path of an image folder. Durations are seconds, latencies ms, sizes millions.
+    """
+
+    name: str
+    space: str
+    data: str
+    data_dir: str | None
+    image_size: int | None
+    train_per_class: int | None
+    preset: str | None
+    fixed: Mapping[str, Value]
+    teacher: str | None
+    teacher_weights: str
+    teacher_epochs: int | None
+    teacher_outputs: str
+    views: int
+    trials: int
+    max_epochs: int
+    budget_seconds: float | None
+    sampler: str
+    scheduler: str
+    seed: int
+    max_latency_ms: float | None
+    max_params_m: float | None
+    precision: str
+    concurrent: int | None
+    cpus_per_trial: int
+    gpus_per_trial: float
+    retries: int
+    max_failures: float
+    storage: str | None
+    tracking_uri: str | None
+    address: str | None
+
+    def __post_init__(self) -> None:
+        """Check every field that can be checked alone."""
+        for problem in _problems(self):
+            raise PlanError(problem)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values, one key a field; ``fixed`` is a dictionary."""
+        return {**asdict(self), "fixed": dict(self.fixed)}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "StudyPlan":
+        """Rebuild a stored plan.
+
+        Raises:
+            PlanError: if fields are missing or unknown (a record of another version).
+        """
+        names = {field.name for field in fields(cls)}
+        if set(body) != names:
+            odd = ", ".join(sorted(names ^ set(body)))
+            raise PlanError(f"the stored plan was written by another version (fields: {odd})")
+        return cls(**body)
+
+    def identity(self, *, space_hash: str, data_hash: str, teacher_key: str) -> dict[str, Any]:
+        """Return what makes two plans the same study: the question, not how long or where."""
+        asked = {name: value for name, value in self.to_json().items() if name not in _FREE}
+        return {**asked, "space_hash": space_hash, "data_hash": data_hash, "teacher": teacher_key}
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """Return 16 hex digits of a plan's identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Say in one clause each where two identities differ: ``seed 0, now 1``."""
+    return [
+        f"{name} {stored.get(name)!r}, now {asked.get(name)!r}"
+        for name in sorted({*stored, *asked})
+        if stored.get(name) != asked.get(name)
+    ]
+
+
+def _problems(plan: StudyPlan) -> list[str]:
+    at_least = [
+        ("trials", plan.trials, 1),
+        ("max-epochs", plan.max_epochs, 1),
+        ("views", plan.views, 1),
+        ("cpus-per-trial", plan.cpus_per_trial, 1),
+        ("gpus-per-trial", plan.gpus_per_trial, 0),
+        ("seed", plan.seed, 0),
+        ("retries", plan.retries, 0),
+        ("train-per-class", plan.train_per_class, 2),
+        ("teacher-epochs", plan.teacher_epochs, 1),
+        ("concurrent", plan.concurrent, 1),
+        ("image-size", plan.image_size, 8),
+    ]
+    problems = [
+        f"--{name} {value} is less than {least}; give {least} or more"
+        for name, value, least in at_least
+        if value is not None and value < least
+    ]
+    problems += [
+        f"--{name} {value:g} is not above 0; give a positive number of {unit}"
+        for name, value, unit in (
+            ("max-latency", plan.max_latency_ms, "milliseconds"),
+            ("max-params", plan.max_params_m, "millions"),
+            ("budget", plan.budget_seconds, "seconds"),
+        )
+        if value is not None and not value > 0
+    ]
+    if not 0 < plan.max_failures <= 1:
+        problems.append(
+            f"--max-failures {plan.max_failures:g} is not a share of the trials; "
+            "give a number above 0 and at most 1"
+        )
+    problems += [
+        f"--{name} {value!r} is unknown{nearest(value, known)}"
+        for name, value, known in (
+            ("sampler", plan.sampler, SAMPLERS),
+            ("scheduler", plan.scheduler, SCHEDULERS),
+            ("teacher-outputs", plan.teacher_outputs, TEACHER_OUTPUTS),
+            ("teacher-weights", plan.teacher_weights, TEACHER_WEIGHTS),
+            ("precision", plan.precision, PRECISIONS),
+        )
+        if value not in known
+    ]
+    if plan.teacher is not None and plan.teacher_weights != "none":
+        problems.append(
+            "--teacher and --teacher-weights exclude each other: a checkpoint brings its weights"
+        )
+    return problems
+
+
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>s|m|min|h|d)?")
+_SECONDS = {"s": 1, None: 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str) -> float:
+    """Parse ``90s``, ``30m``, ``2h``, ``1.5h`` or ``1d`` to seconds.
+
+    Raises:
+        PlanError: if ``text`` is none of these.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise PlanError(f"--budget {text!r} is not a duration; write it as 90s, 30m or 2h")
+    return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:
+    """Parse ``NAME=VALUE`` items to values of the space's parameters.
+
+    Raises:
+        PlanError: if an item has no ``=``, or its name or value does not fit the space.
+    """
+    fixed: dict[str, Value] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise PlanError(f"--fix {item!r} is not NAME=VALUE; try --fix {item}=...")
+        try:
+            fixed[name] = _parse_value(text, space, name)
+        except SpaceError as error:
+            raise PlanError(f"--fix {item}: {error}") from None
+    return fixed
+
+
+def _parse_value(text: str, space: SearchSpace, name: str) -> Value:
+    parameter = space.parameter(name)
+    if isinstance(parameter, Choice):
+        for choice in parameter.choices:
+            if text == str(choice) or (not isinstance(choice, str) and _number(text) == choice):
+                return choice
+        raise SpaceError(parameter.check(text) or f"{name}={text} does not fit")
+    number = _number(text)
+    value: Value = text if number is None else number
+    if number is not None and parameter.kind == "int" and number.is_integer():
+        value = int(number)
+    problem = parameter.check(value)
+    if problem:
+        raise SpaceError(problem)
+    return value
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class SeedPoint:
+    """A configuration tried before the sampler is asked: a preset's row or a control."""
+
+    label: str
+    source: str
+    params: Mapping[str, Value] = field(default_factory=dict)
+
+
+def seed_points(
+    space: SearchSpace, preset: str | None, fixed: Params | None = None
+) -> tuple[SeedPoint, ...]:
+    """Return the configurations tried first, in order, none twice.
+
+    They are the preset's rows (or the space's default configuration), then the control of the
+    default. Parameters held by ``fixed`` keep their value in every one of them.
+    """
+    held = dict(fixed or {})
+    asked: list[tuple[str, Params]] = [("default", {})]
+    if preset is not None:
+        asked = [(row.label, row.params) for row in space.presets[preset]]
+    asked.append(("default, no KD loss", space.control))
+    points: list[SeedPoint] = []
+    for label, overrides in asked:
+        params = space.complete({**overrides, **held})
+        if all(dict(point.params) != params for point in points):
+            source = "control" if space.is_control(params) else "preset"
+            points.append(SeedPoint(label, source, params))
+    return tuple(points)
+
+
+def check_preset(space: SearchSpace, preset: str | None) -> None:
+    """Refuse a preset that the space does not have.
+
+    Raises:
+        PlanError: naming the presets there are.
+    """
+    if preset is not None and preset not in space.presets:
+        known = tuple(space.presets)
+        end = nearest(preset, known) if known else "; the space has none"
+        raise PlanError(f"--preset {preset!r} is unknown in space {space.name}{end}")
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a studies folder that cannot be made or written, without making it.
+
+    Raises:
+        PlanError: naming the folder that stands in the way.
+    """
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise PlanError(f"--studies {folder}: {existing} is a file; name a folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise PlanError(
+            f"--studies {folder}: cannot write in {existing} ({error.strerror}); "
+            "name another folder"
+        ) from None

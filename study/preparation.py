@@ -1,0 +1,363 @@
+"""Prepared once per study: the students' data, the teacher, its latency and all its answers.
+
+The teacher works on a worker of the cluster, alone, with all of a node's CPUs; what it reports on
+the way streams back to the driver.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.results import SoloLatency, TeacherResult, Timing
+from cluster.connect import Cluster
+from search_spaces.space import Choice, SearchSpace
+from study.plan import StudyPlan
+from study.progress import Progress
+from study.trial import TrialContext, worker_environment
+
+if TYPE_CHECKING:
+    from study.distillation.image_data import ImageData
+    from study.distillation.teacher_recipe import TeacherRecipe
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that trials share, and what is known of the teacher."""
+
+    context: TrialContext
+    teacher: TeacherResult
+    curve: tuple[Mapping[str, Any], ...]
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TeacherRequest:
+    """What is asked of the worker that prepares the teacher."""
+
+    recipe: "TeacherRecipe"
+    checkpoint: str | None
+    teachers: str
+    seed: int
+    views: int
+    outputs: bool
+    precision: str
+    threads: int
+    trial_threads: int
+    on_gpu: bool
+
+
+def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "TeacherRecipe":
+    """Return the recipe of the study's teacher: the space's choice for the data, as overridden.
+
+    Raises:
+        study.distillation.teacher_recipe.TeacherError: if the overrides do not fit together.
+    """
+    from study.distillation.teacher_recipe import TeacherRecipe
+
+    choice = space.teacher_for(data_name)
+    return TeacherRecipe(
+        depths=choice.depths,
+        epochs=plan.teacher_epochs or choice.epochs,
+        batch_size=choice.batch_size,
+        learning_rate=choice.learning_rate,
+        weight_decay=choice.weight_decay,
+        weights="imagenet" if plan.teacher_weights == "imagenet" else None,
+    )
+
+
+def student_data(data: "ImageData", per_class: int | None) -> "ImageData":
+    """Return the data as the students see it: the first ``per_class`` images of each class.
+
+    Raises:
+        study.distillation.image_data.DataError: if a class has fewer.
+    """
+    from study.distillation.image_data import first_per_class
+
+    if per_class is None:
+        return data
+    return replace(data, train=first_per_class(data.train, per_class, data.classes))
+
+
+def reduced_rows(
+    data: "ImageData", space: SearchSpace, per_class: int | None
+) -> dict[float, Array]:
+    """Return the rows that each share of ``train_share`` below 1 keeps: the first of each class.
+
+    A share is of the class's training images before the validation split was held out, as papers
+    count them (a tenth of CIFAR-10's 5,000 is 500), or of ``per_class`` where that was asked for.
+    """
+    shares = [p for p in space.parameters if p.name == "train_share" and isinstance(p, Choice)]
+    wanted = [float(v) for p in shares for v in p.choices if isinstance(v, float) and v < 1]
+    rows: dict[float, Array] = {}
+    for share in wanted:
+        kept = []
+        for label in range(data.num_classes):
+            own = np.flatnonzero(data.train.labels == label)
+            held_out = 0 if per_class else int((data.validation.labels == label).sum())
+            kept.append(own[: max(2, round(share * (len(own) + held_out)))])
+        rows[share] = np.sort(np.concatenate(kept))
+    return rows
+
+
+def prepare(
+    plan: StudyPlan,
+    space: SearchSpace,
+    data: "ImageData",
+    recipe: "TeacherRecipe",
+    folder: Path,
+    cluster: Cluster,
+    progress: Progress,
+) -> Prepared:
+    """Get the teacher and its answers, and put together what all trials share.
+
+    Args:
+        plan: The plan.
+        space: The space, with ``--fix`` applied.
+        data: The whole data set.
+        recipe: The teacher's recipe.
+        folder: The study's folder.
+        cluster: Where the teacher runs.
+        progress: Shows how far it is.
+
+    Raises:
+        study.distillation.teacher_recipe.TeacherError: if the teacher cannot be had.
+    """
+    import ray
+
+    students = student_data(data, plan.train_per_class)
+    cpus = largest_node(cluster)
+    request = TeacherRequest(
+        recipe=recipe,
+        checkpoint=plan.teacher,
+        teachers=str(folder.parent.absolute() / "teachers"),
+        seed=plan.seed,
+        views=plan.views,
+        outputs=plan.teacher_outputs == "ahead",
+        precision=plan.precision,
+        threads=cpus,
+        trial_threads=plan.cpus_per_trial,
+        on_gpu=plan.gpus_per_trial > 0,
+    )
+    worker = ray.remote(_prepare_teacher).options(
+        num_cpus=cpus,
+        num_gpus=1 if request.on_gpu else 0,
+        num_returns="streaming",
+        runtime_env={"env_vars": worker_environment(cpus)},
+        max_retries=0,
+    )
+    answers = worker.remote(request, ray.put(data), ray.put(students.train.images))
+    found, outputs = _follow(answers, progress, recipe.title)
+    context = TrialContext(
+        space=space,
+        data=students,
+        reduced_rows=reduced_rows(students, space, plan.train_per_class),
+        teacher=found["recipe"],
+        teacher_outputs=outputs,
+        teacher_weights=found["weights"],
+        teacher_ms=found["result"].latency.batch_1_ms.median,
+        folder=str(folder.absolute()),
+        epochs=plan.max_epochs,
+        views=plan.views,
+        seed=plan.seed,
+        precision=found["precision"],
+        threads=plan.cpus_per_trial,
+        on_gpu=request.on_gpu,
+        max_latency_ms=plan.max_latency_ms,
+        max_params_m=plan.max_params_m,
+    )
+    described = {**found["recipe"].to_json(), "key": found["result"].key}
+    return Prepared(context, found["result"], tuple(found["curve"]), described)
+
+
+def largest_node(cluster: Cluster) -> int:
+    """Return the CPUs of the cluster's largest node."""
+    import ray
+
+    return max(
+        (int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]),
+        default=cluster.cpus,
+    )
+
+
+def _follow(answers: Any, progress: Progress, title: str) -> tuple[dict[str, Any], Array | None]:
+    """Show what the worker streams until it has found the teacher and its outputs."""
+    import ray
+
+    found: dict[str, Any] = {}
+    outputs: Array | None = None
+    for stage, label in (("teacher", f"teacher {title}"), ("outputs", "teacher's outputs")):
+        with progress.phase(label) as phase:
+            for reference in answers:
+                kind, value = get(reference)
+                if kind == "epoch":
+                    phase.update(value["epoch"], value["epochs"], f"{value['val_accuracy']:.1f} %")
+                elif kind == "images":
+                    phase.update(value[0], value[1], "images")
+                elif kind == "found":
+                    found = value
+                    phase.note = f"{value['result'].val_accuracy:.2f} %, {value['note']}"
+                elif kind == "answers":
+                    outputs = value
+                if kind == ("found" if stage == "teacher" else "answers"):
+                    break
+    ray.cancel(answers, force=False)
+    return found, outputs
+
+
+def get(reference: Any) -> Any:
+    """Fetch an object; an error of the worker is raised as itself, without Ray's wrapping."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, Exception):
+            raise cause from error
+        raise
+
+
+def _prepare_teacher(
+    request: TeacherRequest, data: "ImageData", images: Array
+) -> Iterator[tuple[str, Any]]:
+    """On a worker: train or load the teacher, time it, let it answer; stream what happens."""
+    import queue
+    import threading
+
+    import torch
+
+    torch.set_num_threads(request.threads)
+    # Training reports by callback, a generator by yielding: a queue stands between them.
+    events: queue.Queue[tuple[str, Any] | None] = queue.Queue()
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            _teach(request, data, images, lambda kind, value: events.put((kind, value)))
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            events.put(None)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while (event := events.get()) is not None:
+        yield event
+    if failure:
+        raise failure[0]
+
+
+def _teach(
+    request: TeacherRequest,
+    data: "ImageData",
+    images: Array,
+    emit: Callable[[str, Any], None],
+) -> None:
+    import torch
+
+    from study.distillation import teacher as teachers
+    from study.distillation.evaluation import evaluate
+    from study.distillation.precision import resolve_precision
+
+    torch.set_num_threads(request.threads)
+    device = torch.device("cuda" if request.on_gpu else "cpu")
+    precision = resolve_precision(request.precision, device)
+    folder = Path(request.teachers)
+    curve: list[dict[str, Any]] = []
+    if request.checkpoint is not None:
+        own = teachers.load_checkpoint(Path(request.checkpoint), data.num_classes, data.shape[2])
+        model, recipe, key, seconds = own.model.to(device), own.recipe, own.key, 0.0
+        _, accuracy = evaluate(model, data.validation, data.mean, data.std, device, precision)
+        source = note = request.checkpoint
+    else:
+        recipe = request.recipe
+        kept, source = teachers.obtain_teacher(
+            folder,
+            recipe,
+            data,
+            device,
+            request.seed,
+            lambda epoch: emit("epoch", {**asdict(epoch), "epochs": recipe.epochs}),
+            precision,
+        )
+        model, key, seconds = kept.model.to(device), kept.key, kept.train_seconds
+        accuracy, curve = kept.val_accuracy, [asdict(epoch) for epoch in kept.curve]
+        note = "trained" if source == "trained" else "kept from an earlier study"
+    result = _describe(request, data, model, recipe, key, seconds, accuracy, source, len(curve))
+    weights = None
+    if not request.outputs:
+        weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    emit(
+        "found",
+        {
+            "result": result,
+            "recipe": recipe,
+            "precision": precision,
+            "curve": curve,
+            "weights": weights,
+            "note": note,
+        },
+    )
+    answers = None
+    if request.outputs:
+        asked = teachers.ViewedImages(
+            images, data.augmentation, data.mean, data.std, request.views, request.seed
+        )
+        answers = teachers.cached_teacher_outputs(
+            folder / key,
+            model,
+            asked,
+            device,
+            precision,
+            progress=lambda done, total: emit("images", (done, total)),
+        )
+        answers = np.ascontiguousarray(answers)
+    emit("answers", answers)
+
+
+def _describe(
+    request: TeacherRequest,
+    data: "ImageData",
+    model: Any,
+    recipe: "TeacherRecipe",
+    key: str,
+    seconds: float,
+    accuracy: float,
+    source: str,
+    epochs: int,
+) -> TeacherResult:
+    import torch
+
+    from study.distillation.evaluation import evaluate
+    from study.distillation.measurement import device_name, measure_alone, profile_model
+
+    device = torch.device("cuda" if request.on_gpu else "cpu")
+    profile = profile_model(model, data.shape)
+    _, test_accuracy = evaluate(model, data.test, data.mean, data.std, device)
+    # Timed as the students are: with the threads of a trial.
+    torch.set_num_threads(request.trial_threads)
+    times = measure_alone(model, data.shape, device)
+    torch.set_num_threads(request.threads)
+    latency = SoloLatency(
+        Timing(**asdict(times["batch_1_ms"])),
+        Timing(**asdict(times["batch_64_ms"])),
+        device_name(device),
+        request.trial_threads,
+    )
+    return TeacherResult(
+        key=key,
+        name=recipe.title,
+        params_m=profile.params_m,
+        flops_m=profile.flops_m,
+        val_accuracy=accuracy,
+        test_accuracy=test_accuracy,
+        train_seconds=seconds,
+        epochs=epochs,
+        latency=latency,
+        source=source,
+    )

@@ -1,0 +1,302 @@
+"""The view in the terminal: phases with time left, trials as they go, the front so far.
+
+On a terminal a live table is redrawn in place; in a pipe every event is one plain line. Ray, Optuna
+and MLflow write to the study's log file meanwhile, never over this view.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from analysis.front import front_members
+from analysis.results import TrialResult
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_RUNNING_SHOWN = 8
+_FRONT_SHOWN = 10
+
+
+class Phase:
+    """A long step before or after the trials; :meth:`update` says how far it is."""
+
+    def __init__(self, progress: "Progress", title: str) -> None:
+        self._progress = progress
+        self.title = title
+        self.begun = time.monotonic()
+        self.done = 0
+        self.total = 0
+        self.note = ""
+        self._last_line = self.begun
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Report ``done`` of ``total`` steps; a plain view prints a line every few seconds."""
+        self.done, self.total, self.note = done, total, note
+        if time.monotonic() - self._last_line > 5 or done == total:
+            self._last_line = time.monotonic()
+            self._progress.phase_line(self)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left at the pace so far; None before the first step."""
+        if not 0 < self.done < self.total:
+            return None
+        return (time.monotonic() - self.begun) / self.done * (self.total - self.done)
+
+
+class Progress:
+    """What a study shows while it runs, as plain lines.
+
+    Args:
+        stream: Where to write.
+        quiet: Show nothing but warnings.
+    """
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
+        self.console = make_console(stream)
+        self.quiet = quiet
+        self.trials: dict[int, TrialResult] = {}
+        self.total = 0
+        self.begun = time.monotonic()
+        self.deadline: float | None = None
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        if not self.quiet:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Show one warning, also when quiet."""
+        self.console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[Phase]:
+        """Show a long step."""
+        phase = Phase(self, title)
+        self.say(f"{title} …")
+        yield phase
+        self.say(f"{title}: {duration(time.monotonic() - phase.begun)}")
+
+    def phase_line(self, phase: Phase) -> None:
+        """Show how far a phase is."""
+        left = phase.seconds_left
+        tail = f", {duration(left)} left" if left is not None else ""
+        note = f" ({phase.note})" if phase.note else ""
+        self.say(f"  {phase.done}/{phase.total}{note}{tail}")
+
+    @contextmanager
+    def trials_phase(self, total: int, deadline: float | None) -> Iterator[None]:
+        """Show the trials: ``total`` are planned; ``deadline`` is on the monotonic clock."""
+        self.total, self.deadline = total, deadline
+        yield
+
+    def known(self, trials: tuple[TrialResult, ...]) -> None:
+        """Take the trials of earlier runs."""
+        self.trials.update({trial.number: trial for trial in trials})
+
+    def trial_started(self, trial: TrialResult) -> None:
+        """A trial got its worker."""
+        self.trials[trial.number] = trial
+
+    def trial_reported(self, trial: TrialResult) -> None:
+        """A trial was measured, or did an epoch."""
+        self.trials[trial.number] = trial
+
+    def trial_finished(self, trial: TrialResult) -> None:
+        """A trial ended."""
+        self.trials[trial.number] = trial
+        ended = sum(1 for other in self.trials.values() if other.status != "running")
+        self.say(f"[{ended}/{self.total}] {trial_line(trial)}")
+
+    def close(self) -> None:
+        """Stop drawing."""
+
+
+class LiveProgress(Progress):
+    """The same, redrawn in place on a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._live: Live | None = None
+        self._phase: Phase | None = None
+        self._tracking_trials = False
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[Phase]:
+        """Show a long step as a bar."""
+        self._phase = Phase(self, title)
+        with self._drawing():
+            yield self._phase
+        seconds = time.monotonic() - self._phase.begun
+        note = f" ({self._phase.note})" if self._phase.note else ""
+        self._phase = None
+        self.say(f"✓ {title}{note}: {duration(seconds)}")
+
+    def phase_line(self, phase: Phase) -> None:
+        """Do nothing: the bar shows it."""
+
+    @contextmanager
+    def trials_phase(self, total: int, deadline: float | None) -> Iterator[None]:
+        """Show the live table of trials."""
+        self.total, self.deadline = total, deadline
+        self._tracking_trials = True
+        with self._drawing():
+            yield
+        self._tracking_trials = False
+
+    def trial_finished(self, trial: TrialResult) -> None:
+        """A trial ended: one line above the live table."""
+        self.trials[trial.number] = trial
+        self.say(trial_line(trial))
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        with Live(
+            console=self.console, get_renderable=self._render, refresh_per_second=4, transient=True
+        ) as self._live:
+            try:
+                yield
+            finally:
+                self._live = None
+
+    def _render(self) -> "RenderableType":
+        if self._tracking_trials:
+            return self._trials_table()
+        return self._phase_bar() if self._phase else Text("")
+
+    def _phase_bar(self) -> "RenderableType":
+        phase = self._phase
+        assert phase is not None
+        grid = Table.grid(padding=(0, 1))
+        left = phase.seconds_left
+        tail = f"{duration(left)} left" if left is not None else ""
+        elapsed = duration(time.monotonic() - phase.begun)
+        bar = ProgressBar(phase.total or None, phase.done, width=24, pulse=not phase.total)
+        grid.add_row(phase.title, bar, phase.note, elapsed, Text(tail, style="dim"))
+        return grid
+
+    def _trials_table(self) -> "RenderableType":
+        trials = list(self.trials.values())
+        running = [trial for trial in trials if trial.status == "running"]
+        parts: list[RenderableType] = [Text(self._headline(trials), style="bold")]
+        if running:
+            parts.append(_running_table(running[:_RUNNING_SHOWN]))
+            if len(running) > _RUNNING_SHOWN:
+                parts.append(Text(f"and {len(running) - _RUNNING_SHOWN} more running", "dim"))
+        front = front_members(trials)
+        if front:
+            parts.append(front_table(front, title="front so far", limit=_FRONT_SHOWN))
+        return Group(*parts)
+
+    def _headline(self, trials: list[TrialResult]) -> str:
+        count = {status: 0 for status in ("complete", "stopped", "infeasible", "failed")}
+        for trial in trials:
+            if trial.status in count:
+                count[trial.status] += 1
+        ended = sum(count.values())
+        named = ", ".join(f"{n} {status}" for status, n in count.items() if n)
+        words = [f"{ended} of {self.total} trials" + (f": {named}" if named else "")]
+        words.append(duration(time.monotonic() - self.begun))
+        if self.deadline is not None:
+            words.append(f"{duration(max(0, self.deadline - time.monotonic()))} of budget left")
+        return "  ·  ".join(words)
+
+
+def make_progress(stream: TextIO, *, quiet: bool) -> Progress:
+    """Return the live view on a terminal, plain lines elsewhere."""
+    if quiet or not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return Progress(stream, quiet=quiet)
+    return LiveProgress(stream)
+
+
+def make_console(stream: TextIO | None = None) -> Console:
+    """Return a console that respects NO_COLOR and does not fold lines in a pipe."""
+    stream = stream or sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else 200, emoji=False)
+
+
+def trial_line(trial: TrialResult) -> str:
+    """Say in one line how a trial ended."""
+    name = f"{trial.name} {trial.architecture}"
+    if trial.label and trial.label != trial.architecture:
+        name += f" ({trial.label})"
+    if trial.status == "complete":
+        return f"{name}: {trial.val_accuracy:.2f} %, {_ms(trial)}, {_took(trial)}"
+    if trial.status == "stopped":
+        return f"{name}: stopped at epoch {trial.epochs_done}, {trial.reason}"
+    return f"{name}: {trial.status}, {trial.reason}"
+
+
+def front_table(front: tuple[TrialResult, ...], *, title: str, limit: int | None = None) -> Table:
+    """Return the front as a table, fastest first; ``limit`` keeps that many, evenly spread."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("trial", no_wrap=True)
+    table.add_column("student", overflow="ellipsis", no_wrap=True)
+    for heading in ("val %", "test %", "ms", "faster", "M", "MFLOPs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    tested = any(trial.confirmed for trial in front)
+    shown = front
+    if limit is not None and len(front) > limit:
+        step = (len(front) - 1) / (limit - 1)
+        shown = tuple(front[round(i * step)] for i in range(limit))
+    for trial in shown:
+        table.add_row(trial.name, trial.architecture, *_figures(trial))
+    if not tested:
+        table.columns[3].header = ""
+    return table
+
+
+def _figures(trial: TrialResult) -> tuple[str, ...]:
+    latency = trial.confirmed.latency if trial.confirmed else trial.latency
+    return (
+        f"{trial.val_accuracy:.2f}",
+        f"{trial.confirmed.test_accuracy:.2f}" if trial.confirmed else "",
+        f"{trial.latency_ms:.2f}",
+        f"{latency.ratio_batch_1.median:.1f}x" if latency else "",
+        f"{trial.model.params_m:.2f}" if trial.model else "",
+        f"{trial.model.flops_m:.0f}" if trial.model else "",
+    )
+
+
+def _running_table(trials: list[TrialResult]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    for trial in trials:
+        done = trial.epochs_done
+        accuracy = f"{trial.val_accuracy:.1f} %" if trial.val_accuracy is not None else "measuring"
+        table.add_row(
+            trial.name,
+            trial.architecture,
+            ProgressBar(trial.epochs, done, width=12),
+            f"epoch {done}/{trial.epochs}",
+            accuracy if trial.latency or done else "starting",
+        )
+    return table
+
+
+def _ms(trial: TrialResult) -> str:
+    return f"{trial.latency_ms:.2f} ms"
+
+
+def _took(trial: TrialResult) -> str:
+    return f"trained {duration(trial.train_seconds)}"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as 4.2 s, 3 min 10 s or 2 h 5 min."""
+    from analysis.formatting import duration as written
+
+    return written(seconds)

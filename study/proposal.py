@@ -1,0 +1,126 @@
+"""Drawing the next configuration from an Optuna sampler: whole, valid, and never one twice.
+
+The sampler is seeded by (study seed, trial number) for every draw, so what it proposes depends on
+the record alone: a study that was interrupted goes on as if it had not been.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.space import Choice, Parameter, SearchSpace, Value, configuration_key
+
+if TYPE_CHECKING:
+    import optuna
+
+_TRIES = 32
+_TRIES_AT_RANDOM = 512
+
+
+class Exhausted(Exception):
+    """Every configuration of a finite space has been tried."""
+
+
+def distribution(parameter: Parameter) -> "optuna.distributions.BaseDistribution":
+    """Return Optuna's distribution for a parameter of a space."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(parameter.choices)
+    if parameter.kind == "int":
+        return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
+    return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+
+
+def distributions(
+    space: SearchSpace, params: dict[str, Value]
+) -> "dict[str, optuna.distributions.BaseDistribution]":
+    """Return the distribution of each parameter that ``params`` holds."""
+    return {name: distribution(space.parameter(name)) for name in params}
+
+
+def make_sampler(name: str, seed: int) -> "optuna.samplers.BaseSampler":
+    """Return the sampler called ``name``: ``tpe`` or ``random``."""
+    import optuna
+
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # group: conditional parameters are modelled in the subspaces where they exist together.
+        return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
+
+
+def draw_seed(seed: int, number: int, attempt: int) -> int:
+    """Return the sampler's seed for one attempt at one trial."""
+    digest = hashlib.sha256(f"{seed}:{number}:{attempt}".encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def propose(
+    study: "optuna.Study",
+    space: SearchSpace,
+    *,
+    sampler: str,
+    seed: int,
+    number: int,
+    tried: Collection[Any],
+    refuse: Callable[[dict[str, Value]], bool] = lambda params: False,
+) -> dict[str, Value]:
+    """Draw the configuration of trial ``number``.
+
+    Sources, in order: the sampler; random draws, where the sampler repeats itself; the untried
+    rest of a finite space, one after another.
+
+    Args:
+        study: The record's Optuna study.
+        space: The space.
+        sampler: Name of the sampler.
+        seed: The study's seed.
+        number: The trial's number.
+        tried: Keys (``configuration_key``) of all configurations tried so far.
+        refuse: Says which configurations are known to break a constraint.
+
+    Raises:
+        Exhausted: if nothing untried is left.
+    """
+    for attempt in range(_TRIES + _TRIES_AT_RANDOM):
+        name = sampler if attempt < _TRIES else "random"
+        drawn = make_sampler(name, draw_seed(seed, number, attempt))
+        params = _draw(study, space, drawn, number)
+        if configuration_key(params) not in tried and not refuse(params):
+            return params
+    if space.configurations() is not None:
+        for params in space.enumerate():
+            if configuration_key(params) not in tried and not refuse(params):
+                return params
+    raise Exhausted
+
+
+def _draw(
+    study: "optuna.Study", space: SearchSpace, sampler: "optuna.samplers.BaseSampler", number: int
+) -> dict[str, Value]:
+    from optuna.trial import TrialState, create_trial
+
+    trial = create_trial(state=TrialState.RUNNING)
+    trial.number = number
+    relative_space = sampler.infer_relative_search_space(study, trial)
+    relative = sampler.sample_relative(study, trial, relative_space)
+    params: dict[str, Value] = {}
+    for parameter in space.parameters:
+        if not space.is_active(parameter, params):
+            continue
+        if not parameter.searched:
+            params[parameter.name] = parameter.default
+            continue
+        wanted = distribution(parameter)
+        value = relative.get(parameter.name)
+        if value is None or relative_space.get(parameter.name) != wanted:
+            value = sampler.sample_independent(study, trial, parameter.name, wanted)
+        params[parameter.name] = value
+    return params

@@ -1,0 +1,274 @@
+"""The study on disk: the truth about every trial.
+
+An Optuna storage (a journal file in the study's folder unless a URL is given) holds every trial's
+parameters, values, curve and outcome. Only the driver writes to it; reports, ``status`` and MLflow
+are views of it. A trial is added in one journal line with all its parameters, so no kill leaves
+half of one behind.
+"""
+
+import contextlib
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis import results
+from analysis.results import Confirmation, EpochResult, Latency, ModelSize, Outcome, TrialResult
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class RecordError(ValueError):
+    """A record that cannot be opened or written; the message names it and the mend."""
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def check_storage(url: str | None) -> str | None:
+    """Say what is wrong with a storage URL, or nothing; connects to nothing."""
+    schemes = ("sqlite", "postgresql", "postgresql+psycopg", "mysql", "mysql+pymysql")
+    if url is None or (url.partition("://")[0] in schemes and "://" in url):
+        return None
+    return (
+        f"--storage {url!r} is not a database URL; write it as "
+        "postgresql+psycopg://user@host/name, or leave it out for a journal file"
+    )
+
+
+def read_plan_file(folder: Path) -> dict[str, Any] | None:
+    """Return the stored plan of the study in ``folder``; None where there is no study.
+
+    Raises:
+        RecordError: if the file is there but damaged.
+    """
+    path = folder / results.PLAN_FILE
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read ({error}); restore it from a copy") from None
+    if not isinstance(document, dict) or document.get("format") != results.PLAN_FORMAT:
+        raise RecordError(f"{path} is not a plan of format {results.PLAN_FORMAT}")
+    return document
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` under a temporary name, flush it to disk, and rename it into place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+class StudyRecord:
+    """The record of one study, opened for writing by its one driver.
+
+    Args:
+        folder: The study's folder, which exists.
+        name: The study's name, also in the storage.
+        storage: An Optuna storage URL, or None for the journal file in the folder.
+
+    Raises:
+        RecordError: if the storage cannot be opened.
+    """
+
+    def __init__(self, folder: Path, name: str, storage: str | None) -> None:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.folder = folder
+        self._ended: dict[int, TrialResult] = {}
+        try:
+            with _quiet():
+                self._storage: optuna.storages.BaseStorage = (
+                    JournalStorage(JournalFileBackend(str(folder / results.JOURNAL_FILE)))
+                    if storage is None
+                    else optuna.storages.get_storage(storage)
+                )
+                self.study = optuna.create_study(
+                    storage=self._storage,
+                    study_name=name,
+                    directions=["maximize", "minimize"],
+                    load_if_exists=True,
+                    sampler=optuna.samplers.RandomSampler(),
+                )
+        except (ImportError, OSError, ValueError) as error:
+            raise RecordError(_unusable(storage or str(folder), error)) from error
+        except Exception as error:
+            # SQLAlchemy's errors share no base class that can be named without importing it.
+            if storage is None:
+                raise
+            raise RecordError(_unusable(storage, error)) from error
+        self._study_id = self._storage.get_study_id_from_name(name)
+
+    # Trials
+
+    def trials(self) -> tuple[TrialResult, ...]:
+        """Return every trial as the record tells it, in order."""
+        return tuple(self._result(frozen) for frozen in self.frozen_trials())
+
+    def trial(self, number: int) -> TrialResult:
+        """Return one trial as the record tells it."""
+        return self._result(self.frozen_trials()[number])
+
+    def _result(self, frozen: "optuna.trial.FrozenTrial") -> TrialResult:
+        from analysis.record import trial_result
+
+        if frozen.number in self._ended:
+            return self._ended[frozen.number]
+        attributes = self._storage.get_study_user_attrs(self._study_id)
+        reference = attributes.get(results.ATTR_REFERENCE_POINT)
+        teacher_ms = None if reference is None else float(reference["latency_ms"])
+        result = trial_result(frozen, teacher_ms, attributes)
+        if result.closed:
+            self._ended[frozen.number] = result
+        return result
+
+    def frozen_trials(self) -> "list[optuna.trial.FrozenTrial]":
+        """Return Optuna's view of every trial; not to be changed."""
+        return self.study.get_trials(deepcopy=False)
+
+    def add_trial(
+        self,
+        params: Mapping[str, Any],
+        distributions: "Mapping[str, optuna.distributions.BaseDistribution]",
+        *,
+        source: str,
+        label: str | None,
+        architecture: str,
+        epochs: int,
+    ) -> int:
+        """Add a running trial, whole, and return its number."""
+        from optuna.trial import TrialState, create_trial
+
+        number = len(self.frozen_trials())
+        attributes = {
+            results.ATTR_SOURCE: source,
+            results.ATTR_LABEL: label,
+            results.ATTR_ARCHITECTURE: architecture,
+            results.ATTR_EPOCHS: epochs,
+            results.ATTR_STARTED_AT: now(),
+        }
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=dict(params),
+                distributions=dict(distributions),
+                user_attrs=attributes,
+            )
+        )
+        return number
+
+    def interrupted(self) -> list[int]:
+        """Return the numbers of trials that no outcome closes, oldest first.
+
+        A trial whose outcome was written but not told to Optuna is told now.
+        """
+        from optuna.trial import TrialState
+
+        open_trials = []
+        for frozen in self.frozen_trials():
+            if frozen.state != TrialState.RUNNING:
+                continue
+            body = frozen.user_attrs.get(results.ATTR_OUTCOME)
+            if body is None:
+                open_trials.append(frozen.number)
+            else:
+                self._tell(frozen.number, Outcome.from_json(body))
+        return open_trials
+
+    def measured(self, number: int, model: ModelSize, latency: Latency) -> None:
+        """Record the size and latency of a trial's student.
+
+        The same network is given one latency in a study: where another trial measured it first
+        (two that start together both do), that one stands.
+        """
+        known = self.known_latency(self.trial(number).architecture)
+        self._set(number, results.ATTR_MODEL, model.to_json())
+        self._set(number, results.ATTR_LATENCY, (known or latency).to_json())
+
+    def known_latency(self, architecture: str) -> Latency | None:
+        """Return the latency recorded for an architecture, if any trial measured it."""
+        for trial in self.trials():
+            if trial.architecture == architecture and trial.latency is not None:
+                return trial.latency
+        return None
+
+    def epoch(self, number: int, epoch: EpochResult) -> None:
+        """Record one epoch of a trial; writing it twice changes nothing."""
+        self._set(number, results.epoch_attribute(epoch.epoch), epoch.to_json())
+
+    def finish(self, number: int, outcome: Outcome) -> None:
+        """Record how a trial ended, and tell Optuna. A trial that has ended stays as it is."""
+        if results.ATTR_OUTCOME in self.frozen_trials()[number].user_attrs:
+            return
+        self._set(number, results.ATTR_OUTCOME, outcome.to_json())
+        self._tell(number, outcome)
+
+    def confirm(self, number: int, confirmation: Confirmation) -> None:
+        """Record a finished student's test accuracy and idle latency."""
+        self._set_late(results.LATE_CONFIRMED, number, confirmation.to_json())
+
+    def set_run_id(self, number: int, run_id: str) -> None:
+        """Record which MLflow run shows a trial."""
+        self._set_late(results.LATE_MLFLOW_RUN_ID, number, run_id)
+
+    def _set_late(self, kind: str, number: int, value: Any) -> None:
+        self.set_attribute(results.late_attribute(kind, number), value)
+        self._ended.pop(number, None)
+
+    # The study
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Record something about the study as a whole."""
+        with _quiet():
+            self.study.set_user_attr(name, value)
+
+    def attribute(self, name: str) -> Any:
+        """Return what is recorded of the study under ``name``, or None."""
+        return self._storage.get_study_user_attrs(self._study_id).get(name)
+
+    def add_session(self, session: results.Session) -> None:
+        """Record one run of the driver over this study."""
+        sessions: Sequence[Any] = self.attribute(results.ATTR_SESSIONS) or []
+        self.set_attribute(results.ATTR_SESSIONS, [*sessions, session.to_json()])
+
+    def _set(self, number: int, name: str, value: Any) -> None:
+        trial_id = self.frozen_trials()[number]._trial_id
+        self._storage.set_trial_user_attr(trial_id, name, value)
+
+    def _tell(self, number: int, outcome: Outcome) -> None:
+        from optuna.trial import TrialState
+
+        accuracy, latency = outcome.val_accuracy, outcome.latency_ms
+        trained = outcome.status in ("complete", "stopped")
+        if trained and accuracy is not None and latency is not None:
+            # A stopped trial is told its values at the rung, so that the sampler learns from it;
+            # its outcome keeps it off the front.
+            self.study.tell(number, [accuracy, latency], skip_if_finished=True)
+        else:
+            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="optuna")
+        yield
+
+
+def _unusable(storage: str, error: Exception) -> str:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"the record at {storage} cannot be opened ({first}); check --storage or the folder"

@@ -1,0 +1,54 @@
+"""From a plan to a finished record: one driver at a time, on its own or a shared cluster."""
+
+import time
+
+from cluster.connect import connect, disconnect
+from cluster.resources import plan_resources
+from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
+from study.lock import StudyLock
+from study.progress import Progress
+from study.record import StudyRecord
+from study.session import Ending, Session, StopRequest
+from study.trial import worker_environment
+
+
+def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> Ending:
+    """Run a study, or continue it.
+
+    Raises:
+        ClusterError: if the cluster cannot be reached, or is too small.
+        DifferentPlanError: if the name belongs to a study with another plan.
+        LockedError: if another driver is at work on it.
+        RecordError: if the record cannot be opened.
+        study.distillation.teacher_recipe.TeacherError: if the teacher cannot be had.
+    """
+    plan = inputs.plan
+    begun = time.monotonic()
+    document = plan_document(inputs)
+    check_same_plan(inputs.folder, document)
+    cluster = connect(
+        plan.address,
+        env=worker_environment(plan.cpus_per_trial),
+        gpus=plan.gpus_per_trial > 0,
+    )
+    try:
+        resources = plan_resources(
+            cpus=cluster.cpus,
+            gpus=cluster.gpus,
+            cpus_per_trial=plan.cpus_per_trial,
+            gpus_per_trial=plan.gpus_per_trial,
+            concurrent=plan.concurrent,
+        )
+        make_folder(inputs.folder)
+        with StudyLock(inputs.folder) as lock:
+            if lock.taken_over is not None:
+                progress.say(
+                    f"the driver {lock.taken_over.pid} of an earlier run is gone; continuing"
+                )
+            check_same_plan(inputs.folder, document)
+            store_plan(inputs.folder, document)
+            record = StudyRecord(inputs.folder, plan.name, plan.storage)
+            session = Session(inputs, record, cluster, resources, progress, stop, begun)
+            return session.run()
+    finally:
+        disconnect()

@@ -1,0 +1,306 @@
+"""One run of the driver over a study: prepare, run the trials, confirm the front, report.
+
+Whatever happens, it ends by adding itself to the record and by writing the report.
+"""
+
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from analysis import results
+from analysis.front import front_members
+from analysis.results import ReferencePoint
+from cluster.connect import Cluster
+from cluster.resources import TrialResources
+from study.environment import describe_environment
+from study.inputs import StudyInputs
+from study.plan import seed_points
+from study.preparation import Prepared, prepare, teacher_recipe
+from study.progress import Progress
+from study.record import StudyRecord, now, read_plan_file
+from study.recorder import Recorder, final_metrics
+from study.scheduler import ParetoHalving, ParetoHalvingScheduler, RungEntry, default_grace
+from study.searcher import TrialQueue
+from study.tracking import Tracker, default_tracking_uri, open_tracker
+from study.trial import STUDENT_FILE, trial_folder
+
+_CLOSE_TRACKER_SECONDS = 20.0
+
+
+@dataclass
+class StopRequest:
+    """Whether a signal asked the study to stop; a second signal stops at once."""
+
+    signum: int | None = None
+    between_trials: bool = False
+
+    def __call__(self, signum: int, frame: object) -> None:
+        """Handle a signal: while trials run, let them stop; otherwise unwind at once."""
+        again, self.signum = self.signum is not None, signum
+        if again or not self.between_trials:
+            raise KeyboardInterrupt
+
+    @property
+    def exit_code(self) -> int:
+        """130 for SIGINT, 143 for SIGTERM."""
+        return 128 + (self.signum or signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run of a study ended: the word for the record, and the exit code."""
+
+    word: str
+    exit_code: int
+    note: str | None = None
+
+
+class Session:
+    """One run of the driver over a study."""
+
+    def __init__(
+        self,
+        inputs: StudyInputs,
+        record: StudyRecord,
+        cluster: Cluster,
+        resources: TrialResources,
+        progress: Progress,
+        stop: StopRequest,
+        begun: float,
+    ) -> None:
+        self._inputs = inputs
+        self._plan = inputs.plan
+        self._record = record
+        self._cluster = cluster
+        self._resources = resources
+        self._progress = progress
+        self._stop = stop
+        self._begun = begun
+        self._started_at = now()
+        earlier = sum(s["seconds"] for s in record.attribute(results.ATTR_SESSIONS) or [])
+        budget = self._plan.budget_seconds
+        self._deadline = None if budget is None else begun + budget - earlier
+        self._tracker: Tracker = Tracker()
+
+    def run(self) -> Ending:
+        """Prepare, run the trials, confirm, report; close the record whatever happens."""
+        ending = Ending("failed", 1)
+        self._tracker = self._open_tracker()
+        try:
+            ending = self._work()
+        except KeyboardInterrupt:
+            ending = self._interrupted()
+        finally:
+            seconds = time.monotonic() - self._begun
+            self._record.add_session(results.Session(self._started_at, seconds, ending.word))
+            self._publish(ending)
+        return ending
+
+    def _work(self) -> Ending:
+        self._record.set_attribute(results.ATTR_ENVIRONMENT, describe_environment())
+        recipe = teacher_recipe(self._plan, self._inputs.space, self._inputs.data.name)
+        prepared = prepare(
+            self._plan,
+            self._inputs.space,
+            self._inputs.data,
+            recipe,
+            self._inputs.folder,
+            self._cluster,
+            self._progress,
+        )
+        self._note_teacher(prepared)
+        return self._trials_and_front(prepared)
+
+    def _trials_and_front(self, prepared: Prepared) -> Ending:
+        import ray
+
+        from study.confirmation import confirm
+
+        reference = ray.put(prepared.context)
+        ending = self._run_trials(prepared, reference)
+        if ending.exit_code in (0, 3):
+            confirm(self._record, prepared.context, reference, self._cluster, self._progress)
+            self._drop_students()
+        front = front_members(self._record.trials())
+        if ending.exit_code == 0 and not front:
+            return Ending("no front", 1, "no trial was trained to the end: there is no front")
+        return ending
+
+    # Trials
+
+    def _run_trials(self, prepared: Prepared, reference: Any) -> Ending:
+        from study.execution import run_trials
+
+        scheduler = self._scheduler()
+        recorder = Recorder(
+            self._record,
+            self._tracker,
+            self._progress,
+            scheduler.stops if scheduler else {},
+            self._plan.max_failures,
+        )
+
+        def enough() -> bool:
+            return (
+                self._stop.signum is not None
+                or self._out_of_budget()
+                or recorder.fatal is not None
+                or recorder.too_many_failures()
+            )
+
+        seeds = seed_points(self._inputs.space, self._plan.preset, self._plan.fixed)
+        queue = TrialQueue(self._record, self._inputs.space, self._plan, seeds, enough)
+        self._progress.known(self._record.trials())
+        self._stop.between_trials = True
+        try:
+            with self._progress.trials_phase(self._plan.trials, self._deadline):
+                run_trials(
+                    reference,
+                    queue,
+                    scheduler,
+                    recorder,
+                    self._resources,
+                    retries=self._plan.retries,
+                    stop_all=enough,
+                )
+        finally:
+            self._stop.between_trials = False
+            recorder.close(self._why_closed(recorder))
+        if recorder.fatal is not None:
+            raise recorder.fatal
+        return self._ending(recorder.too_many_failures(), queue.exhausted)
+
+    def _scheduler(self) -> ParetoHalvingScheduler | None:
+        if self._plan.scheduler == "none":
+            return None
+        epochs = self._plan.max_epochs
+        halving = ParetoHalving(epochs, default_grace(epochs))
+        for trial in self._record.trials():
+            if trial.latency_ms is None:
+                continue
+            for epoch in trial.curve:
+                entry = RungEntry(trial.number, epoch.val_accuracy, trial.latency_ms)
+                halving.enter(epoch.epoch, entry)
+
+        def latency_of(number: int) -> float:
+            return self._record.trial(number).latency_ms or float("nan")
+
+        return ParetoHalvingScheduler(halving, latency_of)
+
+    def _why_closed(self, recorder: Recorder) -> str | None:
+        """Why trials that still ran are closed for good; None leaves them to the next run."""
+        if recorder.too_many_failures():
+            return "too many trials failed"
+        return "the budget was spent" if self._out_of_budget() else None
+
+    def _ending(self, too_many_failures: bool, exhausted: bool) -> Ending:
+        if self._stop.signum is not None:
+            return self._interrupted()
+        if too_many_failures:
+            reasons = [t.reason or "" for t in self._record.trials() if t.status == "failed"]
+            most = max(set(reasons), key=reasons.count)
+            note = f"{len(reasons)} trials failed, most often: {most}"
+            return Ending("too many failures", 3, note)
+        if exhausted:
+            return Ending("complete", 0, "every configuration of the space has been tried")
+        if self._out_of_budget():
+            return Ending("budget", 0, "the budget is spent")
+        return Ending("complete", 0)
+
+    def _out_of_budget(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    def _interrupted(self) -> Ending:
+        code = self._stop.exit_code
+        return Ending(signal.Signals(code - 128).name, code)
+
+    def _drop_students(self) -> None:
+        """Keep the students of the front alone; the others have been scored."""
+        keep = {trial.number for trial in front_members(self._record.trials())}
+        for trial in self._record.trials():
+            if trial.number not in keep and trial.status != "running":
+                shutil.rmtree(trial_folder(self._record.folder, trial.number), ignore_errors=True)
+
+    # The teacher, MLflow, the report
+
+    def _note_teacher(self, prepared: Prepared) -> None:
+        teacher = prepared.teacher
+        chance = 100 / self._inputs.data.num_classes
+        stored = self._record.attribute(results.ATTR_REFERENCE_POINT)
+        if stored is None:
+            point = ReferencePoint(chance, teacher.latency.batch_1_ms.median)
+            self._record.set_attribute(results.ATTR_REFERENCE_POINT, point.to_json())
+            self._record.set_attribute(results.ATTR_TEACHER, teacher.to_json())
+        metrics = {
+            "val_accuracy": teacher.val_accuracy,
+            "test_accuracy": teacher.test_accuracy,
+            "latency_ms": teacher.latency.batch_1_ms.median,
+            "params_m": teacher.params_m,
+            "flops_m": teacher.flops_m,
+            "train_seconds": teacher.train_seconds,
+        }
+        params = {key: str(value) for key, value in prepared.recipe.items()}
+        self._tracker.teacher_trained(teacher.key, teacher.name, params, prepared.curve, metrics)
+
+    def _open_tracker(self) -> Tracker:
+        plan = self._plan
+        uri = plan.tracking_uri or default_tracking_uri(self._inputs.studies)
+        stored = self._record.attribute(results.ATTR_MLFLOW) or {}
+        known = stored if stored.get("tracking_uri") == uri else {}
+
+        def on_run(kind: str, number: int | None, run_id: str) -> None:
+            if kind == "trial" and number is not None:
+                self._record.set_run_id(number, run_id)
+            elif kind == "study":
+                about = {
+                    "tracking_uri": uri,
+                    "experiment_id": tracker.experiment_id,
+                    "run_id": run_id,
+                }
+                self._record.set_attribute(results.ATTR_MLFLOW, about)
+
+        tracker = open_tracker(uri, self._inputs.studies, self._progress.warn, on_run)
+        tracker.study_started(
+            plan.name,
+            self._inputs.space.name,
+            f"{self._inputs.space.description}\n\nData: {self._inputs.data.source}.",
+            {key: str(value) for key, value in plan.to_json().items() if value is not None},
+            {"data": self._inputs.data.name},
+            study_key=f"{plan.name} {read_plan_file(self._inputs.folder)['created_at']}",  # type: ignore[index]
+            run_id=known.get("run_id"),
+        )
+        return tracker
+
+    def _publish(self, ending: Ending) -> None:
+        """Write the report, and show MLflow what it does not have yet."""
+        from analysis.report import write_report
+
+        try:
+            report = write_report(self._inputs.folder)
+        except Exception as error:
+            # The record is whole; the report can be made again from it.
+            report = []
+            self._progress.warn(
+                f"no report: {error}; try `python -m study report {self._plan.name}`"
+            )
+        trials = self._record.trials()
+        front = front_members(trials)
+        for trial in trials:
+            if trial.confirmed is not None:
+                self._tracker.trial_confirmed(
+                    trial.number, final_metrics(trial), run_id=trial.mlflow_run_id
+                )
+        students = [
+            trial_folder(self._record.folder, trial.number) / STUDENT_FILE for trial in front
+        ]
+        self._tracker.study_finished(
+            ending.word,
+            {"front": float(len(front)), "trials": float(len(trials))},
+            report,
+            [path for path in students if path.exists()],
+        )
+        delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS)
+        if delivery.undelivered:
+            self._progress.warn(f"{delivery.undelivered} updates did not reach MLflow")

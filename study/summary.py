@@ -1,0 +1,102 @@
+"""What a study came to, read from its record: for the terminal at the end, and as JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.front import front_members, hypervolume, trial_point
+from analysis.record import StudyResults, read_record
+from analysis.results import TrialResult
+
+STATUSES = ("complete", "stopped", "infeasible", "failed", "running")
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A study's counts, front and whereabouts."""
+
+    results: StudyResults
+    folder: Path
+
+    @property
+    def trials(self) -> Sequence[TrialResult]:
+        """All trials."""
+        return self.results.trials
+
+    @property
+    def front(self) -> tuple[TrialResult, ...]:
+        """The front, fastest first."""
+        return front_members(self.trials)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by status."""
+        return {s: sum(1 for t in self.trials if t.status == s) for s in STATUSES}
+
+    @property
+    def hypervolume(self) -> float | None:
+        """Share of the area between chance at the teacher's latency, and perfection."""
+        reference = self.results.reference
+        if reference is None:
+            return None
+        points = [point for t in self.front if (point := trial_point(t)) is not None]
+        return hypervolume(points, reference)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time over all runs of the driver."""
+        return sum(session.seconds for session in self.results.sessions)
+
+    @property
+    def report(self) -> Path:
+        """Where the report lies."""
+        return self.folder / "report" / "index.html"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one object for scripts."""
+        teacher = self.results.teacher
+        reference = self.results.reference
+        return {
+            "study": self.folder.name,
+            "counts": self.counts,
+            "front": [member(trial) for trial in self.front],
+            "teacher": None if teacher is None else teacher.to_json(),
+            "reference_point": None if reference is None else reference.to_json(),
+            "hypervolume": self.hypervolume,
+            "report": str(self.report.absolute()),
+            "record": str(self.folder.absolute()),
+            "tracking_uri": (self.results.mlflow or {}).get("tracking_uri"),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def summarise(folder: Path) -> StudySummary:
+    """Read the record in ``folder``.
+
+    Raises:
+        analysis.record.RecordReadError: if there is no study.
+    """
+    return StudySummary(read_record(folder), folder)
+
+
+def member(trial: TrialResult) -> dict[str, Any]:
+    """Return one member of the front with its parameters and figures."""
+    latency = trial.confirmed.latency if trial.confirmed else trial.latency
+    figures: Mapping[str, Any] = {
+        "val_accuracy": trial.val_accuracy,
+        "test_accuracy": trial.confirmed.test_accuracy if trial.confirmed else None,
+        "latency_ms": trial.latency_ms,
+        "latency": None if latency is None else latency.to_json(),
+        "params_m": trial.model.params_m if trial.model else None,
+        "flops_m": trial.model.flops_m if trial.model else None,
+        "train_seconds": trial.train_seconds,
+        "epochs": trial.epochs_done,
+    }
+    return {
+        "trial": trial.number,
+        "label": trial.label,
+        "architecture": trial.architecture,
+        "params": dict(trial.params),
+        **figures,
+    }

@@ -1,0 +1,208 @@
+"""A study as others see it: a view of the record that may be slow or gone, and stops nothing.
+
+`open_tracker` gives the driver a `Tracker`; what it tells goes to MLflow, or nowhere.
+"""
+
+import difflib
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from study.tracking_delivery import DeliveryReport, OnRun
+
+NO_TRACKING: Final = "none"
+SERVERS: Final = ("http", "https", "databricks")
+DRIVERS: Final = {"sqlite": "sqlite3", "postgresql": "psycopg", "mysql": "MySQLdb"}
+
+
+class Tracker:
+    """What the driver tells of a study. Every call returns at once, and none ever raises.
+
+    `study_started` comes first. Values that are None or not finite are left out. The methods of
+    this class keep nothing.
+    """
+
+    @property
+    def experiment_id(self) -> str | None:
+        """The id of the experiment; None until the study's run is there."""
+        return None
+
+    def study_started(
+        self,
+        name: str,
+        space_name: str,
+        description: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        *,
+        study_key: str,
+        run_id: str | None = None,
+    ) -> None:
+        """Opens the study's run, or opens it again on a resume.
+
+        Args:
+            name: the study's name, and its run's.
+            space_name: the search space, and the experiment.
+            description: what the study is, Markdown; shown on the run's page.
+            params: the plan, flat.
+            tags: further words to find the study by.
+            study_key: the same on every resume and for no other study, not even one of the same
+                name (such as name and time of creation): runs whose ids were lost are found by it.
+            run_id: the run's id, when the record has it.
+        """
+
+    def teacher_trained(
+        self,
+        key: str,
+        name: str,
+        params: Mapping[str, Any],
+        curve: Iterable[Mapping[str, Any]],
+        metrics: Mapping[str, float | None],
+    ) -> None:
+        """Shows the teacher as a run of its own; a teacher that has its run gets no second one.
+
+        Args:
+            key: the teacher's key, of all that shaped it.
+            name: what it is called, e.g. `ResNet-50 [3,4,6,3]`.
+            params: its recipe, flat.
+            curve: the results of its epochs; empty for one that was loaded.
+            metrics: values without a curve; they get the prefix `final/`.
+        """
+
+    def trial_started(
+        self,
+        number: int,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        *,
+        run_id: str | None = None,
+    ) -> None:
+        """Opens a trial's run below the study's, or, given its id, opens it again.
+
+        Epochs that a run opened again has already are not logged a second time.
+        """
+
+    def epoch(self, number: int, result: Mapping[str, Any]) -> None:
+        """Adds one epoch, an `EpochResult` as JSON, to a trial's curves."""
+
+    def trial_finished(
+        self,
+        number: int,
+        status: str,
+        reason: str | None,
+        metrics: Mapping[str, float | None],
+    ) -> None:
+        """Closes a trial's run, once: a trial that is not open is left as it is.
+
+        Args:
+            number: the trial.
+            status: a key of `TRIAL_STATUS`.
+            reason: why it was stopped, infeasible or failed.
+            metrics: values without a curve; they get the prefix `final/`.
+        """
+
+    def trial_confirmed(
+        self, number: int, metrics: Mapping[str, float | None], *, run_id: str | None = None
+    ) -> None:
+        """Adds what the confirmation measured to a closed trial, also one of an earlier session."""
+
+    def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:
+        """Adds a point to curves of the whole study, such as `hypervolume`, over its trials."""
+
+    def study_finished(
+        self,
+        status: str,
+        metrics: Mapping[str, float | None],
+        artifacts: Iterable[Path] = (),
+        checkpoints: Iterable[Path] = (),
+        *,
+        description: str | None = None,
+    ) -> None:
+        """Closes the study's run, and the runs of trials that are still open as interrupted.
+
+        Args:
+            status: a key of `STUDY_STATUS`; any other closes the run as FAILED.
+            metrics: values of the whole study; they get the prefix `final/`.
+            artifacts: files (or folders) of the report, kept under `report/`.
+            checkpoints: students of the front, kept under `students/` with their folder's name.
+            description: takes the place of the description given at the start.
+        """
+
+    def close(self, timeout: float) -> DeliveryReport:
+        """Delivers what still waits, for at most `timeout` seconds. The tracker is then done.
+
+        A study that was not finished is closed as interrupted.
+        """
+        return DeliveryReport(0, 0)
+
+
+class NullTracker(Tracker):
+    """Keeps nothing: `--tracking-uri none`."""
+
+
+def default_tracking_uri(studies: Path) -> str:
+    """The database among the studies: `sqlite:///STUDIES/mlflow.db`, with an absolute path."""
+    return f"sqlite:///{studies.absolute() / 'mlflow.db'}"
+
+
+def open_tracker(
+    tracking_uri: str, studies: Path, warn: Callable[[str], None], on_run: OnRun
+) -> Tracker:
+    """The tracker for a URI; its files go to STUDIES/mlartifacts unless a server keeps them."""
+    if tracking_uri == NO_TRACKING:
+        return NullTracker()
+    from study.tracking_mlflow import MlflowTracker
+
+    return MlflowTracker(tracking_uri, studies / "mlartifacts", warn, on_run)
+
+
+def check_tracking_uri(uri: str) -> str | None:
+    """What is wrong with a tracking URI and how to mend it, in one line; None when nothing is.
+
+    Looks at the words alone, imports nothing of MLflow and asks no server.
+    """
+    if uri in (NO_TRACKING, "databricks"):
+        return None
+    parts = urlsplit(uri)
+    dialect, _, driver = parts.scheme.partition("+")
+    if not parts.scheme or dialect == "file":
+        folder = parts.path.rstrip("/") or "."
+        return (
+            f"tracking URI {uri!r} is a folder, and MLflow no longer keeps runs in plain folders: "
+            f"use a database in it, sqlite:///{folder}/mlflow.db, or 'none'"
+        )
+    if dialect in SERVERS:
+        if dialect != "databricks" and not parts.hostname:
+            return f"tracking URI {uri!r} names no host: write {dialect}://HOST:PORT"
+        return None
+    if dialect not in DRIVERS:
+        known = [*DRIVERS, *SERVERS, NO_TRACKING]
+        nearest = difflib.get_close_matches(dialect, known, n=1, cutoff=0.5) or ["sqlite"]
+        return (
+            f"tracking URI {uri!r} has the scheme {parts.scheme!r}, did you mean {nearest[0]!r}? "
+            f"(MLflow takes {', '.join(known[:-1])}; {NO_TRACKING!r} turns tracking off)"
+        )
+    if dialect == "sqlite" and parts.path.strip("/") in ("", ":memory:"):
+        return f"tracking URI {uri!r} names no file: write sqlite:///FOLDER/mlflow.db"
+    module = driver or DRIVERS[dialect]
+    if importlib.util.find_spec(module) is None:
+        return f"tracking URI {uri!r} needs the Python module {module!r}: install it beside MLflow"
+    return None
+
+
+def run_page(server_uri: str, experiment_id: str, run_id: str) -> str:
+    """The address of a run's page; without the last word MLflow 3 shows its pages for agents."""
+    run = f"{server_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{run}?workflowType=machine_learning"
+
+
+def without_password(uri: str) -> str:
+    """The URI with `***` for its password, fit for a terminal and for a record."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{place}"))

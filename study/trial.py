@@ -1,0 +1,363 @@
+"""One trial on a worker: build the student, measure it, refuse or teach it, one epoch a step."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ray.tune import Trainable
+
+from analysis.results import EpochResult, Latency, ModelSize, trial_name
+
+if TYPE_CHECKING:
+    import torch
+
+    from search_spaces.space import SearchSpace
+    from study.distillation.data import ImageData
+    from study.distillation.precision import Precision
+    from study.distillation.teacher_recipe import TeacherRecipe
+    from study.distillation.training import StudentTrainer, TeacherSource, TrainingData
+
+STUDENT_FILE = "student.pt"
+CHECKPOINT_FILE = "last.pt"
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What all trials of a study share; put into Ray's object store once and mapped by each.
+
+    Attributes:
+        space: The search space.
+        data: The data set; the train split is the students'.
+        reduced_rows: For each share of the train set below 1, the rows it keeps.
+        teacher: The teacher's recipe, for its latency and, live, its answers.
+        teacher_outputs: Float16 logits ``(views, images, classes)``, or None for a live teacher.
+        teacher_weights: The live teacher's state dictionary as arrays, or None.
+        teacher_ms: The teacher's batch-1 latency on the idle device.
+        folder: The study's folder.
+        epochs, views, seed, precision, threads, on_gpu: As planned.
+        max_latency_ms, max_params_m: Constraints, or None.
+    """
+
+    space: "SearchSpace"
+    data: "ImageData"
+    reduced_rows: Mapping[float, np.ndarray[Any, Any]]
+    teacher: "TeacherRecipe"
+    teacher_outputs: np.ndarray[Any, Any] | None
+    teacher_weights: Mapping[str, np.ndarray[Any, Any]] | None
+    teacher_ms: float
+    folder: str
+    epochs: int
+    views: int
+    seed: int
+    precision: "Precision"
+    threads: int
+    on_gpu: bool
+    max_latency_ms: float | None = None
+    max_params_m: float | None = None
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """What one trial is given.
+
+    ``model`` and ``latency`` are those already in the record for this architecture, if any.
+    ``protected`` trials (presets and controls) are never stopped early.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    protected: bool
+    model: Mapping[str, Any] | None = None
+    latency: Mapping[str, Any] | None = None
+
+    def to_config(self) -> dict[str, Any]:
+        """Return it as the configuration of a Ray trial."""
+        return asdict(self)
+
+
+def trial_folder(study_folder: Path, number: int) -> Path:
+    """Return where a trial's checkpoint and finished student lie."""
+    return study_folder / "checkpoints" / trial_name(number)
+
+
+@dataclass
+class StudentTrial:
+    """A trial without Ray: each :meth:`advance` is one report.
+
+    The first report holds the student's size and latency, before anything is trained, and the
+    curve of an interrupted trial; each later one an epoch. A report with ``done`` is the last;
+    with ``failure`` or ``infeasible`` it says why nothing more follows.
+    """
+
+    task: TrialTask
+    context: TrialContext
+    _trainer: "StudentTrainer | None" = None
+    _latency_ms: float = float("nan")
+    _curve: list[EpochResult] = field(default_factory=list)
+
+    def advance(self) -> dict[str, Any]:
+        """Do the next step and report it; failures are reported, not raised."""
+        import torch
+
+        from study.distillation.training import Diverged
+
+        try:
+            return self._prepare() if self._trainer is None else self._epoch(self._trainer)
+        except (Diverged, torch.cuda.OutOfMemoryError) as error:
+            return self._report(done=True, failure=str(error).splitlines()[0])
+        except MemoryError:
+            return self._report(done=True, failure="out of memory")
+        except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
+            return self._report(done=True, failure=_describe(error))
+
+    def _prepare(self) -> dict[str, Any]:
+        import torch
+
+        student = build_student(self.context, self.task.params)
+        model, latency = self._measure(student)
+        self._latency_ms = latency.search_latency_ms(self.context.teacher_ms)
+        facts = {"model": model.to_json(), "latency": latency.to_json()}
+        refusal = self._refusal(model)
+        if refusal:
+            return self._report(done=True, infeasible=refusal, **facts)
+        # The generator that built the network has moved on by a number of draws that depends on
+        # whether latency was measured here: start the training from a known state.
+        torch.manual_seed(self.context.seed)
+        self._trainer = self._make_trainer(student)
+        self._resume(self._trainer)
+        done = self._trainer.epochs_done >= self.context.epochs
+        if done:
+            self._keep_student(self._trainer)
+        return self._report(done=done, curve=[e.to_json() for e in self._curve], **facts)
+
+    def _epoch(self, trainer: "StudentTrainer") -> dict[str, Any]:
+        from study.distillation import checkpoint
+
+        epoch = EpochResult(**asdict(trainer.run_epoch()))
+        self._curve.append(epoch)
+        done = trainer.epochs_done >= self.context.epochs
+        if done:
+            self._keep_student(trainer)
+        else:
+            state = {"trainer": trainer.state(), "curve": [e.to_json() for e in self._curve]}
+            checkpoint.save(self._folder / CHECKPOINT_FILE, state)
+        return self._report(done=done, curve=[epoch.to_json()])
+
+    def _report(self, *, done: bool, **facts: Any) -> dict[str, Any]:
+        last = self._curve[-1] if self._curve else None
+        return {
+            "number": self.task.number,
+            "epoch": last.epoch if last else 0,
+            "val_accuracy": last.val_accuracy if last else float("nan"),
+            "latency_ms": self._latency_ms,
+            "done": done,
+            **facts,
+        }
+
+    def _measure(self, student: "torch.nn.Module") -> tuple[ModelSize, Latency]:
+        if self.task.model is not None and self.task.latency is not None:
+            return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
+        return measure(self.context, student, idle=False, seconds=2.0)
+
+    def _refusal(self, model: ModelSize) -> str | None:
+        most, limit = self.context.max_params_m, self.context.max_latency_ms
+        if most is not None and model.params_m > most:
+            return f"{model.params_m:.2f} M parameters, more than {most:g} M"
+        if limit is not None and self._latency_ms > limit:
+            return f"latency {self._latency_ms:.2f} ms, more than {limit:g} ms"
+        return None
+
+    def _make_trainer(self, student: "torch.nn.Module") -> "StudentTrainer":
+        from study.distillation import methods
+        from study.distillation.training import StudentTrainer, TrainingSettings
+
+        params, context = self.task.params, self.context
+        method = methods.build(params)
+        settings = TrainingSettings(
+            epochs=context.epochs,
+            batch_size=int(params["batch_size"]),
+            learning_rate=float(params["learning_rate"]),
+            schedule=params["schedule"],
+            seed=context.seed,
+            views=context.views,
+            view_seed=context.seed,
+            precision=context.precision,
+        )
+        source = teacher_source(context) if method.needs_teacher else None
+        data = training_data(context, float(params.get("train_share", 1.0)))
+        return StudentTrainer(student, method, data, source, settings, device_of(context))
+
+    def _resume(self, trainer: "StudentTrainer") -> None:
+        from study.distillation import checkpoint
+
+        path = self._folder / CHECKPOINT_FILE
+        if not path.exists() and not checkpoint.previous_path(path).exists():
+            return
+        try:
+            state = checkpoint.load(path)
+        except checkpoint.CheckpointError:
+            return  # nothing whole is left: the trial starts again
+        trainer.load_state(state["trainer"])
+        self._curve = [EpochResult.from_json(epoch) for epoch in state["curve"]]
+
+    def _keep_student(self, trainer: "StudentTrainer") -> None:
+        from study.distillation import checkpoint
+
+        curve = [epoch.to_json() for epoch in self._curve]
+        state = {"trainer": trainer.state(), "curve": curve}
+        # Also the checkpoint of the last epoch: a driver that dies before it hears of this epoch
+        # finds the trial finished, not to be trained again.
+        checkpoint.save(self._folder / CHECKPOINT_FILE, state)
+        weights = {name: value.cpu() for name, value in trainer.student.state_dict().items()}
+        checkpoint.save(
+            self._folder / STUDENT_FILE,
+            {"params": dict(self.task.params), "weights": weights},
+            keep_previous=False,
+        )
+
+    @property
+    def _folder(self) -> Path:
+        return trial_folder(Path(self.context.folder), self.task.number)
+
+
+def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn.Module":
+    """Build a student with the study's seed, so that twins start from the same weights."""
+    import torch
+
+    torch.manual_seed(context.seed)
+    student: torch.nn.Module = context.space.build_student(
+        params, context.data.num_classes, context.data.shape[2]
+    )
+    return student
+
+
+def load_student(context: TrialContext, number: int) -> "torch.nn.Module":
+    """Load the finished student of a trial.
+
+    Raises:
+        study.distillation.checkpoint.CheckpointError: if it is missing or damaged.
+    """
+    from study.distillation import checkpoint
+
+    path = trial_folder(Path(context.folder), number) / STUDENT_FILE
+    state = checkpoint.load(path)
+    student = build_student(context, state["params"])
+    student.load_state_dict(state["weights"])
+    return student.to(device_of(context))
+
+
+def measure(
+    context: TrialContext, student: "torch.nn.Module", *, idle: bool, seconds: float
+) -> tuple[ModelSize, Latency]:
+    """Measure a student's size, and its latency in alternation with the teacher's."""
+    from study.distillation.measurement import compare_latency, profile_model
+
+    device = device_of(context)
+    profile = profile_model(student, context.data.shape)
+    comparison = compare_latency(
+        student.to(device),
+        _teacher(context).to(device),
+        context.data.shape,
+        device,
+        idle=idle,
+        seconds=seconds,
+    )
+    return ModelSize(**asdict(profile)), Latency.from_json(comparison.to_json())
+
+
+def training_data(context: TrialContext, share: float) -> "TrainingData":
+    """Return the data a student is trained on: all of the train split, or the rows of a share."""
+    from study.distillation.data import Split
+    from study.distillation.training import TrainingData
+
+    data = context.data
+    rows = context.reduced_rows.get(share)
+    train = data.train if rows is None else Split(data.train.images[rows], data.train.labels[rows])
+    return TrainingData(train, data.validation, data.mean, data.std, data.augmentation, rows)
+
+
+def teacher_source(context: TrialContext) -> "TeacherSource":
+    """Return what answers for the teacher: its outputs, computed ahead, or the network, live."""
+    from study.distillation.training import CachedTeacher, LiveTeacher
+
+    device = device_of(context)
+    if context.teacher_outputs is not None:
+        return CachedTeacher(context.teacher_outputs, device)
+    network = _teacher(context).to(device)
+    return LiveTeacher(network, context.data.mean, context.data.std, device, context.precision)
+
+
+def device_of(context: TrialContext) -> "torch.device":
+    """Return the device that trials of the study run on."""
+    import torch
+
+    return torch.device("cuda" if context.on_gpu else "cpu")
+
+
+_TEACHERS: dict[str, "torch.nn.Module"] = {}
+
+
+def _teacher(context: TrialContext) -> "torch.nn.Module":
+    """Return the teacher's network, built once a process; its latency needs no weights."""
+    import torch
+
+    from study.distillation.teacher import build_teacher
+
+    key = f"{context.folder} {context.teacher_weights is not None}"
+    if key not in _TEACHERS:
+        teacher = build_teacher(context.teacher, context.data.num_classes, context.data.shape[2])
+        if context.teacher_weights is not None:
+            weights = {k: torch.tensor(v) for k, v in context.teacher_weights.items()}
+            teacher.load_state_dict(weights)
+        _TEACHERS.clear()
+        _TEACHERS[key] = teacher.eval()
+    return _TEACHERS[key]
+
+
+def _describe(error: Exception) -> str:
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def pin_threads(threads: int) -> None:
+    """Hold torch to ``threads``; the OpenMP variables were set before it was imported."""
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+class StudentTrainable(Trainable):
+    """Ray's view of a trial. Its actor is reused for the next trial; nothing is left behind."""
+
+    def setup(self, config: dict[str, Any], context: TrialContext | None = None) -> None:
+        """Take the shared context and the first task."""
+        assert context is not None
+        self._context = context
+        pin_threads(context.threads)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next task; the student of the last one is dropped."""
+        self._trial = StudentTrial(TrialTask(**new_config), self._context)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Do the next step of the trial."""
+        return self._trial.advance()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Keep nothing with Ray: trials write their checkpoints into the study's folder."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Take nothing from Ray."""
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Return the environment of workers: thread counts in force before torch is imported."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    inherited = {"PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
+    return {**{name: str(threads) for name in names}, **inherited}
