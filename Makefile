@@ -35,7 +35,8 @@ $(STAMP): pyproject.toml constraints.txt
 		exit 1; \
 	fi
 	[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@echo "Installing into $(VENV): some minutes and 6 GB the first time"
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
 study: $(STAMP)

@@ -10,13 +10,12 @@ from typing import Any
 from analysis.palette import light
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
-_TICK_STEPS = (
+_DECADE_STEPS = (
     (1,),
     (1, 3),
     (1, 2, 5),
     (1, 1.5, 2, 3, 4, 5, 7),
     (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
-    tuple(1 + step / 10 for step in range(90)),
 )
 _FEWEST_TICKS = 5
 
@@ -78,12 +77,25 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """The coarsest series of round numbers that puts at least five ticks between two bounds."""
-    ticks: list[float] = []
-    for steps in _TICK_STEPS:
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    """Round numbers between two positive bounds: the coarsest series with at least five of them.
+
+    `report.js` does the same for the part of the axis a reader zooms to.
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in _DECADE_STEPS:
         ticks = [float(f"{step * 10.0**decade:.6g}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) >= _FEWEST_TICKS:
-            break
-    return ticks
+            return ticks
+    return _even_ticks(low, high)
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    """Evenly spaced round numbers, for a stretch too short for a series by decades."""
+    decade = 10.0 ** math.floor(math.log10(high - low))
+    step = next(
+        size for size in (decade, decade / 2, decade / 5, decade / 10)
+        if (high - low) / size >= _FEWEST_TICKS
+    )  # fmt: skip
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [float(f"{count * step:.6g}") for count in range(first, last + 1)]

@@ -235,7 +235,9 @@ def _footnotes(rows: tuple[PublishedResult, ...], note: str | None) -> list[Html
 
 def _why_they_differ(results: StudyResults) -> Html:
     data, plan = results.plan.data, results.plan.plan
-    device = results.teacher.latency.device if results.teacher is not None else "another device"
+    device = "this study's device"
+    if results.teacher is not None:
+        device = results.teacher.latency.device
     reasons = [
         (
             "Hardware and batch size",

@@ -234,7 +234,7 @@ def provenance_section(results: StudyResults) -> Html:
             "div",
             _facts("Study", identity),
             _facts("Environment", dict(results.environment)),
-            _facts("Plan", {k: v for k, v in plan.plan.items() if k != "name"}),
+            _facts("Plan", {k: v for k, v in plan.plan.items() if k != "name"}, class_="full"),
             class_="facts",
         ),
         _sessions(results),
@@ -242,7 +242,7 @@ def provenance_section(results: StudyResults) -> Html:
     )
 
 
-def _facts(title: str, facts: dict[str, Any]) -> Html | None:
+def _facts(title: str, facts: dict[str, Any], class_: str | None = None) -> Html | None:
     if not facts:
         return None
     items = []
@@ -251,7 +251,7 @@ def _facts(title: str, facts: dict[str, Any]) -> Html | None:
         items.append(
             tag("div", tag("dt", name.replace("_", " ")), tag("dd", without_password(written)))
         )
-    return tag("div", tag("h3", title), tag("dl", *items))
+    return tag("div", tag("h3", title), tag("dl", *items), class_=class_)
 
 
 def _sessions(results: StudyResults) -> Html | None:

@@ -221,10 +221,11 @@ def front_figure(info: FrontInfo) -> "go.Figure":
     figure = go.Figure(layout=chart_layout(info.x_title, info.y_title))
     stopped = [mark for mark in info.marks if mark.group == "stopped"]
     dominated = [mark for mark in info.marks if mark.group == "dominated"]
+    size = 0.7 if len(info.marks) > _MANY else 1.0
     for trace in (
-        _cloud("stopped", stopped),
-        _cloud("dominated", [mark for mark in dominated if mark.distilled]),
-        _cloud("control", [mark for mark in dominated if not mark.distilled]),
+        _cloud("stopped", stopped, size),
+        _cloud("dominated", [mark for mark in dominated if mark.distilled], size),
+        _cloud("control", [mark for mark in dominated if not mark.distilled], size),
         _step_line(info),
         _front_marks(info),
         _teacher_star(info.teacher),
@@ -238,7 +239,7 @@ def front_figure(info: FrontInfo) -> "go.Figure":
     return figure
 
 
-_MANY = 150  # marks of one kind, from where on they are drawn smaller
+_MANY = 150  # marks, from where on all but the front are drawn smaller
 
 _CLOUDS: dict[str, dict[str, Any]] = {
     "stopped": {
@@ -271,14 +272,13 @@ def _points(marks: Sequence[Mark]) -> dict[str, Any]:
     }
 
 
-def _cloud(key: str, marks: Sequence[Mark]) -> "go.Scatter | None":
+def _cloud(key: str, marks: Sequence[Mark], size: float) -> "go.Scatter | None":
     import plotly.graph_objects as go
 
     if not marks:
         return None
     trace = go.Scatter(mode="markers", meta={"key": key}, **_CLOUDS[key], **_points(marks))
-    if len(marks) > _MANY:
-        trace.marker.size *= 0.7
+    trace.marker.size *= size
     return trace
 
 

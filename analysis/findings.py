@@ -161,9 +161,14 @@ def _called(trial: TrialResult) -> str:
 def _front_sentence(results: StudyResults, found: Findings) -> str:
     complete = found.counts["complete"]
     first, last = found.front[0], found.front[-1]
+    if complete == 1:
+        return f"One student was trained to its last epoch: {_called(first)}, {_place(first)}."
     if len(found.front) == 1:
         size = f"One of {counted(complete, 'fully trained student')} is on the front: "
         size += f"{_called(first)}, {_place(first)}"
+    elif trial_point(first) == trial_point(last):
+        size = f"{len(found.front)} of {counted(complete, 'fully trained student')} share the "
+        size += f"front, all {_place(first)}"
     else:
         size = f"{len(found.front)} of {counted(complete, 'fully trained student')} are on the "
         size += f"front, from {_place(first)} to {_place(last)}"
@@ -208,7 +213,10 @@ def _gain_sentence(found: Findings) -> str:
     text = f"Distillation changed validation accuracy by {middle} points"
     if len(gains) == 1:
         return f"{text}, comparing one student {twins}."
-    spread = f"{signed(min(gains))} to {signed(max(gains))}"
+    low, high = signed(min(gains)), signed(max(gains))
+    if low == high:
+        return f"{text}, comparing {len(gains)} students {twins}."
+    spread = f"{low} to {high}"
     return f"{text} in the median ({spread}), comparing {len(gains)} students {twins}."
 
 

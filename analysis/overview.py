@@ -135,10 +135,10 @@ def key(identifier: str, entries: Sequence[tuple[str, str, str]], *, whole: bool
     return tag("div", *buttons, class_="keys", role="group", aria_label="Show or hide in the chart")
 
 
-def front_chart(info: FrontInfo, findings: Findings) -> Html:
-    """The front chart with its key and what a reader has to know to read it."""
+def front_chart(info: FrontInfo, findings: Findings) -> Html | None:
+    """The front chart, its key and what it takes to read it; None while no trial can be drawn."""
     if not info.marks:
-        return tag("p", "Nothing to draw yet: no trial has an accuracy and a latency.")
+        return None
     shown: set[str] = {mark.group for mark in info.marks if mark.group != "dominated"}
     dominated = [mark for mark in info.marks if mark.group == "dominated"]
     if any(mark.distilled for mark in dominated):

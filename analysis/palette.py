@@ -42,8 +42,9 @@ def css() -> str:
     first = "".join(f"--{name}:{shade.light};" for name, shade in SHADES.items())
     second = "".join(f"--{name}:{shade.dark};" for name, shade in SHADES.items())
     return (
-        f":root{{color-scheme:light dark;{first}}}\n"
-        f"@media screen and (prefers-color-scheme:dark){{:root{{{second}}}}}\n"
+        f":root{{color-scheme:light dark;--shade:rgb(0 0 0/.14);{first}}}\n"
+        "@media screen and (prefers-color-scheme:dark)"
+        f"{{:root{{--shade:rgb(0 0 0/.55);{second}}}}}\n"
     )
 
 

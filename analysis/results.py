@@ -26,6 +26,7 @@ ATTR_REFERENCE_POINT = "reference_point"
 ATTR_ENVIRONMENT = "environment"
 ATTR_SESSIONS = "sessions"
 ATTR_MLFLOW = "mlflow"
+ATTR_PRECISION = "precision"  # number format of training, once "auto" has been resolved
 
 # What becomes known of a trial after it has ended, when Optuna lets no trial attribute be added:
 # user attributes of the study, one a trial, see `late_attribute`.

@@ -299,9 +299,19 @@ class SearchSpace:
 
     def configurations(self) -> int | None:
         """How many different configurations the sampler can draw; None where not finite."""
-        if any(p.searched and isinstance(p, Range) and p.kind == "real" for p in self.parameters):
-            return None
+        for parameter in self.parameters:
+            real = isinstance(parameter, Range) and parameter.kind == "real"
+            if real and parameter.searched and self._can_exist(parameter):
+                return None
         return sum(1 for _ in self.enumerate())
+
+    def _can_exist(self, parameter: Parameter) -> bool:
+        """Whether any configuration that the sampler can draw holds ``parameter``."""
+        if parameter.when is None:
+            return True
+        parent = self.parameter(parameter.when.parameter)
+        drawn = _searched_values(parent)
+        return self._can_exist(parent) and any(v in parameter.when.values for v in drawn)
 
     def enumerate(self) -> Iterator[dict[str, Value]]:
         """Yield every configuration of a finite space, each once."""
@@ -381,6 +391,8 @@ def _searched_values(parameter: Parameter) -> tuple[Value, ...]:
         return (parameter.default,)
     if isinstance(parameter, Choice):
         return parameter.choices
+    if parameter.kind == "real":
+        return (parameter.default,)
     return tuple(range(int(parameter.low), int(parameter.high) + 1))
 
 

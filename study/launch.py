@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.connect import ClusterError, check_address
+from cluster.connect import ClusterError, available_cpus, check_address
+from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, SpaceError
 from study.arguments import parser, resolve
 from study.names import StudyNameError
@@ -66,9 +67,24 @@ def check(plan: StudyPlan, studies: Path) -> None:
     ):
         if problem:
             raise PlanError(problem)
-    describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
+    summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
+    asked, smallest = plan.train_per_class, summary.smallest_class
+    if asked is not None and smallest is not None and asked > smallest:
+        raise PlanError(
+            f"--train-per-class {asked}: the smallest class of {summary.name} has {smallest} "
+            f"images to train on; give {smallest} or fewer"
+        )
     if plan.teacher is not None:
         inspect_checkpoint(Path(plan.teacher))
+    if plan.address is None and plan.gpus_per_trial == 0:
+        # On this machine's CPUs it is known before Ray is started what fits.
+        plan_resources(
+            cpus=available_cpus(),
+            gpus=0,
+            cpus_per_trial=plan.cpus_per_trial,
+            gpus_per_trial=0,
+            concurrent=plan.concurrent,
+        )
     check_address(plan.address)
 
 

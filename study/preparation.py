@@ -112,6 +112,7 @@ def prepare(
     folder: Path,
     cluster: Cluster,
     progress: Progress,
+    precision: str,
 ) -> Prepared:
     """Get the teacher and its answers, and put together what all trials share.
 
@@ -123,6 +124,7 @@ def prepare(
         folder: The study's folder.
         cluster: Where the teacher runs.
         progress: Shows how far it is.
+        precision: Of the training: ``float32``, ``bfloat16`` or, not resolved yet, ``auto``.
 
     Raises:
         study.distillation.teacher_recipe.TeacherError: if the teacher cannot be had.
@@ -138,7 +140,7 @@ def prepare(
         seed=plan.seed,
         views=plan.views,
         outputs=plan.teacher_outputs == "ahead",
-        precision=plan.precision,
+        precision=precision,
         threads=cpus,
         trial_threads=plan.cpus_per_trial,
         on_gpu=plan.gpus_per_trial > 0,
@@ -264,9 +266,10 @@ def _teach(
     from study.distillation.evaluation import evaluate
     from study.distillation.precision import resolve_precision
 
-    torch.set_num_threads(request.threads)
     device = torch.device("cuda" if request.on_gpu else "cpu")
+    torch.set_num_threads(request.trial_threads)
     precision = resolve_precision(request.precision, device)
+    torch.set_num_threads(request.threads)
     folder = Path(request.teachers)
     curve: list[dict[str, Any]] = []
     if request.checkpoint is not None:

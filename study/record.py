@@ -70,6 +70,22 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def drop_torn_line(journal: Path) -> None:
+    """Cut off a last line without its end, which a killed writer left.
+
+    Optuna reads past such a line, but would append the next one to it, and so lose both.
+    """
+    try:
+        with journal.open("r+b") as file:
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                file.truncate(whole)
+                os.fsync(file.fileno())
+    except FileNotFoundError:
+        pass
+
+
 class StudyRecord:
     """The record of one study, opened for writing by its one driver.
 
@@ -91,6 +107,8 @@ class StudyRecord:
         self.folder = folder
         self._ended: dict[int, TrialResult] = {}
         try:
+            if storage is None:
+                drop_torn_line(folder / results.JOURNAL_FILE)
             with _quiet():
                 self._storage: optuna.storages.BaseStorage = (
                     JournalStorage(JournalFileBackend(str(folder / results.JOURNAL_FILE)))

@@ -109,7 +109,10 @@ class Session:
             self._inputs.folder,
             self._cluster,
             self._progress,
+            # Students of one study are all trained alike, also those of a later run.
+            self._record.attribute(results.ATTR_PRECISION) or self._plan.precision,
         )
+        self._record.set_attribute(results.ATTR_PRECISION, prepared.context.precision)
         self._note_teacher(prepared)
         return self._trials_and_front(prepared)
 

@@ -5,13 +5,16 @@ client: the process's own tracking URI and active run are left as they are.
 """
 
 import contextlib
+import fcntl
 import getpass
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from study.tracking_delivery import STUDY_RUN, PendingRun, Point, Refused, RunKey
@@ -21,11 +24,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 # Set where the user has not: a server that does not answer is to be noticed within seconds (the
-# delivery thread has a back-off of its own), and a study does not call home on its user's behalf.
+# delivery thread has a back-off of its own), a study does not call home on its user's behalf, and
+# the terminal belongs to the study (the client prints two lines and asks twice more a run).
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 QUIET_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
 
@@ -88,7 +93,28 @@ def connect(tracking_uri: str, experiment: ExperimentSpec) -> "MlflowStore":
 
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    return MlflowStore(MlflowClient(tracking_uri=tracking_uri), experiment)
+    warnings.filterwarnings("ignore", module="alembic")
+    with _alone(tracking_uri):
+        return MlflowStore(MlflowClient(tracking_uri=tracking_uri), experiment)
+
+
+@contextlib.contextmanager
+def _alone(tracking_uri: str) -> Iterator[None]:
+    """Keeps other drivers from laying out the same SQLite database at the same time.
+
+    MLflow does not guard against it: one of the two finds half of the tables there already.
+    """
+    if not tracking_uri.startswith("sqlite:///"):
+        yield
+        return
+    folder = Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0]).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)  # a lock on the folder leaves no file behind
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 class MlflowStore:

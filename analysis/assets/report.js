@@ -35,11 +35,13 @@
     xaxis.range[0] -= 0.1 * (xaxis.range[1] - xaxis.range[0]);
     const place = (values, range, pixels) =>
       values.map((value) => ((value - range[0]) / (range[1] - range[0])) * pixels);
-    const x = place(front.x.map(Math.log10), xaxis.range, box.clientWidth - 48);
-    const y = place(front.y, yaxis.range, box.clientHeight - 56);
+    const width = figure.layout.width || box.clientWidth;
+    const x = place(front.x.map(Math.log10), xaxis.range, width - 48);
+    const y = place(front.y, yaxis.range, (figure.layout.height || box.clientHeight) - 56);
     const kept = [];
     front.text = front.text.map((name, i) => {
-      const free = kept.every((k) => Math.abs(x[i] - x[k]) > 46 || Math.abs(y[i] - y[k]) > 16);
+      const clear = x.every((other, k) => k === i || other > x[i] || other < x[i] - 50 || Math.abs(y[k] - y[i] - 8) > 16);
+      const free = clear && kept.every((k) => Math.abs(x[i] - x[k]) > 46 || Math.abs(y[i] - y[k]) > 16);
       if (!name || !free) return "";
       kept.push(i);
       return name;
@@ -58,13 +60,13 @@
       layout.margin = { l: 40, r: name === "curves" ? 40 : 8, t: 12, b: 44 };
       layout.dragmode = false; // a finger on the chart scrolls the page
       if (name === "curves") layout.xaxis.range[1] /= 1.06; // the names stand in the margin
-      else roomForNames(figure, box);
     }
     if (printing) {
       layout.autosize = false;
       layout.width = 660;
       layout.height = 380;
     }
+    if (name === "front" && (layout.width || box.clientWidth) < 720) roomForNames(figure, box);
     for (const trace of figure.data) {
       if (hidden[name].has(trace.meta.key)) trace.visible = false;
     }
@@ -89,18 +91,20 @@
   // Round ticks for whatever part of the latency axis is in view.
   const series = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 7]];
   series.push([1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9]);
-  series.push(Array.from({ length: 90 }, (_, i) => 1 + i / 10));
   const ticksBetween = (low, high) => {
-    let ticks = [];
     for (const steps of series) {
-      ticks = [];
+      let ticks = [];
       for (let d = Math.floor(Math.log10(low)); d <= Math.ceil(Math.log10(high)); d++) {
         ticks.push(...steps.map((s) => Number((s * 10 ** d).toPrecision(6))));
       }
       ticks = ticks.filter((t) => t >= low && t <= high);
-      if (ticks.length >= 5) break;
+      if (ticks.length >= 5) return ticks;
     }
-    return ticks;
+    const decade = 10 ** Math.floor(Math.log10(high - low));
+    const step = [1, 2, 5, 10].map((d) => decade / d).find((s) => (high - low) / s >= 5);
+    const first = Math.ceil(low / step);
+    const count = Math.floor(high / step) - first + 1;
+    return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(6)));
   };
   const retick = (box) => {
     const axis = box._fullLayout.xaxis;

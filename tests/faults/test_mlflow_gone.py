@@ -69,7 +69,9 @@ def test_a_dead_server_costs_the_driver_nothing_and_one_warning(
 
 
 def test_a_server_that_dies_and_comes_back_has_everything_once(
-    mlflow_server: "Callable[[Path], MlflowServer]", tmp_path: Path
+    mlflow_server: "Callable[[Path], MlflowServer]",
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     server = mlflow_server(tmp_path)
     warnings: list[str] = []
@@ -100,6 +102,7 @@ def test_a_server_that_dies_and_comes_back_has_everything_once(
     assert closing.undelivered == 0
     assert closing.warning is None
     assert len(warnings) == 1
+    assert capfd.readouterr() == ("", "")
 
     client = MlflowClient(tracking_uri=server.uri)
     experiment = client.get_experiment_by_name("comes and goes")

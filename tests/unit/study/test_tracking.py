@@ -1,8 +1,5 @@
 """What MLflow holds of a study is what the driver told, once; and MLflow stops nothing."""
 
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,10 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from study.tracking import (
-    NullTracker,
     Tracker,
     default_tracking_uri,
-    open_tracker,
 )
 from study.tracking_mlflow import MlflowTracker
 
@@ -426,66 +421,3 @@ def test_a_deleted_experiment_is_named_with_the_mend_and_stops_nothing(
     (warning,) = one.warnings
     assert f"mlflow experiments restore --experiment-id {experiment_id}" in warning
     assert "the study goes on" in warning
-
-
-def test_callbacks_run_on_the_drivers_thread_and_their_errors_stop_nothing(
-    uri: str, tmp_path: Path
-) -> None:
-    threads = []
-
-    def on_run(kind: str, number: int | None, run_id: str) -> None:
-        threads.append(threading.current_thread())
-        raise RuntimeError("the record is full")
-
-    tracker = MlflowTracker(uri, tmp_path, print, on_run)
-    tracker.study_started("first", "callbacks", "", {}, {}, study_key="callbacks")
-    report = tracker.close(timeout=60)
-    assert report.undelivered == 0
-    assert threads == [threading.current_thread()]
-
-
-def test_nothing_is_told_before_the_study_is(uri: str, tmp_path: Path) -> None:
-    tracker = MlflowTracker(uri, tmp_path, print, print)
-    tracker.epoch(0, epoch_result(1))
-    assert tracker.close(timeout=1).delivered == 0
-
-
-def test_null_tracker_accepts_everything(tmp_path: Path) -> None:
-    tracker = open_tracker("none", tmp_path, print, print)
-    assert isinstance(tracker, NullTracker)
-    tracker.study_started("first", "space", "", {}, {}, study_key="k")
-    tracker.trial_started(0, "t0000", {}, {})
-    tracker.epoch(0, epoch_result(1))
-    tracker.trial_finished(0, "complete", None, {})
-    tracker.study_finished("complete", {})
-    assert tracker.experiment_id is None
-    assert tracker.close(timeout=1).undelivered == 0
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_terminal_stays_quiet_and_the_process_keeps_its_own_mlflow(tmp_path: Path) -> None:
-    script = f"""
-import pathlib
-from study.tracking import default_tracking_uri, open_tracker
-folder = pathlib.Path({str(tmp_path)!r})
-tracker = open_tracker(default_tracking_uri(folder), folder, print, lambda *run: None)
-tracker.study_started("first", "quiet", "", {{}}, {{}}, study_key="quiet")
-tracker.trial_started(0, "t0000", {{}}, {{}})
-assert tracker.close(timeout=60).undelivered == 0
-import mlflow
-assert mlflow.active_run() is None
-assert str(folder / "mlflow.db") not in mlflow.get_tracking_uri()
-"""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    root = str(Path(__file__).parents[3])
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r})\n{script}"],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert list(folder.iterdir()) == []

@@ -1,0 +1,229 @@
+"""Each bad input gets one clear line on stderr and exit code 2, and nothing is written."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def launch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "study.launch", *arguments],
+        cwd=cwd,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "HOME": str(cwd)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def image_folder(root: Path, *, truncated: bool = False, missing_class: bool = False) -> None:
+    generator = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            if missing_class and split == "test" and name == "dog":
+                continue
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(6):
+                pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    if truncated:
+        victim = root / "train" / "dog" / "3.png"
+        victim.write_bytes(victim.read_bytes()[:200])
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+def space_without_range(folder: Path) -> None:
+    (folder / "broken.py").write_text(
+        "from search_spaces.space import Range, SearchSpace\n"
+        "SPACE = SearchSpace(name='b', title='b', description='b', control={},\n"
+        "    parameters=(Range('x', 3, 1, 'upside down'),),\n"
+        "    build_student=lambda *a: None, describe=lambda p: 'b')\n"
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    arguments: tuple[str, ...]
+    named: tuple[str, ...]  # the value, and the nearest choice or the mend
+    before: Callable[[Path], None] = field(default=nothing)
+
+
+SPACE = ("--space", "cifar_blocks")
+DIGITS = (*SPACE, "--data", "digits")
+CASES = {
+    "a space with a near match": Case(
+        ("--space", "cifar_block"), ("cifar_block", "did you mean cifar_blocks?")
+    ),
+    "a space file that is missing": Case(("--space", "mine.py"), ("mine.py", "check the path")),
+    "a space file that contradicts itself": Case(
+        ("--space", "broken.py", "--data", "digits"),
+        ("broken.py", "no range from 3 to 1"),
+        space_without_range,
+    ),
+    "a module that is not there": Case(("--space", "no.such:SPACE"), ("no.such", "PYTHONPATH")),
+    "negative trials": Case((*DIGITS, "--trials", "-3"), ("--trials -3", "give 1 or more")),
+    "no epochs": Case((*DIGITS, "--max-epochs", "0"), ("--max-epochs 0", "give 1 or more")),
+    "a budget without a unit that exists": Case(
+        (*DIGITS, "--budget", "2 weeks"), ("2 weeks", "30m or 2h")
+    ),
+    "a name that climbs out": Case((*DIGITS, "--name", "../evil"), ("../evil", "--name evil")),
+    "a name with a leading dot": Case((*DIGITS, "--name", ".x"), ("'.x'", "no leading dot")),
+    "a name the service uses itself": Case(
+        (*DIGITS, "--name", "teachers"), ("teachers", "--name teachers-study")
+    ),
+    "an unknown preset": Case((*DIGITS, "--preset", "papers"), ("papers", "did you mean paper?")),
+    "an unknown sampler": Case((*DIGITS, "--sampler", "tpee"), ("tpee", "did you mean tpe?")),
+    "an unknown scheduler": Case(
+        (*DIGITS, "--scheduler", "parreto"), ("parreto", "did you mean pareto?")
+    ),
+    "a parameter that is not in the space": Case(
+        (*DIGITS, "--fix", "widht=16"), ("widht", "did you mean width?")
+    ),
+    "a value that is not a choice": Case(
+        (*DIGITS, "--fix", "width=17"), ("width=17", "16, 32, 64")
+    ),
+    "a data set with a near match": Case((*SPACE, "--data", "digit"), ("digit", "digits")),
+    "a folder that is missing": Case((*SPACE, "--data", "./pictures"), ("pictures", "train")),
+    "a truncated image": Case(
+        (*SPACE, "--data", "./pets"),
+        ("3.png",),
+        lambda folder: image_folder(folder / "pets", truncated=True),
+    ),
+    "a class missing from the test split": Case(
+        (*SPACE, "--data", "./pets"),
+        ("dog", "test"),
+        lambda folder: image_folder(folder / "pets", missing_class=True),
+    ),
+    "more images of a class than there are": Case(
+        (*DIGITS, "--train-per-class", "5000"), ("5000", "or fewer")
+    ),
+    "a teacher checkpoint that is missing": Case(
+        (*DIGITS, "--teacher", "none.pt"), ("none.pt", "check the path")
+    ),
+    "a teacher checkpoint that is no checkpoint": Case(
+        (*DIGITS, "--teacher", "notes.pt"),
+        ("notes.pt", "torch.save"),
+        lambda folder: (folder / "notes.pt").write_text("not a checkpoint") and None,
+    ),
+    "a studies folder below a file": Case(
+        (*DIGITS, "--studies", "taken/studies"),
+        ("taken", "name a folder"),
+        lambda folder: (folder / "taken").write_text("a file") and None,
+    ),
+    "a studies folder that cannot be written": Case(
+        (*DIGITS, "--studies", "/proc/studies"), ("/proc", "name another folder")
+    ),
+    "an address that is none": Case(
+        (*DIGITS, "--address", "cluster"), ("cluster", "10.0.0.1:6379")
+    ),
+    "an address where nobody answers": Case(
+        (*DIGITS, "--address", "127.0.0.1:1"), ("127.0.0.1:1", "ray status")
+    ),
+    "a storage that is no database": Case(
+        (*DIGITS, "--storage", "record.db"), ("record.db", "postgresql")
+    ),
+    "a tracking URI that is a folder": Case(
+        (*DIGITS, "--tracking-uri", "./mlruns"), ("mlruns", "sqlite:///")
+    ),
+    "more CPUs a trial than there are": Case(
+        (*DIGITS, "--cpus-per-trial", "4096"), ("4096", "give at most")
+    ),
+    "a share of failures above one": Case(
+        (*DIGITS, "--max-failures", "7"), ("--max-failures 7", "at most 1")
+    ),
+}
+
+
+def contents(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_bad_input_is_refused_in_one_line(case: Case, tmp_path: Path) -> None:
+    case.before(tmp_path)
+    before = contents(tmp_path)
+
+    run = launch(*case.arguments, cwd=tmp_path)
+
+    assert run.returncode == 2, run.stderr
+    lines = run.stderr.strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert lines[-1] == errors[0]
+    assert "Traceback" not in run.stderr + run.stdout
+    for text in case.named:
+        assert text in errors[0]
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.end_to_end
+def test_missing_data_without_a_network_names_three_ways_out(tmp_path: Path) -> None:
+    # A proxy that nobody serves stands for a missing network.
+    run = subprocess.run(
+        [sys.executable, "-m", "study.launch", "--space", "cifar_blocks", "--data", "cifar10"],
+        cwd=tmp_path,
+        env={
+            "PYTHONPATH": str(REPOSITORY),
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "https_proxy": "http://127.0.0.1:9",
+            "http_proxy": "http://127.0.0.1:9",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert run.returncode == 2
+    line = run.stderr.strip().splitlines()[-1]
+    assert "python -m study.launch --space cifar_blocks --data digits" in line
+    assert "--data-dir" in line
+    assert contents(tmp_path) == set()
+
+
+@pytest.mark.end_to_end
+def test_help_answers_in_a_second_and_shows_examples_for_a_cpu(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    run = launch("--help", cwd=tmp_path)
+
+    assert run.returncode == 0
+    assert "--data digits" in run.stdout
+    assert "exit codes" in run.stdout
+    assert time.monotonic() - begun < 5  # a second on an idle machine
+
+
+@pytest.mark.end_to_end
+def test_the_launcher_imports_nothing_heavy_before_it_refuses(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from study.launch import main\n"
+        "code = main(['--space', 'cifar_blocks', '--data', 'digits', '--trials', '0'])\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'plotly', 'pandas'} & set(sys.modules)\n"
+        "sys.exit(str(sorted(heavy)) if heavy else code)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == 2, run.stderr

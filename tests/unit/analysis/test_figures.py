@@ -1,0 +1,240 @@
+import itertools
+import math
+
+import pytest
+
+from analysis.chart_style import log_axis, log_ticks
+from analysis.compaction import compact
+from analysis.curves import curves_figure, curves_info
+from analysis.figures import front_figure, front_info
+from analysis.findings import find, sentences, time_spent
+from analysis.palette import SHADES
+
+
+def trace(figure, name):
+    return next(trace for trace in figure.data if trace.name == name)
+
+
+def test_front_chart_numbers(realistic, sample):
+    info = front_info(realistic)
+    groups = [mark.group for mark in info.marks]
+    assert (groups.count("front"), groups.count("dominated")) == (9, 18)
+    assert groups.count("stopped") == sum(t.status == "stopped" for t in realistic.trials)
+    assert [mark.trial for mark in info.marks if mark.group == "front" and not mark.distilled] == [
+        "t0033"
+    ]
+    assert info.teacher.latency_ms == sample.TEACHER_MS
+    assert info.teacher.val_accuracy == 81.4
+    assert info.step[0] == pytest.approx((5.602, 66.86), abs=1e-3)
+    assert [x for x, _ in info.step] == sorted(x for x, _ in info.step)
+    assert (info.x_title, info.y_title) == ("Latency (batch 1), ms", "Validation accuracy, %")
+
+
+def test_arrows_lead_from_controls_to_distilled_twins(realistic):
+    info = front_info(realistic)
+    assert len(info.arrows) == 4
+    for arrow in info.arrows:
+        assert arrow.distilled[1] > arrow.control[1]
+    notes = front_figure(info).layout.annotations
+    assert [10**note.x for note in notes] == pytest.approx(
+        [arrow.distilled[0] for arrow in info.arrows], rel=1e-4
+    )
+
+
+def test_low_trials_do_not_flatten_the_view(realistic):
+    info = front_info(realistic)
+    low, high = info.view
+    assert 60 < low < 66.86
+    assert 81.4 < high < 100
+    below = sum(mark.val_accuracy < low for mark in info.marks)
+    assert info.below_view == below > 0
+
+
+def test_whole_configuration_is_in_the_hover_text(realistic):
+    mark = next(mark for mark in front_info(realistic).marks if mark.trial == "t0004")
+    for name, value in realistic.trials[4].params.items():
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        assert f"{name}: {text}" in mark.hover
+    assert "validation 77.0" in mark.hover
+    assert "test 76.4" in mark.hover
+
+
+def test_names_in_hover_texts_are_escaped(sample, study):
+    evil = "<b onclick=x>&{}"
+    trial = sample.trial(sample.params(), accuracy=77.0, ratio=3.0, label=evil)
+    trial["attributes"]["architecture"] = evil
+    info = front_info(study([trial], teacher_content=sample.teacher(name=evil)))
+    for hover in (info.marks[0].hover, info.teacher.hover):
+        assert "<b onclick" not in hover
+        assert "&lt;b onclick=x&gt;&amp;{}" in hover
+
+
+def test_what_a_mark_is_shows_in_shape_and_colour(realistic):
+    figure = front_figure(front_info(realistic))
+    assert figure.layout.xaxis.type == "log"
+    front = trace(figure, "front")
+    assert set(front.marker.symbol) == {"circle", "circle-open"}
+    shapes = {
+        name: trace(figure, name).marker.symbol
+        for name in ("dominated", "stopped early", "no distillation", "teacher")
+    }
+    assert len({*shapes.values(), "circle"}) == 5
+    colours = {trace(figure, name).marker.color for name in (*shapes, "front")}
+    assert len(colours) == 5
+    assert shapes["teacher"] == "star"
+
+
+def test_the_front_is_a_step_line_that_ends_at_the_teachers_latency(realistic, sample):
+    figure = front_figure(front_info(realistic))
+    step = next(trace for trace in figure.data if trace.line.shape == "hv")
+    assert len(step.x) == 10
+    assert step.x[-1] == sample.TEACHER_MS
+    assert step.y[-1] == step.y[-2] == 81.3
+
+
+def test_front_chart_of_one_trial_and_of_none(sample, study):
+    empty = front_info(study([], with_teacher=False))
+    assert (empty.marks, empty.step, empty.teacher) == ((), (), None)
+    assert front_figure(empty).layout.xaxis.type == "log"
+
+
+def test_learning_curves(realistic):
+    info = curves_info(realistic)
+    assert len(info.curves) == sum(bool(trial.curve) for trial in realistic.trials)
+    first = info.curves[0]
+    assert (first.trial, first.group, first.epochs[-1]) == ("t0000", "front", 30)
+    assert first.accuracies[-1] == 81.3
+    groups = {curve.group for curve in info.curves}
+    assert groups == {"front", "control", "dominated", "stopped", "failed", "running"}
+    figure = curves_figure(info)
+    front = trace(figure, "front")
+    gaps = [index for index, x in enumerate(front.x) if x is None]
+    assert len(gaps) == 9
+    assert all(front.y[index] is None for index in gaps)
+    assert len({trace.line.dash for trace in figure.data}) >= 3
+
+
+def test_an_epoch_without_a_finite_accuracy_leaves_a_gap(sample, study):
+    trial = sample.trial(sample.params(), accuracy=70.0, ratio=3.0, status="failed", done=3)
+    trial["attributes"]["epoch:0002"]["val_accuracy"] = None
+    figure = curves_figure(curves_info(study([trial])))
+    assert trace(figure, "failed").y[1] is None
+
+
+def test_names_at_the_ends_of_curves_do_not_touch(realistic):
+    info = curves_info(realistic)
+    ends = sorted(curve.accuracies[-1] for curve in info.curves if curve.trial in info.labelled)
+    assert len(ends) >= 2
+    assert all(high - low > 2 for low, high in itertools.pairwise(ends))
+
+
+@pytest.mark.parametrize(("low", "high"), [(4.5, 26), (0.02, 90), (7.1, 8.9), (10, 10.8), (1, 1e6)])
+def test_latency_ticks_are_round_and_enough(low, high):
+    ticks = log_ticks(low, high)
+    assert 4 <= len(ticks) <= 12
+    assert ticks == sorted(set(ticks))
+    assert all(low <= tick <= high for tick in ticks)
+    assert all(float(f"{tick:.3g}") == tick for tick in ticks)
+
+
+def test_log_axis_holds_every_value_also_a_single_one():
+    for values in ([5.0], [5.0, 5.1], [0.01, 80.0], []):
+        axis = log_axis(values)
+        low, high = axis["range"]
+        assert all(low < math.log10(value) < high for value in values)
+        assert axis["tickvals"]
+
+
+def test_every_colour_of_a_chart_has_a_dark_twin(realistic):
+    lights = {shade.light for shade in SHADES.values()}
+    assert len(lights) == len(SHADES)
+    for figure in (front_figure(front_info(realistic)), curves_figure(curves_info(realistic))):
+        found = set()
+
+        def collect(value, found=found):
+            if isinstance(value, dict):
+                for item in value.values():
+                    collect(item)
+            elif isinstance(value, list | tuple):
+                for item in value:
+                    collect(item)
+            elif isinstance(value, str) and value.startswith("#"):
+                found.add(value)
+
+        collect(figure.to_plotly_json())
+        assert found <= lights
+
+
+def test_long_lists_are_stored_shorter_without_loss():
+    def expand(value):
+        if isinstance(value, dict) and "$rows" in value:
+            lines = value["$lines"]
+            return ["<br>".join(lines[i] for i in row) for row in value["$rows"]]
+        if isinstance(value, dict) and "$runs" in value:
+            return [item for item, count in value["$runs"] for _ in range(count)]
+        if isinstance(value, dict):
+            return {key: expand(item) for key, item in value.items()}
+        return [expand(item) for item in value] if isinstance(value, list) else value
+
+    original = {
+        "x": [*range(30), None] * 3,
+        "text": ["a"] * 60 + ["b"] * 60,
+        "hover": [f"t{n}<br>same<br>" for n in range(100)],
+        "short": ["a<br>b", 1],
+        "notes": [{"x": 1}, {"y": ["z"] * 50}],
+    }
+    small = compact(original)
+    assert expand(small) == original
+    assert small["text"] == {"$runs": [["a", 60], ["b", 60]]}
+    assert small["hover"]["$lines"][1] == "same"
+
+
+def test_findings_in_numbers(realistic):
+    found = find(realistic)
+    assert found.counts["complete"] == 27
+    assert found.counts["running"] == 2
+    assert found.hypervolume == pytest.approx(0.598, abs=5e-4)
+    assert found.best_trade_off.name == "t0032"
+    assert (found.close.name, found.close_gap) == ("t0021", pytest.approx(-0.3))
+    spent = time_spent(realistic)
+    assert spent.teacher == 1840.0
+    assert spent.wall == 4110.0 + 2640.5
+    assert spent.students == pytest.approx(sum(t.train_seconds for t in realistic.trials))
+
+
+def said(results):
+    return " ".join(sentences(results, find(results))).replace("\u00a0", " ")
+
+
+def test_findings_in_words(realistic):
+    text = said(realistic)
+    assert "9 of 27 fully trained students are on the front, from 66.9 % at 5.60 ms" in text
+    assert "The fastest student within one point of ResNet-50 [3,4,6,3] (81.4 %) is t0021" in text
+    assert "changed validation accuracy by +1.9 points in the median (+1.7 to +2.1)" in text
+
+
+def test_findings_when_the_student_is_far_from_its_teacher_or_past_it(sample, study, tmp_path):
+    far = said(study([sample.trial(sample.params(), accuracy=70.0, ratio=3.0)]))
+    assert "One student was trained to its last epoch" in far
+    assert "No student comes within one point" in far
+    assert "11.4 points below it at 3.00× its speed" in far
+    assert "No distilled student has an undistilled twin" in far
+
+
+def test_findings_when_a_student_matches_its_teacher(sample, study):
+    text = said(study([sample.trial(sample.params(), accuracy=82.0, ratio=3.0)]))
+    assert "matches ResNet-50 [3,4,6,3] (81.4 %): +0.6 points at 3.00× its speed" in text
+
+
+def test_findings_of_equal_points(sample, study):
+    twice = [sample.trial(sample.params(), accuracy=77.0, ratio=3.0) for _ in range(2)]
+    assert "2 of 2 fully trained students share the front" in said(study(twice))
+
+
+def test_findings_without_a_front(sample, study):
+    running = sample.trial(sample.params(), accuracy=70.0, ratio=3.0, status=None, done=2)
+    assert "None of 1 trial has run to its end (1 running)" in said(study([running]))
+
+
+def test_a_teacher_from_the_cache_cost_no_time(sample, study):
+    assert time_spent(study([], teacher_content=sample.teacher(source="cache"))).teacher == 0

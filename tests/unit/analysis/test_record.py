@@ -1,0 +1,143 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+
+import optuna
+import pytest
+
+from analysis.record import RecordReadError, read_record
+from analysis.results import ReferencePoint
+
+
+def test_the_whole_record_is_read(realistic, sample):
+    assert realistic.name == "pareto-demo"
+    assert realistic.teacher.name == "ResNet-50 [3,4,6,3]"
+    assert realistic.reference == ReferencePoint(10.0, sample.TEACHER_MS)
+    assert realistic.environment["torch"] == "2.15.0"
+    assert [session.end for session in realistic.sessions] == ["SIGINT", "complete"]
+    assert len(realistic.trials) == 48
+    assert [trial.number for trial in realistic.trials] == list(range(48))
+    statuses = {trial.status for trial in realistic.trials}
+    assert statuses == {"complete", "stopped", "infeasible", "failed", "running"}
+
+
+def test_one_trial_is_read_with_all_it_holds(realistic):
+    ideal = realistic.trials[4]
+    assert (ideal.name, ideal.label, ideal.source) == ("t0004", "[1,1,1,1], stride 2", "preset")
+    assert ideal.params["terms"] == "ce+kl"
+    assert "alpha" not in ideal.params
+    assert [epoch.epoch for epoch in ideal.curve] == list(range(1, 31))
+    assert ideal.curve[-1].val_accuracy == ideal.outcome.val_accuracy == 77.03
+    assert ideal.confirmed.test_accuracy == 76.43
+    assert ideal.confirmed.latency.idle
+    assert ideal.latency_ms == ideal.confirmed.latency.batch_1_ms.median
+
+
+def test_a_running_trial_has_its_curve_and_the_latency_searched_by(realistic, sample):
+    running = realistic.trials[46]
+    assert running.status == "running"
+    assert running.epochs_done == 14
+    assert running.latency_ms == pytest.approx(sample.TEACHER_MS / 2.9)
+
+
+def test_a_torn_last_line_is_left_out(realistic_folder, tmp_path):
+    folder = shutil.copytree(realistic_folder, tmp_path / "torn")
+    with (folder / "journal.log").open("ab") as journal:
+        journal.write(b'{"op_code": 8, "worker_id": "ab')
+    assert len(read_record(folder).trials) == 48
+
+
+def test_damage_in_the_middle_is_refused_with_its_line(realistic_folder, tmp_path):
+    folder = shutil.copytree(realistic_folder, tmp_path / "damaged")
+    journal = folder / "journal.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[9] = b'{"op_code": 8, \x00\n'
+    journal.write_bytes(b"".join(lines))
+    with pytest.raises(RecordReadError, match=r"journal\.log is damaged at line 10"):
+        read_record(folder)
+
+
+def test_reading_changes_nothing(realistic_folder):
+    def state():
+        return {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in realistic_folder.iterdir()
+            if path.is_file()
+        }
+
+    before = state()
+    verbosity = optuna.logging.get_verbosity()
+    read_record(realistic_folder)
+    assert state() == before
+    assert optuna.logging.get_verbosity() == verbosity
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path):
+    with pytest.raises(RecordReadError, match=r"holds no study.*plan\.json"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"format": 1,', "damaged"),
+        ('{"format": 99}', "format 99, this version reads format 1"),
+        ("[]", "format None"),
+        ('{"format": 1, "name": "x"}', "field .* is missing"),
+    ],
+)
+def test_a_damaged_plan_is_refused(tmp_path, content, message):
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(RecordReadError, match=message) as refusal:
+        read_record(tmp_path)
+    assert "plan.json" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_plan_without_a_journal_is_a_study_that_has_not_started(tmp_path, sample):
+    (tmp_path / "plan.json").write_text(json.dumps(sample.plan()))
+    results = read_record(tmp_path)
+    assert (results.trials, results.teacher, results.reference) == ((), None, None)
+    assert not (tmp_path / "journal.log").exists()
+
+
+def test_a_damaged_attribute_is_named(sample, study):
+    broken = sample.trial(sample.params(), accuracy=70.0, ratio=3.0)
+    del broken["attributes"]["outcome"]["train_seconds"]
+    with pytest.raises(RecordReadError, match=r"t0000 is damaged.*train_seconds"):
+        study([broken])
+
+
+def test_a_storage_named_by_url_is_read(tmp_path, sample):
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    (tmp_path / "plan.json").write_text(json.dumps(sample.plan("far", storage=url)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stored = optuna.create_study(
+            study_name="far", storage=url, directions=["maximize", "minimize"]
+        )
+        stored.set_user_attr("teacher", sample.teacher())
+    assert read_record(tmp_path).teacher.params_m == 23.52
+
+
+def test_a_storage_that_cannot_be_reached_is_refused_without_its_password(tmp_path, sample):
+    url = f"sqlite://me:s3cret@/{tmp_path}/none/record.db"
+    (tmp_path / "plan.json").write_text(json.dumps(sample.plan("far", storage=url)))
+    with pytest.raises(RecordReadError, match="'far' cannot be read") as refusal:
+        read_record(tmp_path)
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_the_result_classes_import_nothing_heavy():
+    code = (
+        "import sys, analysis.results, analysis.record, analysis.report, analysis.figures\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'plotly', 'numpy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"

@@ -1,0 +1,276 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from analysis.markup import Cell, Head, Html, join, script_json, sortable_table, tag
+from analysis.record import read_record
+from analysis.report import main, render, write_report
+
+EVIL = """</script><img src=x onerror=alert(1)>"'&amp;%{x}${y}"""
+
+
+class Page(HTMLParser):
+    """Elements, attributes and the text outside scripts and styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.text, self.ids = [], [], []
+        self._inside = None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag in ("script", "style"):
+            self._inside = tag
+
+    def handle_endtag(self, tag):
+        if tag == self._inside:
+            self._inside = None
+
+    def handle_data(self, data):
+        if self._inside is None:
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).replace("\u00a0", " ").split())
+
+    def count(self, name):
+        return sum(element == name for element, _ in self.elements)
+
+
+@pytest.fixture(scope="module")
+def html(realistic):
+    return render(realistic)
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_the_same_record_gives_the_same_bytes(realistic_folder, html):
+    assert render(read_record(realistic_folder)) == html
+
+
+def test_a_copied_record_gives_the_same_bytes_in_another_process(realistic_folder, tmp_path, html):
+    folder = shutil.copytree(realistic_folder, tmp_path / "elsewhere")
+    subprocess.run([sys.executable, "-m", "analysis.report", folder], check=True)
+    assert (folder / "report" / "index.html").read_text(encoding="utf-8") == html
+
+
+def test_the_page_loads_nothing(page):
+    for name, attributes in page.elements:
+        for key in ("src", "href", "srcset", "data", "action", "poster"):
+            target = attributes.get(key) or ""
+            assert target.startswith(("#", "data:")) or not target, (name, attributes)
+    policies = [a["content"] for n, a in page.elements if n == "meta" and "http-equiv" in a]
+    assert len(policies) == 1
+    assert policies[0].startswith("default-src 'none'")
+
+
+def test_plotly_is_there_once(html, page):
+    assert html.count("plotly.js v") == 1
+    assert 4_000_000 < len(html) < 6_000_000
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    assert len(page.ids) == len(set(page.ids))
+    links = [a["href"] for n, a in page.elements if n == "a"]
+    assert len(links) == 8
+    assert all(link[1:] in page.ids for link in links)
+
+
+def test_what_was_asked_and_found_comes_first(page):
+    words = page.words
+    first = words[: words.index("The front Chosen by")]
+    for fact in (
+        "pareto-demo", "Residual students, blocks per stage", "cifar_blocks", "cifar10",
+        "45,000 / 5,000 / 10,000 train / validation / test, 10 classes", "ResNet-50 [3,4,6,3]",
+        "48 46 ended, 2 running or interrupted", "30 at most, each trial", "2 h wall time",
+        "9 of 27 fully trained students are on the front", "Hypervolume 0.598",
+    ):  # fmt: skip
+        assert fact in first
+
+
+def test_every_section_is_there(page):
+    for heading in (
+        "The front", "What distillation added", "Published beside measured", "Why they may differ",
+        "Learning curves", "All trials", "Trials that did not run to their end",
+        "Where the time went", "Provenance", "Sessions", "Search space",
+    ):  # fmt: skip
+        assert heading in page.words
+    assert "loss is not finite at epoch 3, step 41" in page.words
+    assert "networks in training at a time, on average" in page.words
+    for value in ("0d4b7c9a1f2e3d4c", "a1b2c3d4e5f60718", "77aa33c0ffee1234", "6f1d0c2b9a8e7d65",
+                  "AMD EPYC 7B13", "2.15.0"):  # fmt: skip
+        assert value in page.words
+
+
+def rows_of(html, identifier):
+    table = re.search(f'<table id="{identifier}".*?</table>', html, re.DOTALL)[0]
+    body = table[table.index("<tbody>") :]
+    return [
+        [re.sub("<[^>]+>", " ", cell).split() for cell in re.findall(r"<t[hd].*?</t[hd]>", row)]
+        for row in re.findall("<tr>.*?</tr>", body, re.DOTALL)
+    ]
+
+
+def test_the_front_table_holds_the_front(html):
+    rows = rows_of(html, "front-table")
+    names = ["t0033", "t0035", "t0032", "t0004", "t0001", "t0002", "t0034", "t0021", "t0000"]
+    assert [row[0][0] for row in rows] == names
+    assert rows[3][2:5] == [["77.03"], ["76.43"], ["7.60"]]
+
+
+def test_published_stands_beside_measured(html):
+    rows = rows_of(html, "published-table")
+    assert len(rows) == 9
+    assert rows[0][1:6] == [["79.3"], ["80.7"], ["+1.4"], ["400"], ["294"]]
+    assert rows[0][6:8] == [["6.58"], ["1.98", "1.90–2.04"]]
+
+
+def test_validation_accuracy_in_place_of_test_accuracy_is_marked(sample, study):
+    trial = sample.trial(sample.params(), accuracy=77.0, ratio=3.0, label="Baseline")
+    text = render(study([trial]))
+    assert rows_of(text, "published-table")[0][2] == ["77.0", "†"]
+    assert "† Validation accuracy: not yet scored" in text
+    assert "* Not yet measured again on the idle device" in text
+
+
+def evil_plan(sample):
+    plan = sample.plan(EVIL, preset=EVIL, fixed={EVIL: EVIL})
+    plan["data"] |= {"name": EVIL, "source": EVIL, "classes": [EVIL, "b"]}
+    space = plan["space"]
+    space |= {"name": EVIL, "title": EVIL, "description": EVIL}
+    space["parameters"][4] |= {"help": EVIL, "choices": [EVIL]}
+    space["objectives"][0] |= {"label": EVIL, "unit": EVIL}
+    space["published"]["rows"][0] |= {"label": EVIL, "note": EVIL}
+    space["published"]["columns"][1] |= {"label": EVIL, "unit": EVIL}
+    space["published"] |= {"source": EVIL, "note": EVIL}
+    return plan
+
+
+def test_names_cannot_become_markup(sample, study):
+    shown = sample.trial(sample.params(), accuracy=77.0, ratio=3.0, label=EVIL, source="preset")
+    shown["attributes"]["architecture"] = EVIL
+    shown["attributes"]["started_at"] = EVIL
+    control = sample.trial(sample.params(terms="ce"), accuracy=75.0, ratio=3.0, label=EVIL)
+    control["attributes"]["architecture"] = EVIL
+    failed = sample.trial(sample.params(), status="failed", reason=EVIL)
+    results = study(
+        [shown, control, failed],
+        plan_content=evil_plan(sample),
+        teacher_content=sample.teacher(name=EVIL, source=EVIL),
+        sessions=[{"started_at": EVIL, "seconds": 10.0, "end": EVIL}],
+    )
+    html = render(results)
+    page = Page(html)
+    assert page.count("img") == 0
+    assert page.count("script") == 5  # colours, two charts, plotly, the page's own
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    assert " ".join(EVIL.split()) in page.words
+    for identifier in ("figure-front", "figure-curves"):
+        stored = re.search(f'id="{identifier}">(.*?)</script>', html, re.DOTALL)[1]
+        assert "<" not in stored
+        json.loads(stored)
+
+
+@pytest.mark.parametrize(
+    ("trials", "options", "says"),
+    [
+        ([], {"with_teacher": False, "sessions": []}, "No trial has started yet"),
+        ([], {}, "No trial has started yet"),
+        (["running"], {"sessions": []}, "None of 1 trial has run to its end"),
+        (["stopped", "infeasible", "failed"], {}, "None of 3 trials has run to its end"),
+        (["complete"], {"with_teacher": False}, "One student was trained to its last epoch"),
+        (["complete"], {"published": False}, "One student was trained to its last epoch"),
+    ],
+)
+def test_unfinished_studies_render(sample, study, trials, options, says):
+    fates = {
+        "running": {"accuracy": 70.0, "ratio": 3.0, "status": None, "done": 2},
+        "stopped": {"accuracy": 70.0, "ratio": 3.0, "status": "stopped", "done": 3},
+        "infeasible": {"ratio": 1.0, "status": "infeasible", "reason": "too slow"},
+        "failed": {"status": "failed", "reason": None},
+        "complete": {"accuracy": 77.0, "ratio": 3.0},
+    }
+    published = options.pop("published", True)
+    results = study(
+        [sample.trial(sample.params(), **fates[fate]) for fate in trials],
+        plan_content=sample.plan(published=published),
+        **options,
+    )
+    page = Page(render(results))
+    assert says in page.words
+    assert ("Published beside measured" in page.words) == published
+    assert ("chart-front" in page.ids) == bool({"stopped", "complete"} & set(trials))
+
+
+def test_a_report_of_nothing_carries_no_plotly(study):
+    assert len(render(study([], with_teacher=False))) < 100_000
+
+
+def test_a_thousand_trials_fit_in_six_megabytes(sample, tmp_path):
+    results = read_record(sample.large(tmp_path / "large", 1000))
+    html = render(results)
+    assert len(rows_of(html, "trials-table")) == 1000
+    assert len(html.encode()) < 6_000_000
+
+
+def test_every_file_is_written(realistic_folder, tmp_path):
+    folder = shutil.copytree(realistic_folder, tmp_path / "study")
+    paths = write_report(folder)
+    names = [path.name for path in paths]
+    assert names == ["index.html", "results.csv", "results.md", "front.csv"]
+    assert sorted(path.name for path in (folder / "report").iterdir()) == sorted(names)
+    assert (folder / "report" / "front.csv").read_text().startswith("trial,label,architecture,")
+
+
+def test_command_line(realistic_folder, tmp_path, capsys):
+    folder = shutil.copytree(realistic_folder, tmp_path / "study")
+    assert main([str(folder)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0] == str(folder / "report" / "index.html")
+    assert printed.err == ""
+
+
+def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert "holds no study" in printed.err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_help_and_usage_errors(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "STUDY_FOLDER" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+
+
+def test_text_is_escaped_unless_it_is_markup():
+    assert tag("p", "<b>", Html("<i></i>"), None) == "<p>&lt;b&gt;<i></i></p>"
+    element = tag("p", class_='a"b', data_x=None, hidden=True)
+    assert element == '<p class="a&quot;b" hidden></p>'
+    assert join(["a", None, "<"], ", ") == "a, &lt;"
+    assert "</script" not in script_json("x", '"</script>"')[:-9]
+
+
+def test_cells_carry_the_number_they_are_sorted_by_only_where_it_is_not_shown():
+    heads = [Head("a"), Head("b")]
+    rows = [[Cell("1,204", 1204.0), Cell("4 min", 240.0)]]
+    table = sortable_table("t", "caption", heads, rows)
+    assert '<th class="n" scope="row">1,204</th>' in table
+    assert '<td class="n" data-order="240">4 min</td>' in table

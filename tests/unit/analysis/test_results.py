@@ -1,0 +1,112 @@
+import json
+import math
+
+import pytest
+
+from analysis.results import (
+    Confirmation,
+    EpochResult,
+    Latency,
+    ModelSize,
+    Outcome,
+    Ratio,
+    ResultFormatError,
+    TeacherResult,
+    Timing,
+    TrialResult,
+    epoch_attribute,
+    trial_name,
+)
+
+OUTCOME = Outcome("complete", None, 30, 77.25, 7.6, 291.5, "2025-03-04T09:00:00+00:00")
+
+
+def test_every_result_survives_json(sample):
+    latency = Latency.from_json(sample.latency(3.0))
+    results = [
+        OUTCOME,
+        latency,
+        Confirmation(76.5, latency),
+        ModelSize(11.2, 214.0, 45_100_000),
+        EpochResult(1, 2.3, 2.2, 12.5, 0.05, 9.1),
+        TeacherResult.from_json(sample.teacher()),
+    ]
+    for result in results:
+        assert type(result).from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_latency_json_is_the_stored_object(sample):
+    stored = sample.latency(2.5, idle=True)
+    assert Latency.from_json(stored).to_json() == stored
+
+
+def test_a_number_that_is_not_finite_is_stored_as_null():
+    stored = EpochResult(1, math.nan, math.inf, 10.0, 0.1, 1.0).to_json()
+    assert json.loads(json.dumps(stored, allow_nan=False))["train_loss"] is None
+    assert math.isnan(EpochResult.from_json(stored).val_loss)
+
+
+def test_unknown_fields_are_ignored_so_that_the_format_may_grow():
+    assert Timing.from_json({"median": 1, "p95": 2.5, "p99": 3}) == Timing(1.0, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"status": "odd"}, "status.*'odd'.*complete"),
+        ({"epochs_done": "5"}, "epochs_done.*'5'"),
+        ({"epochs_done": True}, "epochs_done.*True"),
+        ({"train_seconds": "long"}, "train_seconds"),
+    ],
+)
+def test_a_damaged_field_is_named(change, message):
+    with pytest.raises(ResultFormatError, match=message):
+        Outcome.from_json({**OUTCOME.to_json(), **change})
+
+
+def test_a_missing_field_is_named_unless_it_may_be_absent():
+    stored = OUTCOME.to_json()
+    del stored["rung"]
+    assert Outcome.from_json(stored) == OUTCOME
+    del stored["finished_at"]
+    with pytest.raises(ResultFormatError, match="Outcome: field 'finished_at' is missing"):
+        Outcome.from_json(stored)
+    with pytest.raises(ResultFormatError, match="Ratio is 3, not an object"):
+        Ratio.from_json(3)
+
+
+def test_names():
+    assert epoch_attribute(5) == "epoch:0005"
+    assert trial_name(42) == "t0042"
+    with pytest.raises(ValueError, match="count from 1"):
+        epoch_attribute(0)
+
+
+def trial(**fields):
+    return TrialResult(7, "sampler", None, {}, "[1,1,1,1] stride 2", 30, **fields)
+
+
+def test_status_of_a_trial():
+    assert trial(outcome=OUTCOME).status == "complete"
+    assert trial().status == "running"
+    lost = trial(closed=True)
+    assert (lost.status, lost.reason) == ("failed", "closed without an outcome in the record")
+
+
+def test_latency_of_a_trial_is_the_confirmed_one_where_there_is_one(sample):
+    idle = Latency.from_json(sample.latency(4.0, idle=True))
+    assert trial(outcome=OUTCOME, search_latency_ms=9.0).latency_ms == 7.6
+    assert trial(search_latency_ms=9.0).latency_ms == 9.0
+    confirmed = trial(outcome=OUTCOME, confirmed=Confirmation(76.0, idle))
+    assert confirmed.latency_ms == pytest.approx(24.6 / 4.0)
+
+
+def test_a_running_trial_tells_its_last_epoch():
+    curve = tuple(EpochResult(epoch, 2.0, 2.0, 10.0 * epoch, 0.1, 3.0) for epoch in (1, 2))
+    running = trial(curve=curve)
+    assert (running.val_accuracy, running.epochs_done, running.train_seconds) == (20.0, 2, 6.0)
+    assert running.name == running.title == "t0007"
+
+
+def test_search_latency_is_the_teachers_idle_latency_over_the_ratio(sample):
+    assert Latency.from_json(sample.latency(2.5)).search_latency_ms(30.0) == pytest.approx(12.0)

@@ -1,0 +1,142 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from search_spaces.cifar_blocks import SPACE
+from study.arguments import parser, resolve
+from study.names import StudyName, StudyNameError
+from study.plan import (
+    PlanError,
+    StudyPlan,
+    differences,
+    identity_hash,
+    parse_duration,
+    parse_fixed,
+    seed_points,
+)
+
+
+def make_plan(*arguments: str) -> StudyPlan:
+    line = ["--space", "cifar_blocks", "--data", "digits", *arguments]
+    plan, _ = resolve(parser().parse_args(line))
+    return plan
+
+
+def identity(plan: StudyPlan) -> dict[str, Any]:
+    return plan.identity(space_hash="s", data_hash="d", teacher_key="t")
+
+
+@pytest.mark.parametrize("text", ["a", "cifar_blocks-digits", "A.b-c_9", "x" * 64])
+def test_names_of_letters_digits_dots_dashes_and_underscores_are_taken(text: str) -> None:
+    assert str(StudyName(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ".", "..", "../a", "a/b", ".hidden", "a b", "x" * 65, "é", "a\n", "<b>", "teachers"],
+)
+def test_names_that_could_leave_the_folder_or_hide_in_it_are_refused(text: str) -> None:
+    with pytest.raises(StudyNameError):
+        StudyName(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), ("1d", 86400), ("45", 45)],
+)
+def test_durations_are_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+def test_a_plan_comes_back_from_json_as_it_was() -> None:
+    plan = make_plan("--fix", "width=16", "--budget", "30m", "--max-latency", "2.5")
+
+    assert StudyPlan.from_json(plan.to_json()) == plan
+    assert plan.fixed == {"width": 16}
+    assert plan.budget_seconds == 1800
+
+
+def test_a_stored_plan_of_another_version_is_refused_by_field() -> None:
+    body = make_plan().to_json()
+    del body["seed"]
+
+    with pytest.raises(PlanError, match="seed"):
+        StudyPlan.from_json(body)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trials": 200},
+        {"budget_seconds": 60.0},
+        {"concurrent": 1},
+        {"address": "10.0.0.1:6379"},
+        {"tracking_uri": "none"},
+    ],
+)
+def test_how_long_and_where_do_not_make_another_study(change: dict[str, Any]) -> None:
+    plan = make_plan()
+
+    assert identity_hash(identity(replace(plan, **change))) == identity_hash(identity(plan))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"max_epochs": 3}, {"sampler": "random"}, {"views": 2}, {"cpus_per_trial": 2}],
+)
+def test_what_is_asked_makes_another_study_and_the_difference_is_named(
+    change: dict[str, Any],
+) -> None:
+    plan = make_plan()
+    changed = replace(plan, **change)
+    (name,) = change
+
+    assert identity_hash(identity(changed)) != identity_hash(identity(plan))
+    (difference,) = differences(identity(plan), identity(changed))
+    assert difference.startswith(f"{name} ")
+    assert str(change[name]) in difference
+
+
+def test_seed_points_are_the_preset_in_order_and_hold_fixed_values() -> None:
+    points = seed_points(SPACE.with_fixed({"width": 16}), "paper", {"width": 16})
+
+    assert [point.label for point in points][:2] == ["Baseline", "[1,1,1,1]"]
+    assert all(point.params["width"] == 16 for point in points)
+    # The control of the default is one of the published rows already.
+    assert len(points) == 9
+
+
+def test_without_a_preset_the_default_and_its_control_come_first() -> None:
+    default, control = seed_points(SPACE, None)
+
+    assert default.params == SPACE.complete({})
+    assert control.params == SPACE.control_of(default.params)
+    assert (default.source, control.source) == ("preset", "control")
+
+
+def test_fixed_values_take_the_type_of_their_parameter() -> None:
+    fixed = parse_fixed(
+        ["width=16", "alpha=0.5", "terms=ce+kl", "blocks_1=2", "train_share=1"], SPACE
+    )
+
+    assert fixed == {
+        "width": 16,
+        "alpha": 0.5,
+        "terms": "ce+kl",
+        "blocks_1": 2,
+        "train_share": 1.0,
+    }
+    assert type(fixed["width"]) is int
+    assert type(fixed["train_share"]) is float
+
+
+@pytest.mark.parametrize("item", ["width", "width=17", "alpha=2", "alpha=nan", "blocks_1=1.5"])
+def test_fixed_values_that_do_not_fit_are_refused(item: str) -> None:
+    with pytest.raises(PlanError, match="--fix"):
+        parse_fixed([item], SPACE)
+
+
+def test_trials_default_to_at_least_the_preset() -> None:
+    assert make_plan("--preset", "paper").trials >= 9
+    assert make_plan("--preset", "paper", "--trials", "2").trials == 2

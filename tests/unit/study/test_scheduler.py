@@ -1,0 +1,102 @@
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study.scheduler import ParetoHalving, RungEntry, default_grace, ranks, rung_epochs
+
+
+def enter(halving: ParetoHalving, epoch: int, *points: tuple[float, float]) -> None:
+    for number, (score, latency) in enumerate(points):
+        halving.enter(epoch, RungEntry(number, score, latency))
+
+
+def test_rungs_grow_by_the_factor_and_end_before_the_last_epoch() -> None:
+    assert rung_epochs(30, 1, 3) == (1, 3, 9, 27)
+    assert rung_epochs(27, 1, 3) == (1, 3, 9)
+    assert rung_epochs(1, 1, 3) == ()
+    assert default_grace(8) == 1
+    assert default_grace(52) == 6
+
+
+def test_ranks_are_those_of_non_dominated_sorting() -> None:
+    entries = [
+        RungEntry(0, 90.0, 5.0),  # front
+        RungEntry(1, 80.0, 1.0),  # front
+        RungEntry(2, 80.0, 5.0),  # behind both
+        RungEntry(3, 85.0, 6.0),  # behind 0
+        RungEntry(4, 70.0, 7.0),  # behind 2 and 3 as well
+    ]
+
+    assert ranks(entries) == [0, 0, 1, 1, 2]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5).map(float), st.integers(1, 5).map(float)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_rank_is_one_more_than_the_worst_rank_that_dominates_it(
+    points: list[tuple[float, float]],
+) -> None:
+    entries = [RungEntry(i, *point) for i, point in enumerate(points)]
+    found = ranks(entries)
+
+    for entry, rank in zip(entries, found, strict=True):
+        above = [r for other, r in zip(entries, found, strict=True) if other.dominates(entry)]
+        assert rank == (max(above) + 1 if above else 0)
+
+
+def test_a_dominated_trial_stops_and_the_stop_names_rung_and_rivals() -> None:
+    halving = ParetoHalving(max_epochs=9)
+    enter(halving, 1, (90.0, 2.0), (80.0, 1.0), (70.0, 3.0))
+
+    stop = halving.judge(1, 2)
+
+    assert stop is not None
+    assert (stop.rung, stop.rivals, stop.reached) == (1, (0, 1), 3)
+    assert "t0000, t0001" in stop.reason
+    assert "epoch 1" in stop.reason
+
+
+def test_a_small_student_is_not_stopped_for_being_less_accurate_than_larger_ones() -> None:
+    halving = ParetoHalving(max_epochs=9)
+    enter(halving, 1, (30.0, 0.1), *[(90.0 + i / 10, 2.0 + i) for i in range(20)])
+
+    assert halving.judge(1, 0) is None
+
+
+def test_a_lone_trial_and_ties_go_on() -> None:
+    alone = ParetoHalving(max_epochs=9)
+    enter(alone, 1, (10.0, 9.0))
+    tied = ParetoHalving(max_epochs=9)
+    enter(tied, 1, *[(50.0, 2.0)] * 9)
+
+    assert alone.judge(1, 0) is None
+    assert all(tied.judge(1, number) is None for number in range(9))
+
+
+def test_fewer_trials_than_the_factor_say_nothing_yet() -> None:
+    halving = ParetoHalving(max_epochs=9, factor=3)
+    enter(halving, 1, (90.0, 1.0), (10.0, 9.0))
+
+    assert halving.judge(1, 1) is None
+
+
+def test_a_third_of_a_chain_survives() -> None:
+    halving = ParetoHalving(max_epochs=9, factor=3)
+    enter(halving, 1, *[(90.0 - i, 1.0 + i) for i in range(9)])
+
+    going_on = [number for number in range(9) if halving.judge(1, number) is None]
+
+    assert going_on == [0, 1, 2]
+
+
+def test_a_score_that_is_not_a_number_never_reaches_a_rung() -> None:
+    halving = ParetoHalving(max_epochs=9)
+    enter(halving, 1, (math.nan, 1.0), (10.0, math.inf))
+
+    assert halving.judge(1, 0) is None
+    assert halving._reached == {}
