@@ -5,6 +5,7 @@ Figures use light colours only (see `analysis.palette`); the report swaps them o
 
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from analysis.palette import light
@@ -18,6 +19,11 @@ _DECADE_STEPS = (
     (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
 )
 _FEWEST_TICKS = 5
+
+
+def plot_text(text: str) -> str:
+    """Text for a chart. Plotly knows a few tags there, and decodes no entities of quotes."""
+    return escape(text, quote=False)
 
 
 def rounded(number: float) -> float:
@@ -44,7 +50,12 @@ def chart_layout(x_title: str, y_title: str) -> dict[str, Any]:
         "font": {"family": FONT, "size": 13, "color": light("ink")},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+        "margin": {"l": 56, "r": 16, "t": 28, "b": 48},
+        "modebar": {
+            "bgcolor": "rgba(0,0,0,0)",
+            "color": light("muted"),
+            "activecolor": light("ink"),
+        },
         "hovermode": "closest",
         "hoverlabel": {
             "align": "left",

@@ -6,10 +6,9 @@ them.
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from analysis.chart_style import chart_layout, log_axis, rounded
+from analysis.chart_style import chart_layout, log_axis, plot_text, rounded
 from analysis.findings import speed_up
 from analysis.formatting import milliseconds, percent, significant, times
 from analysis.formatting import value as shown
@@ -100,7 +99,7 @@ def front_info(results: StudyResults) -> FrontInfo:
 
 
 def _axis_title(label: str, unit: str) -> str:
-    return escape(f"{label[:1].upper()}{label[1:]}, {unit}")
+    return plot_text(f"{label[:1].upper()}{label[1:]}, {unit}")
 
 
 def _group(trial: TrialResult) -> Group:
@@ -125,7 +124,7 @@ def _teacher_mark(results: StudyResults) -> Mark | None:
     if teacher is None or reference is None:
         return None
     hover = _lines(
-        f"<b>Teacher</b> {escape(teacher.name)}",
+        f"<b>Teacher</b> {plot_text(teacher.name)}",
         f"validation {percent(teacher.val_accuracy)}",
         None if teacher.test_accuracy is None else f"test {percent(teacher.test_accuracy)}",
         milliseconds(reference.latency_ms),
@@ -143,18 +142,18 @@ def hover_text(results: StudyResults, trial: TrialResult) -> str:
     if trial.model is not None:
         size = f"{significant(trial.model.params_m)} M parameters"
         size += f", {significant(trial.model.flops_m)} M FLOPs"
-    title = f" {escape(trial.label)}" if trial.label else ""
+    title = f" {plot_text(trial.label)}" if trial.label else ""
     stopped = f", stopped after {trial.epochs_done}" if trial.status == "stopped" else ""
     return _lines(
         f"<b>{trial.name}</b>{title}",
-        escape(trial.architecture),
+        plot_text(trial.architecture),
         f"validation {percent(trial.val_accuracy)}",
         test,
         f"{milliseconds(trial.latency_ms)}, {times(speed_up(results, trial))} the teacher's speed",
         size,
         f"{trial.epochs} epochs{stopped}",
         "",
-        *(f"{escape(name)}: {escape(shown(item))}" for name, item in trial.params.items()),
+        *(f"{plot_text(name)}: {plot_text(shown(item))}" for name, item in trial.params.items()),
     )
 
 

@@ -98,6 +98,12 @@ def hypervolume(points: Iterable[Point], reference: ReferencePoint) -> float:
     return area / whole
 
 
+def front_hypervolume(trials: Iterable[TrialResult], reference: ReferencePoint) -> float:
+    """The hypervolume (0 to 1) that the trials which ran to their end cover together."""
+    points = (trial_point(trial) for trial in trials)
+    return hypervolume((point for point in points if point is not None), reference)
+
+
 def method_parameters(space: Space) -> frozenset[str]:
     """Names of the parameters that say how a student is taught.
 

@@ -153,8 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RecordReadError, OSError) as error:
         print(f"analysis.report: {error}", file=sys.stderr)
         return 2
-    for path in paths:
-        print(path)
+    print("\n".join(map(str, paths)))
     return 0
 
 

@@ -160,9 +160,9 @@ class TeacherChoice:
     """The teacher a space declares for a data set: a bottleneck ResNet and how it is trained."""
 
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
-    epochs: int = 30
+    epochs: int = 15
     batch_size: int = 128
-    learning_rate: float = 0.05
+    learning_rate: float = 0.02
     weight_decay: float = 5e-4
     why: str = ""
 

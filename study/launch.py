@@ -61,15 +61,14 @@ def check(plan: StudyPlan, studies: Path) -> None:
     from study.tracking import check_tracking_uri
 
     check_writable(studies)
-    for problem in (
-        check_storage(plan.storage),
-        check_tracking_uri(plan.tracking_uri) if plan.tracking_uri else None,
-    ):
-        if problem:
-            raise PlanError(problem)
+    problem = check_storage(plan.storage)
+    if problem is None and plan.tracking_uri:
+        problem = check_tracking_uri(plan.tracking_uri)
+    if problem is not None:
+        raise PlanError(problem)
     summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
     asked, smallest = plan.train_per_class, summary.smallest_class
-    if asked is not None and smallest is not None and asked > smallest:
+    if asked is not None and asked > smallest:
         raise PlanError(
             f"--train-per-class {asked}: the smallest class of {summary.name} has {smallest} "
             f"images to train on; give {smallest} or fewer"

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.front import front_members, hypervolume, trial_point
+from analysis.front import front_hypervolume, front_members
 from analysis.record import StudyResults, read_record
-from analysis.results import TrialResult
-
-STATUSES = ("complete", "stopped", "infeasible", "failed", "running")
+from analysis.results import STATUSES, TrialResult
+from study.tracking import without_password
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,7 @@ class StudySummary:
         reference = self.results.reference
         if reference is None:
             return None
-        points = [point for t in self.front if (point := trial_point(t)) is not None]
-        return hypervolume(points, reference)
+        return front_hypervolume(self.front, reference)
 
     @property
     def seconds(self) -> float:
@@ -57,6 +55,7 @@ class StudySummary:
         """Return one object for scripts."""
         teacher = self.results.teacher
         reference = self.results.reference
+        uri = (self.results.mlflow or {}).get("tracking_uri")
         return {
             "study": self.folder.name,
             "counts": self.counts,
@@ -66,7 +65,7 @@ class StudySummary:
             "hypervolume": self.hypervolume,
             "report": str(self.report.absolute()),
             "record": str(self.folder.absolute()),
-            "tracking_uri": (self.results.mlflow or {}).get("tracking_uri"),
+            "tracking_uri": None if uri is None else without_password(uri),
             "seconds": round(self.seconds, 1),
         }
 

@@ -7,6 +7,7 @@ below it, and a teacher, which several studies may share, is a run beside it.
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -294,7 +295,7 @@ def _now_ms() -> int:
 
 def _curve_points(result: Mapping[str, Any], at: int) -> list[Point]:
     """The points of one epoch's result, an `EpochResult` as JSON."""
-    step = int(result["epoch"])
+    step = int(result.get("epoch") or 0)
     return _points({CURVES[key]: result.get(key) for key in CURVES}, step, at)
 
 
@@ -302,10 +303,10 @@ def _final_points(metrics: Mapping[str, float | None], at: int) -> list[Point]:
     return _points({FINAL + key.removeprefix(FINAL): v for key, v in metrics.items()}, 0, at)
 
 
-def _points(metrics: Mapping[str, float | None], step: int, at: int) -> list[Point]:
-    """Points of all values that are there and finite."""
+def _points(metrics: Mapping[str, Any], step: int, at: int) -> list[Point]:
+    """Points of all values that are there and finite, NumPy's own numbers among them."""
     return [
         Point(key, float(value), step, at)
         for key, value in metrics.items()
-        if value is not None and math.isfinite(value)
+        if isinstance(value, Real) and math.isfinite(value)
     ]

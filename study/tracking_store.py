@@ -72,8 +72,8 @@ class ExperimentSpec:
         name: the experiment's name.
         description: shown on its page, Markdown.
         artifact_location: URI of the folder for its files; None leaves the choice to the server.
-        study_key: what tells this study from any other, also from one of the same name; keys of
-            its runs are made of it, so that a run whose id was lost is found again.
+        study_key: what tells this study from any other, also from one of the same name; its run
+            is found by it when the id was lost.
     """
 
     name: str

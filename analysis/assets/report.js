@@ -76,7 +76,9 @@
       responsive: true,
       displaylogo: false,
       displayModeBar: narrow.matches ? false : "hover",
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+      // Named one by one: Plotly's own choice has a button that sends the chart to a server.
+      modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "resetScale2d"]],
+      plotlyServerURL: "",
       toImageButtonOptions: { format: "svg", filename: document.title + " " + name },
     });
   };
@@ -188,7 +190,7 @@
     const texts = rows.map((row) => [...row.cells].map((c) => c.textContent).join(" ").toLowerCase());
     const whole = count.textContent;
     field.addEventListener("input", () => {
-      const words = field.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
+      const words = field.value.toLowerCase().split(/,?(?:\s+|$)/).filter(Boolean);
       let kept = 0;
       rows.forEach((row, i) => {
         row.hidden = !words.every((word) => texts[i].includes(word));

@@ -49,7 +49,7 @@ class TeacherRecipe:
     weights: Literal["imagenet"] | None = None
     epochs: int = 15
     batch_size: int = 128
-    learning_rate: float = 0.05
+    learning_rate: float = 0.02
     weight_decay: float = 5e-4
     views: int | None = None
 

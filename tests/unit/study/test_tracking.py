@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -341,7 +342,8 @@ def test_values_that_are_missing_or_not_finite_are_left_out(
     one.start()
     one.trial(0, range(1, 2))
     one.tracker.epoch(0, epoch_result(2) | {"train_loss": None, "val_loss": float("nan")})
-    one.tracker.trial_finished(0, "failed", None, {"val_accuracy": None, "latency_ms": 1.5})
+    finals = {"val_accuracy": None, "params_m": float("inf"), "latency_ms": np.float32(1.5)}
+    one.tracker.trial_finished(0, "failed", None, finals)
     one.close()
     run_id = one.id_of("trial", 0)
     assert len(history(client, run_id, "val_accuracy")) == 2

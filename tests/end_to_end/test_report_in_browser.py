@@ -1,0 +1,242 @@
+"""The report as a reader meets it: a file opened in a real Chromium."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from analysis.report import write_report
+
+pytestmark = pytest.mark.browser
+
+SAMPLE = Path(__file__).parents[1] / "unit" / "analysis" / "sample_record.py"
+EVIL = """</script><img src=x onerror="document.title='broken'">%{x}"""
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return SimpleNamespace(**runpy.run_path(str(SAMPLE)))
+
+
+@pytest.fixture(scope="module")
+def report(sample, tmp_path_factory):
+    folder = sample.realistic(tmp_path_factory.mktemp("browser") / "pareto-demo")
+    return write_report(folder)[0]
+
+
+@pytest.fixture
+def visit(chromium):
+    """Opens a file; afterwards, checks that nothing was complained of and nothing was loaded."""
+    contexts, complaints, requests = [], [], []
+
+    def open_page(path, *, width=1280, scheme="light", touch=False):
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, has_touch=touch
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready=yes]", state="attached")
+        expected.append(path.as_uri())
+        return page
+
+    expected = []
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == expected
+
+
+def points(page, chart, trace):
+    """Marks drawn of one trace, by the trace's name."""
+    return page.evaluate(
+        """([chart, name]) => {
+          const box = document.getElementById("chart-" + chart);
+          const drawn = [...box.querySelectorAll(".scatterlayer .trace")];
+          const order = box._fullData.filter((t) => t.visible === true);
+          const index = order.findIndex((t) => t.name === name);
+          return index < 0 ? 0 : drawn[index].querySelectorAll(".points path").length;
+        }""",
+        [chart, trace],
+    )
+
+
+def until(page, condition):
+    """Waits for a condition; Playwright's own wait would need eval, which the page forbids."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"never came true: {condition}")
+
+
+def first_column(page, table):
+    return page.eval_on_selector_all(
+        f"#{table} tbody th b", "cells => cells.map((cell) => cell.textContent)"
+    )
+
+
+def test_the_front_is_drawn(visit, report):
+    page = visit(report)
+    assert points(page, "front", "front") == 9
+    assert points(page, "front", "teacher") == 1
+    assert points(page, "front", "dominated") + points(page, "front", "no distillation") == 18
+    names = page.locator("#chart-front .textpoint text").all_text_contents()
+    assert {"t0000", "t0033", "teacher"} <= set(names)
+    assert page.locator("#chart-curves .scatterlayer .trace").count() == 6
+    assert page.locator("#chart-front .annotation-arrow-g").count() == 3  # one lies out of view
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_fits_and_follows_the_readers_colours(visit, report, tmp_path, width, scheme):
+    page = visit(report, width=width, scheme=scheme, touch=width < 500)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    chart = page.locator("#chart-front .main-svg").first.bounding_box()
+    assert 0.8 * width < chart["width"] <= width
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}[scheme]
+    fill = page.evaluate("document.querySelector('#chart-front').layout.xaxis.tickfont.color")
+    assert fill == {"light": "#59636e", "dark": "#9ba5b0"}[scheme]
+    shot = tmp_path / f"report-{width}-{scheme}.png"
+    page.screenshot(path=shot, full_page=True)
+    assert shot.stat().st_size > 50_000
+
+
+def test_a_change_of_the_readers_colours_redraws_the_charts(visit, report):
+    page = visit(report, scheme="light")
+    page.emulate_media(color_scheme="dark")
+    until(page, "document.querySelector('#chart-front').layout.font.color === '#e6e9ec'")
+    assert points(page, "front", "front") == 9
+
+
+def test_columns_sort_by_number_with_mouse_and_keyboard(visit, report):
+    page = visit(report)
+    fastest_first = first_column(page, "front-table")
+    accuracy = page.locator("#front-table th button", has_text="Validation")
+    accuracy.click()
+    assert accuracy.locator("..").get_attribute("aria-sort") == "ascending"
+    assert first_column(page, "front-table") == fastest_first
+    accuracy.focus()
+    page.keyboard.press("Enter")
+    assert accuracy.locator("..").get_attribute("aria-sort") == "descending"
+    assert first_column(page, "front-table") == [
+        "t0000", "t0021", "t0034", "t0001", "t0002", "t0004", "t0032", "t0035", "t0033",
+    ]  # fmt: skip
+    page.locator("#front-table th button", has_text="KD gain").click()
+    assert first_column(page, "front-table")[:2] == ["t0021", "t0004"]  # the others have none
+    time = page.locator("#trials-table th button", has_text="Training")
+    time.click()
+    time.click()
+    seconds = page.eval_on_selector_all(
+        "#trials-table tbody tr", "rows => rows.map((row) => Number(row.cells[11].dataset.order))"
+    )
+    assert len(seconds) == 48
+    assert seconds == sorted(seconds, reverse=True)
+
+
+def test_the_filter_keeps_trials_that_hold_every_word(visit, report):
+    page = visit(report)
+    page.fill("input[data-table=trials-table]", "stopped, cosine")
+    shown = page.locator("#trials-table tbody tr:visible")
+    texts = shown.all_text_contents()
+    assert 0 < len(texts) < 48
+    assert all("stopped" in text and "cosine" in text for text in texts)
+    assert page.locator("#trials-table-count").text_content() == f"{len(texts)} of 48\u00a0trials"
+    page.fill("input[data-table=trials-table]", "")
+    assert shown.count() == 48
+
+
+def test_the_key_hides_and_shows_a_group(visit, report):
+    page = visit(report)
+    key = page.locator("button.key.dominated[data-chart=front]")
+    before = points(page, "front", "dominated")
+    key.click()
+    assert key.get_attribute("aria-pressed") == "false"
+    until(page, "document.querySelector('#chart-front')._fullData[1].visible === false")
+    assert points(page, "front", "dominated") == 0
+    key.click()
+    until(page, "document.querySelector('#chart-front')._fullData[1].visible === true")
+    assert points(page, "front", "dominated") == before > 0
+
+
+def test_low_trials_come_into_view_when_asked_for(visit, report):
+    page = visit(report)
+    lowest = "document.querySelector('#chart-front')._fullLayout.yaxis.range[0]"
+    before = page.evaluate(lowest)
+    page.click("button.whole")
+    until(page, f"{lowest} < 30")
+    page.click("button.whole")
+    until(page, f"{lowest} === {before}")
+
+
+def test_a_zoomed_latency_axis_keeps_plain_ticks(visit, report):
+    page = visit(report)
+    page.evaluate(
+        "Plotly.relayout('chart-front', {'xaxis.range': [Math.log10(9.5), Math.log10(10.5)]})"
+    )
+    until(page, "document.querySelector('#chart-front')._fullLayout.xaxis.tickvals.includes(9.6)")
+    texts = page.locator("#chart-front .xtick text").all_text_contents()
+    assert texts == ["9.6", "9.8", "10", "10.2", "10.4"]
+
+
+def test_pointing_at_a_mark_tells_its_configuration_and_runs_nothing(visit, sample, tmp_path):
+    trial = sample.trial(sample.params(), accuracy=77.0, ratio=3.0, label=EVIL)
+    trial["attributes"]["architecture"] = EVIL
+    plan = sample.plan(EVIL)
+    plan["space"]["objectives"][0]["label"] = EVIL
+    folder = sample.write_record(
+        tmp_path / "study", [trial], plan_content=plan, teacher_content=sample.teacher(name=EVIL)
+    )
+    page = visit(write_report(folder)[0])
+    drawn = page.locator("#chart-front .points path").first
+    drawn.scroll_into_view_if_needed()
+    mark = drawn.bounding_box()
+    page.mouse.move(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
+    hover = page.locator("#chart-front .hoverlayer .hovertext")
+    hover.wait_for()
+    said = hover.text_content().replace("\u00a0", " ")
+    assert EVIL in said
+    assert "learning_rate: 0.05" in said
+    assert "validation 77.0 %" in said
+    assert page.locator("img").count() == 0
+    assert EVIL in page.title()
+
+
+def test_a_chart_is_saved_as_a_file_and_sent_nowhere(visit, report):
+    page = visit(report)
+    page.hover("#chart-front .nsewdrag")
+    titles = page.eval_on_selector_all(
+        "#chart-front .modebar-btn", "buttons => buttons.map((b) => b.dataset.title)"
+    )
+    assert len(titles) == 4
+    assert not any("cloud" in title.lower() or "share" in title.lower() for title in titles)
+    with page.expect_download() as download:
+        page.click(f"#chart-front .modebar-btn[data-title='{titles[0]}']")
+    assert download.value.path().read_text().startswith("<svg")
+
+
+def test_a_thousand_trials_open_quickly(visit, sample, tmp_path):
+    page = visit(write_report(sample.large(tmp_path / "large", 1000))[0])
+    assert page.locator("#trials-table tbody tr").count() == 1000
+    assert points(page, "front", "front") == 22
+    shapes = page.locator("#chart-curves .scatterlayer .trace").count()
+    assert shapes <= 6
+
+
+def test_printing_uses_light_paper_and_shows_whole_tables(visit, report, tmp_path):
+    page = visit(report, scheme="dark")
+    page.pdf(path=tmp_path / "report.pdf", format="A4")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    until(page, "document.querySelector('#chart-front').layout.font.color === '#1b1f24'")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate(
+        "[...document.querySelectorAll('.scroll')].every((s) => s.scrollHeight <= s.clientHeight)"
+    )
+    assert (tmp_path / "report.pdf").stat().st_size > 50_000
