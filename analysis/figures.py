@@ -198,17 +198,25 @@ def _view(marks: Sequence[Mark]) -> tuple[tuple[float, float], int]:
 
 
 def _with_room(front: Sequence[Mark], view: tuple[float, float]) -> frozenset[str]:
-    """Front members whose names can be written beside them without touching each other."""
+    """Front members whose names, written up and left of them, touch no other name and no mark."""
     tall = max(view[1] - view[0], 1e-9)
-    latencies = [math.log(mark.latency_ms) for mark in front if mark.latency_ms > 0]
+    placeable = [mark for mark in front if mark.latency_ms > 0]
+    latencies = [math.log(mark.latency_ms) for mark in placeable]
     wide = max(max(latencies, default=0.0) - min(latencies, default=0.0), math.log(2))
-    placed: list[tuple[float, float]] = []
-    names = []
-    for mark in sorted(front, key=lambda m: -m.val_accuracy):
-        x = math.log(mark.latency_ms) / wide if mark.latency_ms > 0 else 0.0
-        y = mark.val_accuracy / tall
-        if all(abs(x - other) > 0.11 or abs(y - height) > 0.055 for other, height in placed):
-            placed.append((x, y))
+    places = {
+        mark.trial: (math.log(mark.latency_ms) / wide, mark.val_accuracy / tall)
+        for mark in placeable
+    }
+    names: list[str] = []
+    for mark in sorted(placeable, key=lambda m: -m.val_accuracy):
+        x, y = places[mark.trial]
+        covers = any(
+            0 < x - left <= 0.08 and abs(y - height) < 0.04 for left, height in places.values()
+        )
+        touches = any(
+            abs(x - places[name][0]) <= 0.11 and abs(y - places[name][1]) <= 0.055 for name in names
+        )
+        if not covers and not touches:
             names.append(mark.trial)
     return frozenset(names)
 

@@ -131,9 +131,13 @@ class Stored:
             raise ResultFormatError(f"{cls.__name__} is {data!r}, not an object")
         values = {}
         for name, (kind, optional) in _fields(cast(Hashable, cls)).items():
-            if name not in data and not optional:
+            value = data.get(name)
+            if type(value) is kind:  # nearly every field of a thousand curves
+                values[name] = value
+                continue
+            if value is None and name not in data and not optional:
                 raise ResultFormatError(f"{cls.__name__}: field {name!r} is missing")
-            values[name] = _parse(data.get(name), kind, f"{cls.__name__}: field {name!r}")
+            values[name] = _parse(value, kind, f"{cls.__name__}: field {name!r}")
         return cls(**values)
 
 

@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _spaces(args: argparse.Namespace) -> int:
     from search_spaces.catalogue import BUILT_IN, load_space
+    from study.plan_view import parameter_rows
     from study.progress import make_console
-    from study.spaces_view import parameter_rows
 
     if args.space is None:
         spaces = [load_space(name) for name in BUILT_IN]

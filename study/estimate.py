@@ -6,7 +6,6 @@ scaled to the planned numbers of images, epochs and trials. Nothing is written.
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,8 @@ from cluster.connect import available_cpus
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, Value
 from study.plan import StudyPlan, seed_points
+from study.plan_view import Rows, parameter_rows, plan_rows, seed_rows, where_rows
 from study.progress import Progress, duration, make_console, make_progress
-from study.record import read_plan_file
-from study.tracking import default_tracking_uri
 
 if TYPE_CHECKING:
     from study.distillation.data import DataSummary
@@ -67,10 +65,10 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
         return 0
     console = make_console()
     for title, rows in (
-        ("Plan", _plan_rows(plan, space, summary, recipe)),
-        ("Parameters", _parameter_rows(space)),
-        ("Tried first", _seed_rows(plan, space)),
-        ("Where", _where_rows(plan, studies)),
+        ("Plan", plan_rows(plan, space, summary, recipe)),
+        ("Parameters", parameter_rows(space)),
+        ("Tried first", seed_rows(plan, space)),
+        ("Where", where_rows(plan, studies)),
         ("Time, measured here", _time_rows(plan, estimate)),
     ):
         console.print(f"\n{title}", style="bold")
@@ -188,72 +186,6 @@ def _students_to_time(plan: StudyPlan, space: SearchSpace) -> list[dict[str, Val
     return [*seeds[: plan.trials], *drawn] if plan.trials > len(seeds) else seeds[: plan.trials]
 
 
-Rows = Sequence[tuple[str, str]]
-
-
-def _plan_rows(
-    plan: StudyPlan, space: SearchSpace, data: "DataSummary", recipe: "TeacherRecipe"
-) -> Rows:
-    rows = [
-        ("study", plan.name),
-        ("space", f"{space.name}: {space.title}"),
-        ("data", str(data)),
-    ]
-    if plan.train_per_class is not None:
-        rows.append(
-            ("students", f"learn from the first {plan.train_per_class} images of each class")
-        )
-    choice = space.teacher_for(data.name)
-    if plan.teacher:
-        rows.append(("teacher", plan.teacher))
-    else:
-        why = f" ({choice.why})" if choice.why else ""
-        weights = ", from ImageNet weights" if recipe.weights else ""
-        rows.append(("teacher", f"{recipe.title}, {recipe.epochs} epochs{weights}{why}"))
-    asked = f"computed once for {plan.views} views"
-    rows += [
-        ("its outputs", asked if plan.teacher_outputs == "ahead" else "asked live at every step"),
-        ("trials", f"{plan.trials}, of at most {plan.max_epochs} epochs"),
-        ("sampler", plan.sampler),
-        ("scheduler", plan.scheduler),
-        ("seed", str(plan.seed)),
-    ]
-    limits = []
-    if plan.max_latency_ms is not None:
-        limits.append(f"latency at most {plan.max_latency_ms:g} ms")
-    if plan.max_params_m is not None:
-        limits.append(f"at most {plan.max_params_m:g} M parameters")
-    if limits:
-        rows.append(("constraints", ", ".join(limits)))
-    return rows
-
-
-def _parameter_rows(space: SearchSpace) -> Rows:
-    from study.spaces_view import parameter_rows
-
-    return parameter_rows(space)
-
-
-def _seed_rows(plan: StudyPlan, space: SearchSpace) -> Rows:
-    return [
-        (seed.label, space.describe(seed.params))
-        for seed in seed_points(space, plan.preset, plan.fixed)
-    ]
-
-
-def _where_rows(plan: StudyPlan, studies: Path) -> Rows:
-    folder = studies / plan.name
-    state = "exists; it would be continued" if read_plan_file(folder) else "would be made"
-    return [
-        ("study", f"{folder} ({state})"),
-        ("record", plan.storage or str(folder / "journal.log")),
-        ("report", str(folder / "report" / "index.html")),
-        ("teachers", str(studies / "teachers")),
-        ("MLflow", plan.tracking_uri or default_tracking_uri(studies)),
-        ("Ray", plan.address or "a local one, on loopback"),
-    ]
-
-
 def _time_rows(plan: StudyPlan, estimate: Estimate) -> Rows:
     rows = [
         ("teacher", duration(estimate.teacher) + ", unless one is kept"),
@@ -285,7 +217,7 @@ def _as_json(
             "test": data.test,
         },
         "teacher": recipe.title,
-        "where": dict(_where_rows(plan, studies)),
+        "where": dict(where_rows(plan, studies)),
         "seconds": {
             "teacher": round(estimate.teacher, 1),
             "outputs": round(estimate.outputs, 1),

@@ -56,7 +56,7 @@ def run_trials(
         stop_all: Asked between any two events.
     """
     trainable = tune.with_resources(
-        tune.with_parameters(StudentTrainable, context=ray.get(context)),
+        tune.with_parameters(StudentTrainable, context=context),
         {"cpu": resources.cpus, "gpu": resources.gpus},
     )
     # Ray insists on a folder for a state of its own, which nobody reads.

@@ -26,6 +26,7 @@ class StudyInputs:
     plan: StudyPlan
     space: SearchSpace
     data: "ImageData"
+    teacher_key: str
     studies: Path
 
     @property
@@ -36,14 +37,12 @@ class StudyInputs:
 
 def plan_document(inputs: StudyInputs) -> dict[str, Any]:
     """Return the content of plan.json: the plan, and what a report needs of space and data."""
-    from study.preparation import student_data, teacher_recipe
+    from study.preparation import student_data
 
     plan, data = inputs.plan, inputs.data
     space = inputs.space.to_json(plan.preset)
-    recipe = teacher_recipe(plan, inputs.space, data.name)
-    teacher = plan.teacher or identity_hash(recipe.to_json())
     identity = plan.identity(
-        space_hash=space["hash"], data_hash=data.content_hash, teacher_key=teacher
+        space_hash=space["hash"], data_hash=data.content_hash, teacher_key=inputs.teacher_key
     )
     students = student_data(data, plan.train_per_class)
     return {
@@ -103,9 +102,10 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def store_plan(folder: Path, document: dict[str, Any]) -> None:
-    """Write plan.json; a study that is continued keeps its date."""
+def store_plan(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """Write plan.json and return its content; a study that is continued keeps its date."""
     stored = read_plan_file(folder)
     if stored is not None:
         document = {**document, "created_at": stored["created_at"]}
     write_atomically(folder / results.PLAN_FILE, json.dumps(document, indent=1) + "\n")
+    return document

@@ -142,10 +142,17 @@ def _run(args: Namespace, plan: StudyPlan, space: SearchSpace) -> int:
 def _load(
     args: Namespace, plan: StudyPlan, space: SearchSpace, progress: "Progress"
 ) -> "StudyInputs":
-    from study.distillation.data import load
+    """Show the plan and read what it names; nothing is written before all of it fits."""
+    from study.distillation.data import describe, load
     from study.inputs import StudyInputs
+    from study.plan_view import plan_rows
+    from study.preparation import check_precision, find_teacher, teacher_recipe
 
     studies = Path(args.studies)
+    summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
+    recipe = teacher_recipe(plan, space, summary.name)
+    for name, text in plan_rows(plan, space, summary, recipe):
+        progress.say(f"{name:<13}{text}")
     with progress.phase(f"data {Path(plan.data).name}") as phase:
         data = load(
             plan.data,
@@ -155,7 +162,8 @@ def _load(
             progress=lambda what, done, total: phase.update(done, total, what),
         )
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
-    return StudyInputs(plan, space, data, studies)
+    check_precision(plan)
+    return StudyInputs(plan, space, data, find_teacher(plan, recipe, data, studies), studies)
 
 
 def _conclude(args: Namespace, folder: Path, ending: "Ending") -> int:

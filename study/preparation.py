@@ -14,7 +14,7 @@ import numpy as np
 from analysis.results import SoloLatency, TeacherResult, Timing
 from cluster.connect import Cluster
 from search_spaces.space import Choice, SearchSpace
-from study.plan import StudyPlan
+from study.plan import PlanError, StudyPlan
 from study.progress import Progress
 from study.trial import TrialContext, worker_environment
 
@@ -68,6 +68,50 @@ def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "Teac
         weight_decay=choice.weight_decay,
         weights="imagenet" if plan.teacher_weights == "imagenet" else None,
     )
+
+
+def check_precision(plan: StudyPlan) -> None:
+    """Refuse a number format that this machine would emulate, if it is to train here.
+
+    Raises:
+        PlanError: if the format was asked for by name and the processor does not have it.
+    """
+    if plan.precision == "auto" or plan.address is not None:
+        return
+    import torch
+
+    from study.distillation.precision import PrecisionError, resolve_precision
+
+    device = torch.device("cuda" if plan.gpus_per_trial > 0 else "cpu")
+    try:
+        resolve_precision(plan.precision, device)
+    except PrecisionError as error:
+        raise PlanError(f"--precision {plan.precision}: {error}") from None
+
+
+def find_teacher(plan: StudyPlan, recipe: "TeacherRecipe", data: "ImageData", studies: Path) -> str:
+    """Return the key of the study's teacher, once it is certain that it can be had.
+
+    One's own checkpoint is read and must fit the data; ImageNet weights are downloaded unless the
+    teacher they lead to is kept already.
+
+    Raises:
+        study.distillation.teacher_recipe.TeacherError: if it cannot be had.
+    """
+    from study.distillation.teacher_recipe import teacher_key
+
+    if plan.teacher is not None:
+        from study.distillation.teacher_checkpoint import load_checkpoint
+
+        return load_checkpoint(Path(plan.teacher), data.num_classes, data.shape[2]).key
+    key = teacher_key(recipe, data.content_hash, plan.seed)
+    if recipe.weights is not None:
+        from study.distillation.teacher_network import imagenet_weights
+        from study.distillation.teacher_store import is_stored
+
+        if not is_stored(studies / "teachers" / key):
+            imagenet_weights()
+    return key
 
 
 def student_data(data: "ImageData", per_class: int | None) -> "ImageData":

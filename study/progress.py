@@ -85,7 +85,8 @@ class Progress:
         phase = Phase(self, title)
         self.say(f"{title} …")
         yield phase
-        self.say(f"{title}: {duration(time.monotonic() - phase.begun)}")
+        note = f" ({phase.note})" if phase.note else ""
+        self.say(f"{title}{note}: {duration(time.monotonic() - phase.begun)}")
 
     def phase_line(self, phase: Phase) -> None:
         """Show how far a phase is."""

@@ -26,11 +26,12 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
     begun = time.monotonic()
     document = plan_document(inputs)
     check_same_plan(inputs.folder, document)
-    cluster = connect(
-        plan.address,
-        env=worker_environment(plan.cpus_per_trial),
-        gpus=plan.gpus_per_trial > 0,
-    )
+    with progress.phase("starting Ray" if plan.address is None else "joining the cluster"):
+        cluster = connect(
+            plan.address,
+            env=worker_environment(plan.cpus_per_trial),
+            gpus=plan.gpus_per_trial > 0,
+        )
     try:
         resources = plan_resources(
             cpus=cluster.cpus,
@@ -46,9 +47,10 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
                     f"the driver {lock.taken_over.pid} of an earlier run is gone; continuing"
                 )
             check_same_plan(inputs.folder, document)
-            store_plan(inputs.folder, document)
+            document = store_plan(inputs.folder, document)
             record = StudyRecord(inputs.folder, plan.name, plan.storage)
-            session = Session(inputs, record, cluster, resources, progress, stop, begun)
+            key = f"{plan.name} {document['created_at']}"
+            session = Session(inputs, key, record, cluster, resources, progress, stop, begun)
             return session.run()
     finally:
         disconnect()

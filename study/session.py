@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis import results
-from analysis.front import front_members
+from analysis.front import front_hypervolume, front_members
 from analysis.results import ReferencePoint
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
@@ -19,7 +19,7 @@ from study.inputs import StudyInputs
 from study.plan import seed_points
 from study.preparation import Prepared, prepare, teacher_recipe
 from study.progress import Progress
-from study.record import StudyRecord, now, read_plan_file
+from study.record import StudyRecord, now
 from study.recorder import Recorder, final_metrics
 from study.scheduler import ParetoHalving, ParetoHalvingScheduler, RungEntry, default_grace
 from study.searcher import TrialQueue
@@ -58,11 +58,23 @@ class Ending:
 
 
 class Session:
-    """One run of the driver over a study."""
+    """One run of the driver over a study.
+
+    Args:
+        inputs: The plan with everything it names.
+        study_key: Name and date of the study, by which MLflow knows it again.
+        record: The study's record, locked by this driver.
+        cluster: Where it runs.
+        resources: What a trial gets.
+        progress: What is shown.
+        stop: Whether a signal asked to stop.
+        begun: When the driver began, on the monotonic clock (s).
+    """
 
     def __init__(
         self,
         inputs: StudyInputs,
+        study_key: str,
         record: StudyRecord,
         cluster: Cluster,
         resources: TrialResources,
@@ -71,6 +83,7 @@ class Session:
         begun: float,
     ) -> None:
         self._inputs = inputs
+        self._study_key = study_key
         self._plan = inputs.plan
         self._record = record
         self._cluster = cluster
@@ -271,7 +284,7 @@ class Session:
             f"{self._inputs.space.description}\n\nData: {self._inputs.data.source}.",
             {key: str(value) for key, value in plan.to_json().items() if value is not None},
             {"data": self._inputs.data.name},
-            study_key=f"{plan.name} {read_plan_file(self._inputs.folder)['created_at']}",  # type: ignore[index]
+            study_key=self._study_key,
             run_id=known.get("run_id"),
         )
         return tracker
@@ -295,12 +308,16 @@ class Session:
                 self._tracker.trial_confirmed(
                     trial.number, final_metrics(trial), run_id=trial.mlflow_run_id
                 )
+        point = self._record.attribute(results.ATTR_REFERENCE_POINT)
+        covered = None
+        if point is not None:
+            covered = front_hypervolume(trials, ReferencePoint.from_json(point))
         students = [
             trial_folder(self._record.folder, trial.number) / STUDENT_FILE for trial in front
         ]
         self._tracker.study_finished(
             ending.word,
-            {"front": float(len(front)), "trials": float(len(trials))},
+            {"front": float(len(front)), "trials": float(len(trials)), "hypervolume": covered},
             report,
             [path for path in students if path.exists()],
         )

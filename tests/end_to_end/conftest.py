@@ -2,9 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,51 +35,55 @@ class Launched:
         return body
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+class Launcher:
+    """Runs `python -m study.launch` outside the repository, as an installed package would be."""
 
+    small = SMALL
 
-def command(*arguments: str, studies: Path) -> list[str]:
-    return [sys.executable, "-m", "study.launch", *arguments, "--studies", str(studies)]
+    def command(self, *arguments: str, studies: Path) -> list[str]:
+        return [sys.executable, "-m", "study.launch", *arguments, "--studies", str(studies)]
 
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
-def launch(*arguments: str, studies: Path, timeout: float = 280) -> Launched:
-    """Run a launch to its end, outside the repository, as an installed package would be."""
-    run = subprocess.run(
-        command(*arguments, studies=studies),
-        cwd=studies.parent,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    return Launched(run.returncode, run.stdout, run.stderr, studies)
+    def start(self, *arguments: str, studies: Path) -> subprocess.Popen[str]:
+        """Start a launch and leave it running."""
+        return subprocess.Popen(
+            self.command(*arguments, studies=studies),
+            cwd=studies.parent,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, studies: Path, timeout: float = 280) -> Launched:
+        """Run a launch to its end."""
+        process = self.start(*arguments, studies=studies)
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+        return Launched(process.returncode, stdout, stderr, studies)
 
 
 @pytest.fixture(scope="session")
-def shared_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A studies folder that holds the small studies' teacher, to copy from."""
-    return tmp_path_factory.mktemp("shared") / "studies"
+def launcher() -> Launcher:
+    return Launcher()
 
 
 @pytest.fixture(scope="session")
-def finished(shared_teacher: Path) -> Launched:
+def finished(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Launched:
     """A study of six trials, with MLflow, that ran to its end."""
-    run = launch(*SMALL, "--name", "small", "--trials", "6", "--json", studies=shared_teacher)
+    studies = tmp_path_factory.mktemp("finished") / "studies"
+    run = launcher.run(*SMALL, "--name", "small", "--trials", "6", "--json", studies=studies)
     assert run.returncode == 0, run.stderr
     return run
 
 
 @pytest.fixture
-def studies(finished: Launched, tmp_path: Path) -> Callable[[], Path]:
-    """Make a studies folder that has the teacher already."""
-    import shutil
-
-    def make() -> Path:
-        folder = tmp_path / "studies"
-        folder.mkdir()
-        shutil.copytree(finished.studies / "teachers", folder / "teachers")
-        return folder
-
-    return make
+def studies(finished: Launched, tmp_path: Path) -> Path:
+    """A studies folder of one's own that has the teacher already."""
+    folder = tmp_path / "studies"
+    shutil.copytree(finished.studies / "teachers", folder / "teachers")
+    return folder

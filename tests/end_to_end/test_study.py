@@ -5,22 +5,23 @@ import json
 import math
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from analysis.record import StudyResults, read_record
 from analysis.results import TrialResult
-from tests_end_to_end import SMALL, Launched, command, environment, launch
+
+if TYPE_CHECKING:
+    from conftest import Launched, Launcher
 
 pytestmark = pytest.mark.end_to_end
 
 
-def read(run: Launched, name: str = "small") -> StudyResults:
+def read(run: "Launched", name: str = "small") -> StudyResults:
     return read_record(run.studies / name)
 
 
@@ -30,7 +31,7 @@ def essence(trial: TrialResult) -> tuple[Any, ...]:
     return trial.number, trial.params, trial.status, curve
 
 
-def test_a_study_ends_with_a_front_of_fully_trained_students(finished: Launched) -> None:
+def test_a_study_ends_with_a_front_of_fully_trained_students(finished: "Launched") -> None:
     result = finished.result
 
     assert sum(result["counts"].values()) == 6
@@ -48,7 +49,8 @@ def test_a_study_ends_with_a_front_of_fully_trained_students(finished: Launched)
 
 
 def test_the_default_and_its_control_are_tried_first_and_trained_to_the_end(
-    finished: Launched,
+    finished: "Launched",
+    launcher: "Launcher",
 ) -> None:
     default, control = read(finished).trials[:2]
 
@@ -60,7 +62,7 @@ def test_the_default_and_its_control_are_tried_first_and_trained_to_the_end(
     assert default.latency == control.latency
 
 
-def test_record_mlflow_and_report_agree_on_every_trial(finished: Launched) -> None:
+def test_record_mlflow_and_report_agree_on_every_trial(finished: "Launched") -> None:
     from mlflow import MlflowClient
 
     record = read(finished)
@@ -85,8 +87,8 @@ def test_record_mlflow_and_report_agree_on_every_trial(finished: Launched) -> No
         metrics = run.data.metrics
         assert metrics["final/val_accuracy"] == trial.val_accuracy
         assert metrics["final/latency_ms"] == trial.latency_ms
-        assert metrics["final/epochs_done"] == trial.epochs_done == int(row["epochs done"])
-        assert math.isclose(float(row["validation accuracy %"]), trial.val_accuracy or 0, abs_tol=0.005)
+        assert metrics["final/epochs_done"] == trial.epochs_done == int(row["epochs_done"])
+        assert math.isclose(float(row["val_accuracy"]), trial.val_accuracy or 0, abs_tol=0.005)
         history = client.get_metric_history(run.info.run_id, "val_accuracy")
         curve = sorted((point.step, point.value) for point in history)
         assert curve == [(epoch.epoch, epoch.val_accuracy) for epoch in trial.curve]
@@ -96,7 +98,7 @@ def test_record_mlflow_and_report_agree_on_every_trial(finished: Launched) -> No
     assert "report/index.html" in names
 
 
-def test_the_teacher_has_a_run_of_its_own(finished: Launched) -> None:
+def test_the_teacher_has_a_run_of_its_own(finished: "Launched") -> None:
     from mlflow import MlflowClient
 
     record = read(finished)
@@ -111,20 +113,22 @@ def test_the_teacher_has_a_run_of_its_own(finished: Launched) -> None:
     assert len(client.get_metric_history(run.info.run_id, "val_accuracy")) == 3
 
 
-def test_only_the_students_of_the_front_are_kept(finished: Launched) -> None:
+def test_only_the_students_of_the_front_are_kept(finished: "Launched") -> None:
     kept = {path.parent.name for path in (finished.studies / "small").rglob("student.pt")}
 
     assert kept == {f"t{member['trial']:04d}" for member in finished.result["front"]}
 
 
 def test_the_same_command_again_repeats_nothing_and_more_trials_extend_it(
-    finished: Launched, tmp_path: Path
+    finished: "Launched", launcher: "Launcher", tmp_path: Path
 ) -> None:
     studies = tmp_path / "studies"
     shutil.copytree(finished.studies, studies)
     before = [essence(trial) for trial in read(finished).trials]
 
-    again = launch(*SMALL, "--name", "small", "--trials", "7", "--json", studies=studies)
+    again = launcher.run(
+        *launcher.small, "--name", "small", "--trials", "7", "--json", studies=studies
+    )
 
     assert again.returncode == 0, again.stderr
     trials = read(again).trials
@@ -133,9 +137,10 @@ def test_the_same_command_again_repeats_nothing_and_more_trials_extend_it(
 
 
 def test_another_plan_under_the_same_name_is_refused_with_the_difference(
-    finished: Launched,
+    finished: "Launched",
+    launcher: "Launcher",
 ) -> None:
-    run = launch(*SMALL, "--name", "small", "--seed", "3", studies=finished.studies)
+    run = launcher.run(*launcher.small, "--name", "small", "--seed", "3", studies=finished.studies)
 
     assert run.returncode == 2
     assert "seed 0, now 3" in run.stderr
@@ -158,26 +163,28 @@ def epochs_recorded(folder: Path, at_least: int) -> bool:
 
 
 def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
-    studies: Callable[[], Path],
+    studies: Path, launcher: "Launcher"
 ) -> None:
-    folder = studies()
-    plan = (*SMALL, "--trials", "4", "--concurrent", "1", "--tracking-uri", "none", "--json")
-    whole = launch(*plan, "--name", "whole", studies=folder)
-    driver = subprocess.Popen(
-        command(*plan, "--name", "cut", studies=folder),
-        cwd=folder.parent,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    folder = studies
+    plan = (
+        *launcher.small,
+        "--trials",
+        "4",
+        "--concurrent",
+        "1",
+        "--tracking-uri",
+        "none",
+        "--json",
     )
+    whole = launcher.run(*plan, "--name", "whole", studies=folder)
+    driver = launcher.start(*plan, "--name", "cut", studies=folder)
     wait_for(lambda: epochs_recorded(folder / "cut", 5), 120)
-    second = launch(*plan, "--name", "cut", studies=folder)
+    second = launcher.run(*plan, "--name", "cut", studies=folder)
     driver.send_signal(signal.SIGINT)
     _, errors = driver.communicate(timeout=60)
     interrupted = read_record(folder / "cut")
 
-    resumed = launch(*plan, "--name", "cut", studies=folder)
+    resumed = launcher.run(*plan, "--name", "cut", studies=folder)
 
     assert driver.returncode == 130, errors
     assert second.returncode == 4
@@ -195,12 +202,12 @@ def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
 
 
 def test_students_slower_than_allowed_cost_no_epoch_and_leave_no_front(
-    studies: Callable[[], Path],
+    studies: Path, launcher: "Launcher"
 ) -> None:
-    run = launch(
-        *SMALL,
+    run = launcher.run(
+        *launcher.small,
         *("--trials", "3", "--max-latency", "0.001", "--tracking-uri", "none", "--json"),
-        studies=studies(),
+        studies=studies,
     )
 
     assert run.returncode == 1
@@ -210,7 +217,7 @@ def test_students_slower_than_allowed_cost_no_epoch_and_leave_no_front(
     assert all(trial.epochs_done == 0 and "0.001 ms" in (trial.reason or "") for trial in trials)
 
 
-BROKEN_SPACE = '''
+BROKEN_SPACE = """
 from dataclasses import replace
 
 from search_spaces.cifar_blocks import SPACE as BLOCKS
@@ -221,18 +228,18 @@ def build_student(params, num_classes, channels):
 
 
 SPACE = replace(BLOCKS, name="broken", build_student=build_student)
-'''
+"""
 
 
 def test_a_space_whose_students_fail_ends_with_exit_3_and_the_reason(
-    studies: Callable[[], Path],
+    studies: Path, launcher: "Launcher"
 ) -> None:
-    folder = studies()
+    folder = studies
     space = folder.parent / "broken.py"
     space.write_text(BROKEN_SPACE)
-    arguments = ["broken.py" if word == "cifar_blocks" else word for word in SMALL]
+    arguments = ["broken.py" if word == "cifar_blocks" else word for word in launcher.small]
 
-    run = launch(
+    run = launcher.run(
         *arguments, "--trials", "8", "--tracking-uri", "none", "--json", studies=folder
     )
 
@@ -242,10 +249,10 @@ def test_a_space_whose_students_fail_ends_with_exit_3_and_the_reason(
     assert run.result["counts"]["running"] == 0
 
 
-def test_dry_run_measures_and_writes_nothing(tmp_path: Path) -> None:
+def test_dry_run_measures_and_writes_nothing(tmp_path: Path, launcher: "Launcher") -> None:
     studies = tmp_path / "studies"
 
-    run = launch(*SMALL, "--dry-run", "--json", studies=studies)
+    run = launcher.run(*launcher.small, "--dry-run", "--json", studies=studies)
 
     assert run.returncode == 0, run.stderr
     plan = json.loads(run.stdout)

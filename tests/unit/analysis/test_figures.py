@@ -41,6 +41,12 @@ def test_arrows_lead_from_controls_to_distilled_twins(realistic):
     )
 
 
+def test_a_name_on_the_chart_stands_beside_its_own_mark_only(realistic):
+    info = front_info(realistic)
+    assert {"t0000", "t0021", "t0004", "t0033"} <= info.labelled
+    assert "t0034" not in info.labelled  # t0001 and t0002 lie where its name would stand
+
+
 def test_low_trials_do_not_flatten_the_view(realistic):
     info = front_info(realistic)
     low, high = info.view

@@ -1,0 +1,102 @@
+"""Plans and search spaces as a person reads them: lines of a name and a text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search_spaces.space import Choice, Parameter, SearchSpace
+from study.plan import StudyPlan, seed_points
+from study.record import read_plan_file
+from study.tracking import default_tracking_uri, without_password
+
+if TYPE_CHECKING:
+    from study.distillation.data import DataSummary
+    from study.distillation.teacher_recipe import TeacherRecipe
+
+Rows = Sequence[tuple[str, str]]
+
+
+def plan_rows(
+    plan: StudyPlan, space: SearchSpace, data: "DataSummary", recipe: "TeacherRecipe"
+) -> Rows:
+    """Return what was asked, resolved: name and text of each line."""
+    rows = [
+        ("study", plan.name),
+        ("space", f"{space.name}: {space.title}"),
+        ("data", str(data)),
+    ]
+    if plan.train_per_class is not None:
+        rows.append(
+            ("students", f"learn from the first {plan.train_per_class} images of each class")
+        )
+    choice = space.teacher_for(data.name)
+    if plan.teacher:
+        rows.append(("teacher", plan.teacher))
+    else:
+        why = f" ({choice.why})" if choice.why else ""
+        weights = ", from ImageNet weights" if recipe.weights else ""
+        rows.append(("teacher", f"{recipe.title}, {recipe.epochs} epochs{weights}{why}"))
+    asked = f"computed once for {plan.views} views"
+    rows += [
+        ("its outputs", asked if plan.teacher_outputs == "ahead" else "asked live at every step"),
+        ("trials", f"{plan.trials}, of at most {plan.max_epochs} epochs"),
+        ("sampler", plan.sampler),
+        ("scheduler", plan.scheduler),
+        ("seed", str(plan.seed)),
+    ]
+    limits = []
+    if plan.max_latency_ms is not None:
+        limits.append(f"latency at most {plan.max_latency_ms:g} ms")
+    if plan.max_params_m is not None:
+        limits.append(f"at most {plan.max_params_m:g} M parameters")
+    if limits:
+        rows.append(("constraints", ", ".join(limits)))
+    return rows
+
+
+def seed_rows(plan: StudyPlan, space: SearchSpace) -> Rows:
+    """Return label and student of each configuration that is tried first."""
+    return [
+        (seed.label, space.describe(seed.params))
+        for seed in seed_points(space, plan.preset, plan.fixed)
+    ]
+
+
+def where_rows(plan: StudyPlan, studies: Path) -> Rows:
+    """Return where everything lies, or would lie."""
+    folder = studies / plan.name
+    state = "exists; it would be continued" if read_plan_file(folder) else "would be made"
+    return [
+        ("study", f"{folder} ({state})"),
+        ("record", without_password(plan.storage) if plan.storage else str(folder / "journal.log")),
+        ("report", str(folder / "report" / "index.html")),
+        ("teachers", str(studies / "teachers")),
+        ("MLflow", without_password(plan.tracking_uri or default_tracking_uri(studies))),
+        ("Ray", plan.address or "a local one, on loopback"),
+    ]
+
+
+def parameter_rows(space: SearchSpace) -> Rows:
+    """Return name and description of each parameter; conditional ones are indented."""
+    return [(_indented(parameter), _describe(parameter)) for parameter in space.parameters]
+
+
+def _indented(parameter: Parameter) -> str:
+    return f"  └ {parameter.name}" if parameter.when else parameter.name
+
+
+def _describe(parameter: Parameter) -> str:
+    if isinstance(parameter, Choice):
+        values = ", ".join(str(choice) for choice in parameter.choices)
+    else:
+        scale = ", log" if parameter.log else ""
+        values = f"{parameter.low:g} to {parameter.high:g}{scale}"
+    if not parameter.searched:
+        default = parameter.default
+        shown = f"{default:g}" if isinstance(default, float) else str(default)
+        values = f"held at {shown}"
+    when = parameter.when
+    condition = ""
+    if when is not None:
+        condition = f"; with {when.parameter} {' or '.join(str(v) for v in when.values)}"
+    return f"{values}{condition}: {parameter.help}"

@@ -1,0 +1,89 @@
+import io
+
+import pytest
+
+from analysis.results import Outcome, TrialResult
+from study.progress import LiveProgress, Progress, front_table, make_console, make_progress
+
+
+def trial(number: int, status: str = "complete", accuracy: float = 90.0) -> TrialResult:
+    return TrialResult(
+        number=number,
+        source="sampler",
+        label="Baseline" if number == 0 else None,
+        params={},
+        architecture="[1,1,1,1] stride 2",
+        epochs=3,
+        outcome=Outcome(
+            status=status,  # type: ignore[arg-type]
+            reason=None if status == "complete" else "loss is not a number",
+            epochs_done=3,
+            val_accuracy=accuracy,
+            latency_ms=2.0 + number,
+            train_seconds=75.0,
+            finished_at="2026-01-01T00:00:00+00:00",
+        ),
+    )
+
+
+def test_in_a_pipe_every_end_of_a_trial_is_one_plain_line() -> None:
+    stream = io.StringIO()
+    progress = make_progress(stream, quiet=False)
+    with progress.trials_phase(2, None):
+        progress.trial_finished(trial(0))
+        progress.trial_finished(trial(1, "failed"))
+
+    lines = stream.getvalue().splitlines()
+
+    assert lines == [
+        "[1/2] t0000 [1,1,1,1] stride 2 (Baseline): 90.00 %, 2.00 ms, trained 1\u00a0min 15\u00a0s",
+        "[2/2] t0001 [1,1,1,1] stride 2: failed, loss is not a number",
+    ]
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_quiet_shows_warnings_alone() -> None:
+    stream = io.StringIO()
+    progress = make_progress(stream, quiet=True)
+    progress.say("a line")
+    progress.trial_finished(trial(0))
+    progress.warn("MLflow is away")
+
+    assert stream.getvalue() == "warning: MLflow is away\n"
+
+
+def test_a_phase_says_how_far_it_is_and_how_long_it_took() -> None:
+    stream = io.StringIO()
+    with Progress(stream).phase("teacher") as phase:
+        assert phase.seconds_left is None
+        phase.update(1, 2)
+        assert phase.seconds_left is not None
+        phase.update(2, 2, "90.0 %")
+
+    first, second, last = stream.getvalue().splitlines()
+    assert first == "teacher …"
+    assert second == "  2/2 (90.0 %)"
+    assert last.startswith("teacher (90.0 %): ")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_view_is_live_unless_it_is_dumb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert isinstance(make_progress(Terminal(), quiet=False), LiveProgress)
+    monkeypatch.setenv("TERM", "dumb")
+    assert not isinstance(make_progress(Terminal(), quiet=False), LiveProgress)
+
+
+def test_the_front_table_thins_a_long_front_and_keeps_both_ends() -> None:
+    stream = io.StringIO()
+    front = tuple(trial(number, accuracy=50.0 + number) for number in range(40))
+    make_console(stream).print(front_table(front, title="front", limit=5))
+
+    shown = [line.split()[0] for line in stream.getvalue().splitlines()[2:]]
+
+    assert len(shown) == 5
+    assert (shown[0], shown[-1]) == ("t0000", "t0039")
