@@ -21,6 +21,9 @@ _RAY_DEFAULTS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+# Read when Ray is imported: a Ray of its own then listens on loopback, whatever node address it is
+# given, as it does by default on systems where it supports no cluster.
+_LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 class ClusterError(ValueError):
@@ -86,6 +89,17 @@ def _running_here() -> bool:
     return Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").exists()
 
 
+def set_ray_defaults(address: str | None) -> None:
+    """Set what Ray reads from the environment; to be called before it is imported.
+
+    Args:
+        address: As in :func:`check_address`.
+    """
+    own = address in (None, "local")
+    for name, value in {**_RAY_DEFAULTS, **(_LOOPBACK_ONLY if own else {})}.items():
+        os.environ.setdefault(name, value)
+
+
 def connect(
     address: str | None,
     *,
@@ -104,8 +118,7 @@ def connect(
     Raises:
         ClusterError: if the cluster cannot be joined.
     """
-    for name, value in _RAY_DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    set_ray_defaults(address)
     import ray
 
     options: dict[str, Any] = {

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.connect import ClusterError, available_cpus, check_address
+from cluster.connect import ClusterError, available_cpus, check_address, set_ray_defaults
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, SpaceError
 from study.arguments import parser, resolve
@@ -108,6 +108,7 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 
 def _run(args: Namespace, plan: StudyPlan, space: SearchSpace) -> int:
+    set_ray_defaults(plan.address)
     from study.logs import keep_log, output_to_log
     from study.progress import make_progress
     from study.runner import run_study

@@ -1,7 +1,6 @@
 """What happens to trials in Ray, written to the record first, then shown in MLflow and terminal."""
 
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -73,7 +72,7 @@ class Recorder(StatelessForRay, Callback):
         number = int(trial.config["number"])
         if number in self._open:
             return
-        self._open[number] = {"begun": time.monotonic()}
+        self._open[number] = {}
         self._guard(lambda: self._announce(number))
 
     def on_trial_result(
@@ -89,10 +88,9 @@ class Recorder(StatelessForRay, Callback):
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial's worker died more often than it may be retried, or raised."""
         number = int(trial.config["number"])
-        error = trial.get_error()
-        words = type(error).__name__ if error is not None else "unknown"
-        if number in self._open:
-            self._open[number]["failure"] = f"worker died ({words})"
+        # A worker that dies while it starts is heard of here first.
+        state = self._open.setdefault(number, {})
+        state["failure"] = f"worker died: {_last_line(trial.get_error())}"
         self._guard(lambda: self._end(number))
 
     # The study's own
@@ -234,3 +232,9 @@ def _terms(params: Mapping[str, Any]) -> str:
 
 def _checkpoints(folder: Path) -> Iterable[Path]:
     return folder.glob(f"{CHECKPOINT_FILE}*")
+
+
+def _last_line(error: BaseException | None) -> str:
+    """The end of Ray's long accounts, where the cause is."""
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__

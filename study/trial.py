@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ray
 from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize, trial_name
@@ -334,9 +333,10 @@ def pin_threads(threads: int) -> None:
 class StudentTrainable(Trainable):
     """Ray's view of a trial. Its actor is reused for the next trial; nothing is left behind."""
 
-    def setup(self, config: dict[str, Any], context: Any = None) -> None:
-        """Map the shared context, given as a reference, and take the first task."""
-        self._context: TrialContext = ray.get(context)
+    def setup(self, config: dict[str, Any], context: TrialContext | None = None) -> None:
+        """Take the shared context, mapped from the object store, and the first task."""
+        assert context is not None
+        self._context = context
         pin_threads(self._context.threads)
         self.reset_config(config)
 

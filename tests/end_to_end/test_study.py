@@ -1,6 +1,8 @@
 """Whole studies from the command line: real Ray, Optuna, MLflow, torch and digits."""
 
+import contextlib
 import csv
+import ipaddress
 import json
 import math
 import shutil
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from analysis.record import StudyResults, read_record
@@ -162,6 +165,18 @@ def epochs_recorded(folder: Path, at_least: int) -> bool:
     return text.count('"epoch:') >= at_least
 
 
+def addresses_listened_on(pid: int) -> set[str]:
+    """Where a driver and all that it started wait for connections."""
+    driver = psutil.Process(pid)
+    found = set()
+    for process in (driver, *driver.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            for connection in process.net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add(connection.laddr.ip.removeprefix("::ffff:"))
+    return found
+
+
 def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
     studies: Path, launcher: "Launcher"
 ) -> None:
@@ -179,6 +194,7 @@ def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
     whole = launcher.run(*plan, "--name", "whole", studies=folder)
     driver = launcher.start(*plan, "--name", "cut", studies=folder)
     wait_for(lambda: epochs_recorded(folder / "cut", 5), 120)
+    listening = addresses_listened_on(driver.pid)
     second = launcher.run(*plan, "--name", "cut", studies=folder)
     driver.send_signal(signal.SIGINT)
     _, errors = driver.communicate(timeout=60)
@@ -187,6 +203,8 @@ def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
     resumed = launcher.run(*plan, "--name", "cut", studies=folder)
 
     assert driver.returncode == 130, errors
+    assert listening
+    assert all(ipaddress.ip_address(address).is_loopback for address in listening)
     assert second.returncode == 4
     assert str(driver.pid) in second.stderr
     assert any(trial.status == "running" for trial in interrupted.trials) or (
