@@ -249,6 +249,7 @@ def _follow(answers: Any, progress: Progress, title: str) -> tuple[dict[str, Any
                     phase.note = f"{value['result'].val_accuracy:.2f} %, {value['note']}"
                 elif kind == "answers":
                     outputs = value
+                    phase.note = "asked live" if value is None else f"{phase.total} images"
                 if kind == ("found" if stage == "teacher" else "answers"):
                     break
     ray.cancel(answers, force=False)

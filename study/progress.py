@@ -38,20 +38,32 @@ class Phase:
         self.total = 0
         self.note = ""
         self._last_line = self.begun
+        self._first: tuple[float, int] | None = None
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Report ``done`` of ``total`` steps; a plain view prints a line every few seconds."""
         self.done, self.total, self.note = done, total, note
+        if self._first is None:
+            self._first = (time.monotonic(), done)
         if time.monotonic() - self._last_line > 5 or done == total:
             self._last_line = time.monotonic()
             self._progress.phase_line(self)
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left at the pace so far; None before the first step."""
-        if not 0 < self.done < self.total:
+        """Time left at the pace since the first step; None where it cannot be told.
+
+        Steps done before this phase began, as of a teacher that an earlier run left half trained,
+        say nothing of the pace.
+        """
+        if self._first is None or not 0 < self.done < self.total:
             return None
-        return (time.monotonic() - self.begun) / self.done * (self.total - self.done)
+        since, before = self._first
+        if self.done == before:
+            if before > 1:
+                return None
+            since, before = self.begun, 0
+        return (time.monotonic() - since) / (self.done - before) * (self.total - self.done)
 
 
 class Progress:

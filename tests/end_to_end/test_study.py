@@ -277,3 +277,55 @@ def test_dry_run_measures_and_writes_nothing(tmp_path: Path, launcher: "Launcher
     assert plan["seconds"]["trials"] > 0
     assert plan["plan"]["fixed"] == {"width": 16}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ones_own_teacher_can_be_asked_live_and_the_record_kept_in_a_database(
+    finished: "Launched", studies: Path, launcher: "Launcher"
+) -> None:
+    (weights,) = finished.studies.glob("teachers/*/weights.pt")
+    own = studies.parent / "own.pt"
+    shutil.copy(weights, own)
+
+    run = launcher.run(
+        *("--space", "cifar_blocks", "--data", "digits", "--fix", "width=16", "--max-epochs", "1"),
+        *("--teacher", str(own), "--teacher-outputs", "live", "--tracking-uri", "none"),
+        *("--storage", f"sqlite:///{studies.parent / 'record.db'}", "--trials", "2", "--json"),
+        studies=studies,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert run.result["counts"]["complete"] == 2
+    assert run.result["teacher"]["source"] == str(own)
+    teacher = finished.result["teacher"]
+    assert run.result["teacher"]["test_accuracy"] == pytest.approx(teacher["test_accuracy"], abs=1)
+    assert not (studies / "cifar_blocks-digits" / "journal.log").exists()
+    assert "asked live" in run.stderr
+
+
+def test_a_spent_budget_ends_every_trial_in_one_state_everywhere(
+    studies: Path, launcher: "Launcher"
+) -> None:
+    from mlflow import MlflowClient
+
+    run = launcher.run(
+        *launcher.small[:-4],
+        *("--max-epochs", "500", "--teacher-epochs", "3", "--scheduler", "none"),
+        *("--trials", "50", "--budget", "45s", "--json"),
+        studies=studies,
+    )
+
+    record = read(run, "cifar_blocks-digits")
+    assert run.returncode == 1, run.stderr  # nothing was trained to its 500th epoch
+    assert run.result["counts"]["running"] == run.result["counts"]["complete"] == 0
+    assert record.trials
+    assert all(
+        trial.outcome is not None and "the budget was spent" in (trial.outcome.reason or "")
+        for trial in record.trials
+    )
+    client = MlflowClient(f"sqlite:///{studies / 'mlflow.db'}")
+    for trial in record.trials:
+        assert trial.mlflow_run_id is not None
+        seen = client.get_run(trial.mlflow_run_id)
+        assert seen.data.tags["outcome"] == trial.status
+        assert seen.info.status in ("FINISHED", "FAILED")
+        assert seen.info.end_time is not None

@@ -66,6 +66,22 @@ def test_a_phase_says_how_far_it_is_and_how_long_it_took() -> None:
     assert last.startswith("teacher (90.0 %): ")
 
 
+def test_steps_done_before_the_phase_do_not_count_for_its_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("study.progress.time.monotonic", lambda: clock[0])
+    with Progress(io.StringIO()).phase("teacher") as phase:
+        clock[0] = 100.0
+        phase.update(6, 8)  # an earlier run did five of them
+        unknown = phase.seconds_left
+        clock[0] = 200.0
+        phase.update(7, 8)
+
+        assert unknown is None
+        assert phase.seconds_left == 100.0
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -1,0 +1,217 @@
+"""The recorder against a real record; Ray's trials are stood in for by what it reads of them."""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.results import EpochResult, Latency, ModelSize, Ratio, ReferencePoint, Timing
+from search_spaces.cifar_blocks import SPACE
+from study.progress import Progress
+from study.proposal import distributions
+from study.record import StudyRecord
+from study.recorder import Recorder
+from study.scheduler import Stop
+from study.tracking import Tracker
+from study.trial import trial_folder
+
+TIMING = Timing(2.0, 2.5)
+RATIO = Ratio(2.0, 1.9, 2.1)
+LATENCY = Latency(
+    "cpu", 1, "float32", False, 20, TIMING, TIMING, TIMING, TIMING, RATIO, RATIO
+).to_json()
+MODEL = ModelSize(1.0, 2.0, 3).to_json()
+
+
+@dataclass
+class RayTrial:
+    """What the recorder reads of a trial of Ray's."""
+
+    config: dict[str, Any]
+    error: Exception | None = None
+
+    def get_error(self) -> Exception | None:
+        return self.error
+
+
+@dataclass
+class Heard(Tracker):
+    """Keeps what the tracker is told of the end of trials."""
+
+    ends: list[tuple[int, str, str | None]] = field(default_factory=list)
+
+    def trial_finished(self, number: int, status: str, reason: str | None, metrics: Any) -> None:
+        self.ends.append((number, status, reason))
+
+
+@dataclass
+class Bench:
+    record: StudyRecord
+    recorder: Recorder
+    tracker: Heard
+    stops: dict[int, Stop]
+
+    def start(self, epochs: int = 2) -> RayTrial:
+        params = SPACE.complete({"learning_rate": 0.01 + len(self.record.trials()) / 1000})
+        number = self.record.add_trial(
+            params,
+            distributions(SPACE, params),
+            source="sampler",
+            label=None,
+            architecture="a",
+            epochs=epochs,
+        )
+        trial = RayTrial({"number": number})
+        self.recorder.on_trial_start(0, [], trial)
+        return trial
+
+    def report(self, trial: RayTrial, **result: Any) -> None:
+        self.recorder.on_trial_result(0, [], trial, {"latency_ms": 5.0, **result})
+
+    def train(self, trial: RayTrial, *epochs: int) -> None:
+        self.report(trial, model=MODEL, latency=LATENCY)
+        for number in epochs:
+            curve = [EpochResult(number, 1.0, 1.0, 50.0 + number, 0.1, 3.0).to_json()]
+            self.report(trial, curve=curve)
+
+    def status(self, trial: RayTrial) -> tuple[str, str | None]:
+        result = self.record.trial(trial.config["number"])
+        return result.status, result.reason
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    record = StudyRecord(tmp_path, "study", None)
+    record.set_attribute("reference_point", ReferencePoint(10.0, 10.0).to_json())
+    tracker, stops = Heard(), {}
+    recorder = Recorder(record, tracker, Progress(io.StringIO()), stops, max_failures=0.5)
+    return Bench(record, recorder, tracker, stops)
+
+
+def test_a_trial_trained_to_its_end_is_complete(bench: Bench) -> None:
+    trial = bench.start()
+    bench.train(trial, 1, 2)
+    bench.recorder.on_trial_complete(0, [], trial)
+
+    result = bench.record.trial(0)
+    assert bench.status(trial) == ("complete", None)
+    assert result.val_accuracy == 52.0
+    assert result.latency_ms == 5.0  # the teacher's idle 10 ms over the ratio of 2
+    assert result.train_seconds == 6.0
+
+
+def test_a_trial_stopped_at_a_rung_says_which_and_by_whom(bench: Bench) -> None:
+    trial = bench.start()
+    bench.train(trial, 1)
+    bench.stops[0] = Stop(1, (3, 4), 7)
+    bench.recorder.on_trial_complete(0, [], trial)
+
+    assert bench.status(trial)[0] == "stopped"
+    assert "t0003, t0004" in (bench.status(trial)[1] or "")
+    assert bench.record.trial(0).outcome.rung == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("key", "status"), [("failure", "failed"), ("infeasible", "infeasible")])
+def test_a_trial_that_reports_why_it_ends_is_recorded_so(
+    bench: Bench, key: str, status: str
+) -> None:
+    trial = bench.start()
+    bench.report(trial, **{key: "the loss is not a number"})
+    bench.recorder.on_trial_complete(0, [], trial)
+
+    assert bench.status(trial) == (status, "the loss is not a number")
+    assert bench.tracker.ends == [(0, status, "the loss is not a number")]
+
+
+def test_a_worker_that_dies_while_it_starts_leaves_a_failed_trial(bench: Bench) -> None:
+    trial = bench.start()
+    bench.recorder._open.clear()  # Ray tells of the error without having told of the start
+    trial.error = RuntimeError("a long account\nValueError: no such layer\n")
+    bench.recorder.on_trial_error(0, [], trial)
+
+    assert bench.status(trial) == ("failed", "worker died: ValueError: no such layer")
+
+
+def test_every_trial_ends_once_however_often_ray_says_so(bench: Bench) -> None:
+    trial = bench.start()
+    bench.train(trial, 1, 2)
+    for _ in range(3):
+        bench.recorder.on_trial_complete(0, [], trial)
+    bench.recorder.on_trial_error(0, [], trial)
+    bench.recorder.close("the budget was spent")
+
+    assert bench.status(trial) == ("complete", None)
+    assert bench.tracker.ends[0] == (0, "complete", None)
+
+
+def test_the_budget_closes_what_runs_for_good(bench: Bench) -> None:
+    trained, fresh = bench.start(epochs=9), bench.start(epochs=9)
+    bench.train(trained, 1)
+    bench.recorder.close("the budget was spent")
+
+    assert bench.status(trained) == ("stopped", "the budget was spent")
+    assert bench.status(fresh) == ("failed", "the budget was spent, before its first epoch")
+    assert bench.record.interrupted() == []
+
+
+def test_a_signal_leaves_what_runs_to_the_next_run(bench: Bench) -> None:
+    trial = bench.start(epochs=9)
+    bench.train(trial, 1)
+    bench.recorder.close(None)
+
+    assert bench.status(trial)[0] == "running"
+    assert bench.record.interrupted() == [0]
+    assert bench.tracker.ends == [(0, "interrupted", "the study was stopped")]
+
+
+def test_epochs_reported_twice_are_recorded_once(bench: Bench) -> None:
+    trial = bench.start()
+    bench.train(trial, 1)
+    bench.train(trial, 1, 2)  # its worker died and went on from the checkpoint
+    bench.recorder.on_trial_complete(0, [], trial)
+
+    assert [epoch.epoch for epoch in bench.record.trial(0).curve] == [1, 2]
+
+
+def test_the_checkpoint_of_a_complete_trial_goes_and_its_student_stays(bench: Bench) -> None:
+    complete, stopped = bench.start(), bench.start()
+    for trial in (complete, stopped):
+        folder = trial_folder(bench.record.folder, trial.config["number"])
+        folder.mkdir(parents=True)
+        for name in ("last.pt", "last.pt.previous", "student.pt"):
+            (folder / name).write_text("weights")
+    bench.train(complete, 1, 2)
+    bench.train(stopped, 1)
+    bench.recorder.on_trial_complete(0, [], complete)
+    bench.recorder.on_trial_complete(0, [], stopped)
+
+    left = sorted(
+        path.relative_to(bench.record.folder) for path in bench.record.folder.rglob("*.pt*")
+    )
+    assert left == [Path("checkpoints/t0000/student.pt")]
+
+
+def test_too_many_failures_are_noticed_after_a_few(bench: Bench) -> None:
+    for _ in range(4):
+        assert not bench.recorder.too_many_failures()
+        trial = bench.start()
+        bench.report(trial, failure="no such layer")
+        bench.recorder.on_trial_complete(0, [], trial)
+
+    assert bench.recorder.too_many_failures()
+
+
+def test_an_error_of_the_record_stops_the_study_instead_of_vanishing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = bench.start()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bench.record, "epoch", full)
+    bench.train(trial, 1)
+
+    assert isinstance(bench.recorder.fatal, OSError)

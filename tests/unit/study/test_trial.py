@@ -1,0 +1,226 @@
+"""One trial without Ray: tiny real networks on tiny made images."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from search_spaces.cifar_blocks import SPACE
+from search_spaces.space import Params, SearchSpace
+from study.distillation.image_data import Augmentation, Split, assemble
+from study.distillation.teacher_recipe import TeacherRecipe
+from study.trial import (
+    StudentTrial,
+    TrialContext,
+    TrialTask,
+    load_student,
+    training_data,
+    trial_folder,
+)
+from study.trial import build_student as build_seeded
+
+
+def build_student(params: Params, num_classes: int, channels: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, num_classes)
+    )
+
+
+def tiny_space() -> SearchSpace:
+    return replace(SPACE, name="tiny", build_student=build_student)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> TrialContext:
+    return make_context(tmp_path)
+
+
+def make_context(folder: Path) -> TrialContext:
+    generator = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        labels = np.arange(count, dtype=np.int64) % 2
+        images = generator.integers(0, 128, (count, 8, 8, 1), dtype=np.uint8)
+        images[labels == 1] += 100
+        return Split(images, labels)
+
+    data = assemble(
+        "tiny",
+        ("dark", "light"),
+        split(64),
+        split(20),
+        validation_fraction=0.25,
+        augmentation=Augmentation(1, False),
+        source="made here",
+    )
+    outputs = generator.normal(size=(2, len(data.train), 2)).astype(np.float16)
+    return TrialContext(
+        space=tiny_space(),
+        data=data,
+        reduced_rows={0.1: np.arange(8)},
+        teacher=TeacherRecipe(depths=(1, 1, 1, 1), epochs=0),
+        teacher_outputs=outputs,
+        teacher_weights=None,
+        teacher_ms=10.0,
+        folder=str(folder),
+        epochs=3,
+        views=2,
+        seed=0,
+        precision="float32",
+        threads=1,
+        on_gpu=False,
+    )
+
+
+def task(number: int = 0, known: dict[str, Any] | None = None, **overrides: Any) -> TrialTask:
+    params = SPACE.complete({"batch_size": 64, **overrides})
+    facts = known or {}
+    return TrialTask(number, params, False, facts.get("model"), facts.get("latency"))
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Size and latency as the record has them, so that tests need not measure again."""
+    first = StudentTrial(task(), make_context(tmp_path_factory.mktemp("known"))).advance()
+    return {"model": first["model"], "latency": first["latency"]}
+
+
+def finish(trial: StudentTrial) -> list[dict[str, Any]]:
+    reports = [trial.advance()]
+    while not reports[-1]["done"]:
+        reports.append(trial.advance())
+    return reports
+
+
+def curve(reports: list[dict[str, Any]]) -> list[tuple[int, float, float]]:
+    epochs = [epoch for report in reports for epoch in report.get("curve", [])]
+    return [(epoch["epoch"], epoch["train_loss"], epoch["val_loss"]) for epoch in epochs]
+
+
+def test_latency_is_known_before_the_first_epoch(context: TrialContext) -> None:
+    report = StudentTrial(task(), context).advance()
+
+    assert report["epoch"] == 0
+    assert not report["done"]
+    ratio = report["latency"]["ratio_batch_1"]["median"]
+    assert report["latency_ms"] == pytest.approx(context.teacher_ms / ratio)
+    assert report["model"]["params_m"] == pytest.approx((4 * 9 + 4 + 256 * 2 + 2) / 1e6)
+
+
+def test_a_known_latency_is_not_measured_again(
+    context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.trial.measure", None)
+
+    report = StudentTrial(task(known=known), context).advance()
+
+    assert report["latency"] == known["latency"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [({"max_latency_ms": 1e-6}, "latency"), ({"max_params_m": 1e-6}, "parameters")],
+)
+def test_what_breaks_a_constraint_is_refused_before_training(
+    context: TrialContext, known: dict[str, Any], limit: dict[str, float], words: str
+) -> None:
+    (report,) = finish(StudentTrial(task(known=known), replace(context, **limit)))  # type: ignore[arg-type]
+
+    assert words in report["infeasible"]
+    assert report["epoch"] == 0
+    assert not trial_folder(Path(context.folder), 0).exists()
+
+
+def test_each_report_is_an_epoch_and_the_last_leaves_a_student(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    reports = finish(StudentTrial(task(known=known), context))
+
+    assert [report["epoch"] for report in reports] == [0, 1, 2, 3]
+    student = load_student(context, 0)
+    images = torch.zeros(1, 1, 8, 8)
+    assert student(images).shape == (1, 2)
+
+
+def test_an_interrupted_trial_goes_on_exactly_where_it_was(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    whole = finish(StudentTrial(task(1, known), context))
+    first = StudentTrial(task(2, known), context)
+    first.advance()
+    first.advance()
+
+    resumed = finish(StudentTrial(task(2, known), context))
+
+    assert curve(resumed) == curve(whole)  # the first report repeats the epoch done before
+    ours, theirs = load_student(context, 2), load_student(context, 1)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_a_trial_finished_before_its_driver_heard_is_not_trained_again(
+    context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = finish(StudentTrial(task(known=known), context))
+    monkeypatch.setattr("study.distillation.training.StudentTrainer.run_epoch", None)
+
+    (report,) = finish(StudentTrial(task(known=known), context))
+
+    assert curve([report]) == curve(done)
+    assert report["epoch"] == 3
+
+
+def test_a_loss_that_is_not_a_number_fails_with_the_reason(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    poisoned = replace(context, teacher_outputs=np.full_like(context.teacher_outputs, np.nan))
+
+    reports = finish(StudentTrial(task(known=known), poisoned))
+
+    assert "failure" in reports[-1]
+    assert "epoch 1" in reports[-1]["failure"]
+
+
+def test_the_control_does_not_look_at_the_teacher(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    poisoned = replace(context, teacher_outputs=np.full_like(context.teacher_outputs, np.nan))
+
+    reports = finish(StudentTrial(task(known=known, terms="ce"), poisoned))
+
+    assert reports[-1]["epoch"] == 3
+    assert "failure" not in reports[-1]
+
+
+def test_a_reduced_train_set_is_smaller_and_keeps_its_views_and_answers(
+    context: TrialContext,
+) -> None:
+    whole, reduced = training_data(context, 1.0), training_data(context, 0.1)
+
+    assert len(whole.train) == len(context.data.train)
+    assert whole.rows is None
+    assert reduced.rows is not None
+    assert reduced.rows.tolist() == list(range(8))
+    assert np.array_equal(reduced.train.images, context.data.train.images[:8])
+
+
+def test_a_student_that_cannot_be_built_is_a_failure_that_says_why(context: TrialContext) -> None:
+    def broken(params: Params, num_classes: int, channels: int) -> nn.Module:
+        raise RuntimeError("no such layer")
+
+    space = replace(context.space, build_student=broken)
+    (report,) = finish(StudentTrial(task(), replace(context, space=space)))
+
+    assert report["failure"] == "RuntimeError: no such layer"
+
+
+def test_twins_start_from_the_same_weights(context: TrialContext) -> None:
+    distilled = build_seeded(context, task().params)
+    control = build_seeded(context, task(terms="ce").params)
+
+    for mine, other in zip(distilled.parameters(), control.parameters(), strict=True):
+        assert torch.equal(mine, other)
