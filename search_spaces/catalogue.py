@@ -10,6 +10,8 @@ from search_spaces.space import SearchSpace, SpaceError, nearest
 
 BUILT_IN = ("cifar_blocks",)
 ATTRIBUTE = "SPACE"
+# Modules made from files of one's own; nobody else can import them.
+FILE_MODULE_PREFIX = "_space_"
 
 
 def load_space(spec: str) -> SearchSpace:
@@ -45,7 +47,7 @@ def load_space(spec: str) -> SearchSpace:
 def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise SpaceError(f"--space {path}: there is no such file; check the path")
-    name = f"_space_{path.stem}"
+    name = f"{FILE_MODULE_PREFIX}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
     assert spec.loader is not None

@@ -1,10 +1,12 @@
 """Finding the studies of a folder, and saying in a word how each one is."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analysis.record import RecordReadError
 from analysis.results import PLAN_FILE
 from search_spaces.space import nearest
 from study.lock import is_live
@@ -41,25 +43,32 @@ def state_of(folder: Path, summary: StudySummary) -> str:
 
 
 def study_states(studies: Path) -> list[dict[str, Any]]:
-    """Return name, state, counts, best accuracy and age (s) of each study, latest first."""
-    states = []
-    for plan_file in sorted(studies.glob(f"*/{PLAN_FILE}")):
-        folder = plan_file.parent
-        summary = summarise(folder)
-        created = datetime.fromisoformat(summary.results.plan.created_at)
-        best = max((t.val_accuracy or 0.0 for t in summary.front), default=None)
-        states.append(
-            {
-                "name": folder.name,
-                "state": state_of(folder, summary),
-                "trials": len(summary.trials),
-                "planned": summary.results.plan.plan.get("trials"),
-                "front": len(summary.front),
-                "best_val_accuracy": best,
-                "age_seconds": round((datetime.now(UTC) - created).total_seconds()),
-            }
-        )
+    """Return name, state, counts, best accuracy and age (s) of each study, latest first.
+
+    A study whose record cannot be read is listed as damaged, with the reason.
+    """
+    states = [_state(path.parent) for path in sorted(studies.glob(f"*/{PLAN_FILE}"))]
     return sorted(states, key=lambda state: state["age_seconds"])
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    age = time.time() - (folder / PLAN_FILE).stat().st_mtime
+    body: dict[str, Any] = {"name": folder.name, "age_seconds": round(age)}
+    try:
+        summary = summarise(folder)
+    except RecordReadError as error:
+        empty = {"trials": 0, "planned": None, "front": 0, "best_val_accuracy": None}
+        return {**body, **empty, "state": "damaged", "reason": str(error)}
+    created = datetime.fromisoformat(summary.results.plan.created_at)
+    return {
+        "name": folder.name,
+        "state": state_of(folder, summary),
+        "trials": len(summary.trials),
+        "planned": summary.results.plan.plan.get("trials"),
+        "front": len(summary.front),
+        "best_val_accuracy": max((t.val_accuracy or 0.0 for t in summary.front), default=None),
+        "age_seconds": round((datetime.now(UTC) - created).total_seconds()),
+    }
 
 
 def study_lines(states: Sequence[dict[str, Any]]) -> list[str]:

@@ -5,6 +5,7 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 
 import shutil
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from analysis.front import front_hypervolume, front_members
 from analysis.results import ReferencePoint
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
+from search_spaces.catalogue import FILE_MODULE_PREFIX
+from search_spaces.space import SearchSpace
 from study.environment import describe_environment
 from study.inputs import StudyInputs
 from study.plan import seed_points
@@ -27,6 +30,15 @@ from study.tracking import Tracker, default_tracking_uri, open_tracker
 from study.trial import STUDENT_FILE, trial_folder
 
 _CLOSE_TRACKER_SECONDS = 20.0
+
+
+def _ship_module_of(space: SearchSpace) -> None:
+    """Have a space that was read from a file travel whole: workers cannot import its module."""
+    from ray import cloudpickle
+
+    name = space.build_student.__module__
+    if name.startswith(FILE_MODULE_PREFIX):
+        cloudpickle.register_pickle_by_value(sys.modules[name])
 
 
 @dataclass
@@ -134,6 +146,7 @@ class Session:
 
         from study.confirmation import confirm
 
+        _ship_module_of(prepared.context.space)
         reference = ray.put(prepared.context)
         ending = self._run_trials(prepared, reference)
         if ending.exit_code in (0, 3):

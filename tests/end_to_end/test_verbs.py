@@ -44,6 +44,19 @@ def test_list_names_the_study_its_state_and_its_best(finished: "Launched") -> No
     assert f"{best:.2f} %" in shown.stdout
 
 
+def test_a_damaged_study_is_listed_as_such_beside_the_others(
+    finished: "Launched", tmp_path: Path
+) -> None:
+    shutil.copytree(finished.studies / "small", tmp_path / "small")
+    shutil.copytree(finished.studies / "small", tmp_path / "torn")
+    (tmp_path / "torn" / "plan.json").write_text('{"format": 1')
+
+    run = module("study", "list", "--studies", str(tmp_path), "--json")
+
+    states = {study["name"]: study["state"] for study in json.loads(run.stdout)["studies"]}
+    assert states == {"small": "finished", "torn": "damaged"}
+
+
 def test_status_shows_counts_and_front_as_the_launch_did(finished: "Launched") -> None:
     where = ("--studies", str(finished.studies))
     shown = module("study", "status", "small", *where)
