@@ -57,10 +57,12 @@ def check(plan: StudyPlan, studies: Path) -> None:
     """
     from study.distillation.data import describe
     from study.distillation.teacher_checkpoint import inspect_checkpoint
+    from study.lock import check_free
     from study.record import check_storage
     from study.tracking import check_tracking_uri
 
     check_writable(studies)
+    check_free(studies / plan.name)
     problem = check_storage(plan.storage)
     if problem is None and plan.tracking_uri:
         problem = check_tracking_uri(plan.tracking_uri)

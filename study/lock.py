@@ -61,11 +61,7 @@ class StudyLock:
             except FileExistsError:
                 holder = read_holder(self._path.parent)
             if holder is not None and not holder.is_gone():
-                raise LockedError(
-                    f"study {self._path.parent.name} is driven by process {holder.pid} on "
-                    f"{holder.host}; wait for it, or stop it there (if that machine is gone, "
-                    f"delete {self._path})"
-                )
+                raise _locked(holder, self._path.parent)
             self.taken_over = holder
             self._path.unlink(missing_ok=True)
 
@@ -90,6 +86,24 @@ def read_holder(folder: Path) -> Holder | None:
         return Holder(**json.loads((folder / LOCK_FILE).read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a study that has a live driver, without taking its lock.
+
+    Raises:
+        LockedError: naming the driver.
+    """
+    holder = read_holder(folder)
+    if holder is not None and not holder.is_gone():
+        raise _locked(holder, folder)
+
+
+def _locked(holder: Holder, folder: Path) -> LockedError:
+    return LockedError(
+        f"study {folder.name} is driven by process {holder.pid} on {holder.host}; wait for it, or "
+        f"stop it there (if that machine is gone, delete {folder / LOCK_FILE})"
+    )
 
 
 def is_live(folder: Path) -> bool:

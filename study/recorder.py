@@ -102,11 +102,13 @@ class Recorder(StatelessForRay, Callback):
             reason: Why running trials were stopped, for good; None leaves them open, to be
                 continued by the next run.
         """
-        for number in sorted(self._open):
-            if reason is None:
+        if reason is None:
+            for number in sorted(self._open):
                 self._tracker.trial_finished(number, "interrupted", "the study was stopped", {})
-            else:
-                self._open[number].setdefault("stopped", reason)
+        else:
+            # Also those that Ray had queued, and not started yet.
+            for number in self._record.interrupted():
+                self._open.setdefault(number, {})["stopped"] = reason
                 self._guard(lambda number=number: self._end(number))
         self._open.clear()
 
@@ -190,9 +192,7 @@ class Recorder(StatelessForRay, Callback):
         if trial.epochs_done >= trial.epochs:
             return "complete", None
         cause = state.get("stopped", "stopped by the cluster")
-        if trial.curve:
-            return "stopped", cause
-        return "failed", f"{cause}, before its first epoch"
+        return "stopped", cause if trial.curve else f"{cause}, before its first epoch"
 
     def _drop_files(self, trial: TrialResult) -> None:
         folder = trial_folder(self._record.folder, trial.number)

@@ -182,20 +182,16 @@ def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
 ) -> None:
     folder = studies
     plan = (
-        *launcher.small,
-        "--trials",
-        "4",
-        "--concurrent",
-        "1",
-        "--tracking-uri",
-        "none",
-        "--json",
+        *launcher.small[:-4],
+        *("--max-epochs", "8", "--teacher-epochs", "3", "--scheduler", "none"),
+        *("--trials", "4", "--concurrent", "1", "--tracking-uri", "none", "--json"),
     )
     whole = launcher.run(*plan, "--name", "whole", studies=folder)
     driver = launcher.start(*plan, "--name", "cut", studies=folder)
-    wait_for(lambda: epochs_recorded(folder / "cut", 5), 120)
-    listening = addresses_listened_on(driver.pid)
+    wait_for(lambda: epochs_recorded(folder / "cut", 3), 120)
     second = launcher.run(*plan, "--name", "cut", studies=folder)
+    listening = addresses_listened_on(driver.pid)
+    wait_for(lambda: epochs_recorded(folder / "cut", 12), 120)
     driver.send_signal(signal.SIGINT)
     _, errors = driver.communicate(timeout=60)
     interrupted = read_record(folder / "cut")
@@ -207,16 +203,13 @@ def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
     assert all(ipaddress.ip_address(address).is_loopback for address in listening)
     assert second.returncode == 4
     assert str(driver.pid) in second.stderr
-    assert any(trial.status == "running" for trial in interrupted.trials) or (
-        len(interrupted.trials) < 4
-    )
+    assert any(trial.status == "running" for trial in interrupted.trials)
     assert resumed.returncode == 0, resumed.stderr
     ours = [essence(trial) for trial in read(resumed, "cut").trials]
     theirs = [essence(trial) for trial in read(whole, "whole").trials]
-    # Early stopping reads measured latencies, which differ from run to run: compare up to it.
+    # The sampler reads measured latencies once it has seen ten trials; before, it draws at random.
     assert len(ours) == len(theirs) == 4
-    for mine, other in zip(ours[:2], theirs[:2], strict=True):
-        assert mine == other
+    assert ours == theirs
 
 
 def test_students_slower_than_allowed_cost_no_epoch_and_leave_no_front(
@@ -262,6 +255,7 @@ def test_a_space_whose_students_fail_ends_with_exit_3_and_the_reason(
     )
 
     assert run.returncode == 3, run.stderr
+    assert "no report" not in run.stderr
     assert "no such layer" in run.stderr
     assert run.result["counts"]["failed"] >= 4
     assert run.result["counts"]["running"] == 0
@@ -316,6 +310,7 @@ def test_a_spent_budget_ends_every_trial_in_one_state_everywhere(
 
     record = read(run, "cifar_blocks-digits")
     assert run.returncode == 1, run.stderr  # nothing was trained to its 500th epoch
+    assert "no report" not in run.stderr
     assert run.result["counts"]["running"] == run.result["counts"]["complete"] == 0
     assert record.trials
     assert all(
