@@ -193,8 +193,8 @@ SPACE = SearchSpace(
     teachers={
         "*": TeacherChoice(),
         "digits": TeacherChoice(
-            depths=(1, 1, 1, 1),
-            epochs=15,
+            depths=(2, 2, 2, 2),
+            epochs=12,
             batch_size=64,
             why="1,200 small images do not carry a ResNet-50",
         ),
