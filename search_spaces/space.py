@@ -4,113 +4,48 @@ A space is data. It is read by the launcher before torch is imported, so everyth
 student network) hides behind :attr:`SearchSpace.build_student`, which is called on the workers.
 """
 
-import difflib
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-Value: TypeAlias = str | int | float | bool
-Params: TypeAlias = Mapping[str, Value]
+from search_spaces.parameters import (
+    Choice,
+    Parameter,
+    Params,
+    Range,
+    SpaceError,
+    Value,
+    When,
+    declaration_problem,
+    held,
+    nearest,
+    parameter_json,
+    searched_values,
+)
 
-
-class SpaceError(ValueError):
-    """A space, or a configuration of it, that cannot be used; the message names the mend."""
-
-
-@dataclass(frozen=True)
-class When:
-    """The condition under which a parameter exists: ``parameter`` takes one of ``values``."""
-
-    parameter: str
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A parameter that takes one of a few values.
-
-    Args:
-        name: The parameter's name.
-        choices: Its values.
-        help: One line for the user.
-        default_value: The value taken where nothing else is asked for; the first one if omitted.
-        architecture: Whether the value changes the student network (and so its latency).
-        when: The condition under which the parameter exists.
-        searched: Whether the sampler varies it; otherwise it keeps its default unless a preset
-            or ``--fix`` says otherwise.
-    """
-
-    name: str
-    choices: tuple[Value, ...]
-    help: str
-    default_value: Value | None = None
-    architecture: bool = False
-    when: When | None = None
-    searched: bool = True
-
-    @property
-    def default(self) -> Value:
-        """The value taken where nothing else is asked for."""
-        return self.choices[0] if self.default_value is None else self.default_value
-
-    def check(self, value: Value) -> str | None:
-        """Say what is wrong with ``value``, or nothing."""
-        if any(value == choice and type(value) is type(choice) for choice in self.choices):
-            return None
-        allowed = ", ".join(str(choice) for choice in self.choices)
-        return f"{self.name}={value} is not one of {allowed}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Describe the parameter for the record."""
-        return {"kind": "choice", "choices": list(self.choices)}
-
-
-@dataclass(frozen=True)
-class Range:
-    """A number between ``low`` and ``high``, both included.
-
-    ``kind="int"`` makes it whole. The default is ``default_value``, or the middle of the range.
-    """
-
-    name: str
-    low: float
-    high: float
-    help: str
-    kind: Literal["real", "int"] = "real"
-    log: bool = False
-    default_value: float | None = None
-    architecture: bool = False
-    when: When | None = None
-    searched: bool = True
-
-    @property
-    def default(self) -> Value:
-        """The value taken where nothing else is asked for."""
-        value = self.default_value
-        if value is None:
-            value = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
-        return round(value) if self.kind == "int" else float(value)
-
-    def check(self, value: Value) -> str | None:
-        """Say what is wrong with ``value``, or nothing."""
-        if isinstance(value, (str, bool)) or not math.isfinite(value):
-            return f"{self.name}={value} is not a number"
-        if self.kind == "int" and value != int(value):
-            return f"{self.name}={value} is not a whole number"
-        if not self.low <= value <= self.high:
-            return f"{self.name}={value} is outside {self.low:g} to {self.high:g}"
-        return None
-
-    def to_json(self) -> dict[str, Any]:
-        """Describe the parameter for the record."""
-        return {"kind": self.kind, "low": self.low, "high": self.high, "log": self.log}
-
-
-Parameter: TypeAlias = Choice | Range
+__all__ = [
+    "ACCURACY",
+    "LATENCY",
+    "Choice",
+    "Defaults",
+    "Objective",
+    "Parameter",
+    "Params",
+    "Preset",
+    "PublishedColumn",
+    "PublishedTable",
+    "Range",
+    "SearchSpace",
+    "SpaceError",
+    "TeacherChoice",
+    "Value",
+    "When",
+    "configuration_key",
+    "nearest",
+]
 
 
 @dataclass(frozen=True)
@@ -218,7 +153,7 @@ class SearchSpace:
         """Check the declaration as a whole, once, when it is made."""
         seen: set[str] = set()
         for parameter in self.parameters:
-            problem = _declaration_problem(parameter, seen, self.parameters)
+            problem = declaration_problem(parameter, seen, self.parameters)
             if problem:
                 raise SpaceError(f"space {self.name}: {problem}")
             seen.add(parameter.name)
@@ -294,7 +229,7 @@ class SearchSpace:
             if problem:
                 raise SpaceError(problem)
         return replace(
-            self, parameters=tuple(_held(parameter, fixed) for parameter in self.parameters)
+            self, parameters=tuple(held(parameter, fixed) for parameter in self.parameters)
         )
 
     def configurations(self) -> int | None:
@@ -310,13 +245,13 @@ class SearchSpace:
         if parameter.when is None:
             return True
         parent = self.parameter(parameter.when.parameter)
-        drawn = _searched_values(parent)
+        drawn = searched_values(parent)
         return self._can_exist(parent) and any(v in parameter.when.values for v in drawn)
 
     def enumerate(self) -> Iterator[dict[str, Value]]:
         """Yield every configuration of a finite space, each once."""
         seen: set[tuple[tuple[str, Value], ...]] = set()
-        for values in product(*(_searched_values(parameter) for parameter in self.parameters)):
+        for values in product(*(searched_values(parameter) for parameter in self.parameters)):
             drawn = dict(zip((p.name for p in self.parameters), values, strict=True))
             params = self.complete(drawn)
             key = configuration_key(params)
@@ -338,7 +273,7 @@ class SearchSpace:
             "name": self.name,
             "title": self.title,
             "description": self.description,
-            "parameters": [_parameter_json(parameter) for parameter in self.parameters],
+            "parameters": [parameter_json(parameter) for parameter in self.parameters],
             "objectives": [vars(objective) for objective in self.objectives],
             "control": dict(self.control),
             "published": self._published_json(preset),
@@ -367,74 +302,3 @@ def configuration_key(params: Params) -> tuple[tuple[str, Value], ...]:
         (name, float(f"{value:.4g}") if isinstance(value, float) else value)
         for name, value in sorted(params.items())
     )
-
-
-def nearest(word: str, words: Sequence[str]) -> str:
-    """Return the end of a refusal: the nearest valid word, or all of them."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; choose from {', '.join(words)}" if words else ""
-
-
-def _held(parameter: Parameter, fixed: Params) -> Parameter:
-    if parameter.name not in fixed:
-        return parameter
-    value = fixed[parameter.name]
-    if isinstance(parameter, Range):
-        return replace(parameter, default_value=float(value), searched=False)
-    return replace(parameter, default_value=value, searched=False)
-
-
-def _searched_values(parameter: Parameter) -> tuple[Value, ...]:
-    if not parameter.searched:
-        return (parameter.default,)
-    if isinstance(parameter, Choice):
-        return parameter.choices
-    if parameter.kind == "real":
-        return (parameter.default,)
-    return tuple(range(int(parameter.low), int(parameter.high) + 1))
-
-
-def _parameter_json(parameter: Parameter) -> dict[str, Any]:
-    when = parameter.when
-    return {
-        "name": parameter.name,
-        **parameter.to_json(),
-        "default": parameter.default,
-        "help": parameter.help,
-        "architecture": parameter.architecture,
-        "searched": parameter.searched,
-        "when": None if when is None else {"parameter": when.parameter, "values": [*when.values]},
-    }
-
-
-def _declaration_problem(
-    parameter: Parameter, seen: set[str], parameters: Sequence[Parameter]
-) -> str | None:
-    name = parameter.name
-    if name in seen:
-        return f"parameter {name} is declared twice"
-    if isinstance(parameter, Choice) and len(set(parameter.choices)) != len(parameter.choices):
-        return f"parameter {name} lists a choice twice"
-    if isinstance(parameter, Choice) and not parameter.choices:
-        return f"parameter {name} has no choices"
-    if isinstance(parameter, Range) and (
-        not parameter.low < parameter.high or (parameter.log and parameter.low <= 0)
-    ):
-        return f"parameter {name} has no range from {parameter.low} to {parameter.high}"
-    problem = parameter.check(parameter.default)
-    if problem:
-        return f"the default of {name} does not fit: {problem}"
-    when = parameter.when
-    if when is not None:
-        if when.parameter not in seen:
-            known = any(other.name == when.parameter for other in parameters)
-            cause = "comes after it" if known else "does not exist"
-            return f"parameter {name} depends on {when.parameter}, which {cause}"
-        parent = next(other for other in parameters if other.name == when.parameter)
-        for value in when.values:
-            problem = parent.check(value)
-            if problem:
-                return f"parameter {name} can never exist: {problem}"
-    return None

@@ -1,0 +1,174 @@
+"""On a worker, alone on its node: train or load the teacher, time it, let it answer."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.results import SoloLatency, TeacherResult, Timing
+
+if TYPE_CHECKING:
+    from study.distillation.image_data import ImageData
+    from study.distillation.teacher_recipe import TeacherRecipe
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class TeacherRequest:
+    """What is asked of the worker that prepares the teacher."""
+
+    recipe: "TeacherRecipe"
+    checkpoint: str | None
+    teachers: str
+    seed: int
+    views: int
+    outputs: bool
+    precision: str
+    threads: int
+    trial_threads: int
+    on_gpu: bool
+
+
+def prepare_teacher(
+    request: TeacherRequest, data: "ImageData", images: Array
+) -> Iterator[tuple[str, Any]]:
+    """Stream what happens: ``epoch``, ``images``, then ``found`` and ``answers``, the results."""
+    import queue
+    import threading
+
+    import torch
+
+    torch.set_num_threads(request.threads)
+    # Training reports by callback, a generator by yielding: a queue stands between them.
+    events: queue.Queue[tuple[str, Any] | None] = queue.Queue()
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            _teach(request, data, images, lambda kind, value: events.put((kind, value)))
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            events.put(None)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while (event := events.get()) is not None:
+        yield event
+    if failure:
+        raise failure[0]
+
+
+def _teach(
+    request: TeacherRequest,
+    data: "ImageData",
+    images: Array,
+    emit: Callable[[str, Any], None],
+) -> None:
+    import torch
+
+    from study.distillation import teacher as teachers
+    from study.distillation.evaluation import evaluate
+    from study.distillation.precision import resolve_precision
+
+    device = torch.device("cuda" if request.on_gpu else "cpu")
+    torch.set_num_threads(request.trial_threads)
+    precision = resolve_precision(request.precision, device)
+    torch.set_num_threads(request.threads)
+    folder = Path(request.teachers)
+    curve: list[dict[str, Any]] = []
+    if request.checkpoint is not None:
+        own = teachers.load_checkpoint(Path(request.checkpoint), data.num_classes, data.shape[2])
+        model, recipe, key, seconds = own.model.to(device), own.recipe, own.key, 0.0
+        _, accuracy = evaluate(model, data.validation, data.mean, data.std, device, precision)
+        source = note = request.checkpoint
+    else:
+        recipe = request.recipe
+        kept, source = teachers.obtain_teacher(
+            folder,
+            recipe,
+            data,
+            device,
+            request.seed,
+            lambda epoch: emit("epoch", {**asdict(epoch), "epochs": recipe.epochs}),
+            precision,
+        )
+        model, key, seconds = kept.model.to(device), kept.key, kept.train_seconds
+        accuracy, curve = kept.val_accuracy, [asdict(epoch) for epoch in kept.curve]
+        note = "trained" if source == "trained" else "kept from an earlier study"
+    result = _describe(request, data, model, recipe, key, seconds, accuracy, source, len(curve))
+    weights = None
+    if not request.outputs:
+        weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    emit(
+        "found",
+        {
+            "result": result,
+            "recipe": recipe,
+            "precision": precision,
+            "curve": curve,
+            "weights": weights,
+            "note": note,
+        },
+    )
+    answers = None
+    if request.outputs:
+        asked = teachers.ViewedImages(
+            images, data.augmentation, data.mean, data.std, request.views, request.seed
+        )
+        answers = teachers.cached_teacher_outputs(
+            folder / key,
+            model,
+            asked,
+            device,
+            precision,
+            progress=lambda done, total: emit("images", (done, total)),
+        )
+        answers = np.ascontiguousarray(answers)
+    emit("answers", answers)
+
+
+def _describe(
+    request: TeacherRequest,
+    data: "ImageData",
+    model: Any,
+    recipe: "TeacherRecipe",
+    key: str,
+    seconds: float,
+    accuracy: float,
+    source: str,
+    epochs: int,
+) -> TeacherResult:
+    import torch
+
+    from study.distillation.evaluation import evaluate
+    from study.distillation.measurement import device_name, measure_alone, profile_model
+
+    device = torch.device("cuda" if request.on_gpu else "cpu")
+    profile = profile_model(model, data.shape)
+    _, test_accuracy = evaluate(model, data.test, data.mean, data.std, device)
+    # Timed as the students are: with the threads of a trial.
+    torch.set_num_threads(request.trial_threads)
+    times = measure_alone(model, data.shape, device)
+    torch.set_num_threads(request.threads)
+    latency = SoloLatency(
+        Timing(**asdict(times["batch_1_ms"])),
+        Timing(**asdict(times["batch_64_ms"])),
+        device_name(device),
+        request.trial_threads,
+    )
+    return TeacherResult(
+        key=key,
+        name=recipe.title,
+        params_m=profile.params_m,
+        flops_m=profile.flops_m,
+        val_accuracy=accuracy,
+        test_accuracy=test_accuracy,
+        train_seconds=seconds,
+        epochs=epochs,
+        latency=latency,
+        source=source,
+    )
