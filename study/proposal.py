@@ -89,10 +89,11 @@ def propose(
     Raises:
         Exhausted: if nothing untried is left.
     """
+    copy, trial = _sketch(study)
     for attempt in range(_TRIES + _TRIES_AT_RANDOM):
         name = sampler if attempt < _TRIES else "random"
         drawn = make_sampler(name, draw_seed(seed, number, attempt))
-        params = _draw(study, space, drawn, number)
+        params = _draw(copy, space, drawn, trial)
         if configuration_key(params) not in tried and not refuse(params):
             return params
     if space.configurations() is not None:
@@ -102,13 +103,29 @@ def propose(
     raise Exhausted
 
 
-def _draw(
-    study: "optuna.Study", space: SearchSpace, sampler: "optuna.samplers.BaseSampler", number: int
-) -> dict[str, Value]:
+def _sketch(study: "optuna.Study") -> "tuple[optuna.Study, optuna.trial.FrozenTrial]":
+    """Copy a study into memory and add the trial to be drawn there.
+
+    Samplers keep notes on the trial they draw for, so it must be stored; a trial that may yet be
+    dropped as a repetition must not be stored in the record.
+    """
+    import optuna
     from optuna.trial import TrialState, create_trial
 
-    trial = create_trial(state=TrialState.RUNNING)
-    trial.number = number
+    copy = optuna.create_study(
+        directions=study.directions, sampler=optuna.samplers.RandomSampler(), study_name="sketch"
+    )
+    copy.add_trials(study.get_trials(deepcopy=False))
+    copy.add_trial(create_trial(state=TrialState.RUNNING))
+    return copy, copy.get_trials(deepcopy=False)[-1]
+
+
+def _draw(
+    study: "optuna.Study",
+    space: SearchSpace,
+    sampler: "optuna.samplers.BaseSampler",
+    trial: "optuna.trial.FrozenTrial",
+) -> dict[str, Value]:
     relative_space = sampler.infer_relative_search_space(study, trial)
     relative = sampler.sample_relative(study, trial, relative_space)
     params: dict[str, Value] = {}

@@ -237,6 +237,29 @@ def test_a_proposal_depends_on_the_record_alone(tmp_path: Path) -> None:
     assert first != other_seed
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_sampler_learns_from_many_trials_and_leaves_the_record_alone(
+    tmp_path: Path, sampler: str
+) -> None:
+    record = open_record(tmp_path)
+    for number in range(25):  # TPE draws at random until it has seen ten
+        params = propose(
+            record.study, SPACE, sampler=sampler, seed=0, number=number, tried=tried(record)
+        )
+        assert add(record, **params) == number
+        if number % 5:  # some are still running
+            record.finish(number, outcome())
+    before = (tmp_path / "journal.log").read_bytes()
+
+    drawn = [
+        propose(r.study, SPACE, sampler=sampler, seed=0, number=25, tried=tried(r))
+        for r in (record, open_record(tmp_path))
+    ]
+
+    assert drawn[0] == drawn[1]
+    assert (tmp_path / "journal.log").read_bytes() == before
+
+
 def test_what_breaks_a_constraint_is_not_proposed(tmp_path: Path) -> None:
     record = open_record(tmp_path)
     for number in range(20):
