@@ -249,11 +249,12 @@ def test_the_sampler_learns_from_many_trials_and_leaves_the_record_alone(
         assert add(record, **params) == number
         if number % 5:  # some are still running
             record.finish(number, outcome())
+    again = open_record(tmp_path)
     before = (tmp_path / "journal.log").read_bytes()
 
     drawn = [
         propose(r.study, SPACE, sampler=sampler, seed=0, number=25, tried=tried(r))
-        for r in (record, open_record(tmp_path))
+        for r in (record, again)
     ]
 
     assert drawn[0] == drawn[1]
