@@ -80,6 +80,7 @@ class _Worker:
             runtime_env={"env_vars": worker_environment(context.threads)},
         )
         self._context = context_reference
+        self._cpus = cpus
 
     def confirm(self, trial: TrialResult, trials: Sequence[TrialResult]) -> Confirmation:
         known = [
@@ -88,19 +89,23 @@ class _Worker:
             if other.confirmed is not None and other.architecture == trial.architecture
         ]
         result: Confirmation = get(
-            self._task.remote(self._context, trial.number, known[0] if known else None)
+            self._task.remote(self._context, trial.number, known[0] if known else None, self._cpus)
         )
         return result
 
 
-def _confirm(context: TrialContext, number: int, latency: Latency | None) -> Confirmation:
+def _confirm(
+    context: TrialContext, number: int, latency: Latency | None, cpus: int
+) -> Confirmation:
     from study.distillation.evaluation import evaluate
     from study.trial import device_of, load_student, measure, pin_threads
 
-    pin_threads(context.threads)
     student = load_student(context, number)
     data, device = context.data, device_of(context)
+    pin_threads(cpus)
     _, accuracy = evaluate(student, data.test, data.mean, data.std, device)
+    # Timed with the threads that a trial has.
+    pin_threads(context.threads)
     if latency is None:
         _, latency = measure(context, student, idle=True, seconds=3.0)
     return Confirmation(accuracy, latency)
