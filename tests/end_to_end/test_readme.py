@@ -16,7 +16,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def commands(module: str) -> list[str]:
-    lines = re.findall(rf"^python -m {module} (.+?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
+    joined = re.sub(r"\\\n\s*", "", README)
+    lines = re.findall(rf"^python -m {module} (.+?)(?:\s+#.*)?$", joined, flags=re.MULTILINE)
     assert lines
     return lines
 
