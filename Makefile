@@ -21,7 +21,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 STUDIES ?= studies
 PORT ?= 5000
 ARGS ?=
-STUDY_ARGS ?= --space cifar_blocks --data digits --name quickstart --trials 16 --max-epochs 8 \
+STUDY_ARGS ?= --space cifar_blocks --data digits --name quickstart --trials 24 --max-epochs 12 \
 	--budget 7m \
 	--studies $(STUDIES)
 
