@@ -140,8 +140,15 @@ def connect(
             ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        token = (
+            ""
+            if address in (None, "local")
+            else (
+                "; where the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            )
+        )
         raise ClusterError(
-            f"--address {address or 'local'}: Ray could not be reached ({first_line})"
+            f"--address {address or 'local'}: Ray could not be reached ({first_line}){token}"
         ) from error
     resources = ray.cluster_resources()
     alive = sum(bool(node["Alive"]) for node in ray.nodes())
