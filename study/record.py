@@ -154,6 +154,15 @@ class StudyRecord:
             self._ended[frozen.number] = result
         return result
 
+    def hypervolume(self) -> float | None:
+        """Return what the front covers (0 to 1); None before the teacher has been timed."""
+        from analysis.front import front_hypervolume
+
+        body = self.attribute(results.ATTR_REFERENCE_POINT)
+        if body is None:
+            return None
+        return front_hypervolume(self.trials(), results.ReferencePoint.from_json(body))
+
     def frozen_trials(self) -> "list[optuna.trial.FrozenTrial]":
         """Return Optuna's view of every trial; not to be changed."""
         return self.study.get_trials(deepcopy=False)

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
-from analysis.front import front_hypervolume
 from analysis.results import (
-    ATTR_REFERENCE_POINT,
     EpochResult,
     Latency,
     ModelSize,
     Outcome,
     OutcomeStatus,
-    ReferencePoint,
     TrialResult,
 )
 from study.record import StudyRecord, now
@@ -160,11 +157,8 @@ class Recorder(StatelessForRay, Callback):
         self._tracker.trial_finished(number, outcome.status, outcome.reason, final_metrics(trial))
         self._progress.trial_finished(trial)
         self._drop_files(trial)
-        reference = self._record.attribute(ATTR_REFERENCE_POINT)
-        if reference is not None:
-            point = ReferencePoint.from_json(reference)
-            covered = front_hypervolume(self._record.trials(), point)
-            self._tracker.study_progress(sum(self._ended.values()), {"hypervolume": covered})
+        covered = {"hypervolume": self._record.hypervolume()}
+        self._tracker.study_progress(sum(self._ended.values()), covered)
 
     def _outcome(self, trial: TrialResult, state: Mapping[str, Any]) -> Outcome:
         status, reason = self._verdict(trial, state)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis import results
-from analysis.front import front_hypervolume, front_members
+from analysis.front import front_members
 from analysis.results import ReferencePoint
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
@@ -321,10 +321,7 @@ class Session:
                 self._tracker.trial_confirmed(
                     trial.number, final_metrics(trial), run_id=trial.mlflow_run_id
                 )
-        point = self._record.attribute(results.ATTR_REFERENCE_POINT)
-        covered = None
-        if point is not None:
-            covered = front_hypervolume(trials, ReferencePoint.from_json(point))
+        covered = self._record.hypervolume()
         students = [
             trial_folder(self._record.folder, trial.number) / STUDENT_FILE for trial in front
         ]
