@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from study.progress import duration, front_table, make_console
@@ -11,7 +10,7 @@ from study.summary import StudySummary
 from study.tracking import run_page, without_password
 
 
-def print_summary(summary: StudySummary, ending: Ending, studies: Path) -> None:
+def print_summary(summary: StudySummary, ending: Ending) -> None:
     """Print the end of a study for a person."""
     console = make_console()
     counts = ", ".join(f"{n} {status}" for status, n in summary.counts.items() if n)
@@ -32,11 +31,11 @@ def print_summary(summary: StudySummary, ending: Ending, studies: Path) -> None:
     if summary.hypervolume is not None:
         console.print(f"hypervolume {summary.hypervolume:.3f}", highlight=False)
     console.print()
-    for label, text in _whereabouts(summary, ending, studies):
+    for label, text in _whereabouts(summary, ending):
         console.print(f"{label:<9}{text}", highlight=False, soft_wrap=True)
 
 
-def _whereabouts(summary: StudySummary, ending: Ending, studies: Path) -> list[tuple[str, str]]:
+def _whereabouts(summary: StudySummary, ending: Ending) -> list[tuple[str, str]]:
     lines = []
     if summary.report.exists():
         lines.append(("report", str(summary.report)))

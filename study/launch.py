@@ -5,202 +5,32 @@
 Everything that can be wrong is found before Ray or torch is loaded, and named with the mend.
 """
 
-import contextlib
-import json
-import signal
 import sys
-import traceback
-from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cluster.connect import ClusterError, available_cpus, check_address, set_ray_defaults
-from cluster.resources import plan_resources
-from search_spaces.space import SearchSpace, SpaceError
 from study.arguments import parser, resolve
-from study.names import StudyNameError
-from study.plan import PlanError, StudyPlan, check_writable
-
-if TYPE_CHECKING:
-    from study.inputs import StudyInputs
-    from study.progress import Progress
-    from study.session import Ending
-
-USAGE, LOCKED = 2, 4
+from study.driving import Shown, check, drive
+from study.refusals import refusals, refuse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     args = parser().parse_args(argv)
+    studies = Path(args.studies)
     try:
         plan, space = resolve(args)
-        check(plan, Path(args.studies))
+        check(plan, studies)
         if args.dry_run:
             from study.estimate import show_plan
 
-            return show_plan(plan, space, Path(args.studies), as_json=args.json)
-        return _run(args, plan, space)
-    except _refusals() as error:
-        print(f"error: {error}", file=sys.stderr)
-        return LOCKED if type(error).__name__ == "LockedError" else USAGE
+            return show_plan(plan, space, studies, as_json=args.json)
+        return drive(plan, space, studies, Shown(args.json, args.quiet, args.debug))
+    except refusals() as error:
+        return refuse(error)
     except KeyboardInterrupt:
         print("stopped before the study began", file=sys.stderr)
         return 130
-
-
-def check(plan: StudyPlan, studies: Path) -> None:
-    """Refuse in under a second what cannot be done, without Ray and without torch.
-
-    Raises:
-        ValueError: one of the refusals, each a clear line.
-    """
-    from study.distillation.data import describe
-    from study.distillation.teacher_checkpoint import inspect_checkpoint
-    from study.lock import check_free
-    from study.record import check_storage
-    from study.tracking import check_tracking_uri
-
-    check_writable(studies)
-    check_free(studies / plan.name)
-    problem = check_storage(plan.storage)
-    if problem is None and plan.tracking_uri:
-        problem = check_tracking_uri(plan.tracking_uri)
-    if problem is not None:
-        raise PlanError(problem)
-    summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
-    asked, smallest = plan.train_per_class, summary.smallest_class
-    if asked is not None and asked > smallest:
-        raise PlanError(
-            f"--train-per-class {asked}: the smallest class of {summary.name} has {smallest} "
-            f"images to train on; give {smallest} or fewer"
-        )
-    if plan.teacher is not None:
-        inspect_checkpoint(Path(plan.teacher))
-    if plan.address is None and plan.gpus_per_trial == 0:
-        # On this machine's CPUs it is known before Ray is started what fits.
-        plan_resources(
-            cpus=available_cpus(),
-            gpus=0,
-            cpus_per_trial=plan.cpus_per_trial,
-            gpus_per_trial=0,
-            concurrent=plan.concurrent,
-        )
-    check_address(plan.address)
-
-
-def _refusals() -> tuple[type[Exception], ...]:
-    from study.distillation.image_data import DataError
-    from study.distillation.teacher_recipe import TeacherError
-    from study.inputs import DifferentPlanError
-    from study.lock import LockedError
-    from study.record import RecordError
-
-    return (
-        PlanError,
-        SpaceError,
-        StudyNameError,
-        ClusterError,
-        DataError,
-        TeacherError,
-        DifferentPlanError,
-        LockedError,
-        RecordError,
-    )
-
-
-def _run(args: Namespace, plan: StudyPlan, space: SearchSpace) -> int:
-    set_ray_defaults(plan.address)
-    from study.logs import keep_log, output_to_log
-    from study.progress import make_progress
-    from study.runner import run_study
-    from study.session import StopRequest
-
-    stop = StopRequest()
-    folder = Path(args.studies) / plan.name
-    crash: BaseException | None = None
-    ending = None
-    with _signals(stop), output_to_log() as terminal:
-        # With --json standard output is for the object alone.
-        progress = make_progress(terminal.err if args.json else terminal.out, quiet=args.quiet)
-        try:
-            inputs = _load(args, plan, space, progress)
-            ending = run_study(inputs, progress, stop)
-        except _refusals():
-            raise
-        except KeyboardInterrupt:
-            progress.say("stopped before the first trial; give the same command to go on")
-        except Exception as error:
-            crash = error
-            traceback.print_exc()
-        finally:
-            log = keep_log(terminal.log, folder)
-    if crash is not None:
-        return _report_crash(crash, log, debug=args.debug)
-    if ending is None:
-        return stop.exit_code
-    return _conclude(args, folder, ending)
-
-
-def _load(
-    args: Namespace, plan: StudyPlan, space: SearchSpace, progress: "Progress"
-) -> "StudyInputs":
-    """Show the plan and read what it names; nothing is written before all of it fits."""
-    from study.distillation.data import describe, load
-    from study.inputs import StudyInputs
-    from study.plan_view import plan_rows
-    from study.preparation import check_precision, find_teacher, teacher_recipe
-
-    studies = Path(args.studies)
-    summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
-    recipe = teacher_recipe(plan, space, summary.name)
-    for name, text in plan_rows(plan, space, summary, recipe):
-        progress.say(f"{name:<13}{text}")
-    with progress.phase(f"data {Path(plan.data).name}") as phase:
-        data = load(
-            plan.data,
-            Path(plan.data_dir) if plan.data_dir else None,
-            cache_dir=studies / "datasets",
-            image_size=plan.image_size,
-            progress=lambda what, done, total: phase.update(done, total, what),
-        )
-        phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
-    check_precision(plan)
-    return StudyInputs(plan, space, data, find_teacher(plan, recipe, data, studies), studies)
-
-
-def _conclude(args: Namespace, folder: Path, ending: "Ending") -> int:
-    from study.closing import print_summary
-    from study.summary import summarise
-
-    summary = summarise(folder)
-    if args.json:
-        print(json.dumps({**summary.to_json(), "ended": ending.word, "note": ending.note}))
-    elif not args.quiet:
-        print_summary(summary, ending, Path(args.studies))
-    if ending.exit_code == 3 or (ending.exit_code == 1 and ending.note):
-        print(f"error: {ending.note}", file=sys.stderr)
-    return ending.exit_code
-
-
-def _report_crash(error: BaseException, log: Path | None, *, debug: bool) -> int:
-    first = str(error).splitlines()[0] if str(error) else ""
-    print(f"error: {type(error).__name__}: {first}", file=sys.stderr)
-    if log is not None:
-        print(f"The traceback is in {log}.", file=sys.stderr)
-    if debug:
-        traceback.print_exception(error)
-    return 1
-
-
-@contextlib.contextmanager
-def _signals(stop: "object") -> Iterator[None]:
-    handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
 
 
 if __name__ == "__main__":

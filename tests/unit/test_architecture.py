@@ -19,7 +19,13 @@ LONGEST_FILE = 450
 
 HEAVY = frozenset({"torch", "torchvision", "ray", "mlflow", "optuna", "plotly", "pandas"})
 # Parsed for `--help` and for refusals, which answer before anything heavy is loaded.
-LIGHT = ("study/launch.py", "study/plan.py", "study/__main__.py", "search_spaces/*.py")
+LIGHT = (
+    "study/launch.py",
+    "study/plan.py",
+    "study/__main__.py",
+    "study/verbs/*.py",
+    "search_spaces/*.py",
+)
 
 TORCH_AND_KIN = frozenset({"torch", "torchvision", "numpy", "PIL", "sklearn"})
 EXTRAS = frozenset({"torchao", "onnx", "onnxruntime", "onnxscript"})

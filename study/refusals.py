@@ -1,0 +1,40 @@
+"""What a user asked for that cannot be done: errors that become one line and an exit code."""
+
+import sys
+
+USAGE, LOCKED = 2, 4
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """Return the errors whose message is meant for the user as it stands."""
+    from analysis.record import RecordReadError
+    from cluster.connect import ClusterError
+    from search_spaces.space import SpaceError
+    from study.distillation.image_data import DataError
+    from study.distillation.teacher_recipe import TeacherError
+    from study.inputs import DifferentPlanError
+    from study.lock import LockedError
+    from study.names import StudyNameError
+    from study.plan import PlanError
+    from study.record import RecordError
+
+    return (
+        PlanError,
+        SpaceError,
+        StudyNameError,
+        ClusterError,
+        DataError,
+        TeacherError,
+        DifferentPlanError,
+        LockedError,
+        RecordError,
+        RecordReadError,
+    )
+
+
+def refuse(error: Exception) -> int:
+    """Print a refusal's line on standard error and return the exit code."""
+    from study.lock import LockedError
+
+    print(f"error: {error}", file=sys.stderr)
+    return LOCKED if isinstance(error, LockedError) else USAGE

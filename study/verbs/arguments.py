@@ -1,0 +1,21 @@
+"""Arguments that several verbs share."""
+
+import argparse
+
+
+def add_studies(parser: argparse.ArgumentParser) -> None:
+    """Add ``--studies``."""
+    parser.add_argument(
+        "--studies", default="studies", metavar="DIR", help="folder of studies (default: studies)"
+    )
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """Add the name of one study, and ``--studies``."""
+    parser.add_argument("name", help="the study's name")
+    add_studies(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")

@@ -1,0 +1,29 @@
+"""`python -m study report`: a study's report, written again from its record."""
+
+import argparse
+import json
+from pathlib import Path
+
+from study.verbs.arguments import add_json, add_name
+
+HELP = "write a study's report again"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_name(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write a study's report again."""
+    from analysis.report import write_report
+    from study.listing import find_study
+
+    paths = write_report(find_study(Path(args.studies), args.name))
+    if args.json:
+        print(json.dumps({"report": [str(path.absolute()) for path in paths]}))
+    else:
+        for path in paths:
+            print(path)
+    return 0
