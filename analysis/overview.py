@@ -1,6 +1,6 @@
 """The first screen of a report: what was asked, what was found, and the front."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.figures import FrontInfo
@@ -48,10 +48,8 @@ def asked(results: StudyResults) -> Html:
         ("Teacher", _teacher_name(results), _teacher_note(results)),
         ("Trials", _asked_count(plan.get("trials")), _trials_note(results)),
         ("Epochs", _asked_count(plan.get("max_epochs")), "at most, each trial"),
-        ("Time budget", _budget(plan.get("budget_seconds")), "wall time"),
+        ("Time budget", *_time_budget(plan)),
     ]
-    if not isinstance(plan.get("budget_seconds"), int | float):
-        entries[-1] = ("Time budget", "none", "trials set the end")
     return tag(
         "dl",
         *(
@@ -66,8 +64,18 @@ def _asked_count(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else "not said"
 
 
-def _budget(value: Any) -> str:
-    return duration(float(value)) if isinstance(value, int | float) else "none"
+def _time_budget(plan: Mapping[str, Any]) -> tuple[str, str]:
+    """The bounds on time that were set, and what they bound."""
+    seconds, hours = plan.get("budget_seconds"), plan.get("device_hours")
+    bounds = []
+    if isinstance(seconds, int | float):
+        bounds.append((duration(float(seconds)), "wall time"))
+    if isinstance(hours, int | float):
+        bounds.append((f"{hours:g} h", "device-hours"))
+    if not bounds:
+        return "none", "trials set the end"
+    values, notes = zip(*bounds, strict=True)
+    return " / ".join(values), " / ".join(notes)
 
 
 def _space_note(results: StudyResults) -> str:

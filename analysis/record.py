@@ -1,7 +1,8 @@
 """Reads a study's record, the plan and the Optuna storage, into plain frozen results."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,7 @@ from analysis.results import (
     ATTR_SOURCE,
     ATTR_STARTED_AT,
     ATTR_TEACHER,
+    ATTR_USAGE,
     EPOCH_PREFIX,
     JOURNAL_FILE,
     LATE_CONFIRMED,
@@ -36,6 +38,7 @@ from analysis.results import (
     Stored,
     TeacherResult,
     TrialResult,
+    Usage,
     late_attribute,
     trial_name,
 )
@@ -44,7 +47,7 @@ from analysis.stored_plan import RecordReadError, StoredPlan, read_plan
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["RecordReadError", "StudyResults", "read_record", "trial_result"]
+__all__ = ["RecordReadError", "RecordReader", "StudyResults", "read_record", "trial_result"]
 
 S = TypeVar("S", bound=Stored)
 
@@ -89,29 +92,76 @@ def read_record(study_folder: Path) -> StudyResults:
     Raises:
         RecordReadError: no study there, or a record that is damaged or cannot be reached.
     """
-    plan = read_plan(study_folder / PLAN_FILE)
-    study = _load_study(plan, study_folder)
-    if study is None:
-        return StudyResults(plan)
-    attributes = study.user_attrs
-    reference = _stored(ReferencePoint, attributes.get(ATTR_REFERENCE_POINT), plan.name)
-    return StudyResults(
-        plan=plan,
-        teacher=_stored(TeacherResult, attributes.get(ATTR_TEACHER), plan.name),
-        reference=reference,
-        environment=dict(attributes.get(ATTR_ENVIRONMENT) or {}),
-        sessions=tuple(
-            session
-            for item in attributes.get(ATTR_SESSIONS) or ()
-            if (session := _stored(Session, item, plan.name)) is not None
-        ),
-        mlflow=attributes.get(ATTR_MLFLOW),
-        trials=tuple(
-            trial_result(trial, None if reference is None else reference.latency_ms, attributes)
-            for trial in study.get_trials(deepcopy=False)
-            if trial.state.name != "WAITING"
-        ),
-    )
+    return RecordReader(study_folder).read()
+
+
+class RecordReader:
+    """Reads one record again and again while a study writes it: each time, only what is new.
+
+    Args:
+        study_folder: as for `read_record`.
+    """
+
+    def __init__(self, study_folder: Path) -> None:
+        self._folder = study_folder
+        self._plan: StoredPlan | None = None
+        self._study: optuna.Study | None = None
+        # Results of ended trials, beside all that may still change of them.
+        self._ended: dict[int, tuple[tuple[Any, ...], TrialResult]] = {}
+
+    def read(self) -> StudyResults:
+        """Reads the record as it is now.
+
+        Raises:
+            RecordReadError: as `read_record`.
+        """
+        plan = read_plan(self._folder / PLAN_FILE)
+        if plan != self._plan:  # extended, or another study of the same name
+            self._plan, self._study, self._ended = plan, None, {}
+        with _explained(plan, self._folder):
+            if self._study is None:
+                self._study = _load_study(plan, self._folder)
+            if self._study is None:
+                return StudyResults(plan)
+            attributes = self._study.user_attrs
+            trials = self._study.get_trials(deepcopy=False)
+        reference = _stored(ReferencePoint, attributes.get(ATTR_REFERENCE_POINT), plan.name)
+        teacher_ms = None if reference is None else reference.latency_ms
+        return StudyResults(
+            plan=plan,
+            teacher=_stored(TeacherResult, attributes.get(ATTR_TEACHER), plan.name),
+            reference=reference,
+            environment=dict(attributes.get(ATTR_ENVIRONMENT) or {}),
+            sessions=tuple(
+                session
+                for item in attributes.get(ATTR_SESSIONS) or ()
+                if (session := _stored(Session, item, plan.name)) is not None
+            ),
+            mlflow=attributes.get(ATTR_MLFLOW),
+            trials=tuple(
+                self._trial(trial, teacher_ms, attributes)
+                for trial in trials
+                if trial.state.name != "WAITING"
+            ),
+        )
+
+    def _trial(
+        self,
+        trial: "optuna.trial.FrozenTrial",
+        teacher_ms: float | None,
+        attributes: Mapping[str, Any],
+    ) -> TrialResult:
+        number = trial.number
+        late = (LATE_CONFIRMED, LATE_MLFLOW_RUN_ID)
+        changing = (teacher_ms, *(attributes.get(late_attribute(kind, number)) for kind in late))
+        if number in self._ended:
+            known, result = self._ended[number]
+            if known == changing:
+                return result
+        result = trial_result(trial, teacher_ms, attributes)
+        if result.closed:
+            self._ended[number] = (changing, result)
+        return result
 
 
 def _load_study(plan: StoredPlan, study_folder: Path) -> "optuna.Study | None":
@@ -120,12 +170,10 @@ def _load_study(plan: StoredPlan, study_folder: Path) -> "optuna.Study | None":
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    url = plan.plan.get("storage")
     journal = study_folder / JOURNAL_FILE
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        if isinstance(url, str) and "://" in url:
+        url = _database(plan)
+        if url is not None:
             return optuna.load_study(study_name=plan.name, storage=url)
         if not journal.exists():  # the backend would create it
             return None
@@ -133,14 +181,31 @@ def _load_study(plan: StoredPlan, study_folder: Path) -> "optuna.Study | None":
         return optuna.load_study(study_name=plan.name, storage=storage)
     except KeyError:
         return None
+
+
+def _database(plan: StoredPlan) -> str | None:
+    """The URL of the database that holds the record; None where a journal file does."""
+    url = plan.plan.get("storage")
+    return url if isinstance(url, str) and "://" in url else None
+
+
+@contextmanager
+def _explained(plan: StoredPlan, study_folder: Path) -> Iterator[None]:
+    """Turns what a storage raises into a line for the user, and keeps Optuna quiet meanwhile."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
     except Exception as error:  # every driver raises its own kind
-        if isinstance(url, str) and "://" in url:
+        if _database(plan) is not None:
             kind = type(error).__name__
             raise RecordReadError(
                 f"the storage of study {plan.name!r} cannot be read ({kind}); is it running, and "
                 "is its driver installed?"
             ) from error
-        raise RecordReadError(_journal_damage(journal, error)) from error
+        raise RecordReadError(_journal_damage(study_folder / JOURNAL_FILE, error)) from error
     finally:
         optuna.logging.set_verbosity(verbosity)
 
@@ -210,6 +275,7 @@ def trial_result(
         latency=latency,
         curve=tuple(epoch for epoch in curve if epoch is not None),
         outcome=_stored(Outcome, attributes.get(ATTR_OUTCOME), name),
+        usage=_stored(Usage, attributes.get(ATTR_USAGE), name) or Usage(),
         confirmed=_stored(Confirmation, late(LATE_CONFIRMED), name),
         started_at=attributes.get(ATTR_STARTED_AT),
         mlflow_run_id=late(LATE_MLFLOW_RUN_ID),

@@ -42,6 +42,7 @@ ATTR_STARTED_AT = "started_at"
 ATTR_MODEL = "model"
 ATTR_LATENCY = "latency"
 ATTR_OUTCOME = "outcome"
+ATTR_USAGE = "usage"
 EPOCH_PREFIX = "epoch:"
 
 # Names of files inside a study's folder.
@@ -224,6 +225,18 @@ class EpochResult(Stored):
 
 
 @dataclass(frozen=True)
+class Usage(Stored):
+    """What a trial has taken so far, over all runs of the driver.
+
+    `retries` counts the workers that died under it; `device_seconds` is the time workers were held
+    for it, times the GPUs (or, without any, the CPUs) of each.
+    """
+
+    retries: int = 0
+    device_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Outcome(Stored):
     """How a trial ended.
 
@@ -297,6 +310,7 @@ class TrialResult:
         latency: timing taken before the first epoch, None until it was taken.
         curve: epochs done, in order.
         outcome: how it ended; None while it runs, or where it was interrupted.
+        usage: workers that died under it, and the device time it took.
         confirmed: test accuracy and idle latency, for front members, presets and controls.
         closed: the storage holds the trial as finished, whether or not an outcome was written.
         search_latency_ms: latency (ms) searched by, for trials without an outcome.
@@ -312,6 +326,7 @@ class TrialResult:
     latency: Latency | None = None
     curve: tuple[EpochResult, ...] = ()
     outcome: Outcome | None = None
+    usage: Usage = field(default_factory=Usage)
     confirmed: Confirmation | None = None
     started_at: str | None = None
     mlflow_run_id: str | None = None

@@ -11,12 +11,16 @@ examples:
   python -m study spaces cifar_blocks    one of them, with its parameters and presets
   python -m study list                   all studies of the folder
   python -m study status NAME            how far one is, and its front
+  python -m study stop NAME              stop it, from any terminal; it can be resumed
+  python -m study resume NAME            go on with it, without repeating its arguments
   python -m study report NAME            write its report again, and say where it is
+  python -m study delete NAME            remove it, after asking
+  python -m study doctor                 what works here, what does not, and the mend
 
 To start or continue a study: python -m study.launch --help
 """
 
-VERBS = ("spaces", "list", "status", "report")
+VERBS = ("spaces", "list", "status", "stop", "resume", "report", "delete", "doctor")
 
 
 def _parser() -> argparse.ArgumentParser:

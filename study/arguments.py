@@ -1,11 +1,14 @@
 """The command line of `python -m study.launch`, and the plan its arguments mean."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from search_spaces.catalogue import load_space
 from search_spaces.space import SearchSpace, SpaceError
 from study import plan as plans
+from study.budget import Budget
 from study.names import StudyName
 from study.plan import StudyPlan
 
@@ -24,12 +27,43 @@ examples (each fits two CPU cores):
   # Students that must answer within 3 ms, one object for a script at the end.
   python -m study.launch --space cifar_blocks --data digits --max-latency 3 --json
 
-Give the same command again to continue a study that was interrupted, or a larger
---trials or --budget to extend it.
+Give the same command again to continue a study that was interrupted (or: python -m study
+resume NAME), or a larger --trials or --budget to extend it.
 
 exit codes: 0 done; 1 the study failed or has no front; 2 usage; 3 finished, but too many
 trials failed; 4 the study is locked by a live driver; 130/143 stopped by a signal, resumable
 """
+
+# What may change between two runs of one study: how long and where, not what.
+CHANGEABLE: dict[str, dict[str, Any]] = {
+    "--trials": {"type": int, "metavar": "N", "help": "trials in all"},
+    "--budget": {"metavar": "30m|2h", "help": "wall time, over all runs, after which trials stop"},
+    "--device-hours": {
+        "type": float,
+        "metavar": "H",
+        "help": "hours that trials may hold GPUs (CPUs, where they use none), added up",
+    },
+    "--retries": {
+        "type": int,
+        "metavar": "N",
+        "help": "go on from the last checkpoint when a worker dies, this often (default: 2)",
+    },
+    "--max-failures": {
+        "type": float,
+        "metavar": "F",
+        "help": "end with exit code 3 when more than this share of trials fails (default: 0.5)",
+    },
+    "--concurrent": {"type": int, "metavar": "N", "help": "trials at once"},
+    "--data-dir": {"metavar": "DIR", "help": "where cifar10 and mnist lie (default: data)"},
+    "--tracking-uri": {
+        "metavar": "URI",
+        "help": "MLflow (default: sqlite in the studies folder; none turns it off)",
+    },
+    "--address": {
+        "metavar": "HOST:PORT|auto",
+        "help": "a running Ray cluster (default: a local one)",
+    },
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,9 +120,7 @@ def _data(group: "argparse._ArgumentGroup") -> None:
         help="digits, cifar10, mnist, or a folder with train/CLASS/* and test/CLASS/* "
         "(default: the space's own)",
     )
-    group.add_argument(
-        "--data-dir", metavar="DIR", help="where cifar10 and mnist lie (default: data)"
-    )
+    group.add_argument("--data-dir", **CHANGEABLE["--data-dir"])
     group.add_argument("--image-size", type=int, metavar="PX", help="bring all images to this size")
     group.add_argument(
         "--train-per-class",
@@ -119,27 +151,15 @@ def _data(group: "argparse._ArgumentGroup") -> None:
 
 
 def _how_much(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--trials", type=int, metavar="N", help="trials in all")
     group.add_argument("--max-epochs", type=int, metavar="N", help="epochs of a full training")
-    group.add_argument("--budget", metavar="30m|2h", help="wall time after which trials stop")
-    group.add_argument(
-        "--retries",
-        type=int,
-        default=2,
-        metavar="N",
-        help="go on from the last checkpoint when a worker dies, this often (default: 2)",
-    )
-    group.add_argument(
-        "--max-failures",
-        type=float,
-        default=0.5,
-        metavar="F",
-        help="end with exit code 3 when more than this share of trials fails (default: 0.5)",
-    )
+    for option in ("--trials", "--budget", "--device-hours"):
+        group.add_argument(option, **CHANGEABLE[option])
+    group.add_argument("--retries", default=2, **CHANGEABLE["--retries"])
+    group.add_argument("--max-failures", default=0.5, **CHANGEABLE["--max-failures"])
 
 
 def _where(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--concurrent", type=int, metavar="N", help="trials at once")
+    group.add_argument("--concurrent", **CHANGEABLE["--concurrent"])
     group.add_argument(
         "--cpus-per-trial", type=int, default=1, metavar="N", help="CPUs a trial (default: 1)"
     )
@@ -158,20 +178,19 @@ def _where(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--storage", metavar="URL", help="database for the record (default: a journal file)"
     )
-    group.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="MLflow (default: sqlite in the studies folder; none turns it off)",
-    )
-    group.add_argument(
-        "--address", metavar="HOST:PORT|auto", help="a running Ray cluster (default: a local one)"
-    )
+    group.add_argument("--tracking-uri", **CHANGEABLE["--tracking-uri"])
+    group.add_argument("--address", **CHANGEABLE["--address"])
 
 
 def _shown(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--dry-run", action="store_true", help="show the plan and a measured estimate of its time"
     )
+    shown_arguments(group)
+
+
+def shown_arguments(group: "argparse._ArgumentGroup") -> None:
+    """Add what to show of a running study."""
     group.add_argument("--json", action="store_true", help="one JSON object on stdout at the end")
     group.add_argument("--quiet", action="store_true", help="show warnings and errors only")
     group.add_argument("--debug", action="store_true", help="show tracebacks of errors")
@@ -209,9 +228,12 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         teacher_epochs=args.teacher_epochs,
         teacher_outputs=args.teacher_outputs,
         views=args.views if args.views is not None else defaults.views,
-        trials=args.trials if args.trials is not None else max(defaults.trials, presets),
+        budget=Budget(
+            trials=args.trials if args.trials is not None else max(defaults.trials, presets),
+            seconds=None if args.budget is None else plans.parse_duration(args.budget),
+            device_hours=args.device_hours,
+        ),
         max_epochs=args.max_epochs if args.max_epochs is not None else defaults.max_epochs,
-        budget_seconds=None if args.budget is None else plans.parse_duration(args.budget),
         sampler=args.sampler,
         scheduler=args.scheduler,
         seed=args.seed,
@@ -228,3 +250,26 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         address=args.address,
     )
     return plan, space.with_fixed(fixed)
+
+
+def changed(plan: StudyPlan, args: argparse.Namespace) -> StudyPlan:
+    """Return a stored plan with what a run of ``python -m study resume`` changes in it.
+
+    Raises:
+        PlanError: if a value cannot be used.
+    """
+    budget = {
+        "trials": args.trials,
+        "seconds": None if args.budget is None else plans.parse_duration(args.budget),
+        "device_hours": args.device_hours,
+    }
+    others = {
+        name: getattr(args, name)
+        for option in CHANGEABLE
+        if (name := option[2:].replace("-", "_")) not in ("trials", "budget", "device_hours")
+    }
+    return replace(
+        plan,
+        budget=replace(plan.budget, **{k: v for k, v in budget.items() if v is not None}),
+        **{name: value for name, value in others.items() if value is not None},
+    )

@@ -13,7 +13,9 @@ from study.tracking import run_page, without_password
 def print_summary(summary: StudySummary, ending: Ending) -> None:
     """Print the end of a study for a person."""
     console = make_console()
-    counts = ", ".join(f"{n} {status}" for status, n in summary.counts.items() if n)
+    # Nothing runs any more: what the record holds open is left to the next run.
+    words = {"running": "to be continued"}
+    counts = ", ".join(f"{n} {words.get(s, s)}" for s, n in summary.counts.items() if n)
     took = duration(summary.seconds)
     console.print(f"\n{summary.folder.name}: {counts or 'no trials'} in {took}", style="bold")
     if ending.note:

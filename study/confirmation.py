@@ -14,11 +14,8 @@ from cluster.connect import Cluster
 from study.preparation import get, largest_node
 from study.progress import Progress
 from study.record import StudyRecord
-from study.trial import TrialContext, worker_environment
-
-# A student this much slower than one that beats it in accuracy may still be as fast, once timed
-# without noise.
-_SLACK = 1.15
+from study.retention import CONFIRMED_WITHIN, near_front
+from study.trial import STUDENT_FILE, TrialContext, trial_folder, worker_environment
 
 
 def confirm(
@@ -42,29 +39,26 @@ def confirm(
         return
     with progress.phase("confirming the front") as phase:
         done = 0
-        while waiting := _waiting(record.trials()):
+        while waiting := _with_student(record, _waiting(record.trials())):
             for trial in waiting:
                 phase.update(done, done + len(waiting) - waiting.index(trial), trial.architecture)
                 record.confirm(trial.number, worker.confirm(trial, record.trials()))
                 done += 1
         phase.update(done, done)
+    for trial in _waiting(record.trials()):
+        progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
 
 
 def _waiting(trials: Sequence[TrialResult]) -> list[TrialResult]:
     complete = [trial for trial in trials if trial.status == "complete"]
-    wanted = {trial.number for trial in (*front_members(trials), *_near(complete))}
+    wanted = {t.number for t in (*front_members(trials), *near_front(trials, CONFIRMED_WITHIN))}
     wanted |= {trial.number for trial in complete if trial.label or trial.source == "control"}
     return [trial for trial in complete if trial.number in wanted and not trial.confirmed]
 
 
-def _near(complete: Sequence[TrialResult]) -> list[TrialResult]:
-    """Trials that nothing beats in accuracy while being clearly faster."""
-    points = [(t, t.val_accuracy or 0.0, t.latency_ms or float("inf")) for t in complete]
-    return [
-        trial
-        for trial, accuracy, latency in points
-        if not any(a >= accuracy and ms * _SLACK < latency for _, a, ms in points)
-    ]
+def _with_student(record: StudyRecord, trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Those whose student lies in the study's folder."""
+    return [t for t in trials if (trial_folder(record.folder, t.number) / STUDENT_FILE).is_file()]
 
 
 class _Worker:

@@ -18,7 +18,7 @@ from study.plan import PlanError, StudyPlan, check_writable
 if TYPE_CHECKING:
     from study.inputs import StudyInputs
     from study.progress import Progress
-    from study.session import Ending
+    from study.session import Ending, StopRequest
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:
         print(json.dumps({**summary.to_json(), "ended": ending.word, "note": ending.note}))
     elif not shown.quiet:
         print_summary(summary, ending)
-    if ending.exit_code == 3 or (ending.exit_code == 1 and ending.note):
+    if ending.exit_code in (1, 3, 4) and ending.note:
         print(f"error: {ending.note}", file=sys.stderr)
     return ending.exit_code
 
@@ -160,8 +160,9 @@ def _report_crash(error: BaseException, log: Path | None, *, debug: bool) -> int
 
 
 @contextlib.contextmanager
-def _signals(stop: "object") -> Iterator[None]:
-    handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}  # type: ignore[arg-type]
+def _signals(stop: "StopRequest") -> Iterator[None]:
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    stop.install()
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from cluster.connect import available_cpus
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, Value
 from study.plan import StudyPlan, seed_points
-from study.plan_view import Rows, parameter_rows, plan_rows, seed_rows, where_rows
+from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_rows, where_rows
 from study.progress import Progress, duration, make_console, make_progress
 
 if TYPE_CHECKING:
@@ -147,16 +147,19 @@ def _scale(
     if plan.train_per_class is not None:
         images = min(images, plan.train_per_class * len(data.classes))
     epoch = images * student_step + data.validation * student_step / 3
-    trials = plan.trials * plan.max_epochs * epoch / resources.concurrent
-    if plan.budget_seconds is not None:
-        trials = min(trials, plan.budget_seconds)
+    trials = plan.budget.trials * plan.max_epochs * epoch / resources.concurrent
+    if plan.budget.seconds is not None:
+        trials = min(trials, plan.budget.seconds)
+    if plan.budget.device_hours is not None:
+        devices = plan.devices_per_trial * resources.concurrent
+        trials = min(trials, 3600 * plan.budget.device_hours / devices)
     share = _SHARE_WITH_STOPPING if plan.scheduler == "pareto" else 1.0
     return Estimate(
         teacher=0.0 if plan.teacher else data.train * teacher_step * recipe.epochs,
         outputs=images * plan.views * teacher_forward if plan.teacher_outputs == "ahead" else 0.0,
         trials=trials,
         trials_stopped_early=trials * share,
-        confirmation=min(plan.trials, 12) * (4 + data.test * student_step / 3),
+        confirmation=min(plan.budget.trials, 12) * (4 + data.test * student_step / 3),
     )
 
 
@@ -183,7 +186,8 @@ def _students_to_time(plan: StudyPlan, space: SearchSpace) -> list[dict[str, Val
                 choices = range(low, high + 1)
             overrides[parameter.name] = generator.choice(list(choices))
         drawn.append(space.complete(overrides))
-    return [*seeds[: plan.trials], *drawn] if plan.trials > len(seeds) else seeds[: plan.trials]
+    asked = plan.budget.trials
+    return [*seeds, *drawn] if asked > len(seeds) else seeds[:asked]
 
 
 def _time_rows(plan: StudyPlan, estimate: Estimate) -> Rows:
@@ -194,9 +198,7 @@ def _time_rows(plan: StudyPlan, estimate: Estimate) -> Rows:
         ("confirmation", duration(estimate.confirmation)),
         ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
     ]
-    if plan.budget_seconds is not None:
-        rows.append(("budget", f"trials stop after {duration(plan.budget_seconds)}"))
-    return rows
+    return [*rows, *budget_rows(plan.budget)]
 
 
 def _as_json(

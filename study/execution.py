@@ -1,17 +1,21 @@
 """Ray Tune runs the trials; it executes and nothing else: the record is kept elsewhere."""
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError
 from ray.tune import Stopper
 
 from analysis.results import trial_name
 from cluster.resources import TrialResources
+from study.death import LostToMemory
 from study.recorder import Recorder
 from study.scheduler import ParetoHalvingScheduler
 from study.searcher import StudySearcher, TrialQueue
@@ -41,7 +45,6 @@ def run_trials(
     recorder: Recorder,
     resources: TrialResources,
     *,
-    retries: int,
     stop_all: Callable[[], bool],
 ) -> None:
     """Run trials until the queue has no more, or ``stop_all`` says so.
@@ -52,7 +55,6 @@ def run_trials(
         scheduler: Early stopping, or None to train every student to its end.
         recorder: Hears everything that happens.
         resources: What a trial gets, and how many run at once.
-        retries: How often a trial whose worker died goes on from its last checkpoint.
         stop_all: Asked between any two events.
     """
     trainable = tune.with_resources(
@@ -62,28 +64,52 @@ def run_trials(
     # Ray insists on a folder for a state of its own, which nobody reads.
     scratch = Path(tempfile.mkdtemp(prefix="study-ray-"))
     try:
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(queue),
-                scheduler=scheduler,
-                num_samples=-1,
-                max_concurrent_trials=resources.concurrent,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=str(scratch),
-                callbacks=[recorder],
-                stop=_StopAll(stop_all),
-                failure_config=tune.FailureConfig(max_failures=retries),
-                verbose=0,
-            ),
-        ).fit()
+        with _memory_deaths_told():
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=StudySearcher(queue),
+                    scheduler=scheduler,
+                    num_samples=-1,
+                    max_concurrent_trials=resources.concurrent,
+                    reuse_actors=True,
+                    trial_name_creator=_trial_name,
+                    trial_dirname_creator=_trial_name,
+                ),
+                run_config=tune.RunConfig(
+                    name="trials",
+                    storage_path=str(scratch),
+                    callbacks=[recorder],
+                    stop=_StopAll(stop_all),
+                    # Retried by the queue, from the record.
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    verbose=0,
+                ),
+            ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _memory_deaths_told() -> Iterator[None]:
+    """Have Ray Tune hear of workers that Ray ended for want of memory.
+
+    Such a worker's tasks fail with an error that is no ``RayActorError``; Ray Tune 2.60 takes it
+    for an error of its own and raises it out of ``fit``, and one student too large would end the
+    study.
+    """
+    failed = RayActorManager._actor_task_failed
+
+    def told(manager: Any, task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = LostToMemory(str(exception))
+        failed(manager, task, exception)
+
+    RayActorManager._actor_task_failed = told  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = failed  # type: ignore[method-assign]
 
 
 def _trial_name(trial: Any) -> str:

@@ -52,6 +52,8 @@ def plan_document(inputs: StudyInputs) -> dict[str, Any]:
         "hash": identity_hash(identity),
         "identity": identity,
         "plan": plan.to_json(),
+        # What relative paths in the plan are relative to.
+        "directory": str(Path.cwd()),
         "space": space,
         "data": {
             "name": data.name,

@@ -1,14 +1,27 @@
-"""One driver a study: a lock file that names its holder, taken over when that one is gone."""
+"""One driver a study: a lock file that names its holder, taken over when that one is gone.
 
+The holder beats: it counts up a number in the lock file every few seconds. A holder on this machine
+is known to be gone when its process is; one elsewhere (another host, another container) when it has
+not beaten for a while. No clock of the day is read, so setting one changes nothing.
+"""
+
+import contextlib
+import fcntl
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
 LOCK_FILE = "lock"
+BEAT_SECONDS = 5.0
+# A holder that cannot be seen, and does not beat this long, is taken to be gone.
+PATIENCE_SECONDS = 30.0
 
 
 class LockedError(RuntimeError):
@@ -17,66 +30,172 @@ class LockedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock. ``process_started`` tells a process from a later one of the same pid."""
+    """Who holds a lock.
+
+    Attributes:
+        host: Its machine's name.
+        pid: Its process.
+        system: Boot of the machine and process namespace: where the pid means something.
+        started: Start of the process in clock ticks since boot; tells it from a later one of the
+            same pid, however the clock of the day is set.
+        since: When it took the lock, ISO 8601 in UTC, for people.
+        beat: Counted up while it lives.
+    """
 
     host: str
     pid: int
-    process_started: float
+    system: str
+    started: float
+    since: str
+    beat: int = 0
 
     @classmethod
     def me(cls) -> "Holder":
         """Return this process."""
-        process = psutil.Process()
-        return cls(socket.gethostname(), process.pid, round(process.create_time(), 2))
+        pid = os.getpid()
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(socket.gethostname(), pid, _system(), _started(pid) or 0.0, since)
+
+    def is_same_process(self, other: "Holder") -> bool:
+        """Whether both are one process, whatever it beat."""
+        mine = (self.host, self.pid, self.system, self.started)
+        return mine == (other.host, other.pid, other.system, other.started)
+
+    def is_visible(self) -> bool:
+        """Whether this process can tell if the holder lives: it runs, or ran, on this system."""
+        return self.host == socket.gethostname() and self.system == _system()
 
     def is_gone(self) -> bool:
-        """Whether the holder has certainly ended; a process of another host never is."""
-        if self.host != socket.gethostname():
-            return False
+        """Whether the holder has certainly ended; one that cannot be seen never has."""
+        return self.is_visible() and _started(self.pid) != self.started
+
+    def __str__(self) -> str:
+        """Name it for a message."""
+        return f"process {self.pid} on {self.host}, since {self.since}"
+
+
+def _system() -> str:
+    """The boot and the namespace that pids of this process belong to."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux
+        return str(psutil.boot_time())
+
+
+def _started(pid: int) -> float | None:
+    """When a process started, on a clock that nobody sets; None if there is none.
+
+    A zombie has ended: only its parent has not looked yet.
+    """
+    try:
+        # The name, in parentheses, may hold anything; the fields after it are numbers.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
         try:
-            started = psutil.Process(self.pid).create_time()
+            return float(psutil.Process(pid).create_time())
         except psutil.NoSuchProcess:
-            return True
-        # The boot time that create_time is reckoned from moves with the clock, by seconds.
-        return bool(abs(started - self.process_started) > 60)
+            return None
+    except OSError:  # it ended while it was read
+        return None
+    return None if fields[0] in "ZX" else float(fields[19])
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others who find the same holder gone from removing the lock that one of them took."""
+    handle = os.open(folder, os.O_RDONLY)  # a lock on the folder leaves no file behind
+    try:
+        with contextlib.suppress(OSError):  # a file system without such locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 class StudyLock:
     """The lock of one study's folder, a context manager.
 
+    Args:
+        folder: The study's folder.
+        on_wait: Told whose sign of life is waited for, when that takes a while.
+
     Raises:
         LockedError: on entering, if a live driver holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_wait: Callable[[Holder], None] | None = None) -> None:
         self._path = folder / LOCK_FILE
+        self._on_wait = on_wait
+        self._me = Holder.me()
         self.taken_over: Holder | None = None
 
     def __enter__(self) -> "StudyLock":
         """Take the lock, or take it over from a process that is gone."""
         while True:
-            try:
-                self._create()
-                return self
-            except FileExistsError:
-                holder = read_holder(self._path.parent)
-            if holder is not None and not holder.is_gone():
+            holder = read_holder(self._path.parent)
+            if holder is not None and not self._has_ended(holder):
                 raise _locked(holder, self._path.parent)
-            self.taken_over = holder
-            self._path.unlink(missing_ok=True)
+            with _alone(self._path.parent):
+                if self._path.exists() and read_holder(self._path.parent) != holder:
+                    continue  # another driver was quicker
+                self.taken_over = holder
+                self._path.unlink(missing_ok=True)
+                for leftover in self._path.parent.glob(f"{LOCK_FILE}.*.tmp"):
+                    leftover.unlink(missing_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    self._create()
+                    return self
+
+    def _has_ended(self, holder: Holder) -> bool:
+        if holder.is_visible():
+            return holder.is_gone()
+        if self._on_wait is not None:
+            self._on_wait(holder)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(min(1.0, PATIENCE_SECONDS))
+            if read_holder(self._path.parent) != holder:
+                return False
+        return True
 
     def _create(self) -> None:
         # Linked into place whole, so that nobody ever reads half a lock.
-        mine = self._path.with_name(f"{LOCK_FILE}.{os.getpid()}.tmp")
-        mine.write_text(json.dumps(asdict(Holder.me())))
+        mine = self._write()
         try:
             os.link(mine, self._path)
         finally:
             mine.unlink()
 
+    def _write(self) -> Path:
+        mine = self._path.with_name(f"{LOCK_FILE}.{os.getpid()}.tmp")
+        mine.write_text(json.dumps(asdict(self._me)))
+        return mine
+
+    def is_mine(self) -> bool:
+        """Whether the lock is still held by this process."""
+        holder = read_holder(self._path.parent)
+        return holder is not None and holder.is_same_process(self._me)
+
+    def beat(self) -> None:
+        """Show that the holder lives.
+
+        Raises:
+            OSError: if the disk is full or gone.
+        """
+        self._me = replace(self._me, beat=self._me.beat + 1)
+        mine = self._write()
+        try:
+            mine.replace(self._path)
+        except OSError:
+            mine.unlink(missing_ok=True)
+            raise
+
     def __exit__(self, *exc: object) -> None:
         """Give the lock back."""
-        if read_holder(self._path.parent) == Holder.me():
+        if self.is_mine():
             self._path.unlink(missing_ok=True)
 
 
@@ -89,24 +208,24 @@ def read_holder(folder: Path) -> Holder | None:
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a study that has a live driver, without taking its lock.
+    """Refuse a study whose driver is seen to live, at once and without taking its lock.
 
     Raises:
         LockedError: naming the driver.
     """
     holder = read_holder(folder)
-    if holder is not None and not holder.is_gone():
+    if holder is not None and holder.is_visible() and not holder.is_gone():
         raise _locked(holder, folder)
 
 
 def _locked(holder: Holder, folder: Path) -> LockedError:
     return LockedError(
-        f"study {folder.name} is driven by process {holder.pid} on {holder.host}; wait for it, or "
-        f"stop it there (if that machine is gone, delete {folder / LOCK_FILE})"
+        f"study {folder.name} is driven by {holder}; wait for it, or stop it with "
+        f"`python -m study stop {folder.name}`"
     )
 
 
 def is_live(folder: Path) -> bool:
-    """Whether a driver is at work on the study in ``folder``."""
+    """Whether a driver is at work on the study in ``folder``, as far as can be told from here."""
     holder = read_holder(folder)
     return holder is not None and not holder.is_gone()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.space import Choice, Params, SearchSpace, SpaceError, Value, nearest
+from study.budget import Budget
 
 SAMPLERS = ("tpe", "random")
 SCHEDULERS = ("pareto", "none")
@@ -22,6 +23,7 @@ _FREE = frozenset(
     {
         "trials",
         "budget_seconds",
+        "device_hours",
         "concurrent",
         "address",
         "tracking_uri",
@@ -30,6 +32,8 @@ _FREE = frozenset(
         "retries",
     }
 )
+# The fields of the budget, as they are called in a stored plan.
+_BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
 
 
 class PlanError(ValueError):
@@ -57,9 +61,8 @@ class StudyPlan:
     teacher_epochs: int | None
     teacher_outputs: str
     views: int
-    trials: int
+    budget: Budget
     max_epochs: int
-    budget_seconds: float | None
     sampler: str
     scheduler: str
     seed: int
@@ -80,9 +83,17 @@ class StudyPlan:
         for problem in _problems(self):
             raise PlanError(problem)
 
+    @property
+    def devices_per_trial(self) -> float:
+        """GPUs that a trial holds, or CPUs where it uses none: what device-hours count."""
+        return self.gpus_per_trial or float(self.cpus_per_trial)
+
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as JSON values, one key a field; ``fixed`` is a dictionary."""
-        return {**asdict(self), "fixed": dict(self.fixed)}
+        """Return the plan as JSON values, flat but for ``fixed``, which is a dictionary."""
+        body = {**asdict(self), "fixed": dict(self.fixed)}
+        del body["budget"]
+        bounds = {key: getattr(self.budget, name) for key, name in _BUDGET_KEYS.items()}
+        return {**body, **bounds}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "StudyPlan":
@@ -91,11 +102,12 @@ class StudyPlan:
         Raises:
             PlanError: if fields are missing or unknown (a record of another version).
         """
-        names = {field.name for field in fields(cls)}
-        if set(body) != names:
-            odd = ", ".join(sorted(names ^ set(body)))
+        names = {field.name for field in fields(cls)} - {"budget"}
+        if set(body) != names | set(_BUDGET_KEYS):
+            odd = ", ".join(sorted((names | set(_BUDGET_KEYS)) ^ set(body)))
             raise PlanError(f"the stored plan was written by another version (fields: {odd})")
-        return cls(**body)
+        budget = Budget(**{name: body[key] for key, name in _BUDGET_KEYS.items()})
+        return cls(**{name: body[name] for name in names}, budget=budget)
 
     def identity(self, *, space_hash: str, data_hash: str, teacher_key: str) -> dict[str, Any]:
         """Return what makes two plans the same study: the question, not how long or where."""
@@ -108,10 +120,17 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
+_CHANGED = {
+    "data_hash": "the images or labels of the data have changed",
+    "space_hash": "the space's parameters have changed",
+    "teacher": "the teacher is another",
+}
+
+
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Say in one clause each where two identities differ: ``seed 0, now 1``."""
     return [
-        f"{name} {stored.get(name)!r}, now {asked.get(name)!r}"
+        _CHANGED.get(name, f"{name} {stored.get(name)!r}, now {asked.get(name)!r}")
         for name in sorted({*stored, *asked})
         if stored.get(name) != asked.get(name)
     ]
@@ -119,7 +138,6 @@ def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str
 
 def _problems(plan: StudyPlan) -> list[str]:
     at_least = [
-        ("trials", plan.trials, 1),
         ("max-epochs", plan.max_epochs, 1),
         ("views", plan.views, 1),
         ("cpus-per-trial", plan.cpus_per_trial, 1),
@@ -141,10 +159,10 @@ def _problems(plan: StudyPlan) -> list[str]:
         for name, value, unit in (
             ("max-latency", plan.max_latency_ms, "milliseconds"),
             ("max-params", plan.max_params_m, "millions"),
-            ("budget", plan.budget_seconds, "seconds"),
         )
         if value is not None and not value > 0
     ]
+    problems += plan.budget.problems()
     if not 0 < plan.max_failures <= 1:
         problems.append(
             f"--max-failures {plan.max_failures:g} is not a share of the trials; "

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search_spaces.space import Choice, Parameter, SearchSpace
+from study.budget import Budget
 from study.plan import StudyPlan, seed_points
+from study.progress import duration
 from study.record import read_plan_file
 from study.tracking import default_tracking_uri, without_password
 
@@ -39,7 +41,8 @@ def plan_rows(
     asked = f"computed once for {plan.views} views"
     rows += [
         ("its outputs", asked if plan.teacher_outputs == "ahead" else "asked live at every step"),
-        ("trials", f"{plan.trials}, of at most {plan.max_epochs} epochs"),
+        ("trials", f"{plan.budget.trials}, of at most {plan.max_epochs} epochs"),
+        *budget_rows(plan.budget),
         ("sampler", plan.sampler),
         ("scheduler", plan.scheduler),
         ("seed", str(plan.seed)),
@@ -51,6 +54,16 @@ def plan_rows(
         limits.append(f"at most {plan.max_params_m:g} M parameters")
     if limits:
         rows.append(("constraints", ", ".join(limits)))
+    return rows
+
+
+def budget_rows(budget: Budget) -> Rows:
+    """Return the bounds on time that were set."""
+    rows = []
+    if budget.seconds is not None:
+        rows.append(("budget", f"{duration(budget.seconds)} of wall time"))
+    if budget.device_hours is not None:
+        rows.append(("device-hours", f"{budget.device_hours:g}, of all trials together"))
     return rows
 
 

@@ -125,6 +125,15 @@ class Progress:
         """A trial was measured, or did an epoch."""
         self.trials[trial.number] = trial
 
+    def trial_lost(self, trial: TrialResult, reason: str, retries: int) -> None:
+        """A trial's worker died; it goes on from its last checkpoint."""
+        self.trials[trial.number] = trial
+        done = f"epoch {trial.epochs_done}" if trial.epochs_done else "the beginning"
+        self.warn(
+            f"{trial.name}: {reason}; going on from {done} "
+            f"(retry {trial.usage.retries} of {retries})"
+        )
+
     def trial_finished(self, trial: TrialResult) -> None:
         """A trial ended."""
         self.trials[trial.number] = trial

@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import results
-from analysis.results import Confirmation, EpochResult, Latency, ModelSize, Outcome, TrialResult
+from analysis.results import (
+    Confirmation,
+    EpochResult,
+    Latency,
+    ModelSize,
+    Outcome,
+    TrialResult,
+    Usage,
+)
+from study.journal import mend_journal, open_journal
 
 if TYPE_CHECKING:
     import optuna
@@ -70,22 +79,6 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def drop_torn_line(journal: Path) -> None:
-    """Cut off a last line without its end, which a killed writer left.
-
-    Optuna reads past such a line, but would append the next one to it, and so lose both.
-    """
-    try:
-        with journal.open("r+b") as file:
-            content = file.read()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                file.truncate(whole)
-                os.fsync(file.fileno())
-    except FileNotFoundError:
-        pass
-
-
 class StudyRecord:
     """The record of one study, opened for writing by its one driver.
 
@@ -101,17 +94,16 @@ class StudyRecord:
     def __init__(self, folder: Path, name: str, storage: str | None) -> None:
         import optuna
         from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.folder = folder
         self._ended: dict[int, TrialResult] = {}
         try:
             if storage is None:
-                drop_torn_line(folder / results.JOURNAL_FILE)
+                mend_journal(folder / results.JOURNAL_FILE)
             with _quiet():
                 self._storage: optuna.storages.BaseStorage = (
-                    JournalStorage(JournalFileBackend(str(folder / results.JOURNAL_FILE)))
+                    JournalStorage(open_journal(folder / results.JOURNAL_FILE))
                     if storage is None
                     else optuna.storages.get_storage(storage)
                 )
@@ -234,8 +226,15 @@ class StudyRecord:
         return None
 
     def epoch(self, number: int, epoch: EpochResult) -> None:
-        """Record one epoch of a trial; writing it twice changes nothing."""
-        self._set(number, results.epoch_attribute(epoch.epoch), epoch.to_json())
+        """Record one epoch of a trial; one that is there already is not written again."""
+        name, body = results.epoch_attribute(epoch.epoch), epoch.to_json()
+        if self.frozen_trials()[number].user_attrs.get(name) != body:
+            self._set(number, name, body)
+
+    def use(self, number: int, usage: Usage) -> None:
+        """Record the retries and the device time of a trial so far; of an ended one, nothing."""
+        if not self.frozen_trials()[number].state.is_finished():
+            self._set(number, results.ATTR_USAGE, usage.to_json())
 
     def finish(self, number: int, outcome: Outcome) -> None:
         """Record how a trial ended, and tell Optuna. A trial that has ended stays as it is."""

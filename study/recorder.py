@@ -1,9 +1,10 @@
 """What happens to trials in Ray, written to the record first, then shown in MLflow and terminal."""
 
-import shutil
+import errno
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
@@ -15,32 +16,86 @@ from analysis.results import (
     Outcome,
     OutcomeStatus,
     TrialResult,
+    Usage,
 )
+from study.death import death_of
 from study.record import StudyRecord, now
+from study.retention import prune, students_to_keep
 from study.stateless import StatelessForRay
-from study.trial import CHECKPOINT_FILE, trial_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from study.progress import Progress
     from study.scheduler import Stop
+    from study.searcher import TrialQueue
     from study.tracking import Tracker
 
 # Fewer ended trials than this say nothing about the share that fails.
 _FEWEST_ENDED = 4
 
 
+class Halted(RuntimeError):
+    """Something outside the study stands in its way; the message names it and the mend."""
+
+
+def halted_by(error: BaseException, folder: "Path") -> Halted | None:
+    """Return what to tell the user if an error comes from a full disk, else None."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Halted(disk_full(folder))
+    return None
+
+
+def disk_full(folder: "Path") -> str:
+    """Say that the disk of a study is full, and the mend."""
+    return (
+        f"the disk that holds {folder} is full; nothing is lost: free some space there, then go on "
+        f"with `python -m study resume {folder.name}`"
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a study puts up with.
+
+    Attributes:
+        max_failures: Share of ended trials that may fail.
+        retries: How often a trial whose worker died goes on from its last checkpoint.
+        devices: GPUs (CPUs, without any) that a trial holds, for its device time.
+    """
+
+    max_failures: float = 0.5
+    retries: int = 2
+    devices: float = 1.0
+
+
+@dataclass
+class _Running:
+    """What is known of a trial that runs, beside the record.
+
+    ``since`` is when its worker's time was last counted, on the monotonic clock; ``facts`` are
+    reasons to end that it reported.
+    """
+
+    since: float
+    usage: Usage
+    facts: dict[str, str] = field(default_factory=dict)
+
+
 class Recorder(StatelessForRay, Callback):
     """Writes every report and every end of a trial, exactly once, into the record.
 
     Ray isolates no callback and swallows some of their errors, so an error of the record (a full
-    disk) is kept in :attr:`fatal`, and asks the study to stop.
+    disk) is kept in :attr:`fatal`, and asks the study to stop. Retries are decided here and not by
+    Ray, which forgets them with each run of the driver and takes every death for alike.
 
     Args:
         record: The study's record.
         tracker: The MLflow view.
         progress: The terminal's view.
         stops: Why the scheduler stopped trials, by number.
-        max_failures: Share of ended trials that may fail.
+        queue: Takes back trials whose worker died.
+        limits: What the study puts up with.
     """
 
     def __init__(
@@ -49,28 +104,28 @@ class Recorder(StatelessForRay, Callback):
         tracker: "Tracker",
         progress: "Progress",
         stops: "Mapping[int, Stop]",
-        max_failures: float,
+        queue: "TrialQueue",
+        limits: Limits,
     ) -> None:
         self._record = record
         self._tracker = tracker
         self._progress = progress
         self._stops = stops
-        self._max_failures = max_failures
-        self._open: dict[int, dict[str, Any]] = {}
-        self._ended: Counter[str] = Counter(
-            trial.status for trial in record.trials() if trial.status != "running"
-        )
+        self._queue = queue
+        self._limits = limits
+        self._running: dict[int, _Running] = {}
+        trials = record.trials()
+        self._ended: Counter[str] = Counter(t.status for t in trials if t.status != "running")
+        self.device_seconds = sum(trial.usage.device_seconds for trial in trials)
         self.fatal: Exception | None = None
 
     # Ray's events
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """A trial got its worker, for the first time or again after its worker died."""
+        """A trial got its worker."""
         number = int(trial.config["number"])
-        if number in self._open:
-            return
-        self._open[number] = {}
-        self._guard(lambda: self._announce(number))
+        if number not in self._running:
+            self._guard(lambda: self._start(number))
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
@@ -83,12 +138,9 @@ class Recorder(StatelessForRay, Callback):
         self._guard(lambda: self._end(int(trial.config["number"])))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """A trial's worker died more often than it may be retried, or raised."""
-        number = int(trial.config["number"])
-        # A worker that dies while it starts is heard of here first.
-        state = self._open.setdefault(number, {})
-        state["failure"] = f"worker died: {_last_line(trial.get_error())}"
-        self._guard(lambda: self._end(number))
+        """A trial's worker died."""
+        number, error = int(trial.config["number"]), trial.get_error()
+        self._guard(lambda: self._lose(number, error))
 
     # The study's own
 
@@ -100,28 +152,31 @@ class Recorder(StatelessForRay, Callback):
                 continued by the next run.
         """
         if reason is None:
-            for number in sorted(self._open):
+            for number in sorted(self._running):
+                self._guard(lambda number=number: self._count(number))
                 self._tracker.trial_finished(number, "interrupted", "the study was stopped", {})
         else:
             # Also those that Ray had queued, and not started yet.
             for number in self._record.interrupted():
-                self._open.setdefault(number, {})["stopped"] = reason
-                self._guard(lambda number=number: self._end(number))
-        self._open.clear()
+                self._guard(lambda number=number: self._close_for_good(number, reason))
+        self._running.clear()
 
     def too_many_failures(self) -> bool:
         """Whether more trials failed than may."""
         ended = sum(self._ended.values())
-        return ended >= _FEWEST_ENDED and self._ended["failed"] > self._max_failures * ended
+        return ended >= _FEWEST_ENDED and self._ended["failed"] > self._limits.max_failures * ended
 
     def _guard(self, write: Any) -> None:
+        if isinstance(self.fatal, Halted):
+            return  # nothing more can be written
         try:
             write()
         except Exception as error:
-            self.fatal = self.fatal or error
+            self.fatal = self.fatal or halted_by(error, self._record.folder) or error
 
-    def _announce(self, number: int) -> None:
+    def _start(self, number: int) -> None:
         trial = self._trial(number)
+        self._running[number] = _Running(time.monotonic(), trial.usage)
         name = f"{trial.name} {trial.architecture}{_terms(trial.params)}"
         tags = {"source": trial.source, "architecture": trial.architecture}
         if trial.label:
@@ -133,35 +188,86 @@ class Recorder(StatelessForRay, Callback):
         self._progress.trial_started(trial)
 
     def _report(self, number: int, result: Mapping[str, Any]) -> None:
-        state = self._open[number]
+        running = self._running[number]
         if "model" in result:
             model, latency = result["model"], result["latency"]
             self._record.measured(number, ModelSize.from_json(model), Latency.from_json(latency))
         for body in result.get("curve", ()):
             self._record.epoch(number, EpochResult.from_json(body))
             self._tracker.epoch(number, body)
-        for key in ("failure", "infeasible"):
+        self._count(number)
+        for key in ("failure", "infeasible", "disk_full"):
             if key in result:
-                state[key] = result[key]
+                running.facts[key] = result[key]
         self._progress.trial_reported(self._trial(number))
 
-    def _end(self, number: int) -> None:
-        state = self._open.pop(number, None)
-        if state is None:
+    def _count(self, number: int, *, retries: int = 0) -> None:
+        """Put the device time since the last count into the record, and any retries."""
+        running = self._running.get(number)
+        if running is None:
             return
+        then, running.since = running.since, time.monotonic()
+        seconds = (running.since - then) * self._limits.devices
+        self.device_seconds += seconds
+        before = running.usage
+        running.usage = replace(
+            before,
+            retries=before.retries + retries,
+            device_seconds=round(before.device_seconds + seconds, 3),
+        )
+        self._record.use(number, running.usage)
+
+    def _lose(self, number: int, error: BaseException | None) -> None:
+        """Hand a trial out again whose worker died, as often as it may be; else end it."""
+        if number not in self._running:
+            # A worker that dies while it starts is heard of here first.
+            self._running[number] = _Running(time.monotonic(), self._trial(number).usage)
+        running, death = self._running[number], death_of(error)
+        if not death.retry:
+            self._count(number)
+            running.facts["infeasible"] = death.reason
+        elif running.usage.retries < self._limits.retries:
+            self._count(number, retries=1)
+            del self._running[number]
+            self._queue.again(number)
+            self._progress.trial_lost(self._trial(number), death.reason, self._limits.retries)
+            return
+        else:
+            self._count(number)
+            times = running.usage.retries + 1
+            running.facts["failure"] = death.reason + (f" ({times} times)" if times > 1 else "")
+        self._end(number)
+
+    def _close_for_good(self, number: int, reason: str) -> None:
+        if number not in self._running:
+            self._running[number] = _Running(time.monotonic(), self._trial(number).usage)
+        else:
+            self._count(number)
+        self._running[number].facts["stopped"] = reason
+        self._end(number)
+
+    def _end(self, number: int) -> None:
+        running = self._running.pop(number, None)
+        if running is None:
+            return
+        if "disk_full" in running.facts:
+            # Not the trial's fault: it is left to be continued once there is room.
+            raise Halted(disk_full(self._record.folder))
         trial = self._trial(number)
-        outcome = self._outcome(trial, state)
+        outcome = self._outcome(trial, running.facts)
         self._record.finish(number, outcome)
+        self._queue.ended(number)
         self._ended[outcome.status] += 1
-        trial = self._trial(number)
+        trials = self._record.trials()
+        trial = trials[number]
         self._tracker.trial_finished(number, outcome.status, outcome.reason, final_metrics(trial))
         self._progress.trial_finished(trial)
-        self._drop_files(trial)
+        prune(self._record.folder, trials, students_to_keep(trials))
         covered = {"hypervolume": self._record.hypervolume()}
         self._tracker.study_progress(sum(self._ended.values()), covered)
 
-    def _outcome(self, trial: TrialResult, state: Mapping[str, Any]) -> Outcome:
-        status, reason = self._verdict(trial, state)
+    def _outcome(self, trial: TrialResult, facts: Mapping[str, str]) -> Outcome:
+        status, reason = self._verdict(trial, facts)
         stop = self._stops.get(trial.number) if status == "stopped" else None
         return Outcome(
             status=status,
@@ -175,26 +281,18 @@ class Recorder(StatelessForRay, Callback):
         )
 
     def _verdict(
-        self, trial: TrialResult, state: Mapping[str, Any]
+        self, trial: TrialResult, facts: Mapping[str, str]
     ) -> tuple[OutcomeStatus, str | None]:
-        if "failure" in state:
-            return "failed", state["failure"]
-        if "infeasible" in state:
-            return "infeasible", state["infeasible"]
+        if "failure" in facts:
+            return "failed", facts["failure"]
+        if "infeasible" in facts:
+            return "infeasible", facts["infeasible"]
         if trial.number in self._stops:
             return "stopped", self._stops[trial.number].reason
         if trial.epochs_done >= trial.epochs:
             return "complete", None
-        cause = state.get("stopped", "stopped by the cluster")
+        cause = facts.get("stopped", "stopped by the cluster")
         return "stopped", cause if trial.curve else f"{cause}, before its first epoch"
-
-    def _drop_files(self, trial: TrialResult) -> None:
-        folder = trial_folder(self._record.folder, trial.number)
-        if trial.status != "complete":
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        for path in _checkpoints(folder):
-            path.unlink(missing_ok=True)
 
     def _trial(self, number: int) -> TrialResult:
         return self._record.trial(number)
@@ -222,13 +320,3 @@ def final_metrics(trial: TrialResult) -> dict[str, float]:
 def _terms(params: Mapping[str, Any]) -> str:
     named = (("T", "temperature"), ("alpha", "alpha"))
     return "".join(f" {short}={params[name]:.3g}" for short, name in named if name in params)
-
-
-def _checkpoints(folder: Path) -> Iterable[Path]:
-    return folder.glob(f"{CHECKPOINT_FILE}*")
-
-
-def _last_line(error: BaseException | None) -> str:
-    """The end of Ray's long accounts, where the cause is."""
-    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

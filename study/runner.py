@@ -5,11 +5,12 @@ import time
 from cluster.connect import connect, disconnect
 from cluster.resources import plan_resources
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
-from study.lock import StudyLock
+from study.lock import PATIENCE_SECONDS, Holder, StudyLock
 from study.progress import Progress
 from study.record import StudyRecord
 from study.session import Ending, Session, StopRequest
 from study.trial import worker_environment
+from study.watch import watching
 
 
 def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> Ending:
@@ -32,6 +33,7 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             env=worker_environment(plan.cpus_per_trial),
             gpus=plan.gpus_per_trial > 0,
         )
+    stop.install()
     try:
         resources = plan_resources(
             cpus=cluster.cpus,
@@ -41,16 +43,23 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             concurrent=plan.concurrent,
         )
         make_folder(inputs.folder)
-        with StudyLock(inputs.folder) as lock:
+        lock = StudyLock(inputs.folder, lambda holder: progress.say(_waits_for(holder)))
+        with lock, watching(inputs.folder, lock) as lock_lost:
             if lock.taken_over is not None:
-                progress.say(
-                    f"the driver {lock.taken_over.pid} of an earlier run is gone; continuing"
-                )
+                progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
             check_same_plan(inputs.folder, document)
             document = store_plan(inputs.folder, document)
             record = StudyRecord(inputs.folder, plan.name, plan.storage)
+            stop.lock_lost = lock_lost
             key = f"{plan.name} {document['created_at']}"
             session = Session(inputs, key, record, cluster, resources, progress, stop, begun)
             return session.run()
     finally:
         disconnect()
+
+
+def _waits_for(holder: Holder) -> str:
+    return (
+        f"the study is locked by {holder}, which cannot be seen from here; waiting "
+        f"{PATIENCE_SECONDS:g} s for a sign of life"
+    )

@@ -7,6 +7,7 @@ from ray.tune.search import Searcher
 
 from analysis.results import TrialResult
 from search_spaces.space import SearchSpace, Value, configuration_key
+from study.death import OUT_OF_MEMORY
 from study.plan import SeedPoint, StudyPlan
 from study.proposal import Exhausted, distributions, propose
 from study.record import StudyRecord
@@ -17,9 +18,10 @@ from study.trial import TrialTask
 class TrialQueue:
     """What is tried next.
 
-    Sources, in this order: trials that an earlier run left open; seed points not yet tried (the
-    preset's rows, the control); the sampler. A configuration is never tried twice, and an
-    architecture known to break a constraint is not proposed again.
+    Sources, in this order: trials that an earlier run left open, or whose worker died; seed points
+    not yet tried (the preset's rows, the control); the sampler. A configuration is never tried
+    twice, and one known to break a constraint, or to need more memory than there is, is not
+    proposed again.
 
     Args:
         record: The study's record.
@@ -43,7 +45,22 @@ class TrialQueue:
         self._seeds = seeds
         self._enough = enough
         self._interrupted = record.interrupted()
+        self._handed_out: set[int] = set()
         self.exhausted = False
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether a trial that is handed out may yet come back, if its worker dies."""
+        return bool(self._handed_out) and not self._enough()
+
+    def again(self, number: int) -> None:
+        """Take back a trial whose worker died."""
+        self._handed_out.discard(number)
+        self._interrupted.append(number)
+
+    def ended(self, number: int) -> None:
+        """Forget a trial that has its outcome."""
+        self._handed_out.discard(number)
 
     def next_task(self) -> TrialTask | None:
         """Return the next trial to run, added to the record; None when there is none."""
@@ -52,13 +69,13 @@ class TrialQueue:
         trials = self._record.trials()
         if self._interrupted:
             return self._task(trials[self._interrupted.pop(0)], trials)
-        if len(trials) >= self._plan.trials:
+        if len(trials) >= self._plan.budget.trials:
             return None
         tried = {configuration_key(trial.params) for trial in trials}
         for seed in self._seeds:
             if configuration_key(seed.params) not in tried:
                 return self._add(dict(seed.params), seed.source, seed.label)
-        refused = {trial.architecture for trial in trials if trial.status == "infeasible"}
+        refused = Refused(self._space, trials)
         try:
             params = propose(
                 self._record.study,
@@ -67,7 +84,7 @@ class TrialQueue:
                 seed=self._plan.seed,
                 number=len(trials),
                 tried=tried,
-                refuse=lambda params: self._space.describe(params) in refused,
+                refuse=refused,
             )
         except Exhausted:
             self.exhausted = True
@@ -88,6 +105,7 @@ class TrialQueue:
         return self._task(trials[number], trials)
 
     def _task(self, trial: TrialResult, trials: Sequence[TrialResult]) -> TrialTask:
+        self._handed_out.add(trial.number)
         # One latency an architecture: whoever measured it first measured it for all.
         known = [
             other
@@ -105,6 +123,33 @@ class TrialQueue:
         )
 
 
+class Refused:
+    """Says which configurations need not be tried: what infeasible trials tell of others."""
+
+    def __init__(self, space: SearchSpace, trials: Sequence[TrialResult]) -> None:
+        self._space = space
+        self._architectures: set[str] = set()
+        # The smallest batch that was too much for the memory, by architecture.
+        self._batches: dict[str, float] = {}
+        for trial in trials:
+            if trial.status != "infeasible":
+                continue
+            if (trial.reason or "").startswith(OUT_OF_MEMORY):
+                batch = trial.params.get("batch_size", 0)
+                least = self._batches.get(trial.architecture, batch)
+                self._batches[trial.architecture] = min(least, batch)
+            else:
+                self._architectures.add(trial.architecture)
+
+    def __call__(self, params: dict[str, Value]) -> bool:
+        """Whether a configuration is known to be infeasible."""
+        architecture = self._space.describe(params)
+        if architecture in self._architectures:
+            return True
+        batch = params.get("batch_size", 0)
+        return architecture in self._batches and batch >= self._batches[architecture]  # type: ignore[operator]
+
+
 class StudySearcher(StatelessForRay, Searcher):
     """Hands :class:`TrialQueue` to Ray Tune. Results reach the record by another way."""
 
@@ -113,9 +158,12 @@ class StudySearcher(StatelessForRay, Searcher):
         self._queue = queue
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next trial's configuration, or that the study is finished."""
+        """Return the next trial's configuration, that there is none now, or never again."""
         task = self._queue.next_task()
-        return str(Searcher.FINISHED) if task is None else task.to_config()
+        if task is not None:
+            return task.to_config()
+        # None has Ray ask again later.
+        return None if self._queue.may_grow else str(Searcher.FINISHED)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

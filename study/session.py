@@ -3,11 +3,12 @@
 Whatever happens, it ends by adding itself to the record and by writing the report.
 """
 
-import shutil
+import contextlib
 import signal
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from analysis import results
@@ -23,7 +24,8 @@ from study.plan import seed_points
 from study.preparation import Prepared, prepare, teacher_recipe
 from study.progress import Progress
 from study.record import StudyRecord, now
-from study.recorder import Recorder, final_metrics
+from study.recorder import Halted, Limits, Recorder, final_metrics, halted_by
+from study.retention import prune, students_to_keep
 from study.scheduler import ParetoHalving, ParetoHalvingScheduler, RungEntry, default_grace
 from study.searcher import TrialQueue
 from study.tracking import Tracker, default_tracking_uri, open_tracker
@@ -43,10 +45,23 @@ def _ship_module_of(space: SearchSpace) -> None:
 
 @dataclass
 class StopRequest:
-    """Whether a signal asked the study to stop; a second signal stops at once."""
+    """Whether a signal asked the study to stop; a second signal stops at once.
+
+    ``lock_lost`` is set where the signal came because another driver has taken the study's lock.
+    """
 
     signum: int | None = None
     between_trials: bool = False
+    lock_lost: threading.Event = field(default_factory=threading.Event)
+
+    def install(self) -> None:
+        """Have this process's signals handled here.
+
+        To be done again once Ray is connected: it puts a handler of its own on SIGTERM, which
+        aborts the process.
+        """
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self)
 
     def __call__(self, signum: int, frame: object) -> None:
         """Handle a signal: while trials run, let them stop; otherwise unwind at once."""
@@ -104,9 +119,7 @@ class Session:
         self._stop = stop
         self._begun = begun
         self._started_at = now()
-        earlier = sum(s["seconds"] for s in record.attribute(results.ATTR_SESSIONS) or [])
-        budget = self._plan.budget_seconds
-        self._deadline = None if budget is None else begun + budget - earlier
+        self._earlier = sum(s["seconds"] for s in record.attribute(results.ATTR_SESSIONS) or [])
         self._tracker: Tracker = Tracker()
 
     def run(self) -> Ending:
@@ -117,11 +130,25 @@ class Session:
             ending = self._work()
         except KeyboardInterrupt:
             ending = self._interrupted()
+        except Exception as error:
+            halted = error if isinstance(error, Halted) else halted_by(error, self._inputs.folder)
+            if halted is None:
+                raise
+            ending = Ending("halted", 1, str(halted))
         finally:
-            seconds = time.monotonic() - self._begun
-            self._record.add_session(results.Session(self._started_at, seconds, ending.word))
-            self._publish(ending)
+            self._close(ending)
         return ending
+
+    def _close(self, ending: Ending) -> None:
+        """Add this run to the record and show what came of it; another driver's is not touched."""
+        if self._stop.lock_lost.is_set():
+            return
+        seconds = time.monotonic() - self._begun
+        session = results.Session(self._started_at, round(seconds, 3), ending.word)
+        # Where the disk is full, what the trials wrote is all there is to keep.
+        with contextlib.suppress(*((OSError,) if ending.word == "halted" else ())):
+            self._record.add_session(session)
+        self._publish(ending)
 
     def _work(self) -> Ending:
         self._record.set_attribute(results.ATTR_ENVIRONMENT, describe_environment())
@@ -151,7 +178,7 @@ class Session:
         ending = self._run_trials(prepared, reference)
         if ending.exit_code in (0, 3):
             confirm(self._record, prepared.context, reference, self._cluster, self._progress)
-            self._drop_students()
+            self._prune()
         front = front_members(self._record.trials())
         if ending.exit_code == 0 and not front:
             return Ending("no front", 1, "no trial was trained to the end: there is no front")
@@ -162,36 +189,37 @@ class Session:
     def _run_trials(self, prepared: Prepared, reference: Any) -> Ending:
         from study.execution import run_trials
 
-        scheduler = self._scheduler()
+        plan, scheduler = self._plan, self._scheduler()
+
+        def enough() -> bool:
+            return (
+                self._stop.signum is not None
+                or self._spent(recorder) is not None
+                or recorder.fatal is not None
+                or recorder.too_many_failures()
+            )
+
+        seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
+        queue = TrialQueue(self._record, self._inputs.space, plan, seeds, enough)
         recorder = Recorder(
             self._record,
             self._tracker,
             self._progress,
             scheduler.stops if scheduler else {},
-            self._plan.max_failures,
+            queue,
+            Limits(plan.max_failures, plan.retries, plan.devices_per_trial),
         )
-
-        def enough() -> bool:
-            return (
-                self._stop.signum is not None
-                or self._out_of_budget()
-                or recorder.fatal is not None
-                or recorder.too_many_failures()
-            )
-
-        seeds = seed_points(self._inputs.space, self._plan.preset, self._plan.fixed)
-        queue = TrialQueue(self._record, self._inputs.space, self._plan, seeds, enough)
         self._progress.known(self._record.trials())
+        self._prune()
         self._stop.between_trials = True
         try:
-            with self._progress.trials_phase(self._plan.trials, self._deadline):
+            with self._progress.trials_phase(plan.budget.trials, self._deadline()):
                 run_trials(
                     reference,
                     queue,
                     scheduler,
                     recorder,
                     self._resources,
-                    retries=self._plan.retries,
                     stop_all=enough,
                 )
         finally:
@@ -199,7 +227,7 @@ class Session:
             recorder.close(self._why_closed(recorder))
         if recorder.fatal is not None:
             raise recorder.fatal
-        return self._ending(recorder.too_many_failures(), queue.exhausted)
+        return self._ending(recorder, queue.exhausted)
 
     def _scheduler(self) -> ParetoHalvingScheduler | None:
         if self._plan.scheduler == "none":
@@ -222,35 +250,41 @@ class Session:
         """Why trials that still ran are closed for good; None leaves them to the next run."""
         if recorder.too_many_failures():
             return "too many trials failed"
-        return "the budget was spent" if self._out_of_budget() else None
+        return self._spent(recorder)
 
-    def _ending(self, too_many_failures: bool, exhausted: bool) -> Ending:
+    def _ending(self, recorder: Recorder, exhausted: bool) -> Ending:
         if self._stop.signum is not None:
             return self._interrupted()
-        if too_many_failures:
+        if recorder.too_many_failures():
             reasons = [t.reason or "" for t in self._record.trials() if t.status == "failed"]
             most = max(set(reasons), key=reasons.count)
             note = f"{len(reasons)} trials failed, most often: {most}"
             return Ending("too many failures", 3, note)
         if exhausted:
             return Ending("complete", 0, "every configuration of the space has been tried")
-        if self._out_of_budget():
-            return Ending("budget", 0, "the budget is spent")
-        return Ending("complete", 0)
+        spent = self._spent(recorder)
+        return Ending("complete", 0) if spent is None else Ending("budget", 0, spent)
 
-    def _out_of_budget(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
+    def _spent(self, recorder: Recorder) -> str | None:
+        """Which bound on time is reached, or None."""
+        seconds = self._earlier + time.monotonic() - self._begun
+        return self._plan.budget.spent(seconds, recorder.device_seconds)
+
+    def _deadline(self) -> float | None:
+        """When the wall time is spent, on the monotonic clock."""
+        budget = self._plan.budget.seconds
+        return None if budget is None else self._begun + budget - self._earlier
 
     def _interrupted(self) -> Ending:
+        if self._stop.lock_lost.is_set():
+            return Ending("lock lost", 4, "another driver has taken this study over")
         code = self._stop.exit_code
         return Ending(signal.Signals(code - 128).name, code)
 
-    def _drop_students(self) -> None:
-        """Keep the students of the front alone; the others have been scored."""
-        keep = {trial.number for trial in front_members(self._record.trials())}
-        for trial in self._record.trials():
-            if trial.number not in keep and trial.status != "running":
-                shutil.rmtree(trial_folder(self._record.folder, trial.number), ignore_errors=True)
+    def _prune(self) -> None:
+        """Remove what no trial needs any more, also what a killed driver left."""
+        trials = self._record.trials()
+        prune(self._record.folder, trials, students_to_keep(trials))
 
     # The teacher, MLflow, the report
 

@@ -1,5 +1,7 @@
 """One trial on a worker: build the student, measure it, refuse or teach it, one epoch a step."""
 
+import errno
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,6 +12,7 @@ import numpy as np
 from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize, trial_name
+from study.death import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from study.distillation.precision import Precision
     from study.distillation.teacher_recipe import TeacherRecipe
     from study.distillation.training import StudentTrainer, TeacherSource, TrainingData
+
+logger = logging.getLogger(__name__)
 
 STUDENT_FILE = "student.pt"
 CHECKPOINT_FILE = "last.pt"
@@ -89,7 +94,7 @@ class StudentTrial:
 
     The first report holds the student's size and latency, before anything is trained, and the
     curve of an interrupted trial; each later one an epoch. A report with ``done`` is the last;
-    with ``failure`` or ``infeasible`` it says why nothing more follows.
+    with ``failure``, ``infeasible`` or ``disk_full`` it says why nothing more follows.
     """
 
     task: TrialTask
@@ -100,17 +105,18 @@ class StudentTrial:
 
     def advance(self) -> dict[str, Any]:
         """Do the next step and report it; failures are reported, not raised."""
-        import torch
-
         from study.distillation.training import Diverged
 
         try:
             return self._prepare() if self._trainer is None else self._epoch(self._trainer)
-        except (Diverged, torch.cuda.OutOfMemoryError) as error:
+        except Diverged as error:
             return self._report(done=True, failure=str(error).splitlines()[0])
-        except MemoryError:
-            return self._report(done=True, failure="out of memory")
-        except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
+        except Exception as error:
+            if _out_of_memory(error):
+                return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {_describe(error)}")
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return self._report(done=True, disk_full=str(error))
+            logger.exception("trial %d failed", self.task.number)
             return self._report(done=True, failure=_describe(error))
 
     def _prepare(self) -> dict[str, Any]:
@@ -315,6 +321,15 @@ def _teacher(context: TrialContext) -> "torch.nn.Module":
         _TEACHERS.clear()
         _TEACHERS[key] = teacher.eval()
     return _TEACHERS[key]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # What torch's allocator on the CPU raises has no type of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _describe(error: Exception) -> str:

@@ -1,10 +1,12 @@
+import argparse
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from search_spaces.cifar_blocks import SPACE
-from study.arguments import parser, resolve
+from study.arguments import changed, parser, resolve
+from study.budget import Budget
 from study.names import StudyName, StudyNameError
 from study.plan import (
     PlanError,
@@ -15,6 +17,7 @@ from study.plan import (
     parse_fixed,
     seed_points,
 )
+from study.verbs import resume
 
 
 def make_plan(*arguments: str) -> StudyPlan:
@@ -50,11 +53,13 @@ def test_durations_are_seconds(text: str, seconds: float) -> None:
 
 
 def test_a_plan_comes_back_from_json_as_it_was() -> None:
-    plan = make_plan("--fix", "width=16", "--budget", "30m", "--max-latency", "2.5")
+    plan = make_plan(
+        "--fix", "width=16", "--budget", "30m", "--device-hours", "3", "--max-latency", "2.5"
+    )
 
     assert StudyPlan.from_json(plan.to_json()) == plan
     assert plan.fixed == {"width": 16}
-    assert plan.budget_seconds == 1800
+    assert plan.budget == Budget(trials=plan.budget.trials, seconds=1800, device_hours=3)
 
 
 def test_a_stored_plan_of_another_version_is_refused_by_field() -> None:
@@ -68,8 +73,10 @@ def test_a_stored_plan_of_another_version_is_refused_by_field() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"trials": 200},
-        {"budget_seconds": 60.0},
+        {"budget": Budget(200)},
+        {"budget": Budget(1, seconds=60.0)},
+        {"budget": Budget(1, device_hours=0.5)},
+        {"retries": 7},
         {"concurrent": 1},
         {"address": "10.0.0.1:6379"},
         {"tracking_uri": "none"},
@@ -138,5 +145,53 @@ def test_fixed_values_that_do_not_fit_are_refused(item: str) -> None:
 
 
 def test_trials_default_to_at_least_the_preset() -> None:
-    assert make_plan("--preset", "paper").trials >= 9
-    assert make_plan("--preset", "paper", "--trials", "2").trials == 2
+    assert make_plan("--preset", "paper").budget.trials >= 9
+    assert make_plan("--preset", "paper", "--trials", "2").budget.trials == 2
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds", "device_seconds", "spent"),
+    [
+        (Budget(9), 1e9, 1e9, None),
+        (Budget(9, seconds=60), 59.9, 1e9, None),
+        (Budget(9, seconds=60), 60, 0, "the budget was spent"),
+        (Budget(9, device_hours=0.5), 1e9, 1799, None),
+        (Budget(9, device_hours=0.5), 0, 1800, "the device-hours were spent"),
+        (Budget(9, 60, 0.5), 0, 1800, "the device-hours were spent"),
+    ],
+)
+def test_whichever_bound_on_time_is_reached_first_ends_a_study(
+    budget: Budget, seconds: float, device_seconds: float, spent: str | None
+) -> None:
+    assert budget.spent(seconds, device_seconds) == spent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--trials", "0"), "--trials 0 is less than 1"),
+        (("--budget", "0s"), "--budget 0 is not above 0"),
+        (("--device-hours", "-1"), "--device-hours -1 is not above 0"),
+    ],
+)
+def test_a_budget_of_nothing_is_refused(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        make_plan(*arguments)
+
+
+def test_what_is_resumed_changes_only_how_long_and_where() -> None:
+    plan = make_plan("--trials", "10", "--budget", "30m", "--retries", "5")
+    args = resuming("--trials", "200", "--device-hours", "2", "--concurrent", "1")
+
+    resumed = changed(plan, args)
+
+    assert resumed.budget == Budget(200, 1800, 2)
+    assert resumed.concurrent == 1
+    assert resumed.retries == 5
+    assert identity_hash(identity(resumed)) == identity_hash(identity(plan))
+
+
+def resuming(*arguments: str) -> argparse.Namespace:
+    made = argparse.ArgumentParser()
+    resume.configure(made)
+    return made.parse_args(["a-study", *arguments])

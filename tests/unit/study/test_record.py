@@ -1,7 +1,3 @@
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +14,6 @@ from analysis.results import (
 )
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import configuration_key
-from study.lock import LOCK_FILE, Holder, LockedError, StudyLock, is_live
 from study.proposal import Exhausted, distributions, propose
 from study.record import RecordError, StudyRecord, check_storage, now, read_plan_file
 
@@ -274,34 +269,3 @@ def test_what_breaks_a_constraint_is_not_proposed(tmp_path: Path) -> None:
             refuse=lambda params: params["width"] == 64,
         )
         assert params["width"] != 64
-
-
-# The lock
-
-
-def test_a_second_driver_is_told_who_holds_the_study(tmp_path: Path) -> None:
-    with StudyLock(tmp_path):
-        assert is_live(tmp_path)
-        with pytest.raises(LockedError, match=str(os.getpid())), StudyLock(tmp_path):
-            pass
-    assert not is_live(tmp_path)
-    assert not (tmp_path / LOCK_FILE).exists()
-
-
-def test_a_lock_whose_process_is_gone_is_taken_over(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    holder = {**vars(Holder.me()), "pid": ended.pid}
-    (tmp_path / LOCK_FILE).write_text(json.dumps(holder))
-
-    with StudyLock(tmp_path) as lock:
-        assert lock.taken_over is not None
-        assert lock.taken_over.pid == ended.pid
-
-
-def test_a_lock_of_another_host_is_respected(tmp_path: Path) -> None:
-    holder = {**vars(Holder.me()), "host": "elsewhere", "pid": 1}
-    (tmp_path / LOCK_FILE).write_text(json.dumps(holder))
-
-    with pytest.raises(LockedError, match="elsewhere"), StudyLock(tmp_path):
-        pass

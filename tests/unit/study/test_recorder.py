@@ -3,17 +3,23 @@
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
-from analysis.results import EpochResult, Latency, ModelSize, Ratio, ReferencePoint, Timing
+from analysis.results import EpochResult, Latency, ModelSize, Ratio, ReferencePoint, Timing, Usage
 from search_spaces.cifar_blocks import SPACE
+from study.arguments import parser, resolve
+from study.death import LostToMemory
+from study.plan import StudyPlan
 from study.progress import Progress
 from study.proposal import distributions
 from study.record import StudyRecord
-from study.recorder import Recorder
+from study.recorder import Halted, Limits, Recorder
 from study.scheduler import Stop
+from study.searcher import TrialQueue
 from study.tracking import Tracker
 from study.trial import trial_folder
 
@@ -52,6 +58,7 @@ class Bench:
     recorder: Recorder
     tracker: Heard
     stops: dict[int, Stop]
+    queue: TrialQueue
 
     def start(self, epochs: int = 2) -> RayTrial:
         params = SPACE.complete({"learning_rate": 0.01 + len(self.record.trials()) / 1000})
@@ -86,8 +93,15 @@ def bench(tmp_path: Path) -> Bench:
     record = StudyRecord(tmp_path, "study", None)
     record.set_attribute("reference_point", ReferencePoint(10.0, 10.0).to_json())
     tracker, stops = Heard(), {}
-    recorder = Recorder(record, tracker, Progress(io.StringIO()), stops, max_failures=0.5)
-    return Bench(record, recorder, tracker, stops)
+    queue = TrialQueue(record, SPACE, make_plan(), (), lambda: False)
+    limits = Limits(max_failures=0.5, retries=2, devices=2.0)
+    recorder = Recorder(record, tracker, Progress(io.StringIO()), stops, queue, limits)
+    return Bench(record, recorder, tracker, stops, queue)
+
+
+def make_plan() -> StudyPlan:
+    plan, _ = resolve(parser().parse_args(["--space", "cifar_blocks", "--data", "digits"]))
+    return plan
 
 
 def test_a_trial_trained_to_its_end_is_complete(bench: Bench) -> None:
@@ -127,11 +141,86 @@ def test_a_trial_that_reports_why_it_ends_is_recorded_so(
 
 def test_a_worker_that_dies_while_it_starts_leaves_a_failed_trial(bench: Bench) -> None:
     trial = bench.start()
-    bench.recorder._open.clear()  # Ray tells of the error without having told of the start
-    trial.error = RuntimeError("a long account\nValueError: no such layer\n")
+    for _ in range(3):
+        bench.recorder._running.clear()  # Ray tells of the error without having told of the start
+        trial.error = RuntimeError("a long account\nValueError: no such layer\n")
+        bench.recorder.on_trial_error(0, [], trial)
+
+    assert bench.status(trial) == (
+        "failed",
+        "its worker died: ValueError: no such layer (3 times)",
+    )
+
+
+def test_a_trial_whose_worker_dies_is_handed_out_again_as_often_as_it_may_be(bench: Bench) -> None:
+    trial = bench.start(epochs=9)
+    bench.train(trial, 1)
+    died = ActorDiedError()
+    for retries in (1, 2):
+        trial.error = died
+        bench.recorder.on_trial_error(0, [], trial)
+        task = bench.queue.next_task()
+
+        assert task is not None
+        assert task.number == 0
+        assert bench.status(trial)[0] == "running"
+        assert bench.record.trial(0).usage.retries == retries
+        bench.recorder.on_trial_start(0, [], trial)
     bench.recorder.on_trial_error(0, [], trial)
 
-    assert bench.status(trial) == ("failed", "worker died: ValueError: no such layer")
+    assert bench.status(trial) == ("failed", "its worker died (3 times)")
+    assert bench.record.trial(0).usage.retries == 2
+    assert not bench.queue.may_grow
+
+
+def test_retries_are_remembered_by_the_next_driver(bench: Bench) -> None:
+    trial = bench.start(epochs=9)
+    trial.error = ActorDiedError()
+    bench.recorder.on_trial_error(0, [], trial)
+    reopened = StudyRecord(bench.record.folder, "study", None)
+
+    assert reopened.trial(0).usage.retries == 1
+
+
+def test_a_trial_ended_for_want_of_memory_is_infeasible_and_not_handed_out_again(
+    bench: Bench,
+) -> None:
+    trial = bench.start()
+    trial.error = LostToMemory("1 worker(s) were killed due to the node running low on memory")
+    bench.recorder.on_trial_error(0, [], trial)
+
+    status, reason = bench.status(trial)
+    assert status == "infeasible"
+    assert (reason or "").startswith("out of memory")
+    assert bench.record.interrupted() == []
+    assert bench.record.trial(0).usage.retries == 0
+
+
+def test_device_time_is_added_up_over_retries_and_reports(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 101.0, 103.0, 110.0, 111.5])
+    monkeypatch.setattr("study.recorder.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    trial = bench.start(epochs=9)  # 100
+    bench.report(trial, model=MODEL, latency=LATENCY)  # 101
+    trial.error = ActorDiedError()
+    bench.recorder.on_trial_error(0, [], trial)  # 103; then nobody works on it
+    bench.recorder.on_trial_start(0, [], trial)  # 110
+    bench.report(trial)  # 111.5
+
+    assert bench.record.trial(0).usage == Usage(retries=1, device_seconds=2 * 4.5)
+    assert bench.recorder.device_seconds == 9.0
+
+
+def test_a_full_disk_halts_the_study_and_leaves_the_trial_to_be_continued(bench: Bench) -> None:
+    trial = bench.start(epochs=9)
+    bench.train(trial, 1)
+    bench.report(trial, disk_full="[Errno 28] No space left on device", done=True)
+    bench.recorder.on_trial_complete(0, [], trial)
+
+    assert isinstance(bench.recorder.fatal, Halted)
+    assert "is full" in str(bench.recorder.fatal)
+    assert bench.record.interrupted() == [0]
 
 
 def test_every_trial_ends_once_however_often_ray_says_so(bench: Bench) -> None:
@@ -150,7 +239,7 @@ def test_the_budget_closes_what_runs_for_good(bench: Bench) -> None:
     trained, fresh = bench.start(epochs=9), bench.start(epochs=9)
     queued = bench.start(epochs=9)
     bench.train(trained, 1)
-    del bench.recorder._open[queued.config["number"]]  # added to the record, not started by Ray
+    del bench.recorder._running[queued.config["number"]]  # added to the record, not started by Ray
     bench.recorder.close("the budget was spent")
 
     assert bench.status(trained) == ("stopped", "the budget was spent")
@@ -217,4 +306,4 @@ def test_an_error_of_the_record_stops_the_study_instead_of_vanishing(
     monkeypatch.setattr(bench.record, "epoch", full)
     bench.train(trial, 1)
 
-    assert isinstance(bench.recorder.fatal, OSError)
+    assert isinstance(bench.recorder.fatal, Halted)

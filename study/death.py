@@ -1,0 +1,48 @@
+"""Why a trial's worker is gone, in one line, and whether another may try."""
+
+from dataclasses import dataclass
+
+from ray.exceptions import RayActorError
+
+OUT_OF_MEMORY = "out of memory"
+
+
+class LostToMemory(RayActorError):
+    """Ray killed a trial's worker, for its node ran out of memory; ``str()`` is Ray's account."""
+
+    def __init__(self, account: str) -> None:
+        super().__init__(error_msg=account)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        """Rebuild from the account alone."""
+        return type(self), (self.error_msg,)
+
+
+@dataclass(frozen=True)
+class Death:
+    """Why a worker is gone; ``retry`` is whether the trial may go on from its last checkpoint."""
+
+    reason: str
+    retry: bool
+
+
+def death_of(error: BaseException | None) -> Death:
+    """Return why a worker is gone, from what Ray says of it.
+
+    A trial reports what its own code raises, so all that is left here has to do with where it ran.
+    A node out of memory would be so again: such a trial is not tried once more.
+    """
+    account = str(error or "")
+    if isinstance(error, LostToMemory):
+        return Death(f"{OUT_OF_MEMORY}: Ray ended its worker to save the node", retry=False)
+    if "its node has died" in account or "node that" in account:
+        return Death("its node was lost", retry=True)
+    if isinstance(error, RayActorError):
+        return Death("its worker died", retry=True)
+    return Death(f"its worker died: {_last_line(account) or type(error).__name__}", retry=True)
+
+
+def _last_line(account: str) -> str:
+    """The end of Ray's long accounts, where the cause is."""
+    lines = [line.strip() for line in account.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else ""

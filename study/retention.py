@@ -1,0 +1,76 @@
+"""Which checkpoints and students are worth their disk, and the removal of all others.
+
+Kept are the last checkpoint of every trial that runs or was interrupted, and the student of every
+complete trial that is on the front, may come to be once it is timed on the idle device, or stands
+in a published table until it has been confirmed.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.front import front_members
+from analysis.results import TrialResult, trial_name
+from study.trial import STUDENT_FILE
+
+# A student this much slower than one that beats it in accuracy may still be as fast, once timed
+# without noise.
+CONFIRMED_WITHIN = 1.15
+_KEPT_WITHIN = 1.3
+
+
+def near_front(trials: Sequence[TrialResult], slack: float) -> list[TrialResult]:
+    """Return complete trials that nothing beats in accuracy while being ``slack`` times faster."""
+    complete = [trial for trial in trials if trial.status == "complete"]
+    by_speed = sorted(complete, key=_latency)
+    near = []
+    best, fastest = -1.0, 0
+    for trial in by_speed:
+        while fastest < len(by_speed) and _latency(by_speed[fastest]) * slack < _latency(trial):
+            best = max(best, by_speed[fastest].val_accuracy or 0.0)
+            fastest += 1
+        if best < (trial.val_accuracy or 0.0):
+            near.append(trial)
+    return near
+
+
+def _latency(trial: TrialResult) -> float:
+    return float("inf") if trial.latency_ms is None else trial.latency_ms
+
+
+def students_to_keep(trials: Sequence[TrialResult]) -> set[int]:
+    """Return the numbers of complete trials whose student is still needed."""
+    keep = {trial.number for trial in front_members(trials)}
+    for trial in near_front(trials, _KEPT_WITHIN):
+        if trial.confirmed is None:
+            keep.add(trial.number)
+    for trial in trials:
+        unscored = trial.status == "complete" and trial.confirmed is None
+        if unscored and (trial.label or trial.source == "control"):
+            keep.add(trial.number)
+    return keep
+
+
+def prune(study_folder: Path, trials: Sequence[TrialResult], keep: set[int]) -> None:
+    """Remove what is no longer needed of ended trials.
+
+    Args:
+        study_folder: The study's folder.
+        trials: All its trials.
+        keep: Numbers of complete trials whose student stays.
+    """
+    checkpoints = study_folder / "checkpoints"
+    if not checkpoints.is_dir():
+        return
+    status = {trial.name: trial.status for trial in trials}
+    kept = {trial_name(number) for number in keep}
+    for folder in checkpoints.iterdir():
+        state = status.get(folder.name)
+        if state == "running":
+            continue
+        if state == "complete" and folder.name in kept:
+            for path in folder.iterdir():
+                if path.name != STUDENT_FILE:
+                    path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,51 @@
+"""`python -m study resume`: continue a study, or extend it, without repeating its arguments."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from study.verbs.arguments import add_name
+
+HELP = "continue or extend a study from its stored plan"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments: those of a launch that may change between two runs."""
+    from study.arguments import CHANGEABLE, shown_arguments
+
+    add_name(parser)
+    changed = parser.add_argument_group("what may be changed (default: as it was)")
+    for option, how in CHANGEABLE.items():
+        changed.add_argument(option, **{**how, "help": how["help"].partition(" (default")[0]})
+    shown_arguments(parser.add_argument_group("what is shown"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Continue a study to its end and return the exit code."""
+    from search_spaces.catalogue import load_space
+    from study.arguments import changed
+    from study.driving import Shown, check, drive
+    from study.listing import find_study
+    from study.plan import PlanError, StudyPlan
+    from study.record import read_plan_file
+
+    studies = Path(args.studies).absolute()
+    document = read_plan_file(find_study(studies, args.name)) or {}
+    stored = StudyPlan.from_json(document.get("plan", {}))
+    if stored.name != args.name:
+        raise PlanError(
+            f"the folder {args.name} holds the study {stored.name}; give it that name again"
+        )
+    plan = changed(stored, args)
+    _enter(Path(document.get("directory", ".")))
+    space = load_space(plan.space).with_fixed(plan.fixed)
+    check(plan, studies)
+    return drive(plan, space, studies, Shown(args.json, args.quiet, args.debug))
+
+
+def _enter(directory: Path) -> None:
+    """Go where the study was started: relative paths in its plan begin there."""
+    if directory.is_dir():
+        os.chdir(directory)
+        sys.path.insert(0, str(directory))

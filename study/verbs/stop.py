@@ -1,0 +1,57 @@
+"""`python -m study stop`: have a study's driver stop, from any machine that shares the folder."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from study.verbs.arguments import add_json, add_name
+
+HELP = "stop a running study; it can be resumed"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_name(parser)
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="seconds to wait for the driver to end (default: 300)",
+    )
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the driver to stop, wait for it, and return the exit code."""
+    from study.listing import find_study
+    from study.lock import is_live, read_holder
+    from study.plan import PlanError
+    from study.progress import make_console
+    from study.watch import request_stop, wait_for_stop
+
+    if not args.timeout > 0:
+        raise PlanError(f"--timeout {args.timeout:g} is not above 0; give a number of seconds")
+    folder = find_study(Path(args.studies), args.name)
+    holder = read_holder(folder)
+    if holder is None or not is_live(folder):
+        return _answer(args, stopped=False, text=f"{args.name} is not running")
+    request_stop(folder, holder)
+    console = make_console(sys.stderr)
+    with console.status(f"waiting for {holder} to stop …"):
+        ended = wait_for_stop(folder, holder, args.timeout)
+    if not ended:
+        print(
+            f"error: {holder} has not stopped within {args.timeout:g} s; its trials may be in a "
+            "long epoch: wait, or end that process",
+            file=sys.stderr,
+        )
+        return 1
+    text = f"{args.name} has stopped; to go on: python -m study resume {args.name}"
+    return _answer(args, stopped=True, text=text)
+
+
+def _answer(args: argparse.Namespace, *, stopped: bool, text: str) -> int:
+    print(json.dumps({"study": args.name, "stopped": stopped}) if args.json else text)
+    return 0

@@ -1,0 +1,189 @@
+"""One driver a study: who holds the lock, who may take it over, how a driver is asked to stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study import lock as locks
+from study import watch
+from study.lock import LOCK_FILE, Holder, LockedError, StudyLock, check_free, is_live, read_holder
+from study.watch import request_stop, wait_for_stop, watching
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.3)
+
+
+def write_lock(folder: Path, **different: object) -> None:
+    (folder / LOCK_FILE).write_text(json.dumps({**vars(Holder.me()), **different}))
+
+
+def test_a_second_driver_is_told_who_holds_the_study_and_since_when(tmp_path: Path) -> None:
+    with StudyLock(tmp_path):
+        holder = read_holder(tmp_path)
+        assert holder is not None
+        assert is_live(tmp_path)
+        with pytest.raises(LockedError, match=str(os.getpid())) as told, StudyLock(tmp_path):
+            pass
+        assert holder.since in str(told.value)
+        assert holder.host in str(told.value)
+        with pytest.raises(LockedError):
+            check_free(tmp_path)
+    assert not is_live(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_whose_process_is_gone_is_taken_over(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    write_lock(tmp_path, pid=ended.pid)
+
+    check_free(tmp_path)
+    with StudyLock(tmp_path) as lock:
+        assert lock.taken_over is not None
+        assert lock.taken_over.pid == ended.pid
+
+
+def test_a_killed_process_that_nobody_waited_for_is_gone(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    started = locks._started(process.pid)
+    write_lock(tmp_path, pid=process.pid, started=started)
+    assert is_live(tmp_path)
+    process.kill()
+    deadline = time.monotonic() + 10
+    while is_live(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.wait()
+
+
+def test_a_later_process_of_the_same_pid_does_not_hold_the_lock(tmp_path: Path) -> None:
+    write_lock(tmp_path, started=Holder.me().started - 1)
+
+    assert not is_live(tmp_path)
+
+
+def test_a_lock_from_before_a_reboot_is_not_seen_and_has_no_beat(
+    tmp_path: Path, hurried: None
+) -> None:
+    write_lock(tmp_path, system="another boot")
+
+    with StudyLock(tmp_path) as lock:
+        assert lock.taken_over is not None
+
+
+@pytest.mark.parametrize("elsewhere", [{"host": "elsewhere"}, {"system": "another container"}])
+def test_a_lock_held_elsewhere_is_taken_over_only_without_a_beat(
+    tmp_path: Path, hurried: None, elsewhere: dict[str, str]
+) -> None:
+    write_lock(tmp_path, **elsewhere, pid=1)
+    waited_for: list[Holder] = []
+
+    check_free(tmp_path)  # cannot be told at once
+    begun = time.monotonic()
+    with StudyLock(tmp_path, waited_for.append) as lock:
+        assert lock.taken_over is not None
+        assert time.monotonic() - begun >= 0.3
+    assert [holder.pid for holder in waited_for] == [1]
+
+
+def test_a_lock_held_elsewhere_with_a_beat_is_respected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 5.0)
+    write_lock(tmp_path, host="elsewhere")
+    beats = threading.Timer(0.2, write_lock, (tmp_path,), {"host": "elsewhere", "beat": 1})
+    beats.start()
+
+    with pytest.raises(LockedError, match="elsewhere"), StudyLock(tmp_path):
+        pass
+    beats.join()
+
+
+def test_of_many_that_find_the_holder_gone_one_gets_the_lock(tmp_path: Path) -> None:
+    write_lock(tmp_path, started=0.0)
+    script = (
+        "import time\nfrom pathlib import Path\nfrom study.lock import LockedError, StudyLock\n"
+        f"try:\n    StudyLock(Path({str(tmp_path)!r})).__enter__()\n"
+        "except LockedError:\n    print('refused')\n"
+        "else:\n    print('taken', flush=True)\n    time.sleep(5)\n"
+    )
+    racers = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    answers = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+
+    assert sorted(answers) == ["refused"] * 5 + ["taken"]
+
+
+def test_a_damaged_lock_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_text('{"host": ')
+
+    with StudyLock(tmp_path):
+        assert is_live(tmp_path)
+
+
+# The watch
+
+
+@pytest.fixture
+def heard() -> Iterator[list[int]]:
+    """Signals that reach this process."""
+    signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda signum, frame: signals.append(signum))
+    yield signals
+    signal.signal(signal.SIGTERM, before)
+
+
+def wait_until_heard(heard: list[int]) -> None:
+    deadline = time.monotonic() + 10
+    while not heard:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_request_to_stop_reaches_the_driver_as_a_signal(tmp_path: Path, heard: list[int]) -> None:
+    with StudyLock(tmp_path) as lock, watching(tmp_path, lock) as lost:
+        holder = read_holder(tmp_path)
+        assert holder is not None
+        request_stop(tmp_path, holder)
+        wait_until_heard(heard)
+        assert not lost.is_set()
+        assert not wait_for_stop(tmp_path, holder, timeout=0.3)
+    assert heard == [signal.SIGTERM]
+    assert wait_for_stop(tmp_path, holder, timeout=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_request_to_an_earlier_driver_stops_nobody_else(tmp_path: Path, heard: list[int]) -> None:
+    with StudyLock(tmp_path) as lock, watching(tmp_path, lock):
+        request_stop(tmp_path, Holder("here", 1, "s", 1.0, "yesterday"))
+        time.sleep(1.2)
+    assert heard == []
+
+
+def test_a_driver_beats_and_notices_that_its_lock_was_taken(
+    tmp_path: Path, heard: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.1)
+    with StudyLock(tmp_path) as lock, watching(tmp_path, lock) as lost:
+        deadline = time.monotonic() + 10
+        while (holder := read_holder(tmp_path)) is None or holder.beat < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        write_lock(tmp_path, pid=1, host="elsewhere")
+        wait_until_heard(heard)
+        assert lost.is_set()
+    taken = read_holder(tmp_path)
+    assert taken is not None
+    assert taken.host == "elsewhere"  # the other's lock stays
