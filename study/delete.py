@@ -1,0 +1,246 @@
+"""Deleting a study: its folder, and its record where that is in a database; nothing shared.
+
+The folder first gets a hidden name, in one step, and is then removed: a deletion that is killed
+leaves a whole study or none, and what it left under the hidden name goes with the next deletion.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis import formatting
+from analysis.record import RecordReadError, read_record
+from analysis.results import PLAN_FILE
+from study.disk import disk_use
+from study.listing import find_study
+from study.lock import Holder, StudyLock, check_free
+from study.names import StudyName
+from study.plan import check_writable
+from study.record import RecordError, read_plan_file
+from study.tracking import without_password
+
+_LEFTOVER = re.compile(r"\.(?P<name>[A-Za-z0-9_-][A-Za-z0-9._-]*)\.deleted\.\d+")
+
+
+class DeleteError(RecordError):
+    """A study that cannot be deleted; the message says why, and nothing of it was removed."""
+
+
+class _PlanDamagedError(ValueError):
+    """A plan that does not tell where the record is."""
+
+
+class RemnantError(OSError):
+    """A deleted study some of whose files cannot be removed; the message names where they are."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What goes with a study.
+
+    Attributes:
+        name: The study's name.
+        folder: Its folder.
+        size: Of all files in the folder, in bytes.
+        trials: How many its record holds; None if that cannot be read.
+        storage: URL of the database its record is deleted from; None if there is none.
+        stays: Why a record in a database stays, in a clause, if one does or may.
+        damage: What is wrong with the plan or the record, if anything is.
+    """
+
+    name: str
+    folder: Path
+    size: int
+    trials: int | None
+    storage: str | None
+    stays: str | None
+    damage: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, the URL without its password."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder.absolute()),
+            "bytes": self.size,
+            "trials": self.trials,
+            "storage": None if self.storage is None else without_password(self.storage),
+            "damage": self.damage,
+        }
+
+
+def find_removal(studies: Path, name: str) -> Removal:
+    """Return what a deletion of a study would remove, changing nothing.
+
+    Raises:
+        StudyNameError: if no study can have that name.
+        LockedError: if a driver is at work on it.
+        PlanError: if nothing can be removed in the studies folder.
+        DeleteError: if the folder is a link, or the database of its record cannot be reached.
+        RecordError: if there is no such study.
+    """
+    folder = find_study(studies, name)
+    if folder.is_symlink():
+        target = folder.resolve()
+        raise DeleteError(
+            f"study {name} is a link to {target}: remove the link with `rm {folder}`, or the study "
+            f"with --studies {target.parent}"
+        )
+    check_free(folder)
+    check_writable(studies)
+    trials, storage, stays, damage = None, None, None, None
+    try:
+        storage, owner = _find_storage(folder)
+        if storage is None:
+            trials = len(read_record(folder).trials)
+        elif owner == name:
+            trials = _count_recorded(storage, name)
+        else:  # copied by hand: the record is the other study's
+            storage, stays = None, f"it is a copy of {owner}, whose record in a database stays"
+    except _PlanDamagedError as error:
+        damage = str(error)
+        stays = "a record in a database, if it has one, stays: the plan cannot say where"
+    except RecordReadError as error:
+        damage = str(error)
+    return Removal(name, folder, disk_use(folder).total, trials, storage, stays, damage)
+
+
+def remove(removal: Removal, on_wait: Callable[[Holder], None] | None = None) -> None:
+    """Delete a study, and what killed deletions left among the studies.
+
+    Args:
+        removal: What :func:`find_removal` returned.
+        on_wait: As of :class:`study.lock.StudyLock`.
+
+    Raises:
+        LockedError: if a driver has taken the study meanwhile.
+        DeleteError: if it cannot be deleted; nothing was removed.
+        RemnantError: if the study is deleted, and some files are still there.
+    """
+    folder = removal.folder
+    hidden = folder.with_name(f".{removal.name}.deleted.{os.getpid()}")
+    try:
+        with StudyLock(folder, on_wait):
+            if removal.storage is not None:
+                _delete_recorded(removal.storage, removal.name)
+            folder.rename(hidden)
+    except FileNotFoundError:
+        raise DeleteError(
+            f"study {removal.name} has just been deleted by another process"
+        ) from None
+    except OSError as error:
+        raise DeleteError(
+            f"{folder} cannot be removed ({error.strerror or error}); make it and "
+            f"{folder.parent} writable"
+        ) from error
+    _remove_tree(hidden)
+    _sweep(folder.parent)
+
+
+def finish_earlier(studies: Path, name: str) -> bool:
+    """Remove what a killed deletion left of a study; whether it did, and no such study is there.
+
+    Raises:
+        StudyNameError: if no study can have that name.
+        RemnantError: if some files cannot be removed.
+    """
+    if (StudyName(name).folder(studies) / PLAN_FILE).is_file() or name not in leftovers(studies):
+        return False
+    _sweep(studies)
+    return True
+
+
+def leftovers(studies: Path) -> dict[str, list[Path]]:
+    """Return the folders that killed deletions left, by the name of the study they were."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(studies.iterdir()) if studies.is_dir() else ():
+        match = _LEFTOVER.fullmatch(path.name)
+        if match is not None and path.is_dir() and not path.is_symlink():
+            found.setdefault(match["name"], []).append(path)
+    return found
+
+
+def _sweep(studies: Path) -> None:
+    for paths in leftovers(studies).values():
+        for path in paths:
+            _remove_tree(path)
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove a folder; links in it are removed, never followed, and no link is taken for it."""
+    try:
+        # First of all the plan: without it, no list of studies shows what is left.
+        (path / PLAN_FILE).unlink(missing_ok=True)
+        while path.exists():
+            try:
+                shutil.rmtree(path)
+            except FileNotFoundError:  # another deletion sweeps it too
+                continue
+    except OSError as error:
+        raise RemnantError(
+            f"the study is deleted, but files of it are left in {path} "
+            f"({error.strerror or error}); make them writable, and delete that folder"
+        ) from error
+
+
+def _find_storage(folder: Path) -> tuple[str | None, str]:
+    """Return the URL of the record's database, if it is in one, and the study's name there."""
+    try:
+        document = read_plan_file(folder) or {}
+        return document["plan"]["storage"], str(document["name"])
+    except RecordError as error:
+        raise _PlanDamagedError(str(error)) from error
+    except (KeyError, TypeError) as error:
+        raise _PlanDamagedError(f"{folder / PLAN_FILE} lacks a field ({error})") from error
+
+
+def _count_recorded(url: str, name: str) -> int:
+    """Return the number of trials in a database's record; 0 where it holds no such study.
+
+    Raises:
+        DeleteError: if the database cannot be reached.
+    """
+    storage = _open_storage(url, name)
+    try:
+        return int(storage.get_n_trials(storage.get_study_id_from_name(name)))
+    except KeyError:
+        return 0
+    except Exception as error:  # every driver raises its own kind
+        raise _unreachable(url, name, error) from error
+
+
+def _delete_recorded(url: str, name: str) -> None:
+    storage = _open_storage(url, name)
+    try:
+        storage.delete_study(storage.get_study_id_from_name(name))
+    except KeyError:
+        pass  # a deletion that was killed here had done that much
+    except Exception as error:
+        raise _unreachable(url, name, error) from error
+
+
+def _open_storage(url: str, name: str) -> Any:
+    import optuna
+    from sqlalchemy.engine import make_url
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        where = make_url(url)
+        if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
+            # Opened, it would be made.
+            raise FileNotFoundError(f"no file {where.database}")
+        return optuna.storages.get_storage(url)
+    except Exception as error:
+        raise _unreachable(url, name, error) from error
+
+
+def _unreachable(url: str, name: str, error: Exception) -> DeleteError:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DeleteError(
+        f"the record of study {name} is in {without_password(url)}, which cannot be reached "
+        f"({formatting.without_password(first)}): nothing was removed; bring it up, or remove the "
+        "study's folder by hand to leave the record there"
+    )
