@@ -45,9 +45,14 @@ def non_dominated(points: Sequence[Point]) -> list[bool]:
     A point that is not finite is never on the front and dominates nothing.
     """
     keep = [False] * len(points)
-    finite = [i for i, point in enumerate(points) if all(map(math.isfinite, point))]
+    finite = [
+        (latency, -accuracy, i)
+        for i, (accuracy, latency) in enumerate(points)
+        if math.isfinite(accuracy) and math.isfinite(latency)
+    ]
+    finite.sort()
     best: Point | None = None
-    for i in sorted(finite, key=lambda i: (points[i][1], -points[i][0])):
+    for _, _, i in finite:
         if best is None or points[i][0] > best[0] or points[i] == best:
             keep[i] = True
             best = points[i]
@@ -56,8 +61,10 @@ def non_dominated(points: Sequence[Point]) -> list[bool]:
 
 def trial_point(trial: TrialResult) -> Point | None:
     """(validation accuracy %, latency ms) of a trial that ran to its end, else None."""
+    if trial.status != "complete":
+        return None
     accuracy, latency = trial.val_accuracy, trial.latency_ms
-    if trial.status != "complete" or accuracy is None or latency is None:
+    if accuracy is None or latency is None:
         return None
     return (accuracy, latency)
 

@@ -1,7 +1,7 @@
 """Reads a study's record, the plan and the Optuna storage, into plain frozen results."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from analysis.results import (
     ATTR_LATENCY,
     ATTR_MLFLOW,
     ATTR_MODEL,
+    ATTR_OPEN_SESSION,
     ATTR_OUTCOME,
     ATTR_REFERENCE_POINT,
     ATTR_SESSIONS,
@@ -61,7 +62,8 @@ class StudyResults:
         teacher: the teacher, None before it is ready.
         reference: the corner hypervolumes are measured from, None before the teacher is ready.
         environment: versions and hardware, by name.
-        sessions: the driver's runs over the study, in order.
+        sessions: the driver's runs over the study that have ended, in order.
+        open_session: a run that goes on or was killed, as far as it was last noted.
         mlflow: where the study is tracked, if it is.
         trials: every trial, by number.
     """
@@ -71,6 +73,7 @@ class StudyResults:
     reference: ReferencePoint | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     sessions: tuple[Session, ...] = ()
+    open_session: Session | None = None
     mlflow: Mapping[str, Any] | None = None
     trials: tuple[TrialResult, ...] = ()
 
@@ -127,16 +130,18 @@ class RecordReader:
             trials = self._study.get_trials(deepcopy=False)
         reference = _stored(ReferencePoint, attributes.get(ATTR_REFERENCE_POINT), plan.name)
         teacher_ms = None if reference is None else reference.latency_ms
+        sessions = tuple(
+            session
+            for item in attributes.get(ATTR_SESSIONS) or ()
+            if (session := _stored(Session, item, plan.name)) is not None
+        )
         return StudyResults(
             plan=plan,
             teacher=_stored(TeacherResult, attributes.get(ATTR_TEACHER), plan.name),
             reference=reference,
             environment=dict(attributes.get(ATTR_ENVIRONMENT) or {}),
-            sessions=tuple(
-                session
-                for item in attributes.get(ATTR_SESSIONS) or ()
-                if (session := _stored(Session, item, plan.name)) is not None
-            ),
+            sessions=sessions,
+            open_session=_open_session(attributes, sessions, plan.name),
             mlflow=attributes.get(ATTR_MLFLOW),
             trials=tuple(
                 self._trial(trial, teacher_ms, attributes)
@@ -162,6 +167,15 @@ class RecordReader:
         if result.closed:
             self._ended[number] = (changing, result)
         return result
+
+
+def _open_session(
+    attributes: Mapping[str, Any], sessions: Sequence[Session], owner: str
+) -> Session | None:
+    session = _stored(Session, attributes.get(ATTR_OPEN_SESSION), owner)
+    if session is None or any(session.started_at == ended.started_at for ended in sessions):
+        return None
+    return session
 
 
 def _load_study(plan: StoredPlan, study_folder: Path) -> "optuna.Study | None":

@@ -129,6 +129,8 @@ def write_report(study_folder: Path) -> list[Path]:
     }
     paths = []
     for name, content in contents.items():
+        for leftover in folder.glob(f".{name}.*"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
         path = folder / name
         unfinished = folder / f".{name}.{os.getpid()}"
         unfinished.write_text(content, encoding="utf-8", newline="\n")

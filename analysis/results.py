@@ -25,6 +25,7 @@ ATTR_TEACHER = "teacher"
 ATTR_REFERENCE_POINT = "reference_point"
 ATTR_ENVIRONMENT = "environment"
 ATTR_SESSIONS = "sessions"
+ATTR_OPEN_SESSION = "open_session"  # the driver's run now, or the last one if it was killed
 ATTR_MLFLOW = "mlflow"
 ATTR_PRECISION = "precision"  # number format of training, once "auto" has been resolved
 

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ def check_address(address: str | None, timeout: float = 2.0) -> None:
 def _running_here() -> bool:
     if os.environ.get("RAY_ADDRESS"):
         return True
-    return Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").exists()
+    temporary = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return Path(temporary, "ray", "ray_current_cluster").exists()
 
 
 def set_ray_defaults(address: str | None) -> None:

@@ -20,10 +20,11 @@ examples:
 To start or continue a study: python -m study.launch --help
 """
 
-VERBS = ("spaces", "list", "status", "stop", "resume", "report", "delete", "doctor")
+VERBS = ("spaces", "list", "status", "stop", "resume", "report", "sync", "delete", "doctor")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m study`."""
     made = argparse.ArgumentParser(
         prog="python -m study",
         description="Look at search spaces and studies.",
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     from study.refusals import refusals, refuse
 
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     try:
         code: int = args.run(args)
     except refusals() as error:

@@ -100,10 +100,10 @@ def _memory_deaths_told() -> Iterator[None]:
     """
     failed = RayActorManager._actor_task_failed
 
-    def told(manager: Any, task: Any, exception: Exception) -> None:
+    def told(manager: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
             exception = LostToMemory(str(exception))
-        failed(manager, task, exception)
+        failed(manager, tracked_actor_task=tracked_actor_task, exception=exception)
 
     RayActorManager._actor_task_failed = told  # type: ignore[method-assign, assignment]
     try:

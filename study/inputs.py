@@ -104,10 +104,14 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def store_plan(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
-    """Write plan.json and return its content; a study that is continued keeps its date."""
+def store_plan(folder: Path, document: dict[str, Any]) -> None:
+    """Write plan.json; a study that is continued keeps its date.
+
+    To be called with the study's lock: what killed processes were writing is removed.
+    """
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
     stored = read_plan_file(folder)
     if stored is not None:
         document = {**document, "created_at": stored["created_at"]}
     write_atomically(folder / results.PLAN_FILE, json.dumps(document, indent=1) + "\n")
-    return document

@@ -1,18 +1,109 @@
-"""Finding the studies of a folder, and saying in a word how each one is."""
+"""Finding the studies of a folder, and saying how each one is."""
 
+import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.record import RecordReadError
-from analysis.results import PLAN_FILE
+from analysis.results import PLAN_FILE, TrialResult
 from search_spaces.space import nearest
-from study.lock import is_live
+from study.disk import DiskUse, disk_use
+from study.lock import LOCK_FILE, PATIENCE_SECONDS, Holder, read_holder
 from study.names import StudyName
 from study.record import RecordError
 from study.summary import StudySummary, summarise
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+RUNNING, SILENT, INTERRUPTED, DAMAGED = "running", "silent", "interrupted", "damaged"
+_STATES = {
+    "complete": "finished",
+    "budget": "finished (budget spent)",
+    "SIGINT": INTERRUPTED,
+    "SIGTERM": INTERRUPTED,
+    "lock lost": INTERRUPTED,
+    "killed": INTERRUPTED,
+}
+# Width of a table of studies, its names left out.
+_OTHER_COLUMNS = 55
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """A study as it stands.
+
+    Attributes:
+        summary: What its record tells.
+        state: In a word or two: running, silent (its driver, elsewhere, shows no sign of life),
+            interrupted, or how the last run ended.
+        phase: What a running study is at: ``preparing``, ``trials`` or ``confirming``.
+        driver: Who drives it, if anybody does.
+        seconds: Wall time over all runs, that of a running driver included.
+        disk: What it takes on disk.
+    """
+
+    summary: StudySummary
+    state: str
+    phase: str | None
+    driver: Holder | None
+    seconds: float
+    disk: DiskUse
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.summary.folder.name
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a driver is at work."""
+        return self.state == RUNNING
+
+    @property
+    def open_trials(self) -> list[TrialResult]:
+        """Trials without an outcome: those that run, or were interrupted."""
+        return [trial for trial in self.summary.trials if trial.status == "running"]
+
+    @property
+    def resume(self) -> str | None:
+        """The command that continues the study; None where it runs or has nothing left to do."""
+        if self.is_live or self.state.startswith("finished") or self.state == "no front":
+            return None
+        folder = self.summary.folder
+        where = [] if folder.parent == Path("studies") else ["--studies", str(folder.parent)]
+        return shlex.join(["python", "-m", "study", "resume", folder.name, *where])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one object for scripts: the summary, and how the study is now."""
+        driver = self.driver
+        return {
+            **self.summary.to_json(),
+            "state": self.state,
+            "phase": self.phase,
+            "driver": None if driver is None else {"host": driver.host, "pid": driver.pid},
+            "resume": self.resume,
+            "seconds": round(self.seconds, 1),
+            "running": [_open_trial(trial) for trial in self.open_trials],
+            "disk_bytes": asdict(self.disk),
+        }
+
+
+def _open_trial(trial: TrialResult) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "label": trial.label,
+        "architecture": trial.architecture,
+        "epoch": trial.epochs_done,
+        "epochs": trial.epochs,
+        "val_accuracy": trial.val_accuracy,
+        "latency_ms": trial.latency_ms,
+        "retries": trial.usage.retries,
+    }
 
 
 def find_study(studies: Path, name: str) -> Path:
@@ -30,24 +121,85 @@ def find_study(studies: Path, name: str) -> Path:
     raise RecordError(f"no study {name!r} in {studies}{end}")
 
 
-def state_of(folder: Path, summary: StudySummary) -> str:
-    """Return running, interrupted, or how the last run ended."""
-    if is_live(folder):
-        return "running"
-    sessions = summary.results.sessions
-    if summary.counts["running"] or not sessions:
-        return "interrupted"
-    return {"complete": "finished", "budget": "finished (budget spent)"}.get(
-        sessions[-1].end, sessions[-1].end
+def status_of(summary: StudySummary) -> StudyStatus:
+    """Return how a study is that has just been read."""
+    folder = summary.folder
+    state, driver = state_of(summary), read_holder(folder)
+    live = driver is not None and state == RUNNING
+    return StudyStatus(
+        summary=summary,
+        state=state,
+        phase=_phase(summary) if live else None,
+        driver=driver if state in (RUNNING, SILENT) else None,
+        seconds=summary.seconds + (_seconds_not_noted(driver, summary) if driver and live else 0.0),
+        disk=disk_use(folder),
     )
 
 
-def study_states(studies: Path) -> list[dict[str, Any]]:
+def state_of(summary: StudySummary) -> str:
+    """Return running, silent, interrupted, or how the last run ended."""
+    holder = read_holder(summary.folder)
+    if holder is not None:
+        if holder.is_gone():  # without giving its lock back: it was killed
+            return INTERRUPTED
+        return RUNNING if _shows_life(holder, summary.folder) else SILENT
+    sessions = summary.results.sessions
+    if summary.counts["running"] or summary.results.open_session or not sessions:
+        return INTERRUPTED
+    return _STATES.get(sessions[-1].end, sessions[-1].end)
+
+
+def _shows_life(holder: Holder, folder: Path) -> bool:
+    """Whether a holder that is not known to be gone was heard of lately.
+
+    The age of its lock file tells, by the clock of whoever keeps the files. That is good enough to
+    be shown; it decides nothing.
+    """
+    if holder.is_visible():
+        return True
+    try:
+        beaten = (folder / LOCK_FILE).stat().st_mtime
+    except FileNotFoundError:  # given back meanwhile
+        return True
+    return time.time() - beaten < 2 * PATIENCE_SECONDS
+
+
+def _phase(summary: StudySummary) -> str:
+    counts = summary.counts
+    if not summary.trials:
+        return "preparing"
+    return "trials" if counts["running"] or counts["waiting"] else "confirming"
+
+
+def _seconds_not_noted(driver: Holder, summary: StudySummary) -> float:
+    """Wall time (s) of a run that goes on, beyond what the record has of it."""
+    noted = summary.results.open_session
+    return max(0.0, _seconds_since(driver.since) - (0.0 if noted is None else noted.seconds))
+
+
+def _seconds_since(stamp: str) -> float:
+    try:
+        begun = datetime.fromisoformat(stamp)
+        return max(0.0, (datetime.now(UTC) - begun).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def study_states(
+    studies: Path, on_read: Callable[[str], None] = lambda name: None
+) -> list[dict[str, Any]]:
     """Return name, state, counts, best accuracy and age (s) of each study, latest first.
 
     A study whose record cannot be read is listed as damaged, with the reason.
+
+    Args:
+        studies: The folder of studies.
+        on_read: Told the name of each study before it is read.
     """
-    states = [_state(path.parent) for path in sorted(studies.glob(f"*/{PLAN_FILE}"))]
+    states = []
+    for path in sorted(studies.glob(f"*/{PLAN_FILE}")):
+        on_read(path.parent.name)
+        states.append(_state(path.parent))
     return sorted(states, key=lambda state: state["age_seconds"])
 
 
@@ -58,31 +210,45 @@ def _state(folder: Path) -> dict[str, Any]:
         summary = summarise(folder)
     except RecordReadError as error:
         empty = {"trials": 0, "planned": None, "front": 0, "best_val_accuracy": None}
-        return {**body, **empty, "state": "damaged", "reason": str(error)}
-    created = datetime.fromisoformat(summary.results.plan.created_at)
+        return {**body, **empty, "state": DAMAGED, "reason": str(error)}
     return {
         "name": folder.name,
-        "state": state_of(folder, summary),
+        "state": state_of(summary),
         "trials": len(summary.trials),
-        "planned": summary.results.plan.plan.get("trials"),
+        "planned": summary.planned,
         "front": len(summary.front),
         "best_val_accuracy": max((t.val_accuracy or 0.0 for t in summary.front), default=None),
-        "age_seconds": round((datetime.now(UTC) - created).total_seconds()),
+        "age_seconds": round(_seconds_since(summary.results.plan.created_at)),
     }
 
 
-def study_lines(states: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a table of studies for people, a line each."""
-    from study.progress import duration
+def study_table(states: Sequence[dict[str, Any]], width: int) -> "Table":
+    """Return a table of studies for people, a line each.
 
-    width = max(len(state["name"]) for state in states) + 2
-    lines = [f"{'study':<{width}}{'state':<26}{'trials':>9}{'front':>7}{'best':>9}   age"]
+    Args:
+        states: As :func:`study_states` returns them.
+        width: Characters a line has; of long names, what does not fit is left out.
+    """
+    from rich.table import Table
+
+    from analysis.formatting import duration
+
+    table = Table(box=None, pad_edge=False)
+    # Left to itself, rich would give a long name the room of the figures.
+    longest = max(12, width - _OTHER_COLUMNS)
+    table.add_column("study", no_wrap=True, overflow="ellipsis", max_width=longest)
+    table.add_column("state", no_wrap=True)
+    for heading in ("trials", "front", "best", "age"):
+        table.add_column(heading, no_wrap=True, justify="right")
     for state in states:
+        damaged = state["state"] == DAMAGED
         best = state["best_val_accuracy"]
-        shown = "" if best is None else f"{best:.2f} %"
-        trials = f"{state['trials']}/{state['planned']}"
-        lines.append(
-            f"{state['name']:<{width}}{state['state']:<26}{trials:>9}{state['front']:>7}"
-            f"{shown:>9}   {duration(state['age_seconds'])}"
+        table.add_row(
+            state["name"],
+            "budget spent" if state["state"] == _STATES["budget"] else state["state"],
+            "" if damaged else f"{state['trials']}/{state['planned']}",
+            "" if damaged else str(state["front"]),
+            "" if best is None else f"{best:.2f} %",
+            duration(state["age_seconds"]),
         )
-    return lines
+    return table

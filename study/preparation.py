@@ -140,6 +140,7 @@ def prepare(
     cluster: Cluster,
     progress: Progress,
     precision: str,
+    known: TeacherResult | None = None,
 ) -> Prepared:
     """Get the teacher and its answers, and put together what all trials share.
 
@@ -152,6 +153,7 @@ def prepare(
         cluster: Where the teacher runs.
         progress: Shows how far it is.
         precision: Of the training: ``float32``, ``bfloat16`` or, not resolved yet, ``auto``.
+        known: What an earlier run of the study found of its teacher.
 
     Raises:
         study.distillation.teacher_recipe.TeacherError: if the teacher cannot be had.
@@ -171,6 +173,7 @@ def prepare(
         threads=cpus,
         trial_threads=plan.cpus_per_trial,
         on_gpu=plan.gpus_per_trial > 0,
+        known=known,
     )
     worker = ray.remote(prepare_teacher).options(
         num_cpus=cpus,

@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,10 @@ class StudyRecord:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.folder = folder
+        # What a driver asks for at every event is kept at hand: no event costs more in a study of
+        # ten thousand trials than the look at a list of that length.
         self._ended: dict[int, TrialResult] = {}
+        self._ids: dict[int, int] = {}
         try:
             if storage is None:
                 mend_journal(folder / results.JOURNAL_FILE)
@@ -127,17 +131,19 @@ class StudyRecord:
 
     def trials(self) -> tuple[TrialResult, ...]:
         """Return every trial as the record tells it, in order."""
-        return tuple(self._result(frozen) for frozen in self.frozen_trials())
+        ended = self._ended
+        return tuple(
+            ended.get(number) or self._result(frozen)
+            for number, frozen in enumerate(self.frozen_trials())
+        )
 
     def trial(self, number: int) -> TrialResult:
         """Return one trial as the record tells it."""
-        return self._result(self.frozen_trials()[number])
+        return self._ended.get(number) or self._result(self._frozen(number))
 
     def _result(self, frozen: "optuna.trial.FrozenTrial") -> TrialResult:
         from analysis.record import trial_result
 
-        if frozen.number in self._ended:
-            return self._ended[frozen.number]
         attributes = self._storage.get_study_user_attrs(self._study_id)
         reference = attributes.get(results.ATTR_REFERENCE_POINT)
         teacher_ms = None if reference is None else float(reference["latency_ms"])
@@ -158,6 +164,16 @@ class StudyRecord:
     def frozen_trials(self) -> "list[optuna.trial.FrozenTrial]":
         """Return Optuna's view of every trial; not to be changed."""
         return self.study.get_trials(deepcopy=False)
+
+    def _frozen(self, number: int) -> "optuna.trial.FrozenTrial":
+        return self._storage.get_trial(self._id(number))
+
+    def _id(self, number: int) -> int:
+        """The storage's own number of a trial: it counts over all studies of a database."""
+        if number not in self._ids:
+            found = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            self._ids[number] = found
+        return self._ids[number]
 
     def add_trial(
         self,
@@ -214,31 +230,39 @@ class StudyRecord:
         The same network is given one latency in a study: where another trial measured it first
         (two that start together both do), that one stands.
         """
-        known = self.known_latency(self.trial(number).architecture)
+        architecture = self.trial(number).architecture
+        if (known := self.known_student(architecture)) is not None:
+            latency = known[1]
         self._set(number, results.ATTR_MODEL, model.to_json())
-        self._set(number, results.ATTR_LATENCY, (known or latency).to_json())
+        self._set(number, results.ATTR_LATENCY, latency.to_json())
+        self._students.setdefault(architecture, (model, latency))
 
-    def known_latency(self, architecture: str) -> Latency | None:
-        """Return the latency recorded for an architecture, if any trial measured it."""
+    def known_student(self, architecture: str) -> tuple[ModelSize, Latency] | None:
+        """Return what was first recorded for an architecture, if any trial has measured it."""
+        return self._students.get(architecture)
+
+    @cached_property
+    def _students(self) -> dict[str, tuple[ModelSize, Latency]]:
+        found: dict[str, tuple[ModelSize, Latency]] = {}
         for trial in self.trials():
-            if trial.architecture == architecture and trial.latency is not None:
-                return trial.latency
-        return None
+            if trial.model is not None and trial.latency is not None:
+                found.setdefault(trial.architecture, (trial.model, trial.latency))
+        return found
 
     def epoch(self, number: int, epoch: EpochResult) -> None:
         """Record one epoch of a trial; one that is there already is not written again."""
         name, body = results.epoch_attribute(epoch.epoch), epoch.to_json()
-        if self.frozen_trials()[number].user_attrs.get(name) != body:
+        if self._frozen(number).user_attrs.get(name) != body:
             self._set(number, name, body)
 
     def use(self, number: int, usage: Usage) -> None:
         """Record the retries and the device time of a trial so far; of an ended one, nothing."""
-        if not self.frozen_trials()[number].state.is_finished():
+        if not self._frozen(number).state.is_finished():
             self._set(number, results.ATTR_USAGE, usage.to_json())
 
     def finish(self, number: int, outcome: Outcome) -> None:
         """Record how a trial ended, and tell Optuna. A trial that has ended stays as it is."""
-        if results.ATTR_OUTCOME in self.frozen_trials()[number].user_attrs:
+        if results.ATTR_OUTCOME in self._frozen(number).user_attrs:
             return
         self._set(number, results.ATTR_OUTCOME, outcome.to_json())
         self._tell(number, outcome)
@@ -267,13 +291,13 @@ class StudyRecord:
         return self._storage.get_study_user_attrs(self._study_id).get(name)
 
     def add_session(self, session: results.Session) -> None:
-        """Record one run of the driver over this study."""
+        """Record one run of the driver over this study, which has ended."""
         sessions: Sequence[Any] = self.attribute(results.ATTR_SESSIONS) or []
         self.set_attribute(results.ATTR_SESSIONS, [*sessions, session.to_json()])
+        self.set_attribute(results.ATTR_OPEN_SESSION, None)
 
     def _set(self, number: int, name: str, value: Any) -> None:
-        trial_id = self.frozen_trials()[number]._trial_id
-        self._storage.set_trial_user_attr(trial_id, name, value)
+        self._storage.set_trial_user_attr(self._id(number), name, value)
 
     def _tell(self, number: int, outcome: Outcome) -> None:
         from optuna.trial import TrialState

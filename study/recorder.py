@@ -3,8 +3,9 @@
 import errno
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
@@ -22,6 +23,7 @@ from study.death import death_of
 from study.record import StudyRecord, now
 from study.retention import prune, students_to_keep
 from study.stateless import StatelessForRay
+from study.tracking_facts import final_metrics, trial_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,22 +127,22 @@ class Recorder(StatelessForRay, Callback):
         """A trial got its worker."""
         number = int(trial.config["number"])
         if number not in self._running:
-            self._guard(lambda: self._start(number))
+            self.guard(lambda: self._start(number))
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial reported."""
-        self._guard(lambda: self._report(int(trial.config["number"]), result))
+        self.guard(lambda: self._report(int(trial.config["number"]), result))
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial ended by itself, or was stopped by the scheduler."""
-        self._guard(lambda: self._end(int(trial.config["number"])))
+        self.guard(lambda: self._end(int(trial.config["number"])))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial's worker died."""
         number, error = int(trial.config["number"]), trial.get_error()
-        self._guard(lambda: self._lose(number, error))
+        self.guard(lambda: self._lose(number, error))
 
     # The study's own
 
@@ -153,20 +155,16 @@ class Recorder(StatelessForRay, Callback):
         """
         if reason is None:
             for number in sorted(self._running):
-                self._guard(lambda number=number: self._count(number))
+                self.guard(partial(self._count, number))
                 self._tracker.trial_finished(number, "interrupted", "the study was stopped", {})
         else:
             # Also those that Ray had queued, and not started yet.
             for number in self._record.interrupted():
-                self._guard(lambda number=number: self._close_for_good(number, reason))
+                self.guard(partial(self._close_for_good, number, reason))
         self._running.clear()
 
-    def too_many_failures(self) -> bool:
-        """Whether more trials failed than may."""
-        ended = sum(self._ended.values())
-        return ended >= _FEWEST_ENDED and self._ended["failed"] > self._limits.max_failures * ended
-
-    def _guard(self, write: Any) -> None:
+    def guard(self, write: Callable[[], None]) -> None:
+        """Write to the record; an error becomes :attr:`fatal`."""
         if isinstance(self.fatal, Halted):
             return  # nothing more can be written
         try:
@@ -174,15 +172,18 @@ class Recorder(StatelessForRay, Callback):
         except Exception as error:
             self.fatal = self.fatal or halted_by(error, self._record.folder) or error
 
+    def too_many_failures(self) -> bool:
+        """Whether more trials failed than may."""
+        ended = sum(self._ended.values())
+        return ended >= _FEWEST_ENDED and self._ended["failed"] > self._limits.max_failures * ended
+
     def _start(self, number: int) -> None:
         trial = self._trial(number)
         self._running[number] = _Running(time.monotonic(), trial.usage)
-        name = f"{trial.name} {trial.architecture}{_terms(trial.params)}"
-        tags = {"source": trial.source, "architecture": trial.architecture}
-        if trial.label:
-            tags["preset"] = trial.label
-        params = {key: str(value) for key, value in trial.params.items()}
-        self._tracker.trial_started(number, name, params, tags, run_id=trial.mlflow_run_id)
+        facts = trial_facts(trial)
+        self._tracker.trial_started(
+            number, facts.name, facts.params, facts.tags, run_id=trial.mlflow_run_id
+        )
         for epoch in trial.curve:
             self._tracker.epoch(number, epoch.to_json())
         self._progress.trial_started(trial)
@@ -296,27 +297,3 @@ class Recorder(StatelessForRay, Callback):
 
     def _trial(self, number: int) -> TrialResult:
         return self._record.trial(number)
-
-
-def final_metrics(trial: TrialResult) -> dict[str, float]:
-    """Return the figures a finished trial is compared by."""
-    figures: dict[str, float | None] = {
-        "val_accuracy": trial.val_accuracy,
-        "latency_ms": trial.latency_ms,
-        "train_seconds": trial.train_seconds,
-        "epochs_done": float(trial.epochs_done),
-    }
-    latency = trial.confirmed.latency if trial.confirmed else trial.latency
-    if latency is not None:
-        figures["latency_ratio"] = latency.ratio_batch_1.median
-    if trial.model is not None:
-        figures["params_m"] = trial.model.params_m
-        figures["flops_m"] = trial.model.flops_m
-    if trial.confirmed is not None:
-        figures["test_accuracy"] = trial.confirmed.test_accuracy
-    return {key: value for key, value in figures.items() if value is not None}
-
-
-def _terms(params: Mapping[str, Any]) -> str:
-    named = (("T", "temperature"), ("alpha", "alpha"))
-    return "".join(f" {short}={params[name]:.3g}" for short, name in named if name in params)

@@ -48,11 +48,10 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             if lock.taken_over is not None:
                 progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
             check_same_plan(inputs.folder, document)
-            document = store_plan(inputs.folder, document)
+            store_plan(inputs.folder, document)
             record = StudyRecord(inputs.folder, plan.name, plan.storage)
             stop.lock_lost = lock_lost
-            key = f"{plan.name} {document['created_at']}"
-            session = Session(inputs, key, record, cluster, resources, progress, stop, begun)
+            session = Session(inputs, record, cluster, resources, progress, stop, begun)
             return session.run()
     finally:
         disconnect()

@@ -8,6 +8,7 @@ trial, presets and controls.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,20 +67,28 @@ def default_grace(max_epochs: int) -> int:
 
 
 def ranks(entries: Sequence[RungEntry]) -> list[int]:
-    """Return each entry's non-domination rank: 0 for the front, 1 for the front without it, …."""
-    rank = [-1] * len(entries)
+    """Return each entry's non-domination rank: 0 for the front, 1 for the front without it, ….
+
+    For two objectives this takes n log n (Jensen, 2003). Entries are placed fastest first, and of
+    equally fast ones the best first. Whoever comes earlier is no slower, so an entry is behind a
+    front exactly if that front's best score so far reaches its own; those scores fall from front
+    to front, so the first front it is not behind is found by bisection. Equal entries dominate
+    each other nowhere and share a rank.
+
+    Args:
+        entries: Finite scores and latencies.
+    """
+    rank = [0] * len(entries)
+    lowest: list[float] = []  # minus the best score of each front, so that it ascends
+    last: RungEntry | None = None
     level = 0
-    remaining = set(range(len(entries)))
-    while remaining:
-        front = {
-            i
-            for i in remaining
-            if not any(entries[j].dominates(entries[i]) for j in remaining if j != i)
-        }
-        for i in front:
-            rank[i] = level
-        remaining -= front
-        level += 1
+    for i in sorted(range(len(entries)), key=lambda i: (entries[i].latency_ms, -entries[i].score)):
+        entry = entries[i]
+        if last is None or (entry.score, entry.latency_ms) != (last.score, last.latency_ms):
+            level = bisect_right(lowest, -entry.score)
+            lowest[level : level + 1] = [-entry.score]
+            last = entry
+        rank[i] = level
     return rank
 
 

@@ -46,6 +46,8 @@ class TrialQueue:
         self._enough = enough
         self._interrupted = record.interrupted()
         self._handed_out: set[int] = set()
+        self._tried: set[tuple[tuple[str, Value], ...]] = set()
+        self._looked_at = 0
         self.exhausted = False
 
     @property
@@ -68,10 +70,10 @@ class TrialQueue:
             return None
         trials = self._record.trials()
         if self._interrupted:
-            return self._task(trials[self._interrupted.pop(0)], trials)
+            return self._task(trials[self._interrupted.pop(0)])
         if len(trials) >= self._plan.budget.trials:
             return None
-        tried = {configuration_key(trial.params) for trial in trials}
+        tried = self._configurations(trials)
         for seed in self._seeds:
             if configuration_key(seed.params) not in tried:
                 return self._add(dict(seed.params), seed.source, seed.label)
@@ -101,19 +103,19 @@ class TrialQueue:
             architecture=self._space.describe(params),
             epochs=self._plan.max_epochs,
         )
-        trials = self._record.trials()
-        return self._task(trials[number], trials)
+        return self._task(self._record.trial(number))
 
-    def _task(self, trial: TrialResult, trials: Sequence[TrialResult]) -> TrialTask:
+    def _configurations(self, trials: Sequence[TrialResult]) -> set[tuple[tuple[str, Value], ...]]:
+        """Keys of all configurations tried so far; those of a trial never change."""
+        self._tried.update(configuration_key(trial.params) for trial in trials[self._looked_at :])
+        self._looked_at = len(trials)
+        return self._tried
+
+    def _task(self, trial: TrialResult) -> TrialTask:
         self._handed_out.add(trial.number)
         # One latency an architecture: whoever measured it first measured it for all.
-        known = [
-            other
-            for other in trials
-            if other.architecture == trial.architecture and other.latency is not None
-        ]
-        model = known[0].model if known else None
-        latency = known[0].latency if known else None
+        known = self._record.known_student(trial.architecture)
+        model, latency = (None, None) if known is None else known
         return TrialTask(
             number=trial.number,
             params=dict(trial.params),

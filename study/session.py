@@ -14,6 +14,7 @@ from typing import Any
 from analysis import results
 from analysis.front import front_members
 from analysis.results import ReferencePoint
+from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
@@ -24,14 +25,17 @@ from study.plan import seed_points
 from study.preparation import Prepared, prepare, teacher_recipe
 from study.progress import Progress
 from study.record import StudyRecord, now
-from study.recorder import Halted, Limits, Recorder, final_metrics, halted_by
+from study.recorder import Halted, Limits, Recorder, halted_by
 from study.retention import prune, students_to_keep
 from study.scheduler import ParetoHalving, ParetoHalvingScheduler, RungEntry, default_grace
 from study.searcher import TrialQueue
-from study.tracking import Tracker, default_tracking_uri, open_tracker
-from study.trial import STUDENT_FILE, trial_folder
+from study.synchronise import replay
+from study.tracking import Tracker, default_tracking_uri
+from study.tracking_facts import final_metrics, teacher_metrics
+from study.tracking_session import close_study, open_study
 
 _CLOSE_TRACKER_SECONDS = 20.0
+_NOTE_SESSION_SECONDS = 30.0
 
 
 def _ship_module_of(space: SearchSpace) -> None:
@@ -89,7 +93,6 @@ class Session:
 
     Args:
         inputs: The plan with everything it names.
-        study_key: Name and date of the study, by which MLflow knows it again.
         record: The study's record, locked by this driver.
         cluster: Where it runs.
         resources: What a trial gets.
@@ -101,7 +104,6 @@ class Session:
     def __init__(
         self,
         inputs: StudyInputs,
-        study_key: str,
         record: StudyRecord,
         cluster: Cluster,
         resources: TrialResources,
@@ -110,7 +112,6 @@ class Session:
         begun: float,
     ) -> None:
         self._inputs = inputs
-        self._study_key = study_key
         self._plan = inputs.plan
         self._record = record
         self._cluster = cluster
@@ -119,14 +120,15 @@ class Session:
         self._stop = stop
         self._begun = begun
         self._started_at = now()
-        self._earlier = sum(s["seconds"] for s in record.attribute(results.ATTR_SESSIONS) or [])
+        self._noted = begun
+        self._earlier = 0.0
         self._tracker: Tracker = Tracker()
 
     def run(self) -> Ending:
         """Prepare, run the trials, confirm, report; close the record whatever happens."""
         ending = Ending("failed", 1)
-        self._tracker = self._open_tracker()
         try:
+            self._begin()
             ending = self._work()
         except KeyboardInterrupt:
             ending = self._interrupted()
@@ -143,16 +145,40 @@ class Session:
         """Add this run to the record and show what came of it; another driver's is not touched."""
         if self._stop.lock_lost.is_set():
             return
-        seconds = time.monotonic() - self._begun
-        session = results.Session(self._started_at, round(seconds, 3), ending.word)
         # Where the disk is full, what the trials wrote is all there is to keep.
         with contextlib.suppress(*((OSError,) if ending.word == "halted" else ())):
-            self._record.add_session(session)
+            self._record.add_session(self._so_far(ending.word))
         self._publish(ending)
+
+    def _begin(self) -> None:
+        """Open this run in the record, and close one that was killed; open the tracker."""
+        killed = self._record.attribute(results.ATTR_OPEN_SESSION)
+        sessions = self._record.attribute(results.ATTR_SESSIONS) or []
+        # A driver killed while it closed its run has added it already.
+        added = bool(sessions) and killed and sessions[-1]["started_at"] == killed["started_at"]
+        if killed is not None and not added:
+            self._record.add_session(results.Session.from_json(killed))
+        sessions = self._record.attribute(results.ATTR_SESSIONS) or []
+        self._earlier = sum(session["seconds"] for session in sessions)
+        self._note_session()
+        uri = self._plan.tracking_uri or default_tracking_uri(self._inputs.studies)
+        plan = read_plan(self._inputs.folder / results.PLAN_FILE)
+        self._tracker = open_study(self._record, plan, uri, self._progress.warn)
+        replay(self._record, self._tracker, self._progress.warn)
+
+    def _so_far(self, end: str) -> results.Session:
+        seconds = time.monotonic() - self._begun
+        return results.Session(self._started_at, round(seconds, 3), end)
+
+    def _note_session(self) -> None:
+        """Keep the time of this run in the record, should the driver be killed."""
+        self._noted = time.monotonic()
+        self._record.set_attribute(results.ATTR_OPEN_SESSION, self._so_far("killed").to_json())
 
     def _work(self) -> Ending:
         self._record.set_attribute(results.ATTR_ENVIRONMENT, describe_environment())
         recipe = teacher_recipe(self._plan, self._inputs.space, self._inputs.data.name)
+        known = self._record.attribute(results.ATTR_TEACHER)
         prepared = prepare(
             self._plan,
             self._inputs.space,
@@ -163,6 +189,7 @@ class Session:
             self._progress,
             # Students of one study are all trained alike, also those of a later run.
             self._record.attribute(results.ATTR_PRECISION) or self._plan.precision,
+            None if known is None else results.TeacherResult.from_json(known),
         )
         self._record.set_attribute(results.ATTR_PRECISION, prepared.context.precision)
         self._note_teacher(prepared)
@@ -192,6 +219,8 @@ class Session:
         plan, scheduler = self._plan, self._scheduler()
 
         def enough() -> bool:
+            if time.monotonic() - self._noted > _NOTE_SESSION_SECONDS and recorder.fatal is None:
+                recorder.guard(self._note_session)
             return (
                 self._stop.signum is not None
                 or self._spent(recorder) is not None
@@ -296,45 +325,10 @@ class Session:
             point = ReferencePoint(chance, teacher.latency.batch_1_ms.median)
             self._record.set_attribute(results.ATTR_REFERENCE_POINT, point.to_json())
             self._record.set_attribute(results.ATTR_TEACHER, teacher.to_json())
-        metrics = {
-            "val_accuracy": teacher.val_accuracy,
-            "test_accuracy": teacher.test_accuracy,
-            "latency_ms": teacher.latency.batch_1_ms.median,
-            "params_m": teacher.params_m,
-            "flops_m": teacher.flops_m,
-            "train_seconds": teacher.train_seconds,
-        }
         params = {key: str(value) for key, value in prepared.recipe.items()}
-        self._tracker.teacher_trained(teacher.key, teacher.name, params, prepared.curve, metrics)
-
-    def _open_tracker(self) -> Tracker:
-        plan = self._plan
-        uri = plan.tracking_uri or default_tracking_uri(self._inputs.studies)
-        stored = self._record.attribute(results.ATTR_MLFLOW) or {}
-        known = stored if stored.get("tracking_uri") == uri else {}
-
-        def on_run(kind: str, number: int | None, run_id: str) -> None:
-            if kind == "trial" and number is not None:
-                self._record.set_run_id(number, run_id)
-            elif kind == "study":
-                about = {
-                    "tracking_uri": uri,
-                    "experiment_id": tracker.experiment_id,
-                    "run_id": run_id,
-                }
-                self._record.set_attribute(results.ATTR_MLFLOW, about)
-
-        tracker = open_tracker(uri, self._inputs.studies, self._progress.warn, on_run)
-        tracker.study_started(
-            plan.name,
-            self._inputs.space.name,
-            f"{self._inputs.space.description}\n\nData: {self._inputs.data.source}.",
-            {key: str(value) for key, value in plan.to_json().items() if value is not None},
-            {"data": self._inputs.data.name},
-            study_key=self._study_key,
-            run_id=known.get("run_id"),
+        self._tracker.teacher_trained(
+            teacher.key, teacher.name, params, prepared.curve, teacher_metrics(teacher)
         )
-        return tracker
 
     def _publish(self, ending: Ending) -> None:
         """Write the report, and show MLflow what it does not have yet."""
@@ -348,23 +342,15 @@ class Session:
             self._progress.warn(
                 f"no report: {error}; try `python -m study report {self._plan.name}`"
             )
-        trials = self._record.trials()
-        front = front_members(trials)
-        for trial in trials:
+        for trial in self._record.trials():
             if trial.confirmed is not None:
                 self._tracker.trial_confirmed(
                     trial.number, final_metrics(trial), run_id=trial.mlflow_run_id
                 )
-        covered = self._record.hypervolume()
-        students = [
-            trial_folder(self._record.folder, trial.number) / STUDENT_FILE for trial in front
-        ]
-        self._tracker.study_finished(
-            ending.word,
-            {"front": float(len(front)), "trials": float(len(trials)), "hypervolume": covered},
-            report,
-            [path for path in students if path.exists()],
-        )
+        close_study(self._record, self._tracker, ending.word, report)
         delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS)
         if delivery.undelivered:
-            self._progress.warn(f"{delivery.undelivered} updates did not reach MLflow")
+            self._progress.warn(
+                f"{delivery.undelivered} updates did not reach MLflow; once it answers: "
+                f"python -m study sync {self._plan.name}"
+            )

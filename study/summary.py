@@ -1,7 +1,9 @@
 """What a study came to, read from its record: for the terminal at the end, and as JSON."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,22 @@ class StudySummary:
         """All trials."""
         return self.results.trials
 
-    @property
+    @cached_property
     def front(self) -> tuple[TrialResult, ...]:
         """The front, fastest first."""
         return front_members(self.trials)
 
     @property
+    def planned(self) -> int:
+        """How many trials were asked for."""
+        return int(self.results.plan.plan.get("trials") or len(self.trials))
+
+    @property
     def counts(self) -> dict[str, int]:
-        """Trials by status."""
-        return {s: sum(1 for t in self.trials if t.status == s) for s in STATUSES}
+        """Trials by status; ``waiting`` are those planned that have not begun."""
+        counted = Counter(trial.status for trial in self.trials)
+        waiting = max(0, self.planned - len(self.trials))
+        return {**{status: counted[status] for status in STATUSES}, "waiting": waiting}
 
     @property
     def hypervolume(self) -> float | None:
@@ -43,8 +52,20 @@ class StudySummary:
 
     @property
     def seconds(self) -> float:
-        """Wall time over all runs of the driver."""
-        return sum(session.seconds for session in self.results.sessions)
+        """Wall time over all runs of the driver; of one that goes on, as it was last noted."""
+        open_session = self.results.open_session
+        noted = 0.0 if open_session is None else open_session.seconds
+        return sum(session.seconds for session in self.results.sessions) + noted
+
+    @property
+    def device_seconds(self) -> float:
+        """Time that trials held GPUs (or, without any, CPUs)."""
+        return sum(trial.usage.device_seconds for trial in self.trials)
+
+    @property
+    def retries(self) -> int:
+        """How many workers died and their trials went on."""
+        return sum(trial.usage.retries for trial in self.trials)
 
     @property
     def report(self) -> Path:
@@ -67,6 +88,8 @@ class StudySummary:
             "record": str(self.folder.absolute()),
             "tracking_uri": None if uri is None else without_password(uri),
             "seconds": round(self.seconds, 1),
+            "device_seconds": round(self.device_seconds, 1),
+            "retries": self.retries,
         }
 
 

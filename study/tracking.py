@@ -5,12 +5,15 @@
 
 import difflib
 import importlib.util
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from analysis.results import TrialResult
 from study.tracking_delivery import DeliveryReport, OnRun
+from study.tracking_facts import Covered
 
 NO_TRACKING: Final = "none"
 SERVERS: Final = ("http", "https", "databricks")
@@ -39,6 +42,8 @@ class Tracker:
         *,
         study_key: str,
         run_id: str | None = None,
+        at: str | None = None,
+        is_running: bool = True,
     ) -> None:
         """Opens the study's run, or opens it again on a resume.
 
@@ -50,7 +55,11 @@ class Tracker:
             tags: further words to find the study by.
             study_key: the same on every resume and for no other study, not even one of the same
                 name (such as name and time of creation): runs whose ids were lost are found by it.
-            run_id: the run's id, when the record has it.
+            run_id: the run's id, when the record has it. None also says that what the record
+                has of trials' ids was given by another MLflow: they are not used then.
+            at: when the study began, ISO 8601; None for just now.
+            is_running: False for a study that no driver is at work on, and whose record is only
+                shown again: its run is not set running, and `close` does not end it.
         """
 
     def teacher_trained(
@@ -60,6 +69,8 @@ class Tracker:
         params: Mapping[str, Any],
         curve: Iterable[Mapping[str, Any]],
         metrics: Mapping[str, float | None],
+        *,
+        at: str | None = None,
     ) -> None:
         """Shows the teacher as a run of its own; a teacher that has its run gets no second one.
 
@@ -69,6 +80,7 @@ class Tracker:
             params: its recipe, flat.
             curve: the results of its epochs; empty for one that was loaded.
             metrics: values without a curve; they get the prefix `final/`.
+            at: when it was ready, ISO 8601; None for just now.
         """
 
     def trial_started(
@@ -109,8 +121,19 @@ class Tracker:
     ) -> None:
         """Adds what the confirmation measured to a closed trial, also one of an earlier session."""
 
+    def trial_replayed(self, trial: TrialResult) -> None:
+        """Brings the run of a trial that nobody works on to what the record says of it.
+
+        The run is looked for by its recorded id, then by its tags, and made if there is none. What
+        it has already is not sent again; one that has everything costs no request of its own. A
+        run that is made is dated by the record. A trial without an outcome is interrupted.
+        """
+
     def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:
         """Adds a point to curves of the whole study, such as `hypervolume`, over its trials."""
+
+    def progress_replayed(self, curve: Iterable[Covered]) -> None:
+        """Adds the points that the study's curve `hypervolume` lacks."""
 
     def study_finished(
         self,
@@ -120,6 +143,7 @@ class Tracker:
         checkpoints: Iterable[Path] = (),
         *,
         description: str | None = None,
+        at: str | None = None,
     ) -> None:
         """Closes the study's run, and the runs of trials that are still open as interrupted.
 
@@ -129,7 +153,17 @@ class Tracker:
             artifacts: files (or folders) of the report, kept under `report/`.
             checkpoints: students of the front, kept under `students/` with their folder's name.
             description: takes the place of the description given at the start.
+            at: when it ended, ISO 8601; None for just now.
         """
+
+    def wait(self, patience: float, watch: Callable[[], None] = lambda: None) -> DeliveryReport:
+        """Waits until all that was told is delivered or refused, and hands run ids back meanwhile.
+
+        Args:
+            patience: gives up once nothing has been delivered for so long (s).
+            watch: called again and again while it waits.
+        """
+        return DeliveryReport(0, 0)
 
     def close(self, timeout: float) -> DeliveryReport:
         """Delivers what still waits, for at most `timeout` seconds. The tracker is then done.
@@ -193,10 +227,26 @@ def check_tracking_uri(uri: str) -> str | None:
     return None
 
 
+def absolute_uri(uri: str, directory: Path) -> str:
+    """The URI, where it is that of a SQLite file, with the path as seen from a directory."""
+    start, path = "sqlite:///", uri.removeprefix("sqlite:///")
+    if path == uri or path.startswith("/"):
+        return uri
+    return f"{start}{directory.absolute() / path}"
+
+
 def run_page(server_uri: str, experiment_id: str, run_id: str) -> str:
     """The address of a run's page; without the last word MLflow 3 shows its pages for agents."""
     run = f"{server_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
     return f"{run}?workflowType=machine_learning"
+
+
+def where_to_look(mlflow: Mapping[str, Any]) -> str:
+    """A study's page on a server, or the command that serves a database, by its record's entry."""
+    uri = str(mlflow["tracking_uri"])
+    if uri.startswith(("http://", "https://")):
+        return run_page(without_password(uri), mlflow["experiment_id"], mlflow["run_id"])
+    return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
 
 
 def without_password(uri: str) -> str:

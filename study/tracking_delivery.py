@@ -2,11 +2,13 @@
 
 The driver puts an update and goes on. The thread folds all that waits into what each run lacks,
 and hands it to a store, oldest run first; while the store is away everything is kept, in order.
+Runs that are only replayed from the record give way to those of which there is news.
 """
 
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,8 @@ GATHER_SECONDS = 0.5  # how long updates are gathered before they are sent as on
 FIRST_WAIT_SECONDS = 0.5  # back-off after a failure: doubles from here
 LONGEST_WAIT_SECONDS = 30.0
 LONGEST_WAIT_AT_CLOSE_SECONDS = 1.0
+GOES_ON = "; the study goes on"  # how the one warning ends
+LOOK_SECONDS = 0.05  # between two looks at how far the thread is, where it is waited for
 
 
 class Refused(Exception):
@@ -53,12 +57,27 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """The curves of a run as the record holds them, for a run that may lack some of them.
+
+    Attributes:
+        last: what the run's metrics read, by key, if nothing is missing; None where that does not
+            tell.
+        points: makes all points of the curves; not called for a run that has everything.
+    """
+
+    last: Mapping[str, float] | None
+    points: Callable[[], Sequence[Point]]
+
+
+@dataclass(frozen=True, slots=True)
 class RunUpdate:
     """What one call of the driver changes in one run. `at` is the time of the call in ms.
 
     A `name` makes the update one that opens its run (or opens it again); `run_id` is the run's id
-    when it is known from an earlier session. `files` are pairs of a file and the artifact folder
-    it goes to.
+    when it is known from an earlier session. A tag whose value is None is taken away. A status
+    that ends the run does so at `ended_at` (ms), or at the time of the call. `files` are pairs of
+    a file and the artifact folder it goes to.
     """
 
     run: RunKey
@@ -66,25 +85,32 @@ class RunUpdate:
     name: str | None = None
     run_id: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str | None] = field(default_factory=dict)
     points: Sequence[Point] = ()
     status: RunStatus | None = None
+    ended_at: int | None = None
     files: Sequence[tuple[Path, str]] = ()
+    replay: Replay | None = None
 
 
 @dataclass(slots=True)
 class PendingRun:
-    """All that one run lacks in the store: the updates since the last delivery, folded."""
+    """All that one run lacks in the store: the updates since the last delivery, folded.
+
+    `is_news` is whether any of them is more than a replay.
+    """
 
     started_at: int
     name: str | None = None
     run_id: str | None = None
     params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str | None] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     status: RunStatus | None = None
     ended_at: int | None = None
     files: list[tuple[Path, str]] = field(default_factory=list)
+    replay: Replay | None = None
+    is_news: bool = False
     updates: int = 0
 
     def add(self, update: RunUpdate) -> None:
@@ -97,7 +123,10 @@ class PendingRun:
         self.files.extend(update.files)
         if update.status is not None:
             self.status = update.status
-            self.ended_at = None if update.status == "RUNNING" else update.at
+            ended_at = update.at if update.ended_at is None else update.ended_at
+            self.ended_at = None if update.status == "RUNNING" else ended_at
+        self.replay = update.replay or self.replay
+        self.is_news = self.is_news or update.replay is None
         self.updates += 1
 
 
@@ -118,11 +147,17 @@ class RunStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReport:
-    """How many of the driver's calls reached MLflow, how many did not, and the reason in words."""
+    """How many of the driver's calls reached MLflow, how many did not, and the reason in words.
+
+    Of the undelivered, `refused` are those that it will never take. `trouble` is the last that went
+    wrong, in short: `does not answer: Connection refused`.
+    """
 
     delivered: int
     undelivered: int
     warning: str | None = None
+    refused: int = 0
+    trouble: str | None = None
 
 
 class Delivery:
@@ -160,8 +195,8 @@ class Delivery:
         self._store: RunStore | None = None
         self._pending: dict[RunKey, PendingRun] = {}
         self._known: dict[RunKey, str] = {}
-        self._put = self._delivered = self._failures = 0
-        self._warned = False
+        self._put = self._delivered = self._refused = self._failures = 0
+        self._warned = self._hopeless = False
         self._trouble: str | None = None
 
     def put(self, update: RunUpdate) -> None:
@@ -184,6 +219,27 @@ class Delivery:
             with contextlib.suppress(Exception):
                 notice()
 
+    def wait(self, patience: float, watch: Callable[[], None]) -> DeliveryReport:
+        """Waits until all that was put is delivered or refused, and hands back meanwhile.
+
+        Args:
+            patience: gives up once nothing has arrived for so long (s), and at once where the
+                store refuses the whole study.
+            watch: called on this thread again and again.
+        """
+        arrived, moved = -1, time.monotonic()
+        while True:
+            settled = self._delivered + self._refused
+            self.hand_back()
+            watch()
+            if settled == self._put or self._hopeless:
+                return self._report()
+            if settled != arrived:
+                arrived, moved = settled, time.monotonic()
+            elif time.monotonic() - moved > patience:
+                return self._report()
+            time.sleep(LOOK_SECONDS)
+
     def close(self, timeout: float) -> DeliveryReport:
         """Delivers what waits, for at most `timeout` seconds, and says what came of it."""
         self._closing.set()
@@ -192,6 +248,9 @@ class Delivery:
             self._thread.join(timeout)
             self._abandoned.set()
         self.hand_back()
+        return self._report()
+
+    def _report(self) -> DeliveryReport:
         undelivered = self._put - self._delivered
         warning = None
         if undelivered:
@@ -199,7 +258,7 @@ class Delivery:
                 f"{undelivered} of {self._put} updates did not reach {self._title} "
                 f"({self._trouble or 'it is slow'}); the study's own record is complete"
             )
-        return DeliveryReport(self._delivered, undelivered, warning)
+        return DeliveryReport(self._delivered, undelivered, warning, self._refused, self._trouble)
 
     def _run(self) -> None:
         while self._collect() and not self._abandoned.is_set():
@@ -226,30 +285,38 @@ class Delivery:
             pending.add(update)
 
     def _deliver(self) -> bool:
-        """One pass over all that waits, oldest first; False when the store is away."""
+        """One pass over all that waits, oldest first, then replays while nothing else comes in.
+
+        False when the store is away.
+        """
         try:
             if self._store is None:
                 self._store = self._connect()
+                self._hopeless = False
         except Refused as error:
-            self._note(f"refused the study: {error}; its updates wait")
+            self._hopeless = True
+            self._note(f"refused the study: {error}", "; its updates wait")
             return False
         except Exception as error:
-            self._note(f"does not answer: {_reason(error)}; its updates wait")
+            self._note(f"does not answer: {_reason(error)}", "; its updates wait")
             return False
-        for key in list(self._pending):
+        for key in sorted(self._pending, key=lambda key: not self._pending[key].is_news):
             if self._abandoned.is_set():
                 return False
             pending = self._pending[key]
+            if not pending.is_news and not self._updates.empty():
+                return True
             try:
                 run_id = self._store.deliver(key, pending)
             except Refused as error:
+                self._refused += pending.updates
                 self._note(f"refused an update: {_short(error)}")
             except Exception as error:
-                self._note(f"does not answer: {_reason(error)}; its updates wait")
+                self._note(f"does not answer: {_reason(error)}", "; its updates wait")
                 return False
             else:
-                self._delivered += pending.updates
                 self._tell(key, run_id)
+                self._delivered += pending.updates
             del self._pending[key]
         return True
 
@@ -258,12 +325,12 @@ class Delivery:
             self._known[key] = run_id
             self._notices.put(lambda: self._on_run(key.kind, key.number, run_id))
 
-    def _note(self, trouble: str) -> None:
+    def _note(self, trouble: str, and_so: str = "") -> None:
         """Keeps the last trouble for the closing report; warns of the first one only."""
         self._trouble = trouble
         if not self._warned:
             self._warned = True
-            text = f"{self._title} {trouble}; the study goes on"
+            text = f"{self._title} {trouble}{and_so}{GOES_ON}"
             self._notices.put(lambda: self._warn(text))
 
     def _back_off(self) -> None:

@@ -4,16 +4,14 @@ An experiment holds the studies of one space. A study is a run there, its trials
 below it, and a teacher, which several studies may share, is a run beside it.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from analysis.results import trial_name
+from analysis.results import TrialResult, trial_name
 from study.tracking import SERVERS, Tracker, without_password
 from study.tracking_delivery import (
     GATHER_SECONDS,
@@ -22,22 +20,24 @@ from study.tracking_delivery import (
     DeliveryReport,
     OnRun,
     Point,
+    Replay,
     RunKey,
     RunStatus,
     RunStore,
     RunUpdate,
 )
-from study.tracking_store import NOTE_TAG, ExperimentSpec, connect
-
-# MLflow's metric of a curve, by the field of an epoch's result it shows. The step is the epoch.
-CURVES: Final = {
-    "val_accuracy": "val_accuracy",
-    "val_loss": "val_loss",
-    "train_loss": "train_loss",
-    "learning_rate": "learning_rate",
-    "seconds": "epoch_seconds",
-}
-FINAL: Final = "final/"  # set before the name of a value that has no curve
+from study.tracking_facts import Covered, final_metrics, trial_facts
+from study.tracking_points import (
+    curve_replay,
+    epoch_points,
+    final_points,
+    milliseconds,
+    points_of,
+    span,
+    teacher_times,
+)
+from study.tracking_run import NOTE_TAG, OUTCOME_TAG, REASON_TAG
+from study.tracking_store import STUDENTS, ExperimentSpec, connect, load_mlflow
 
 # MLflow's status of a run. The exact outcome is the tag `outcome`, in the record's own words.
 TRIAL_STATUS: Final[Mapping[str, RunStatus]] = {
@@ -52,9 +52,13 @@ STUDY_STATUS: Final[Mapping[str, RunStatus]] = {
     "budget": "FINISHED",
     "SIGINT": "KILLED",
     "SIGTERM": "KILLED",
+    "killed": "KILLED",
     "interrupted": "KILLED",
 }
 
+INTERRUPTED: Final = "the study was stopped"  # why a trial without an outcome goes no further
+
+_CONFIRMED: Final[Mapping[str, str | None]] = MappingProxyType({"confirmed": "true"})
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -87,7 +91,7 @@ class MlflowTracker(Tracker):
         self._space_name = self._study_name = self._study_key = ""
         self._experiment_id: str | None = None
         self._open_trials: set[int] = set()
-        self._study_open = False
+        self._study_open = self._ids_are_known = False
 
     @property
     def experiment_id(self) -> str | None:
@@ -104,18 +108,22 @@ class MlflowTracker(Tracker):
         *,
         study_key: str,
         run_id: str | None = None,
+        at: str | None = None,
+        is_running: bool = True,
     ) -> None:
         """Opens the study's run; see `Tracker`."""
         self._study_name, self._space_name, self._study_key = name, space_name, study_key
-        self._study_open = True
+        self._study_open = is_running
+        self._ids_are_known = run_id is not None
+        own = {"kind": "study", "study": name, NOTE_TAG: description} | dict(tags)
         self._tell(
             STUDY_RUN,
+            at=milliseconds(at),
             name=name,
             run_id=run_id,
             params=params,
-            tags={"kind": "study", "study": name, "outcome": "running", NOTE_TAG: description}
-            | dict(tags),
-            status="RUNNING",
+            tags=own | ({OUTCOME_TAG: "running"} if is_running else {}),
+            status="RUNNING" if is_running else None,
         )
 
     def teacher_trained(
@@ -125,20 +133,25 @@ class MlflowTracker(Tracker):
         params: Mapping[str, Any],
         curve: Iterable[Mapping[str, Any]],
         metrics: Mapping[str, float | None],
+        *,
+        at: str | None = None,
     ) -> None:
         """Shows the teacher; see `Tracker`. Its run is dated by the seconds its epochs took."""
-        end = _now_ms()
+        end = milliseconds(at) or _now_ms()
         epochs = [dict(result) for result in curve]
-        times = [end]
-        for result in reversed(epochs):
-            times.append(times[-1] - round(1000 * float(result.get("seconds") or 0.0)))
-        times.reverse()
-        run = RunKey("teacher", key)
-        tags = {"kind": "teacher", "outcome": "complete"}
-        self._tell(run, at=times[0], name=f"teacher {name}", params=params, tags=tags)
-        for result, at in zip(epochs, times[1:], strict=True):
-            self._tell(run, at=at, points=_curve_points(result, at))
-        self._tell(run, at=end, points=_final_points(metrics, end), status="FINISHED")
+        start, *times = teacher_times(epochs, end)
+        dated = zip(epochs, times, strict=True)
+        points = [point for result, when in dated for point in epoch_points(result, when)]
+        self._tell(
+            RunKey("teacher", key),
+            at=start,
+            name=f"teacher {name}",
+            params=params,
+            tags={"kind": "teacher", OUTCOME_TAG: "complete"},
+            points=[*points, *final_points(metrics, end)],
+            status="FINISHED",
+            ended_at=end,
+        )
 
     def trial_started(
         self,
@@ -151,20 +164,19 @@ class MlflowTracker(Tracker):
     ) -> None:
         """Opens a trial's run; see `Tracker`."""
         self._open_trials.add(number)
-        own = {"kind": "trial", "study": self._study_name}
         self._tell(
             _trial_run(number),
             name=name,
             run_id=run_id,
             params=params,
-            tags=own | {"outcome": "running"} | dict(tags),
+            tags=self._trial_tags("running", None) | dict(tags),
             status="RUNNING",
         )
 
     def epoch(self, number: int, result: Mapping[str, Any]) -> None:
         """Adds one epoch to a trial's curves; see `Tracker`."""
         at = _now_ms()
-        self._tell(_trial_run(number), at=at, points=_curve_points(result, at))
+        self._tell(_trial_run(number), at=at, points=epoch_points(result, at))
 
     def trial_finished(
         self,
@@ -178,12 +190,11 @@ class MlflowTracker(Tracker):
             return
         self._open_trials.discard(number)
         at = _now_ms()
-        why = {"reason": reason, NOTE_TAG: f"{status}: {reason}"} if reason else {}
         self._tell(
             _trial_run(number),
             at=at,
-            tags={"outcome": status} | why,
-            points=_final_points(metrics, at),
+            tags=self._trial_tags(status, reason),
+            points=final_points(metrics, at),
             status=TRIAL_STATUS.get(status, "FAILED"),
         )
 
@@ -196,14 +207,42 @@ class MlflowTracker(Tracker):
             _trial_run(number),
             at=at,
             run_id=run_id,
-            tags={"confirmed": "true"},
-            points=_final_points(metrics, at),
+            tags=_CONFIRMED,
+            points=final_points(metrics, at),
+        )
+
+    def trial_replayed(self, trial: TrialResult) -> None:
+        """Brings a trial's run to what the record says; see `Tracker`."""
+        if trial.number in self._open_trials:
+            return
+        facts, (start, end) = trial_facts(trial), span(trial, _now_ms())
+        is_open = trial.status == "running"
+        outcome = "interrupted" if is_open else trial.status
+        tags = self._trial_tags(outcome, INTERRUPTED if is_open else trial.reason)
+        if trial.confirmed is not None:
+            tags |= _CONFIRMED
+        self._tell(
+            _trial_run(trial.number),
+            at=start,
+            name=facts.name,
+            run_id=trial.mlflow_run_id,
+            params=facts.params,
+            tags=tags | dict(facts.tags),
+            points=[] if is_open else final_points(final_metrics(trial), end),
+            status=TRIAL_STATUS.get(outcome, "FAILED"),
+            ended_at=end,
+            replay=curve_replay(trial.curve, start, end),
         )
 
     def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:
         """Adds a point to curves of the whole study; see `Tracker`."""
         at = _now_ms()
-        self._tell(STUDY_RUN, at=at, points=_points(metrics, trials, at))
+        self._tell(STUDY_RUN, at=at, points=points_of(metrics, trials, at))
+
+    def progress_replayed(self, curve: Iterable[Covered]) -> None:
+        """Adds what the study's curve lacks; see `Tracker`."""
+        points = [Point("hypervolume", c.hypervolume, c.trials, c.at) for c in curve]
+        self._tell(STUDY_RUN, replay=Replay(None, lambda: points))
 
     def study_finished(
         self,
@@ -213,22 +252,28 @@ class MlflowTracker(Tracker):
         checkpoints: Iterable[Path] = (),
         *,
         description: str | None = None,
+        at: str | None = None,
     ) -> None:
         """Closes the study's run and what is open below it; see `Tracker`."""
         for number in sorted(self._open_trials):
             self.trial_finished(number, "interrupted", f"the study ended: {status}", {})
         self._study_open = False
-        at = _now_ms()
+        end = milliseconds(at) or _now_ms()
         files = [(path, "report") for path in artifacts]
-        files += [(path, f"students/{path.parent.name}") for path in checkpoints]
+        files += [(path, f"{STUDENTS}{path.parent.name}") for path in checkpoints]
         self._tell(
             STUDY_RUN,
-            at=at,
-            tags={"outcome": status} | ({NOTE_TAG: description} if description else {}),
-            points=_final_points(metrics, at),
+            at=end,
+            tags={OUTCOME_TAG: status} | ({NOTE_TAG: description} if description else {}),
+            points=final_points(metrics, end),
             status=STUDY_STATUS.get(status, "FAILED"),
             files=files,
         )
+
+    def wait(self, patience: float, watch: Callable[[], None] = lambda: None) -> DeliveryReport:
+        """Waits for what was told; see `Tracker`."""
+        load_mlflow()  # its seconds are not those of an MLflow that keeps silent
+        return self._delivery.wait(patience, watch)
 
     def close(self, timeout: float) -> DeliveryReport:
         """Delivers what still waits; see `Tracker`."""
@@ -244,10 +289,12 @@ class MlflowTracker(Tracker):
         name: str | None = None,
         run_id: str | None = None,
         params: Mapping[str, Any] = _EMPTY,
-        tags: Mapping[str, str] = _EMPTY,
+        tags: Mapping[str, str | None] = _EMPTY,
         points: Sequence[Point] = (),
         status: RunStatus | None = None,
+        ended_at: int | None = None,
         files: Sequence[tuple[Path, str]] = (),
+        replay: Replay | None = None,
     ) -> None:
         """Queues one update; nothing can be told before the study is, nor after the close."""
         if not self._study_name:
@@ -256,15 +303,23 @@ class MlflowTracker(Tracker):
             run=run,
             at=_now_ms() if at is None else at,
             name=name,
-            run_id=run_id,
+            run_id=run_id if run.kind == "study" or self._ids_are_known else None,
             params={key: str(value) for key, value in params.items() if value is not None},
             tags=tags,
             points=points,
             status=status,
+            ended_at=ended_at,
             files=files,
+            replay=replay,
         )
         self._delivery.put(update)
         self._delivery.hand_back()
+
+    def _trial_tags(self, outcome: str, reason: str | None) -> dict[str, str | None]:
+        """What every trial is tagged with; a trial that goes on loses its reason to have ended."""
+        tags: dict[str, str | None] = {"kind": "trial", "study": self._study_name}
+        why = {NOTE_TAG: f"{outcome}: {reason}"} if reason else {}
+        return tags | {OUTCOME_TAG: outcome, REASON_TAG: reason or None} | why
 
     def _connect(self) -> RunStore:
         """Opens the store. On the delivery thread."""
@@ -291,22 +346,3 @@ def _trial_run(number: int) -> RunKey:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _curve_points(result: Mapping[str, Any], at: int) -> list[Point]:
-    """The points of one epoch's result, an `EpochResult` as JSON."""
-    step = int(result.get("epoch") or 0)
-    return _points({CURVES[key]: result.get(key) for key in CURVES}, step, at)
-
-
-def _final_points(metrics: Mapping[str, float | None], at: int) -> list[Point]:
-    return _points({FINAL + key.removeprefix(FINAL): v for key, v in metrics.items()}, 0, at)
-
-
-def _points(metrics: Mapping[str, Any], step: int, at: int) -> list[Point]:
-    """Points of all values that are there and finite, NumPy's own numbers among them."""
-    return [
-        Point(key, float(value), step, at)
-        for key, value in metrics.items()
-        if isinstance(value, Real) and math.isfinite(value)
-    ]

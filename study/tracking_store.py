@@ -9,15 +9,16 @@ import fcntl
 import getpass
 import logging
 import os
-import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from study.tracking_delivery import STUDY_RUN, PendingRun, Point, Refused, RunKey
+from study.tracking_delivery import STUDY_RUN, PendingRun, Refused, RunKey
+from study.tracking_run import NOTE_TAG, OUTCOME_TAG, KnownRun, Lack
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,12 +35,10 @@ ENVIRONMENT = {
 }
 QUIET_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
 
-# MLflow's limits on one request, and on what it stores.
+# MLflow's limits on one request.
 METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
-LONGEST_NAME = 250
-LONGEST_PARAM = 6000
-LONGEST_TAG = 8000
+RUNS_A_PAGE = 1000
 
 # Error codes that another try will not change. All else is taken for a store that is away.
 REFUSALS = frozenset(
@@ -59,7 +58,8 @@ STUDY_KEY_TAG = "study_key"
 TEACHER_KEY_TAG = "teacher_key"
 TRIAL_TAG = "trial"
 PARENT_TAG = "mlflow.parentRunId"
-NOTE_TAG = "mlflow.note.content"
+
+STUDENTS = "students/"  # the artifact folders of students, which never change once they are there
 
 _T = TypeVar("_T")
 
@@ -82,18 +82,25 @@ class ExperimentSpec:
     study_key: str
 
 
+def load_mlflow() -> None:
+    """Imports MLflow, which takes seconds, and keeps it quiet."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401
+
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="alembic")
+
+
 def connect(tracking_uri: str, experiment: ExperimentSpec) -> "MlflowStore":
     """Imports MLflow, opens the store and finds or makes the experiment. Blocks; may raise.
 
     A new SQLite database takes MLflow one to five seconds to lay out.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    load_mlflow()
     from mlflow import MlflowClient
 
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module="alembic")
     with _alone(tracking_uri):
         return MlflowStore(MlflowClient(tracking_uri=tracking_uri), experiment)
 
@@ -120,19 +127,18 @@ def _alone(tracking_uri: str) -> Iterator[None]:
 class MlflowStore:
     """Delivers pending runs; every step of it may be repeated without doubling anything.
 
-    Points carry the time of the driver's call, so the very same point sent twice is one row in
-    MLflow. A run is looked for by its own tags whenever an earlier attempt, or an earlier session,
-    may have created it already.
+    Points carry the time of the driver's call, or that of the record, so the very same point sent
+    twice is one row in MLflow. A run is looked for by its own tags whenever an earlier attempt, or
+    an earlier session, may have created it already.
     """
 
     def __init__(self, client: "MlflowClient", experiment: ExperimentSpec) -> None:
         self._client = client
         self._experiment = experiment
         self._experiment_id = self._find_experiment()
-        self._ids: dict[RunKey, str] = {}
-        self._existed: dict[RunKey, Run] = {}
+        self._runs: dict[RunKey, KnownRun] = {}
         self._attempted: set[RunKey] = set()
-        self._last_steps: dict[tuple[RunKey, str], int] = {}
+        self._trials: dict[str, list[Run]] | None = None
 
     @property
     def experiment_id(self) -> str:
@@ -156,55 +162,95 @@ class MlflowStore:
             raise
 
     def _deliver(self, key: RunKey, pending: PendingRun) -> str:
-        run_id = self._ids.get(key)
-        if run_id is None:
-            run_id = self._ids[key] = self._open(key, pending)
-        existed = self._existed.get(key)
-        if existed is not None and key.kind == "teacher" and existed.info.status == "FINISHED":
-            return run_id
-        self._log(key, run_id, pending)
+        run = self._runs.get(key)
+        if run is None:
+            run = self._runs[key] = self._open(key, pending)
+            self._forget_listed(key)
+        if key.kind == "teacher" and run.status == "FINISHED":
+            return run.run_id
+        run_id = run.run_id
+        lack = run.lacks(pending, lambda metric: self._client.get_metric_history(run_id, metric))
+        self._log(run, lack)
         if pending.status == "RUNNING":
-            if existed is not None:
+            if run.status != "RUNNING":
                 self._client.update_run(run_id, status="RUNNING")
-        elif pending.status is not None:
+                run.status = "RUNNING"
+        elif pending.status is not None and (
+            run.status != pending.status or OUTCOME_TAG in lack.tags
+        ):
             self._client.set_terminated(run_id, pending.status, pending.ended_at)
+            run.ended(pending.status)
         for path, folder in pending.files:
-            if path.exists():
+            if path.exists() and not self._has_student(run_id, path, folder):
                 self._client.log_artifact(run_id, str(path), folder)
         return run_id
 
-    def _open(self, key: RunKey, pending: PendingRun) -> str:
-        """The id of a run: the one that is there already, or a new one."""
+    def _open(self, key: RunKey, pending: PendingRun) -> KnownRun:
+        """The run that is there already, or a new one."""
         found = self._find(key, pending.run_id)
         if found is not None:
-            self._existed[key] = found
-            return str(found.info.run_id)
+            run = KnownRun.found(found)
+            if key.kind == "trial":
+                # A trial's run may outlive the run of its study.
+                self._log(run, Lack([], {}, _differing(self._identity(key), run.tags), []))
+            return run
         tags = self._identity(key) | _origin()
         self._attempted.add(key)
-        run = self._client.create_run(
+        made = self._client.create_run(
             self._experiment_id, pending.started_at, tags, pending.name or key.name
         )
-        return str(run.info.run_id)
+        return KnownRun(str(made.info.run_id), tags=tags)
 
     def _find(self, key: RunKey, run_id: str | None) -> "Run | None":
         """A run made by an earlier session or by an attempt whose answer was lost."""
-        from mlflow.exceptions import MlflowException
-
-        if run_id is not None:
-            try:
-                run = self._client.get_run(run_id)
-            except MlflowException as error:
-                if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                    raise
-            else:
-                if run.info.lifecycle_stage == "active":
-                    return run
-        fresh_trial = key.kind == "trial" and STUDY_RUN not in self._existed
-        if fresh_trial and key not in self._attempted:
+        is_listed = key.kind == "trial" and key not in self._attempted
+        if is_listed:
+            runs = self._listed(key)
+            same = [run for run in runs if run.info.run_id == run_id]
+            if runs:
+                return [*same, *runs][0]
+        if run_id is not None and (recorded := self._get(run_id)) is not None:
+            return recorded
+        if is_listed:
             return None
         words = [f"tags.`{tag}` = '{value}'" for tag, value in self._identity(key).items()]
-        runs = self._client.search_runs([self._experiment_id], " and ".join(words), max_results=1)
-        return runs[0] if runs else None
+        found = self._client.search_runs([self._experiment_id], " and ".join(words), max_results=1)
+        return found[0] if found else None
+
+    def _get(self, run_id: str) -> "Run | None":
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
+        return run if run.info.lifecycle_stage == "active" else None
+
+    def _listed(self, key: RunKey) -> "list[Run]":
+        """The runs of a trial below its study's, of all of which MLflow is asked once."""
+        parent = self._identity(key)[PARENT_TAG]
+        if self._trials is None:
+            trials: dict[str, list[Run]] = defaultdict(list)
+            token = "" if self._runs[STUDY_RUN].is_fresh else None
+            while token != "":
+                page = self._client.search_runs(
+                    [self._experiment_id],
+                    f"tags.`{PARENT_TAG}` = '{parent}'",
+                    max_results=RUNS_A_PAGE,
+                    page_token=token,
+                )
+                for run in page:
+                    trials[run.data.tags.get(TRIAL_TAG, "")].append(run)
+                token = page.token or ""
+            self._trials = trials
+        return self._trials.get(str(key.number), [])
+
+    def _forget_listed(self, key: RunKey) -> None:
+        """Frees what is kept of a trial's runs, once the one to write to is known."""
+        if self._trials is not None and key.kind == "trial":
+            self._trials.pop(str(key.number), None)
 
     def _identity(self, key: RunKey) -> dict[str, str]:
         """The tags that no other run of the experiment has."""
@@ -212,49 +258,48 @@ class MlflowStore:
             return {STUDY_KEY_TAG: self._experiment.study_key.replace("'", "")}
         if key.kind == "teacher":
             return {TEACHER_KEY_TAG: key.name}
-        if STUDY_RUN not in self._ids:
+        if STUDY_RUN not in self._runs:
             raise Refused("the run of its study was refused")
-        return {TRIAL_TAG: str(key.number), PARENT_TAG: self._ids[STUDY_RUN]}
+        return {TRIAL_TAG: str(key.number), PARENT_TAG: self._runs[STUDY_RUN].run_id}
 
-    def _log(self, key: RunKey, run_id: str, pending: PendingRun) -> None:
+    def _log(self, run: KnownRun, lack: Lack) -> None:
+        """Sends what a run lacks, in batches; nothing if it lacks nothing."""
         from mlflow.entities import Metric, Param, RunTag
 
-        params, tags = dict(pending.params), dict(pending.tags)
-        points: Sequence[Point] = pending.points
-        existed = self._existed.get(key)
-        if existed is not None:
-            # MLflow's parameters cannot change: what a resumed study asks for anew becomes a tag.
-            before = existed.data.params
-            tags |= {
-                f"resumed/{name}": value
-                for name, value in params.items()
-                if before.get(_name(name), value) != value[:LONGEST_PARAM]
-            }
-            params = {name: value for name, value in params.items() if _name(name) not in before}
-            points = [point for point in points if self._is_new(key, existed, point)]
         batches = zip_longest(
-            _chunks([Metric(p.key, p.value, p.timestamp, p.step) for p in points], METRICS_A_BATCH),
-            _chunks(
-                [Param(_name(k), v[:LONGEST_PARAM]) for k, v in params.items()], PARAMS_A_BATCH
-            ),
-            _chunks([RunTag(_name(k), v[:LONGEST_TAG]) for k, v in tags.items()], PARAMS_A_BATCH),
+            _chunks(lack.points, METRICS_A_BATCH),
+            _chunks(list(lack.params.items()), PARAMS_A_BATCH),
+            _chunks(list(lack.tags.items()), PARAMS_A_BATCH),
             fillvalue=(),
         )
-        for some_metrics, some_params, some_tags in batches:
-            self._client.log_batch(run_id, some_metrics, some_params, some_tags)
+        for points, params, tags in batches:
+            self._client.log_batch(
+                run.run_id,
+                [Metric(p.key, p.value, p.timestamp, p.step) for p in points],
+                [Param(name, value) for name, value in params],
+                [RunTag(name, value) for name, value in tags],
+            )
+            run.took(points, dict(params), dict(tags))
+        for name in lack.stale_tags:
+            self._delete_tag(run.run_id, name)
+            del run.tags[name]
 
-    def _is_new(self, key: RunKey, existed: "Run", point: Point) -> bool:
-        """Whether a run from an earlier session lacks a point."""
-        before = existed.data.metrics.get(point.key)
-        if before is None:
-            return True
-        if point.step == 0:
-            return bool(before != point.value)
-        place = (key, point.key)
-        if place not in self._last_steps:
-            history = self._client.get_metric_history(existed.info.run_id, point.key)
-            self._last_steps[place] = max(metric.step for metric in history)
-        return point.step > self._last_steps[place]
+    def _delete_tag(self, run_id: str, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.delete_tag(run_id, name)
+        except MlflowException as error:
+            # It may have gone by an attempt whose answer was lost.
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
+    def _has_student(self, run_id: str, path: Path, folder: str) -> bool:
+        """Whether a student is there whole: it is large, and does not change."""
+        if not folder.startswith(STUDENTS):
+            return False
+        there = {file.path: file.file_size for file in self._client.list_artifacts(run_id, folder)}
+        return there.get(f"{folder}/{path.name}") == path.stat().st_size
 
     def _find_experiment(self) -> str:
         """The id of the experiment, made when it is not there; another driver may be quicker."""
@@ -287,9 +332,8 @@ def _origin() -> dict[str, str]:
     return tags
 
 
-def _name(text: str) -> str:
-    """A name MLflow takes: one strange character would have it refuse the whole batch."""
-    return re.sub(r"[^\w\-. :/]", "_", text)[:LONGEST_NAME]
+def _differing(tags: dict[str, str], held: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in tags.items() if held.get(name) != value}
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

@@ -1,4 +1,4 @@
-"""What tests of several folders share: a browser, an MLflow server, ports, and who may skip."""
+"""What tests of several folders share: studies, a browser, an MLflow server, ports."""
 
 import os
 import shutil
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from launching import SMALL, Launched, Launcher
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -129,3 +130,25 @@ def mlflow_server() -> Iterator[Callable[[Path], MlflowServer]]:
     yield start
     for server in servers:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Launcher:
+    return Launcher()
+
+
+@pytest.fixture(scope="session")
+def finished(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Launched:
+    """A study of six trials, with MLflow, that ran to its end."""
+    studies = tmp_path_factory.mktemp("finished") / "studies"
+    run = launcher.run(*SMALL, "--name", "small", "--trials", "6", "--json", studies=studies)
+    assert run.returncode == 0, run.stderr
+    return run
+
+
+@pytest.fixture
+def studies(finished: Launched, tmp_path: Path) -> Path:
+    """A studies folder of one's own that has the teacher already."""
+    folder = tmp_path / "studies"
+    shutil.copytree(finished.studies / "teachers", folder / "teachers")
+    return folder

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from study.verbs.arguments import add_json, add_studies
@@ -17,14 +18,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List all studies of the folder."""
-    from study.listing import study_lines, study_states
+    from study.listing import study_states, study_table
+    from study.progress import make_console
 
-    states = study_states(Path(args.studies))
+    with make_console(sys.stderr).status("reading studies …") as reading:
+        states = study_states(Path(args.studies), lambda name: reading.update(f"reading {name} …"))
     if args.json:
         print(json.dumps({"studies": states}))
-    elif not states:
+        return 0
+    if not states:
         print(f"no studies in {args.studies}; start one: python -m study.launch --help")
-    else:
-        for line in study_lines(states):
-            print(line)
+        return 0
+    console = make_console()
+    console.print(study_table(states, console.width))
+    for state in states:
+        if "reason" in state:
+            console.print(state["reason"], highlight=False, markup=False, soft_wrap=True)
     return 0

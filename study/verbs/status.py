@@ -1,11 +1,17 @@
-"""`python -m study status`: how far a study is, and its front."""
+"""`python -m study status`: how far a study is, its front, and what it takes."""
 
 import argparse
+import contextlib
 import json
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from study.verbs.arguments import add_json, add_name
+
+if TYPE_CHECKING:
+    from study.listing import StudyStatus
 
 HELP = "show how far a study is"
 
@@ -13,34 +19,47 @@ HELP = "show how far a study is"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_name(parser)
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on showing it until it stops running (Ctrl-C ends the watching, not the study)",
+    )
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show how far a study is."""
-    from study.listing import find_study, state_of
-    from study.progress import duration, front_table, make_console, trial_line
-    from study.summary import summarise
+    with contextlib.ExitStack() as stack:
+        if args.watch:
+            stack.enter_context(contextlib.suppress(KeyboardInterrupt))
+        try:
+            _show(args)
+        except BrokenPipeError:
+            # Nobody reads any more. Python would complain of that again when it closes the stream.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+    return 0
+
+
+def _show(args: argparse.Namespace) -> None:
+    from analysis.record import RecordReader
+    from study.listing import find_study, status_of
+    from study.progress import make_console
+    from study.status_view import print_status, watch
+    from study.summary import StudySummary
 
     folder = find_study(Path(args.studies), args.name)
-    summary = summarise(folder)
-    state = state_of(folder, summary)
-    if args.json:
-        body: dict[str, Any] = {**summary.to_json(), "state": state}
-        print(json.dumps(body))
-        return 0
-    console = make_console()
-    counts = ", ".join(f"{n} {status}" for status, n in summary.counts.items() if n)
-    planned = summary.results.plan.plan.get("trials")
-    console.print(f"{args.name}: {state}", style="bold", highlight=False)
-    console.print(
-        f"{len(summary.trials)} of {planned} trials ({counts or 'none yet'}), "
-        f"{duration(summary.seconds)}",
-        highlight=False,
-    )
-    for trial in summary.trials:
-        if trial.status not in ("complete", "running"):
-            console.print(f"  {trial_line(trial)}", highlight=False, markup=False, soft_wrap=True)
-    if summary.front:
-        console.print(front_table(summary.front, title="front"))
-    return 0
+    reader = RecordReader(folder)
+
+    def look() -> "StudyStatus":
+        return status_of(StudySummary(reader.read(), folder))
+
+    # A large record takes seconds to read, the first time.
+    with make_console(sys.stderr).status(f"reading the record of {args.name} …"):
+        status = look()
+    if args.watch:
+        watch(status, look, as_json=args.json)
+    elif args.json:
+        print(json.dumps(status.to_json()))
+    else:
+        print_status(status, make_console())

@@ -2,15 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from launching import Launcher
 
 from search_spaces.catalogue import load_space
+from study.__main__ import make_parser as verbs
 from study.arguments import parser
-
-if TYPE_CHECKING:
-    from conftest import Launcher
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -27,8 +25,13 @@ def test_every_launch_in_readme_is_one_the_parser_takes(line: str) -> None:
     parser().parse_args(line.split())
 
 
+@pytest.mark.parametrize("line", commands("study"))
+def test_every_verb_in_readme_is_one_the_parser_takes(line: str) -> None:
+    verbs().parse_args(line.split())
+
+
 @pytest.mark.end_to_end
-def test_the_space_in_readme_runs_to_a_front(studies: Path, launcher: "Launcher") -> None:
+def test_the_space_in_readme_runs_to_a_front(studies: Path, launcher: Launcher) -> None:
     (block,) = re.findall(r"```python\n(# my_space\.py\n.*?)```", README, flags=re.DOTALL)
     space = studies.parent / "my_space.py"
     space.write_text(block)

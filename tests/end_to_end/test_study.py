@@ -10,21 +10,19 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
+from launching import Launched, Launcher
 
 from analysis.record import StudyResults, read_record
 from analysis.results import TrialResult
 
-if TYPE_CHECKING:
-    from conftest import Launched, Launcher
-
 pytestmark = pytest.mark.end_to_end
 
 
-def read(run: "Launched", name: str = "small") -> StudyResults:
+def read(run: Launched, name: str = "small") -> StudyResults:
     return read_record(run.studies / name)
 
 
@@ -34,7 +32,7 @@ def essence(trial: TrialResult) -> tuple[Any, ...]:
     return trial.number, trial.params, trial.status, curve
 
 
-def test_a_study_ends_with_a_front_of_fully_trained_students(finished: "Launched") -> None:
+def test_a_study_ends_with_a_front_of_fully_trained_students(finished: Launched) -> None:
     result = finished.result
 
     assert sum(result["counts"].values()) == 6
@@ -52,8 +50,8 @@ def test_a_study_ends_with_a_front_of_fully_trained_students(finished: "Launched
 
 
 def test_the_default_and_its_control_are_tried_first_and_trained_to_the_end(
-    finished: "Launched",
-    launcher: "Launcher",
+    finished: Launched,
+    launcher: Launcher,
 ) -> None:
     default, control = read(finished).trials[:2]
 
@@ -65,7 +63,7 @@ def test_the_default_and_its_control_are_tried_first_and_trained_to_the_end(
     assert default.latency == control.latency
 
 
-def test_record_mlflow_and_report_agree_on_every_trial(finished: "Launched") -> None:
+def test_record_mlflow_and_report_agree_on_every_trial(finished: Launched) -> None:
     from mlflow import MlflowClient
 
     record = read(finished)
@@ -101,7 +99,7 @@ def test_record_mlflow_and_report_agree_on_every_trial(finished: "Launched") -> 
     assert "report/index.html" in names
 
 
-def test_the_teacher_has_a_run_of_its_own(finished: "Launched") -> None:
+def test_the_teacher_has_a_run_of_its_own(finished: Launched) -> None:
     from mlflow import MlflowClient
 
     record = read(finished)
@@ -116,14 +114,14 @@ def test_the_teacher_has_a_run_of_its_own(finished: "Launched") -> None:
     assert len(client.get_metric_history(run.info.run_id, "val_accuracy")) == 3
 
 
-def test_only_the_students_of_the_front_are_kept(finished: "Launched") -> None:
+def test_only_the_students_of_the_front_are_kept(finished: Launched) -> None:
     kept = {path.parent.name for path in (finished.studies / "small").rglob("student.pt")}
 
     assert kept == {f"t{member['trial']:04d}" for member in finished.result["front"]}
 
 
 def test_the_same_command_again_repeats_nothing_and_more_trials_extend_it(
-    finished: "Launched", launcher: "Launcher", tmp_path: Path
+    finished: Launched, launcher: Launcher, tmp_path: Path
 ) -> None:
     studies = tmp_path / "studies"
     shutil.copytree(finished.studies, studies)
@@ -140,8 +138,8 @@ def test_the_same_command_again_repeats_nothing_and_more_trials_extend_it(
 
 
 def test_another_plan_under_the_same_name_is_refused_with_the_difference(
-    finished: "Launched",
-    launcher: "Launcher",
+    finished: Launched,
+    launcher: Launcher,
 ) -> None:
     run = launcher.run(*launcher.small, "--name", "small", "--seed", "3", studies=finished.studies)
 
@@ -178,7 +176,7 @@ def addresses_listened_on(pid: int) -> set[str]:
 
 
 def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
-    studies: Path, launcher: "Launcher"
+    studies: Path, launcher: Launcher
 ) -> None:
     folder = studies
     plan = (
@@ -213,7 +211,7 @@ def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
 
 
 def test_students_slower_than_allowed_cost_no_epoch_and_leave_no_front(
-    studies: Path, launcher: "Launcher"
+    studies: Path, launcher: Launcher
 ) -> None:
     run = launcher.run(
         *launcher.small,
@@ -243,7 +241,7 @@ SPACE = replace(BLOCKS, name="broken", build_student=build_student)
 
 
 def test_a_space_whose_students_fail_ends_with_exit_3_and_the_reason(
-    studies: Path, launcher: "Launcher"
+    studies: Path, launcher: Launcher
 ) -> None:
     folder = studies
     space = folder.parent / "broken.py"
@@ -261,7 +259,7 @@ def test_a_space_whose_students_fail_ends_with_exit_3_and_the_reason(
     assert run.result["counts"]["running"] == 0
 
 
-def test_dry_run_measures_and_writes_nothing(tmp_path: Path, launcher: "Launcher") -> None:
+def test_dry_run_measures_and_writes_nothing(tmp_path: Path, launcher: Launcher) -> None:
     studies = tmp_path / "studies"
 
     run = launcher.run(*launcher.small, "--dry-run", "--json", studies=studies)
@@ -274,7 +272,7 @@ def test_dry_run_measures_and_writes_nothing(tmp_path: Path, launcher: "Launcher
 
 
 def test_ones_own_teacher_can_be_asked_live_and_the_record_kept_in_a_database(
-    finished: "Launched", studies: Path, launcher: "Launcher"
+    finished: Launched, studies: Path, launcher: Launcher
 ) -> None:
     (weights,) = finished.studies.glob("teachers/*/weights.pt")
     own = studies.parent / "own.pt"
@@ -297,7 +295,7 @@ def test_ones_own_teacher_can_be_asked_live_and_the_record_kept_in_a_database(
 
 
 def test_a_spent_budget_ends_every_trial_in_one_state_everywhere(
-    studies: Path, launcher: "Launcher"
+    studies: Path, launcher: Launcher
 ) -> None:
     from mlflow import MlflowClient
 

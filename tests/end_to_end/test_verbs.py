@@ -6,12 +6,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from conftest import Launched
+from launching import Launched
 
 pytestmark = pytest.mark.end_to_end
 REPOSITORY = Path(__file__).parents[2]
@@ -29,7 +26,7 @@ def module(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Com
     )
 
 
-def test_list_names_the_study_its_state_and_its_best(finished: "Launched") -> None:
+def test_list_names_the_study_its_state_and_its_best(finished: Launched) -> None:
     shown = module("study", "list", "--studies", str(finished.studies))
     listed = json.loads(
         module("study", "list", "--studies", str(finished.studies), "--json").stdout
@@ -45,7 +42,7 @@ def test_list_names_the_study_its_state_and_its_best(finished: "Launched") -> No
 
 
 def test_a_damaged_study_is_listed_as_such_beside_the_others(
-    finished: "Launched", tmp_path: Path
+    finished: Launched, tmp_path: Path
 ) -> None:
     shutil.copytree(finished.studies / "small", tmp_path / "small")
     shutil.copytree(finished.studies / "small", tmp_path / "torn")
@@ -57,18 +54,39 @@ def test_a_damaged_study_is_listed_as_such_beside_the_others(
     assert states == {"small": "finished", "torn": "damaged"}
 
 
-def test_status_shows_counts_and_front_as_the_launch_did(finished: "Launched") -> None:
+def test_status_shows_counts_and_front_as_the_launch_did(finished: Launched) -> None:
     where = ("--studies", str(finished.studies))
     shown = module("study", "status", "small", *where)
     body = json.loads(module("study", "status", "small", *where, "--json").stdout)
 
     assert body["counts"] == finished.result["counts"]
     assert body["front"] == finished.result["front"]
+    assert body["counts"]["waiting"] == 0
     assert body["state"] == "finished"
+    assert body["running"] == []
     assert "6 of 6 trials" in shown.stdout
 
 
-def test_a_study_that_is_not_there_is_refused_with_the_nearest_name(finished: "Launched") -> None:
+def test_status_tells_what_a_study_took(finished: Launched) -> None:
+    where = ("--studies", str(finished.studies))
+    shown = module("study", "status", "small", *where)
+    body = json.loads(module("study", "status", "small", *where, "--json").stdout)
+
+    folder = finished.studies / "small"
+    disk = body["disk_bytes"]
+    students = sum(path.stat().st_size for path in folder.rglob("student.pt"))
+    assert disk["checkpoints"] == students > 0
+    assert disk["report"] > (folder / "report" / "index.html").stat().st_size
+    assert disk["teachers"] > 0
+    own = sum(disk[part] for part in ("checkpoints", "record", "report", "logs"))
+    assert own <= disk["total"] < own + 10_000
+    assert body["device_seconds"] > 0
+    assert body["seconds"] > max(member["train_seconds"] for member in body["front"])
+    assert body["retries"] == 0
+    assert "on disk" in shown.stdout
+
+
+def test_a_study_that_is_not_there_is_refused_with_the_nearest_name(finished: Launched) -> None:
     for verb in ("status", "report"):
         run = module("study", verb, "smal", "--studies", str(finished.studies))
         assert run.returncode == 2
@@ -87,7 +105,7 @@ def test_spaces_are_listed_and_shown_whole() -> None:
 
 
 def test_the_report_is_made_again_byte_for_byte_without_torch_or_ray(
-    finished: "Launched", tmp_path: Path
+    finished: Launched, tmp_path: Path
 ) -> None:
     copied = tmp_path / "small"
     shutil.copytree(finished.studies / "small", copied)
@@ -109,7 +127,7 @@ def test_the_report_is_made_again_byte_for_byte_without_torch_or_ray(
     assert (copied / "report" / "index.html").read_bytes() == before
 
 
-def test_no_color_is_respected(finished: "Launched") -> None:
+def test_no_color_is_respected(finished: Launched) -> None:
     run = module(
         "study",
         "status",

@@ -7,8 +7,10 @@ import warnings
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
-from analysis.record import RecordReadError, read_record
+from analysis.record import RecordReader, RecordReadError, read_record
 from analysis.results import ReferencePoint
 
 
@@ -102,6 +104,70 @@ def test_a_plan_without_a_journal_is_a_study_that_has_not_started(tmp_path, samp
     results = read_record(tmp_path)
     assert (results.trials, results.teacher, results.reference) == ((), None, None)
     assert not (tmp_path / "journal.log").exists()
+
+
+@pytest.fixture
+def growing(sample, tmp_path):
+    """A record with an ended and a running trial, its Optuna study, and a reader that has read."""
+    ended = sample.trial(sample.params(), accuracy=70.0, ratio=3.0)
+    running = sample.trial(
+        sample.params((1, 0, 0, 0)), accuracy=60.0, ratio=4.0, status=None, done=2
+    )
+    folder = sample.write_record(tmp_path / "study", [ended, running])
+    storage = JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+    stored = optuna.load_study(study_name="pareto-demo", storage=storage)
+    reader = RecordReader(folder)
+    reader.read()
+    return folder, stored, reader
+
+
+def test_a_reader_sees_what_was_written_since_and_keeps_what_has_ended(growing, sample):
+    folder, stored, reader = growing
+    ended = reader.read().trials[0]
+    open_trial = stored.get_trials()[1]
+    epoch = sample.curve(62.0, 30)[2]
+    stored._storage.set_trial_user_attr(open_trial._trial_id, "epoch:0003", epoch)
+
+    again = reader.read()
+
+    assert again.trials[0] is ended
+    assert [trial.epochs_done for trial in again.trials] == [30, 3]
+    assert again == read_record(folder)
+
+
+def test_a_reader_sees_what_becomes_known_after_the_end(growing, sample):
+    folder, stored, reader = growing
+    confirmed = {"test_accuracy": 69.0, "latency": sample.latency(3.5, idle=True)}
+    stored.set_user_attr("confirmed:0000", confirmed)
+    stored.set_user_attr("mlflow_run:0000", "run")
+
+    trial = reader.read().trials[0]
+
+    assert trial.confirmed.test_accuracy == 69.0
+    assert trial.mlflow_run_id == "run"
+    assert reader.read() == read_record(folder)
+
+
+def test_a_reader_notices_that_the_plan_was_extended_or_the_study_begun_anew(growing, sample):
+    folder, _, reader = growing
+    longer = sample.plan(trials=96)
+    (folder / "plan.json").write_text(json.dumps(longer))
+    extended = reader.read()
+    shutil.rmtree(folder)
+    other = sample.trial(sample.params(), accuracy=50.0, ratio=2.0)
+    sample.write_record(folder, [other], plan_content={**longer, "created_at": "2026-01-01T00:00"})
+
+    assert extended.plan.plan["trials"] == 96
+    assert len(extended.trials) == 2
+    assert [trial.val_accuracy for trial in reader.read().trials] == [50.0]
+
+
+def test_damage_that_comes_while_a_record_is_watched_is_refused(growing):
+    folder, _, reader = growing
+    with (folder / "journal.log").open("ab") as journal:
+        journal.write(b"{\x00\n{}\n")
+    with pytest.raises(RecordReadError, match=r"journal\.log is damaged at line"):
+        reader.read()
 
 
 def test_a_damaged_attribute_is_named(sample, study):

@@ -156,6 +156,32 @@ def test_one_architecture_has_one_latency(tmp_path: Path) -> None:
 
     assert record.trial(second).latency == latency(2.0)
 
+    again = open_record(tmp_path)
+    third, other = add(again, temperature=3.0), add(again, blocks_2=0)
+    again.measured(third, ModelSize(1.0, 2.0, 3), latency(9.0))
+    again.measured(other, ModelSize(4.0, 5.0, 6), latency(5.0))
+
+    assert again.trial(third).latency == latency(2.0)
+    assert again.trial(other).latency == latency(5.0)
+    assert again.known_student("[1,0,1,1] stride 2") == (ModelSize(4.0, 5.0, 6), latency(5.0))
+    assert again.known_student("another") is None
+
+
+def test_studies_of_one_database_keep_their_trials_apart(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    one, two = (StudyRecord(tmp_path, name, url) for name in ("one", "two"))
+    for number in range(3):
+        assert add(one, temperature=1.0 + number) == number
+        assert add(two, temperature=11.0 + number) == number
+        one.epoch(number, epoch(1, 20.0 + number))
+        two.epoch(number, epoch(1, 40.0 + number))
+    two.finish(1, outcome())
+
+    assert [trial.val_accuracy for trial in one.trials()] == [20.0, 21.0, 22.0]
+    assert [trial.val_accuracy for trial in two.trials()] == [40.0, 60.0, 42.0]
+    assert one.trial(1).status == "running"
+    assert two.trial(1).params["temperature"] == 12.0
+
 
 def test_storage_urls_are_checked_without_connecting() -> None:
     assert check_storage(None) is None

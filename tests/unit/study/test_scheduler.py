@@ -1,4 +1,6 @@
 import math
+import random
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,22 +33,56 @@ def test_ranks_are_those_of_non_dominated_sorting() -> None:
     assert ranks(entries) == [0, 0, 1, 1, 2]
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 5).map(float), st.integers(1, 5).map(float)),
-        min_size=1,
-        max_size=12,
-    )
-)
-def test_a_rank_is_one_more_than_the_worst_rank_that_dominates_it(
-    points: list[tuple[float, float]],
+def ranks_by_comparing_every_pair(entries: list[RungEntry]) -> list[int]:
+    """Non-dominated sorting as it is defined: peel off one front after another."""
+    rank = [-1] * len(entries)
+    remaining = set(range(len(entries)))
+    for level in range(len(entries)):
+        front = {
+            i for i in remaining if not any(entries[j].dominates(entries[i]) for j in remaining)
+        }
+        for i in front:
+            rank[i] = level
+        remaining -= front
+    return rank
+
+
+# Few different values, so that ties in one objective and in both are common.
+FEW = st.tuples(st.integers(0, 5).map(float), st.integers(1, 5).map(float))
+ANY = st.tuples(st.floats(0, 100), st.floats(0, 1e4))
+
+
+@given(st.lists(FEW, max_size=30) | st.lists(ANY, max_size=30))
+def test_ranks_agree_with_comparing_every_pair(points: list[tuple[float, float]]) -> None:
+    entries = [RungEntry(i, *point) for i, point in enumerate(points)]
+
+    assert ranks(entries) == ranks_by_comparing_every_pair(entries)
+
+
+@given(st.lists(FEW, min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_ranks_do_not_depend_on_the_order_in_which_trials_came(
+    points: list[tuple[float, float]], draw: random.Random
 ) -> None:
     entries = [RungEntry(i, *point) for i, point in enumerate(points)]
-    found = ranks(entries)
+    shuffled = draw.sample(entries, len(entries))
 
-    for entry, rank in zip(entries, found, strict=True):
-        above = [r for other, r in zip(entries, found, strict=True) if other.dominates(entry)]
-        assert rank == (max(above) + 1 if above else 0)
+    by_number = dict(zip((e.number for e in shuffled), ranks(shuffled), strict=True))
+
+    assert [by_number[i] for i in range(len(entries))] == ranks(entries)
+
+
+def test_a_rung_of_ten_thousand_trials_is_judged_within_a_second() -> None:
+    draw = random.Random(0)
+    halving = ParetoHalving(max_epochs=9)
+    # One behind the other: as many fronts as there are trials, the worst case.
+    enter(halving, 1, *[(1e4 - i, float(i)) for i in draw.sample(range(10_000), 10_000)])
+
+    begun = time.perf_counter()
+    going_on = [number for number in range(0, 10_000, 2_000) if halving.judge(1, number) is None]
+    seconds = (time.perf_counter() - begun) / 5
+
+    assert len(going_on) < 5
+    assert seconds < 1
 
 
 def test_a_dominated_trial_stops_and_the_stop_names_rung_and_rivals() -> None:

@@ -3,8 +3,9 @@
 import statistics
 import threading
 import time
+from typing import Any
 
-from study.tracking_delivery import Delivery, PendingRun, Refused, RunKey, RunUpdate
+from study.tracking_delivery import Delivery, PendingRun, Refused, Replay, RunKey, RunUpdate
 
 
 def test_a_store_that_hangs_does_not_slow_the_driver() -> None:
@@ -96,3 +97,95 @@ def test_a_store_that_cannot_be_opened_is_tried_again() -> None:
     assert warnings == [
         "the store does not answer: Connection refused; its updates wait; the study goes on"
     ]
+
+
+def test_replays_give_way_to_news() -> None:
+    begun, go_on, delivered = threading.Event(), threading.Event(), []
+
+    class Store:
+        def deliver(self, key: RunKey, pending: PendingRun) -> str:
+            delivered.append(key.name)
+            if len(delivered) == 1:
+                begun.set()
+                go_on.wait(10)
+            return key.name
+
+    delivery = Delivery(Store, "the store", print, lambda *_: None, gather_seconds=0.0)
+    delivery.put(RunUpdate(RunKey("study", "study"), at=0))
+    assert begun.wait(10)
+    for number in range(3):
+        replay = Replay({}, lambda: [])
+        delivery.put(RunUpdate(RunKey("trial", f"t{number:04d}"), at=0, replay=replay))
+    delivery.put(RunUpdate(RunKey("trial", "t0009"), at=0))
+    go_on.set()
+    assert delivery.close(timeout=10).delivered == 5
+    assert delivered == ["study", "t0009", "t0000", "t0001", "t0002"]
+
+
+def test_news_is_heard_of_between_two_replays() -> None:
+    delivered: list[str] = []
+
+    class Store:
+        def deliver(self, key: RunKey, pending: PendingRun) -> str:
+            if key.name == "t0000":
+                delivery.put(RunUpdate(RunKey("trial", "t0009"), at=0))
+            delivered.append(key.name)
+            return key.name
+
+    delivery = Delivery(Store, "the store", print, lambda *_: None, gather_seconds=0.1)
+    for number in range(3):
+        replay = Replay({}, lambda: [])
+        delivery.put(RunUpdate(RunKey("trial", f"t{number:04d}"), at=0, replay=replay))
+    assert delivery.wait(10, lambda: None).delivered == 4
+    assert delivered == ["t0000", "t0009", "t0001", "t0002"]
+
+
+def test_waiting_ends_when_all_is_delivered_or_refused_and_hands_back_meanwhile() -> None:
+    class RefusesOne:
+        def deliver(self, key: RunKey, pending: PendingRun) -> str:
+            if key.name == "t0001":
+                raise Refused("no")
+            return key.name
+
+    runs: list[str] = []
+    looks: list[int] = []
+    delivery = Delivery(
+        RefusesOne, "the store", print, lambda *run: runs.append(run[2]), gather_seconds=0.0
+    )
+    for name in ("t0000", "t0001", "t0002"):
+        delivery.put(RunUpdate(RunKey("trial", name), at=0))
+    report = delivery.wait(10, lambda: looks.append(len(runs)))
+    assert (report.delivered, report.undelivered, report.refused) == (2, 1, 1)
+    assert report.trouble == "refused an update: no"
+    assert runs == ["t0000", "t0002"]
+    assert looks[-1] == 2
+    delivery.put(RunUpdate(RunKey("trial", "t0003"), at=0))  # it goes on after a wait
+    assert delivery.wait(10, lambda: None).delivered == 3
+
+
+def test_waiting_gives_up_once_nothing_arrives_any_more() -> None:
+    class Away:
+        def deliver(self, key: RunKey, pending: PendingRun) -> str:
+            raise ConnectionError("refused")
+
+    delivery = Delivery(Away, "the store", print, lambda *_: None, gather_seconds=0.0)
+    delivery.put(RunUpdate(RunKey("study"), at=0))
+    start = time.monotonic()
+    report = delivery.wait(0.3, lambda: None)
+    assert 0.3 <= time.monotonic() - start < 3
+    assert (report.undelivered, report.refused) == (1, 0)
+    assert report.trouble == "does not answer: refused"
+    delivery.close(0.0)
+
+
+def test_waiting_for_a_store_that_refuses_the_study_gives_up_at_once() -> None:
+    def connect() -> Any:
+        raise Refused("its experiment was deleted")
+
+    delivery = Delivery(connect, "the store", print, lambda *_: None, gather_seconds=0.0)
+    delivery.put(RunUpdate(RunKey("study"), at=0))
+    start = time.monotonic()
+    report = delivery.wait(60, lambda: None)
+    assert time.monotonic() - start < 5
+    assert report.trouble == "refused the study: its experiment was deleted"
+    delivery.close(0.0)

@@ -1,0 +1,242 @@
+"""A study's status for people: shown once, redrawn while the study runs, or told line by line."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from analysis.formatting import counted, duration, size
+from study.listing import SILENT, StudyStatus
+from study.progress import front_table, make_console, trial_line
+
+EVERY_SECONDS = 2.0
+_REASONS_SHOWN = 10
+_OPEN_SHOWN = 8
+# Lines of a redrawn view that are neither trials nor front, also where it is narrow and they fold.
+_OTHER_LINES = 12
+
+Look = Callable[[], StudyStatus]
+
+
+# Numbers first: what is said
+
+
+def headline(status: StudyStatus) -> str:
+    """Say how the study is, and what would continue it."""
+    text = f"{status.name}: {status.state}"
+    if status.phase == "preparing":
+        text += ", preparing the teacher; no trial yet"
+    elif status.phase == "confirming":
+        text += ", confirming the front"
+    if status.state == SILENT:
+        text += f" (no sign of life of {status.driver})"
+    if status.resume is not None:
+        text += f"; go on with: {status.resume}"
+    return text
+
+
+def counts_line(status: StudyStatus) -> str:
+    """Say how many trials there are of each kind."""
+    counts = dict(status.summary.counts)
+    if not status.is_live:
+        counts = {"interrupted" if k == "running" else k: n for k, n in counts.items()}
+    named = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+    return f"{len(status.summary.trials)} of {status.summary.planned} trials: {named or 'none'}"
+
+
+def spent_line(status: StudyStatus) -> str:
+    """Say what the study has taken so far."""
+    words = [f"{duration(status.seconds)} of wall time"]
+    if status.summary.device_seconds:
+        words.append(f"{duration(status.summary.device_seconds)} of device time")
+    if status.summary.retries:
+        words.append(counted(status.summary.retries, "retry", "retries"))
+    return ", ".join(words)
+
+
+def disk_line(status: StudyStatus) -> str:
+    """Say what the study takes on disk."""
+    disk = status.disk
+    own = [("checkpoints", disk.checkpoints), ("record", disk.record)]
+    own += [("report", disk.report), ("logs", disk.logs)]
+    shared = [("teachers", disk.teachers), ("datasets", disk.datasets)]
+    text = f"{size(disk.total)} on disk"
+    if parts := _sizes(own):
+        text += f": {parts}"
+    if parts := _sizes(shared):
+        text += f"; shared by all studies: {parts}"
+    return text
+
+
+def _sizes(parts: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} {size(count)}" for name, count in parts if count)
+
+
+def reason_lines(status: StudyStatus, limit: int) -> list[str]:
+    """Say of the last ``limit`` trials that did not complete why, and how many more there are."""
+    ended = [t for t in status.summary.trials if t.status not in ("complete", "running")]
+    lines = [trial_line(trial) for trial in ended[-limit:]]
+    if len(ended) > limit:
+        lines.insert(0, f"… and {len(ended) - limit:,} earlier ones that did not complete")
+    return lines
+
+
+def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
+    """Say in a line each what happened between two looks at a study, but for its end."""
+    known = {trial.number: trial for trial in before.summary.trials}
+    # Those that ended, counted as they came.
+    ended = sum(1 for trial in known.values() if trial.status != "running")
+    for trial in now.summary.trials:
+        old = known.get(trial.number)
+        if old == trial:
+            continue
+        name = f"{trial.name} {trial.architecture}"
+        if old is not None and trial.usage.retries > old.usage.retries:
+            yield f"{name}: its worker died; going on from epoch {trial.epochs_done}"
+        if trial.status != "running":
+            if old is None or old.status == "running":
+                ended += 1
+                yield f"[{ended}/{now.summary.planned}] {trial_line(trial)}"
+            elif trial.confirmed is not None and old.confirmed is None:
+                yield f"{name}: {trial.confirmed.test_accuracy:.2f} % on the test split"
+        elif old is None:
+            yield f"{name}: begun"
+        elif trial.epochs_done > old.epochs_done:
+            done = f"epoch {trial.epochs_done}/{trial.epochs}"
+            yield f"{name}: {done}, {trial.val_accuracy:.2f} %"
+    if now.is_live and headline(now) != headline(before):
+        yield headline(now)
+
+
+# Drawing second
+
+
+def print_status(status: StudyStatus, console: Console) -> None:
+    """Print the whole status once."""
+    for text, style in _top(status):
+        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+    for line in reason_lines(status, _REASONS_SHOWN):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    if status.open_trials:
+        console.print(_open_table(status, limit=None))
+    if status.summary.front:
+        console.print(front_table(status.summary.front, title="front"))
+
+
+def _top(status: StudyStatus) -> list[tuple[str, str | None]]:
+    plain = (counts_line(status), spent_line(status), disk_line(status))
+    return [(headline(status), "bold"), *((line, None) for line in plain)]
+
+
+def _open_table(status: StudyStatus, limit: int | None) -> Table:
+    """Return the trials that run (or were interrupted), at most ``limit`` of them."""
+    trials = status.open_trials
+    title = "running" if status.is_live else "interrupted"
+    if limit is not None and len(trials) > limit:
+        title += f" (the last {limit} of {len(trials)})"
+        trials = trials[-limit:]
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("trial", no_wrap=True)
+    table.add_column("student", overflow="ellipsis", no_wrap=True)
+    for heading in ("epoch", "val %", "ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for trial in trials:
+        accuracy, latency = trial.val_accuracy, trial.latency_ms
+        table.add_row(
+            trial.name,
+            trial.architecture,
+            f"{trial.epochs_done}/{trial.epochs}",
+            "" if accuracy is None else f"{accuracy:.2f}",
+            "" if latency is None else f"{latency:.2f}",
+        )
+    return table
+
+
+def _redrawn(status: StudyStatus, height: int) -> RenderableType:
+    """Return a view that fits a terminal of ``height`` lines: redrawing needs it whole."""
+    parts: list[RenderableType] = [Text(text, style=style or "") for text, style in _top(status)]
+    room = max(4, height - _OTHER_LINES)
+    for line in reason_lines(status, max(1, room // 6)):
+        parts.append(Text(f"  {line}", no_wrap=True, overflow="ellipsis"))
+    if status.open_trials:
+        parts.append(_open_table(status, limit=min(_OPEN_SHOWN, max(2, room // 3))))
+    if status.summary.front:
+        limit = max(2, room // 2)
+        parts.append(front_table(status.summary.front, title="front so far", limit=limit))
+    return Group(*parts)
+
+
+# Watching
+
+
+def watch(first: StudyStatus, look: Look, *, as_json: bool) -> None:
+    """Show a study until no driver is at work on it, then its final state once.
+
+    Args:
+        first: The study as it was just now.
+        look: Reads the study as it is.
+        as_json: Print one JSON object a line for every change instead.
+    """
+    if as_json:
+        _watch_json(first, look)
+        return
+    console = make_console()
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        last = _watch_terminal(first, look, console)
+    else:
+        last = _watch_lines(first, look, console)
+    print_status(last, console)
+
+
+def _looks(first: StudyStatus, look: Look) -> Iterator[StudyStatus]:
+    """Yield the study every few seconds, the last time when it is no longer live."""
+    status = first
+    yield status
+    while status.is_live:
+        time.sleep(EVERY_SECONDS)
+        status = look()
+        yield status
+
+
+def _watch_terminal(first: StudyStatus, look: Look, console: Console) -> StudyStatus:
+    status = first
+    # Ctrl-C ends the watching, and leaves what was seen last.
+    with (
+        Live(console=console, auto_refresh=False, transient=True) as live,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        for status in _looks(first, look):
+            live.update(_redrawn(status, console.height), refresh=True)
+    return status
+
+
+def _watch_lines(first: StudyStatus, look: Look, console: Console) -> StudyStatus:
+    status = before = first
+    for status in _looks(first, look):
+        lines = changes(before, status)
+        if status is first and status.is_live:
+            lines = iter(text for text, _ in _top(status))
+        for line in lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        sys.stdout.flush()
+        before = status
+    return status
+
+
+def _watch_json(first: StudyStatus, look: Look) -> None:
+    seen: dict[str, Any] | None = None
+    for status in _looks(first, look):
+        body = status.to_json()
+        # Time passes and logs grow without anything having happened.
+        lasting = {k: v for k, v in body.items() if k not in ("seconds", "disk_bytes")}
+        if lasting != seen:
+            print(json.dumps(body), flush=True)
+        seen = lasting

@@ -1,0 +1,105 @@
+"""What is told of a study, its teacher and its trials: names, parameters, tags and figures.
+
+The same words, whether a driver tells them while it happens or the record afterwards.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from analysis.front import Point, dominates, front_members, hypervolume, trial_point
+from analysis.results import ReferencePoint, TeacherResult, TrialResult
+from study.tracking_points import span
+
+
+@dataclass(frozen=True)
+class TrialFacts:
+    """What is known of a trial from its start."""
+
+    name: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+class Covered(NamedTuple):
+    """The hypervolume (0 to 1) once a number of trials had ended, the last of them at `at` (ms)."""
+
+    trials: int
+    hypervolume: float
+    at: int
+
+
+def trial_facts(trial: TrialResult) -> TrialFacts:
+    """A trial's name, with its student and how that is taught; its parameters; where it is from."""
+    tags = {"source": trial.source, "architecture": trial.architecture}
+    if trial.label:
+        tags["preset"] = trial.label
+    return TrialFacts(
+        name=f"{trial.name} {trial.architecture}{_terms(trial.params)}",
+        params={key: str(value) for key, value in trial.params.items()},
+        tags=tags,
+    )
+
+
+def final_metrics(trial: TrialResult) -> dict[str, float]:
+    """The figures a finished trial is compared by."""
+    figures: dict[str, float | None] = {
+        "val_accuracy": trial.val_accuracy,
+        "latency_ms": trial.latency_ms,
+        "train_seconds": trial.train_seconds,
+        "epochs_done": float(trial.epochs_done),
+    }
+    latency = trial.confirmed.latency if trial.confirmed else trial.latency
+    if latency is not None:
+        figures["latency_ratio"] = latency.ratio_batch_1.median
+    if trial.model is not None:
+        figures["params_m"] = trial.model.params_m
+        figures["flops_m"] = trial.model.flops_m
+    if trial.confirmed is not None:
+        figures["test_accuracy"] = trial.confirmed.test_accuracy
+    return {key: value for key, value in figures.items() if value is not None}
+
+
+def teacher_metrics(teacher: TeacherResult) -> dict[str, float | None]:
+    """The figures of a teacher that students are compared with."""
+    return {
+        "val_accuracy": teacher.val_accuracy,
+        "test_accuracy": teacher.test_accuracy,
+        "latency_ms": teacher.latency.batch_1_ms.median,
+        "params_m": teacher.params_m,
+        "flops_m": teacher.flops_m,
+        "train_seconds": teacher.train_seconds,
+    }
+
+
+def study_metrics(trials: Sequence[TrialResult], covered: float | None) -> dict[str, float | None]:
+    """The figures of a whole study; `covered` is its hypervolume."""
+    return {
+        "front": float(len(front_members(trials))),
+        "trials": float(len(trials)),
+        "hypervolume": covered,
+    }
+
+
+def hypervolume_curve(trials: Iterable[TrialResult], reference: ReferencePoint) -> list[Covered]:
+    """What the front covered each time a trial had ended, by the latencies searched by.
+
+    The front is carried along, so a thousand trials cost about as many comparisons as its size.
+    """
+    ended = [(span(trial, 0)[1], trial) for trial in trials if trial.status != "running"]
+    ended.sort(key=lambda entry: (entry[0], entry[1].number))
+    front: list[Point] = []
+    covered = 0.0
+    curve = []
+    for count, (at, trial) in enumerate(ended, start=1):
+        point = trial_point(replace(trial, confirmed=None))
+        if point is not None and not any(dominates(other, point) for other in front):
+            front = [other for other in front if not dominates(point, other)] + [point]
+            covered = hypervolume(front, reference)
+        curve.append(Covered(count, covered, at))
+    return curve
+
+
+def _terms(params: Mapping[str, Any]) -> str:
+    named = (("T", "temperature"), ("alpha", "alpha"))
+    return "".join(f" {short}={params[name]:.3g}" for short, name in named if name in params)

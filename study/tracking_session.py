@@ -1,0 +1,104 @@
+"""A study's tracker, opened, fed from the record and closed alike by a driver and by `study sync`.
+
+What MLflow gives its runs for ids goes into the record on the way.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from analysis import results
+from analysis.front import front_members
+from analysis.results import TrialResult
+from analysis.stored_plan import StoredPlan
+from study.record import StudyRecord
+from study.tracking import Tracker, open_tracker
+from study.tracking_delivery import OnRun, RunKind
+from study.tracking_facts import study_metrics
+
+
+def open_study(
+    record: StudyRecord,
+    plan: StoredPlan,
+    tracking_uri: str,
+    warn: Callable[[str], None],
+    *,
+    is_running: bool = True,
+    on_run: OnRun | None = None,
+) -> Tracker:
+    """Open the tracker of a study and its run there.
+
+    Args:
+        record: The study's record, which this process may write; it lies among the studies.
+        plan: The study's plan as stored.
+        tracking_uri: Where to track, as `check_tracking_uri` allows it.
+        warn: Receives one line, once, when MLflow does not answer or refuses something.
+        is_running: Whether a driver is at work on the study.
+        on_run: Told of every run once the record has its id.
+    """
+    studies = record.folder.parent
+    stored = record.attribute(results.ATTR_MLFLOW) or {}
+    known = stored if stored.get("tracking_uri") == tracking_uri else {}
+
+    def keep_id(kind: RunKind, number: int | None, run_id: str) -> None:
+        if kind == "trial" and number is not None:
+            if record.trial(number).mlflow_run_id != run_id:
+                record.set_run_id(number, run_id)
+        elif kind == "study":
+            about = {
+                "tracking_uri": tracking_uri,
+                "experiment_id": tracker.experiment_id,
+                "run_id": run_id,
+            }
+            if record.attribute(results.ATTR_MLFLOW) != about:
+                record.set_attribute(results.ATTR_MLFLOW, about)
+        if on_run is not None:
+            on_run(kind, number, run_id)
+
+    tracker = open_tracker(tracking_uri, studies, warn, keep_id)
+    tracker.study_started(
+        plan.name,
+        plan.space.name,
+        f"{plan.space.description}\n\nData: {plan.data.source}.",
+        {key: str(value) for key, value in plan.plan.items() if value is not None},
+        {"data": plan.data.name},
+        study_key=f"{plan.name} {plan.created_at}",
+        run_id=known.get("run_id"),
+        at=plan.created_at,
+        is_running=is_running,
+    )
+    return tracker
+
+
+def close_study(
+    record: StudyRecord,
+    tracker: Tracker,
+    ending: str,
+    report: Iterable[Path],
+    at: str | None = None,
+) -> None:
+    """Close a study's run, with its figures, its report and the students of its front.
+
+    Args:
+        record: The study's record.
+        tracker: Where its run is open.
+        ending: How the last session ended, in the record's word.
+        report: Files of the report.
+        at: When that was, ISO 8601; None for just now.
+    """
+    trials = record.trials()
+    students = [student_file(record.folder, trial) for trial in front_members(trials)]
+    tracker.study_finished(
+        ending,
+        study_metrics(trials, record.hypervolume()),
+        report,
+        [path for path in students if path.exists()],
+        at=at,
+    )
+
+
+def student_file(study_folder: Path, trial: TrialResult) -> Path:
+    """Return where a trial's finished student lies, if it is kept.
+
+    As `study.trial` has it, which cannot be asked without loading Ray.
+    """
+    return study_folder / "checkpoints" / trial.name / "student.pt"

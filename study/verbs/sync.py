@@ -1,0 +1,55 @@
+"""`python -m study sync`: show MLflow what a study's record has and it has not."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from study.verbs.arguments import add_json, add_name
+
+HELP = "bring MLflow up to a study's record"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_name(parser)
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="the MLflow to bring up to date (default: the plan's)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="give up once MLflow has taken nothing for so long (default: 30)",
+    )
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Bring MLflow up to the record, and return the exit code."""
+    from study.listing import find_study
+    from study.plan import PlanError
+    from study.progress import make_progress
+    from study.synchronise import synchronise
+    from study.tracking import where_to_look
+
+    if not args.timeout > 0:
+        raise PlanError(f"--timeout {args.timeout:g} is not above 0; give a number of seconds")
+    folder = find_study(Path(args.studies), args.name)
+    # With --json standard output is for the object alone.
+    progress = make_progress(sys.stderr if args.json else sys.stdout, quiet=False)
+    try:
+        report = synchronise(folder, args.tracking_uri, progress, args.timeout)
+    except KeyboardInterrupt:
+        print("stopped; give the same command again to finish", file=sys.stderr)
+        return 130
+    if args.json:
+        print(json.dumps(report.to_json()))
+    elif report.mlflow is not None and report.problem is None:
+        progress.say(f"{report.study}: {report.trials} trials are in MLflow as in the record")
+        progress.say(f"MLflow   {where_to_look(report.mlflow)}")
+    if report.problem is not None:
+        print(f"error: {report.problem}", file=sys.stderr)
+        return 1
+    return 0

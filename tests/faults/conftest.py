@@ -1,0 +1,46 @@
+"""A studies folder that all faults share, with a teacher, and the study nothing happens to."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from evidence import EPOCHS, TRIALS, Patient
+from launching import Launched, Launcher
+
+from analysis.results import TrialResult
+
+
+@pytest.fixture(scope="session")
+def ward(finished: Launched, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder: one teacher, its answers and one MLflow for all."""
+    studies = tmp_path_factory.mktemp("faults") / "studies"
+    shutil.copytree(finished.studies / "teachers", studies / "teachers")
+    return studies
+
+
+@pytest.fixture
+def patient(
+    ward: Path, launcher: Launcher, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Patient]]:
+    """Makes a study named after the test; it is removed when the test has passed."""
+    words = request.node.name.partition("[")
+    name = "".join(c if c.isalnum() else "-" for c in words[0][5:40] + "-" + words[2]).strip("-")
+    name = name[:64]
+
+    def make(studies: Path = ward, **environment: str) -> Patient:
+        return Patient(name, studies, launcher, environment)
+
+    yield make
+    shutil.rmtree(ward / name, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def whole(ward: Path, launcher: Launcher) -> tuple[TrialResult, ...]:
+    """The trials of the study that nothing happens to."""
+    undisturbed = Patient("whole", ward, launcher)
+    run = undisturbed.launch("--json")
+    assert run.returncode == 0, run.stderr
+    assert undisturbed.epochs_begun() == EPOCHS * TRIALS
+    assert undisturbed.epochs_lost() == 0
+    return undisturbed.record().trials

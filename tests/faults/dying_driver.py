@@ -1,0 +1,167 @@
+"""A driver that kills itself at a named point: `python dying_driver.py POINT LAUNCH-ARGUMENTS`.
+
+It is `python -m study.launch` with one function wrapped, which sends SIGKILL to its own process.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+# The trial, and the epoch of it, that the points below mean.
+TRIAL, EPOCH = 1, 2
+
+
+def die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    raise AssertionError("not reached")
+
+
+def wrap(owner: Any, name: str, made: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    setattr(owner, name, made(getattr(owner, name)))
+
+
+def before_the_first_trial() -> None:
+    from study import execution
+
+    wrap(execution, "run_trials", lambda original: lambda *args, **kwargs: die())
+
+
+def after_ask() -> None:
+    from study.record import StudyRecord
+
+    def made(original: Callable[..., Any]) -> Callable[..., Any]:
+        def add_trial(*args: Any, **kwargs: Any) -> int:
+            number: int = original(*args, **kwargs)
+            if number == TRIAL:
+                die()
+            return number
+
+        return add_trial
+
+    wrap(StudyRecord, "add_trial", made)
+
+
+def after_epoch(then: Callable[[Any], None]) -> None:
+    from study.record import StudyRecord
+
+    def made(original: Callable[..., Any]) -> Callable[..., Any]:
+        def epoch(record: Any, number: int, result: Any) -> None:
+            original(record, number, result)
+            if (number, result.epoch) == (TRIAL, EPOCH):
+                then(record)
+
+        return epoch
+
+    wrap(StudyRecord, "epoch", made)
+
+
+def mid_epoch() -> None:
+    after_epoch(lambda record: threading.Timer(0.1, die).start())
+
+
+def while_a_checkpoint_is_written() -> None:
+    """Workers die with their driver, as they do with their machine: the file stays half written."""
+    import psutil
+
+    def watch(partial: Path) -> None:
+        workers = psutil.Process().children(recursive=True)
+        workers.sort(key=lambda process: not process.name().startswith("ray::"))
+        while not partial.exists():
+            time.sleep(0)
+        for worker in workers:
+            worker.kill()
+        die()
+
+    def then(record: Any) -> None:
+        partial = record.folder / "checkpoints" / f"t{TRIAL:04d}" / "last.pt.partial"
+        threading.Thread(target=watch, args=(partial,), daemon=True).start()
+
+    after_epoch(then)
+
+
+def after_report_before_tell() -> None:
+    from study.record import StudyRecord
+
+    def made(original: Callable[..., Any]) -> Callable[..., Any]:
+        def tell(record: Any, number: int, outcome: Any) -> None:
+            if number == TRIAL:
+                die()
+            original(record, number, outcome)
+
+        return tell
+
+    wrap(StudyRecord, "_tell", made)
+
+
+def during_mlflow_logging() -> None:
+    """The trial's figures are in MLflow, its end is not."""
+    from mlflow import MlflowClient
+
+    ended = 0
+
+    def made(original: Callable[..., Any]) -> Callable[..., Any]:
+        def set_terminated(*args: Any, **kwargs: Any) -> None:
+            nonlocal ended
+            ended += 1
+            if ended == 1 + 1 + TRIAL:  # the teacher's run, the trials before, this one
+                die()
+            original(*args, **kwargs)
+
+        return set_terminated
+
+    wrap(MlflowClient, "set_terminated", made)
+
+
+def during_the_confirmation_of_the_front() -> None:
+    from study.record import StudyRecord
+
+    confirmed = 0
+
+    def made(original: Callable[..., Any]) -> Callable[..., Any]:
+        def confirm(*args: Any, **kwargs: Any) -> None:
+            nonlocal confirmed
+            confirmed += 1
+            if confirmed == 2:
+                die()
+            original(*args, **kwargs)
+
+        return confirm
+
+    wrap(StudyRecord, "confirm", made)
+
+
+def during_the_report() -> None:
+    def made(original: Callable[..., Any]) -> Callable[..., Any]:
+        def write_text(path: Path, *args: Any, **kwargs: Any) -> int:
+            written: int = original(path, *args, **kwargs)
+            if path.name.startswith(".results.md"):
+                die()
+            return written
+
+        return write_text
+
+    wrap(Path, "write_text", made)
+
+
+POINTS: dict[str, Callable[[], None]] = {
+    "before the first trial": before_the_first_trial,
+    "after ask": after_ask,
+    "mid-epoch": mid_epoch,
+    "while a checkpoint is written": while_a_checkpoint_is_written,
+    "after report before tell": after_report_before_tell,
+    "during MLflow logging": during_mlflow_logging,
+    "during the confirmation of the front": during_the_confirmation_of_the_front,
+    "during the report": during_the_report,
+}
+
+if __name__ == "__main__":
+    from study.launch import main
+
+    POINTS[sys.argv[1]]()
+    sys.exit(main(sys.argv[2:]))

@@ -1,0 +1,216 @@
+"""What must hold of a study that something happened to, read from all that is left of it."""
+
+import csv
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launching import Launched, Launcher
+
+from analysis.record import StudyResults, read_record
+from analysis.results import TrialResult, trial_name
+
+COUNTED = Path(__file__).with_name("counted.py")
+EPOCHS, TRIALS = 6, 3
+# One student in one width, so that it is timed once; what differs is how it is taught.
+PLAN = (
+    *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", str(EPOCHS)),
+    *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
+    *(word for n in range(1, 5) for word in ("--fix", f"blocks_{n}=1")),
+    *("--teacher-epochs", "3", "--trials", str(TRIALS), "--concurrent", "1"),
+    *("--scheduler", "none"),
+)
+_SET_STATE, _SET_ATTRIBUTE = 6, 8
+
+
+def essence(trial: TrialResult) -> tuple[Any, ...]:
+    """What must not depend on when, how fast, or in how many pieces a trial ran."""
+    curve = [(e.epoch, e.train_loss, e.val_loss, e.val_accuracy) for e in trial.curve]
+    return trial.number, trial.params, trial.status, curve
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the journal that is about a trial."""
+
+    trial: int
+    attribute: str | None
+    ends: bool
+
+    @property
+    def is_work(self) -> bool:
+        """Whether a trial was trained, or its outcome decided, to write this line."""
+        return (self.attribute or "").startswith(("epoch:", "outcome"))
+
+
+def journal_lines(folder: Path) -> list[Line]:
+    """The journal's lines about trials, in order."""
+    lines = []
+    for text in (folder / "journal.log").read_text().splitlines():
+        body = json.loads(text)
+        if body["op_code"] == _SET_STATE:
+            lines.append(Line(body["trial_id"], None, True))
+        elif body["op_code"] == _SET_ATTRIBUTE:
+            lines += [Line(body["trial_id"], name, False) for name in body["user_attr"]]
+    return lines
+
+
+@dataclass
+class Patient:
+    """A study that something is done to, in a folder that it shares with others."""
+
+    name: str
+    studies: Path
+    launcher: Launcher
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.studies / self.name
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        begun = str(self.studies.parent / f"{self.name}.epochs")
+        return {"studies": self.studies, "EPOCHS_BEGUN": begun, **self.environment}
+
+    def start(self, *arguments: str, first: Sequence[str] = (), **how: Any) -> Any:
+        """Start the study and leave it running; what a script takes comes `first`."""
+        return self.launcher.start(*self._words(first, arguments), **self._how, **how)
+
+    def launch(self, *arguments: str, first: Sequence[str] = (), **how: Any) -> Launched:
+        """Start the study and wait for its end."""
+        return self.launcher.run(*self._words(first, arguments), **self._how, **how)
+
+    def _words(self, first: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:
+        return (*first, *PLAN, "--name", self.name, *arguments)
+
+    def verb(self, verb: str, *arguments: str) -> Launched:
+        """Run `python -m study VERB NAME` to its end."""
+        return self.launcher.run(verb, self.name, *arguments, module="study", **self._how)
+
+    def record(self) -> StudyResults:
+        return read_record(self.folder)
+
+    def epochs_begun(self) -> int:
+        """Epochs that any worker has begun."""
+        path = self.studies.parent / f"{self.name}.epochs"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def epochs_lost(self) -> int:
+        """Epochs that were begun and had to be begun again."""
+        return self.epochs_begun() - sum(trial.epochs_done for trial in self.record().trials)
+
+    def ended(self) -> set[int]:
+        return {trial.number for trial in self.record().trials if trial.outcome is not None}
+
+    def wait_for_epoch(self, trial: int, epoch: int, seconds: float = 120) -> None:
+        """Wait until the journal has an epoch of a trial."""
+        deadline = time.monotonic() + seconds
+        wanted = f'"trial_id":{trial},"user_attr":{{"epoch:{epoch:04d}"'
+        while not self._journal_has(wanted):
+            assert time.monotonic() < deadline, f"no epoch {epoch} of trial {trial}"
+            time.sleep(0.02)
+
+    def _journal_has(self, text: str) -> bool:
+        journal = self.folder / "journal.log"
+        return journal.exists() and text in journal.read_text()
+
+    def resume_and_time(self, *arguments: str) -> tuple[Launched, float]:
+        """Go on to the end; with it the seconds until something new was in the record.
+
+        A study that had nothing left to add is timed to its end.
+        """
+        before = self._work_lines()
+        begun = time.monotonic()
+        process = self.launcher.start(
+            "resume", self.name, "--json", *arguments, module="study", **self._how
+        )
+        recovered = None
+        deadline = begun + 250
+        while process.poll() is None and time.monotonic() < deadline and recovered is None:
+            if self._work_lines() > before:
+                recovered = time.monotonic() - begun
+            time.sleep(0.05)
+        stdout, stderr = process.communicate(timeout=250)
+        run = Launched(process.returncode, stdout, stderr, self.studies)
+        return run, recovered or time.monotonic() - begun
+
+    def _work_lines(self) -> int:
+        journal = self.folder / "journal.log"
+        text = journal.read_text() if journal.exists() else ""
+        return text.count('"epoch:') + text.count('"outcome"') + text.count('"confirmed:')
+
+
+def assert_sound(patient: Patient, mlflow: bool = True) -> None:
+    """Every trial has exactly one terminal state, and everyone tells of it alike."""
+    trials = patient.record().trials
+    ends = Counter(line.trial for line in journal_lines(patient.folder) if line.ends)
+    outcomes = Counter(
+        line.trial for line in journal_lines(patient.folder) if line.attribute == "outcome"
+    )
+    assert ends == outcomes == {trial.number: 1 for trial in trials}
+    with (patient.folder / "report" / "results.csv").open() as file:
+        rows = {row["trial"]: row for row in csv.DictReader(file)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        trial.name: trial.status for trial in trials
+    }
+    if mlflow:
+        assert_mlflow_agrees(patient.record())
+
+
+def assert_mlflow_agrees(record: StudyResults) -> None:
+    """MLflow has one run a trial, ended as the record says, with each epoch once."""
+    from mlflow import MlflowClient
+
+    assert record.mlflow is not None
+    client = MlflowClient(record.mlflow["tracking_uri"])
+    experiment = str(record.mlflow["experiment_id"])
+    runs = client.search_runs(
+        [experiment], f"tags.`mlflow.parentRunId` = '{record.mlflow['run_id']}'"
+    )
+    assert Counter(run.data.tags["trial"] for run in runs) == {
+        str(trial.number): 1 for trial in record.trials
+    }
+    for run in runs:
+        trial = record.trials[int(run.data.tags["trial"])]
+        assert run.data.tags["outcome"] == trial.status
+        assert run.info.status in ("FINISHED", "FAILED")
+        assert run.info.end_time is not None
+        assert run.data.metrics.get("final/val_accuracy") == trial.val_accuracy
+        history = client.get_metric_history(run.info.run_id, "val_accuracy")
+        assert sorted((point.step, point.value) for point in history) == [
+            (epoch.epoch, epoch.val_accuracy) for epoch in trial.curve
+        ]
+    study = client.get_run(record.mlflow["run_id"])
+    assert study.info.status == "FINISHED"
+    named = client.search_runs(
+        [experiment], f"tags.kind = 'study' and tags.study = '{record.name}'"
+    )
+    assert len(named) == 1
+
+
+def assert_nothing_ended_ran_again(patient: Patient, ended: set[int], lines_before: int) -> None:
+    """No line of work was written about trials that had ended `lines_before` lines ago."""
+    later = journal_lines(patient.folder)[lines_before:]
+    assert [line for line in later if line.is_work and line.trial in ended] == []
+
+
+def assert_equal_studies(patient: Patient, whole: Sequence[TrialResult]) -> None:
+    assert [essence(trial) for trial in patient.record().trials] == [essence(t) for t in whole]
+
+
+def note(fault: str, lost: int | str, seconds: float, test: str) -> None:
+    """Add a row to the table that FAULTS_TABLE names, if it names one."""
+    path = os.environ.get("FAULTS_TABLE")
+    if path:
+        row = {"fault": fault, "epochs_lost": lost, "seconds": round(seconds, 1), "test": test}
+        with Path(path).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+__all__ = ["EPOCHS", "PLAN", "TRIALS", "Patient", "trial_name"]

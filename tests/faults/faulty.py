@@ -1,0 +1,47 @@
+"""A search space whose distilled students have the fault that FAULT names; its controls are sound.
+
+`nan` has the loss turn into NaN, `raise` fails in set-up, `allocate` asks for more memory than any
+machine has, and `memory` takes memory until Ray ends its worker.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from search_spaces.cifar_blocks import SPACE as BLOCKS
+
+_BATCHES_BEFORE_NAN = 30
+_GIB = 2**30
+
+
+def build_student(params: Mapping[str, Any], num_classes: int, channels: int) -> Any:
+    import torch
+
+    network: Any = BLOCKS.build_student(params, num_classes, channels)
+    fault = os.environ.get("FAULT")
+    if params["terms"] == "ce" or fault is None:
+        return network
+    if fault == "raise":
+        raise RuntimeError("no such layer")
+    if fault == "allocate":
+        torch.empty(2**50)
+    if fault == "memory":
+        taken = []
+        while len(taken) < 64:
+            taken.append(torch.ones(_GIB // 16))  # a quarter of a GiB
+            time.sleep(0.05)
+    if fault == "nan":
+        batches = 0
+
+        def after_forward(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+            nonlocal batches
+            batches += module.training
+            return output * float("nan") if batches > _BATCHES_BEFORE_NAN else output
+
+        network.register_forward_hook(after_forward)
+    return network
+
+
+SPACE = replace(BLOCKS, name="faulty", build_student=build_student)

@@ -1,0 +1,106 @@
+"""What goes wrong inside a trial, or with its worker, costs that trial alone."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from evidence import EPOCHS, Patient, assert_equal_studies, assert_sound, note
+from launching import Launcher
+
+from analysis.results import TrialResult
+
+pytestmark = pytest.mark.faults
+FAULTY = str(Path(__file__).with_name("faulty.py"))
+GIB = 2**30
+
+
+def worker_of(driver: int) -> psutil.Process:
+    """The process that a driver's trial runs in."""
+    (worker,) = [
+        process
+        for process in psutil.Process(driver).children(recursive=True)
+        if process.name().startswith("ray::ResourceTrainable")
+    ]
+    return worker
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
+    patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
+) -> None:
+    study = patient()
+    driver = study.start("--json")
+    study.wait_for_epoch(1, 2)
+    worker_of(driver.pid).send_signal(signal.SIGKILL)
+    _, errors = driver.communicate(timeout=200)
+
+    assert driver.returncode == 0, errors
+    assert "t0001: its worker died; going on from epoch" in errors
+    assert_sound(study)
+    assert_equal_studies(study, whole)
+    assert [trial.usage.retries for trial in study.record().trials] == [0, 1, 0]
+    lost = study.epochs_lost()
+    assert 0 <= lost <= 1
+    note("worker killed mid-epoch", lost, 0, "test_trials.py -k worker_is_killed")
+
+
+def test_a_trial_whose_workers_keep_dying_fails_and_the_others_go_on(
+    patient: Callable[..., Patient],
+) -> None:
+    study = patient()
+    driver = study.start("--json", "--retries", "1")
+    study.wait_for_epoch(1, 1)
+    first = worker_of(driver.pid)
+    first.kill()
+    study.wait_for_epoch(1, EPOCHS - 3)
+    worker_of(driver.pid).kill()
+    _, errors = driver.communicate(timeout=200)
+
+    assert driver.returncode == 0, errors
+    assert_sound(study)
+    trials = study.record().trials
+    assert [trial.status for trial in trials] == ["complete", "failed", "complete"]
+    assert trials[1].reason == "its worker died (2 times)"
+    assert trials[1].usage.retries == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "reason"),
+    [
+        ("nan", "failed", "the loss is nan"),
+        ("raise", "failed", "no such layer"),
+        ("allocate", "infeasible", "out of memory"),
+        ("memory", "infeasible", "out of memory"),
+    ],
+)
+def test_a_faulty_student_ends_its_trial_alone_and_says_why(
+    fault: str, status: str, reason: str, ward: Path, launcher: Launcher
+) -> None:
+    memory = psutil.virtual_memory()
+    # Ray ends a worker when the node has three GiB less than now.
+    threshold = min(0.98, 1 - (memory.available - 3 * GIB) / memory.total)
+    if fault == "memory" and memory.available < 6 * GIB:
+        pytest.skip("needs six GiB of free memory")
+    study = Patient(f"faulty-{fault}", ward, launcher)
+    watched = {
+        "RAY_memory_usage_threshold": f"{threshold:.4f}",
+        "RAY_memory_monitor_refresh_ms": "100",
+    }
+    run = launcher.run(
+        *("--space", FAULTY, "--data", "digits", "--fix", "width=16", "--views", "2"),
+        *("--max-epochs", "2", "--teacher-epochs", "3", "--trials", "2", "--concurrent", "1"),
+        *("--name", study.name, "--json"),
+        studies=ward,
+        FAULT=fault,
+        **(watched if fault == "memory" else {}),
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert_sound(study)
+    distilled, control = study.record().trials
+    assert (distilled.status, control.status) == (status, "complete")
+    assert reason in (distilled.reason or "")
+    assert distilled.usage.retries == 0
+    assert run.result["counts"][status] == 1
+    note(f"a trial with `{fault}`", "its own", 0, f"test_trials.py -k 'faulty and {fault}'")

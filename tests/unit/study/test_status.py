@@ -1,0 +1,400 @@
+"""`python -m study status` on real records and real locks, from a pipe and from a terminal."""
+
+import io
+import json
+import os
+import pty
+import runpy
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from analysis.results import EpochResult, Session, Usage
+from study.listing import StudyStatus, status_of
+from study.lock import LOCK_FILE, Holder, StudyLock
+from study.record import StudyRecord
+from study.status_view import changes, headline, print_status, reason_lines
+from study.summary import summarise
+
+REPOSITORY = Path(__file__).parents[3]
+SAMPLE = SimpleNamespace(
+    **runpy.run_path(str(Path(__file__).parents[1] / "analysis" / "sample_record.py"))
+)
+
+
+def write(folder: Path, trials: list[Any], *, planned: int, end: str | None = "complete") -> Path:
+    sessions = [] if end is None else [Session("2025-03-04T09:00:00+00:00", 60.0, end).to_json()]
+    content = SAMPLE.plan(folder.name, trials=planned)
+    SAMPLE.write_record(folder, trials, plan_content=content, sessions=sessions)
+    return folder
+
+
+def finished(**options: Any) -> Any:
+    return SAMPLE.trial(SAMPLE.params(), accuracy=70.0, ratio=3.0, **options)
+
+
+def begun(*, done: int | None = 2, **options: Any) -> Any:
+    values = SAMPLE.params((2, 0, 0, 0))
+    accuracy = None if done is None else 60.0
+    return SAMPLE.trial(values, accuracy=accuracy, ratio=4.0, status=None, done=done, **options)
+
+
+def status(folder: Path) -> StudyStatus:
+    return status_of(summarise(folder))
+
+
+def shown(found: StudyStatus, width: int = 80) -> str:
+    stream = io.StringIO()
+    print_status(found, Console(file=stream, width=width))
+    return stream.getvalue()
+
+
+# What is said
+
+
+def test_trials_that_were_planned_and_have_not_begun_are_waiting(tmp_path: Path) -> None:
+    some = write(tmp_path / "some", [finished(), begun()], planned=5)
+    # The plan was made smaller by a later run.
+    more = write(tmp_path / "more", [finished(), finished(), begun()], planned=2)
+
+    assert status(some).to_json()["counts"] == {
+        **{"complete": 1, "stopped": 0, "infeasible": 0, "failed": 0, "running": 1},
+        "waiting": 3,
+    }
+    assert status(more).to_json()["counts"]["waiting"] == 0
+
+
+def test_retries_and_device_time_are_those_of_all_trials(tmp_path: Path) -> None:
+    trials = [finished(), finished(), begun()]
+    for trial, retries in zip(trials, (2, 0, 1), strict=True):
+        trial["attributes"]["usage"] = Usage(retries, 120.0).to_json()
+    folder = write(tmp_path / "study", trials, planned=3)
+
+    found = status(folder)
+
+    body = found.to_json()
+    assert (body["retries"], body["device_seconds"]) == (3, 360.0)
+    assert body["running"][0]["retries"] == 1
+    assert "6\u00a0min of device time, 3\u00a0retries" in shown(found)
+
+
+def test_a_driver_without_a_trial_yet_is_seen_to_prepare(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study", [], planned=4, end=None)
+    with StudyLock(folder):
+        found = status(folder)
+
+    assert (found.state, found.phase) == ("running", "preparing")
+    assert headline(found) == "study: running, preparing the teacher; no trial yet"
+    body = found.to_json()
+    assert (body["driver"]["pid"], body["resume"]) == (os.getpid(), None)
+    assert status(folder).state == "interrupted"
+
+
+def test_the_wall_time_of_a_running_driver_counts(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study", [begun()], planned=4, end="SIGINT")
+    with StudyLock(folder) as lock:
+        earlier = replace(Holder.me(), since="2000-01-01T00:00:00+00:00")
+        lock._path.write_text(json.dumps(asdict(earlier)))
+        running = status(folder).seconds
+        lock._path.write_text(json.dumps(asdict(Holder.me())))
+
+    assert running > 20 * 365 * 86_400
+    assert status(folder).seconds == 60.0
+
+
+def test_the_wall_time_of_a_killed_driver_counts_as_far_as_it_was_noted(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study", [finished()], planned=4, end="complete")
+    record = StudyRecord(folder, folder.name, None)
+    noted = Session("2025-03-05T09:00:00+00:00", 240.0, "killed")
+    record.set_attribute("open_session", noted.to_json())
+    killed = status(folder)
+    # A driver killed while it closed its run has added it already.
+    record.set_attribute("sessions", [noted.to_json()])
+
+    assert (killed.seconds, killed.state) == (300.0, "interrupted")
+    assert status(folder).seconds == 240.0
+
+
+def test_a_study_whose_last_trials_have_ended_is_confirming(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study", [finished()], planned=1, end=None)
+    with StudyLock(folder):
+        assert headline(status(folder)) == "study: running, confirming the front"
+
+
+@pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", None])
+def test_an_interrupted_study_names_the_command_that_goes_on_with_it(
+    tmp_path: Path, end: str | None
+) -> None:
+    folder = write(tmp_path / "a study", [finished()], planned=4, end=end)
+
+    found = status(folder)
+
+    assert found.state == "interrupted"
+    assert found.resume == f"python -m study resume 'a study' --studies {tmp_path}"
+    assert found.resume in headline(found)
+
+
+def test_the_usual_folder_of_studies_is_not_spelt_out(tmp_path: Path) -> None:
+    found = status(write(tmp_path / "study", [begun()], planned=4))
+    here = replace(found, summary=replace(found.summary, folder=Path("studies") / "study"))
+
+    assert here.resume == "python -m study resume study"
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "goes_on"),
+    [
+        ("complete", "finished", False),
+        ("budget", "finished (budget spent)", False),
+        ("no front", "no front", False),
+        ("too many failures", "too many failures", True),
+        ("halted", "halted", True),
+    ],
+)
+def test_how_a_study_ended_is_its_state(
+    tmp_path: Path, end: str, state: str, goes_on: bool
+) -> None:
+    found = status(write(tmp_path / "study", [finished()], planned=1, end=end))
+
+    assert found.state == state
+    assert (found.resume is not None) is goes_on
+
+
+def test_a_killed_driver_leaves_an_interrupted_study_even_if_it_had_once_finished(
+    tmp_path: Path,
+) -> None:
+    folder = write(tmp_path / "study", [finished()], planned=4, end="complete")
+    code = (
+        "import os, sys; from pathlib import Path; from study.lock import StudyLock\n"
+        "StudyLock(Path(sys.argv[1])).__enter__(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], cwd=REPOSITORY, check=False)
+
+    assert (folder / LOCK_FILE).exists()
+    assert status(folder).state == "interrupted"
+
+
+def test_a_driver_elsewhere_that_has_long_not_beaten_is_silent(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study", [begun()], planned=4)
+    elsewhere = replace(Holder.me(), host="node-7", system="another", pid=1)
+    (folder / LOCK_FILE).write_text(json.dumps(asdict(elsewhere)))
+    running = status(folder)
+    os.utime(folder / LOCK_FILE, (time.time() - 3600, time.time() - 3600))
+    silent = status(folder)
+
+    assert (running.state, running.resume) == ("running", None)
+    assert silent.state == "silent"
+    assert "no sign of life of process 1 on node-7" in headline(silent)
+    assert silent.resume is not None
+
+
+def test_of_a_thousand_reasons_the_last_ten_are_shown(tmp_path: Path) -> None:
+    reason = "loss is not finite at epoch 3"
+    failed = [finished(status="failed", done=2, reason=reason) for _ in range(1_000)]
+    found = status(write(tmp_path / "study", failed, planned=1_000))
+
+    lines = reason_lines(found, 10)
+
+    assert lines[0] == "… and 990 earlier ones that did not complete"
+    assert [line.split()[0] for line in lines[1:]] == [f"t{n:04d}" for n in range(990, 1_000)]
+    assert len(shown(found).splitlines()) < 20
+
+
+def test_disk_use_is_told_in_bytes_and_to_people(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study", [finished()], planned=1)
+    (folder / "checkpoints" / "t0000").mkdir(parents=True)
+    (folder / "checkpoints" / "t0000" / "student.pt").write_bytes(b"x" * 2_000_000)
+    (tmp_path / "teachers").mkdir()
+    (tmp_path / "teachers" / "weights.pt").write_bytes(b"x" * 3_000_000)
+
+    found = status(folder)
+
+    disk = found.to_json()["disk_bytes"]
+    assert disk["checkpoints"] == 2_000_000
+    assert disk["record"] == sum((folder / n).stat().st_size for n in ("plan.json", "journal.log"))
+    assert disk["total"] == disk["checkpoints"] + disk["record"]
+    assert "checkpoints 2.00\u00a0MB" in shown(found)
+    assert "shared by all studies: teachers 3.00\u00a0MB" in shown(found)
+
+
+def test_every_change_of_a_trial_is_one_line(tmp_path: Path) -> None:
+    confirmed = finished(confirmed=(69.5, 3.1))
+    ended = finished(status="stopped", done=3, reason="behind t0000")
+    retried = begun(done=3)
+    retried["attributes"]["usage"] = Usage(1, 10.0).to_json()
+    earlier = status(write(tmp_path / "a" / "study", [finished(), begun(), begun()], planned=9))
+    later = status(
+        write(tmp_path / "b" / "study", [confirmed, ended, retried, begun(done=None)], planned=9)
+    )
+
+    assert list(changes(earlier, earlier)) == []
+    assert list(changes(earlier, later)) == [
+        "t0000 [1,1,1,1] stride 2: 69.50 % on the test split",
+        "[2/9] t0001 [1,1,1,1] stride 2: stopped at epoch 3, behind t0000",
+        "t0002 [2,0,0,0] stride 2: its worker died; going on from epoch 3",
+        f"t0002 [2,0,0,0] stride 2: epoch 3/30, {later.summary.trials[2].val_accuracy:.2f} %",
+        "t0003 [2,0,0,0] stride 2: begun",
+    ]
+
+
+# Watching: a process of its own looks at a record that this one writes
+
+
+class Watched:
+    """A study that this process drives, as far as anybody can tell: its lock and its record."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock = StudyLock(folder)
+        self.record = StudyRecord(folder, folder.name, None)
+
+    def epoch(self, number: int, epoch: int) -> None:
+        self.record.epoch(number, EpochResult(epoch, 1.0, 1.1, 50.0 + epoch, 0.05, 3.0))
+
+    def end(self) -> None:
+        self.record.add_session(Session("2026-01-01T00:00:00+00:00", 9.0, "SIGINT"))
+        self.lock.__exit__()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    folder = write(tmp_path / "study", [begun(done=None)], planned=3, end=None)
+    driven = Watched(folder)
+    with driven.lock:
+        yield driven
+
+
+@contextmanager
+def watching(
+    folder: Path, *options: str, stdout: int = subprocess.PIPE, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    words = ("-m", "study", "status", folder.name, "--watch", "--studies", str(folder.parent))
+    process = subprocess.Popen(
+        [sys.executable, *words, *options],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def lines_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if wanted in line:
+            return lines
+    pytest.fail(f"{wanted!r} never came; there was {lines}")
+
+
+def test_in_a_pipe_every_change_is_a_line_and_the_final_state_comes_once(watched: Watched) -> None:
+    with watching(watched.folder) as process:
+        first = lines_until(process, "on disk")
+        watched.epoch(0, 1)
+        changed = lines_until(process, "epoch 1/30")
+        watched.end()
+        rest, errors = process.communicate(timeout=60)
+
+    assert first[0] == "study: running"
+    assert changed == ["t0000 [2,0,0,0] stride 2: epoch 1/30, 51.00 %"]
+    assert rest.count("study: interrupted; go on with: python -m study resume study") == 1
+    assert rest.startswith("study: interrupted")
+    assert (process.returncode, errors) == (0, "")
+    assert "\x1b" not in "".join(first + changed) + rest
+
+
+def test_watched_as_json_every_change_is_one_object(watched: Watched) -> None:
+    with watching(watched.folder, "--json") as process:
+        assert process.stdout is not None
+        before = json.loads(process.stdout.readline())
+        watched.epoch(0, 1)
+        changed = json.loads(process.stdout.readline())
+        watched.end()
+        rest, errors = process.communicate(timeout=60)
+
+    (last,) = map(json.loads, rest.splitlines())
+    assert [body["running"][0]["epoch"] for body in (before, changed, last)] == [0, 1, 1]
+    assert (before["state"], changed["state"], last["state"]) == (*["running"] * 2, "interrupted")
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_what_is_not_running_is_shown_once(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study", [finished()], planned=1)
+    with watching(folder) as text, watching(folder, "--json") as objects:
+        answer, _ = text.communicate(timeout=60)
+        body, _ = objects.communicate(timeout=60)
+
+    assert answer.count("study: finished") == 1
+    assert json.loads(body)["state"] == "finished"
+    assert (text.returncode, objects.returncode) == (0, 0)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_it_ends_quietly_when_nobody_reads_any_more(
+    watched: Watched, options: tuple[str, ...]
+) -> None:
+    with watching(watched.folder, *options) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        watched.epoch(0, 1)
+        errors = process.stderr.read()
+        process.wait(timeout=60)
+
+    assert (process.returncode, errors) == (1, "")
+
+
+def read_terminal(terminal: int, wanted: str) -> str:
+    seen = ""
+    deadline = time.monotonic() + 60
+    while wanted not in seen and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                seen += os.read(terminal, 65_536).decode()
+            except OSError:  # the other end was closed
+                break
+    assert wanted in seen, seen
+    return seen
+
+
+def test_on_a_terminal_it_is_redrawn_in_place_and_ctrl_c_ends_it_with_success(
+    watched: Watched,
+) -> None:
+    terminal, theirs = pty.openpty()
+    with watching(
+        watched.folder, stdout=theirs, TERM="xterm-256color", COLUMNS="80", LINES="24"
+    ) as process:
+        os.close(theirs)
+        seen = read_terminal(terminal, "0/30")
+        watched.epoch(0, 1)
+        seen += read_terminal(terminal, "1/30")
+        process.send_signal(signal.SIGINT)
+        rest = read_terminal(terminal, "1/30")
+        process.wait(timeout=60)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    os.close(terminal)
+
+    assert "\x1b[1A" in seen  # the cursor goes up, to draw over what was there
+    assert "\x1b[2J" not in seen + rest
+    assert "\x1b[?1049h" not in seen + rest
+    assert (process.returncode, errors) == (0, "")
