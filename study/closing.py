@@ -14,7 +14,7 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
     """Print the end of a study for a person."""
     console = make_console()
     # Nothing runs any more: what the record holds open is left to the next run.
-    words = {"running": "to be continued"}
+    words = {"running": "interrupted"}
     counts = ", ".join(f"{n} {words.get(s, s)}" for s, n in summary.counts.items() if n)
     took = duration(summary.seconds)
     console.print(f"\n{summary.folder.name}: {counts or 'no trials'} in {took}", style="bold")

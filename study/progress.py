@@ -78,6 +78,7 @@ class Progress:
         self.console = make_console(stream)
         self.quiet = quiet
         self.trials: dict[int, TrialResult] = {}
+        self._front: tuple[TrialResult, ...] | None = None
         self.total = 0
         self.begun = time.monotonic()
         self.deadline: float | None = None
@@ -116,6 +117,14 @@ class Progress:
     def known(self, trials: tuple[TrialResult, ...]) -> None:
         """Take the trials of earlier runs."""
         self.trials.update({trial.number: trial for trial in trials})
+        self._front = None
+
+    @property
+    def front(self) -> tuple[TrialResult, ...]:
+        """The front so far; found again only when a trial has ended."""
+        if self._front is None:
+            self._front = front_members(list(self.trials.values()))
+        return self._front
 
     def trial_started(self, trial: TrialResult) -> None:
         """A trial got its worker."""
@@ -136,7 +145,7 @@ class Progress:
 
     def trial_finished(self, trial: TrialResult) -> None:
         """A trial ended."""
-        self.trials[trial.number] = trial
+        self.trials[trial.number], self._front = trial, None
         ended = sum(1 for other in self.trials.values() if other.status != "running")
         self.say(f"[{ended}/{self.total}] {trial_line(trial)}")
 
@@ -178,7 +187,7 @@ class LiveProgress(Progress):
 
     def trial_finished(self, trial: TrialResult) -> None:
         """A trial ended: one line above the live table."""
-        self.trials[trial.number] = trial
+        self.trials[trial.number], self._front = trial, None
         self.say(trial_line(trial))
 
     @contextmanager
@@ -215,9 +224,8 @@ class LiveProgress(Progress):
             parts.append(_running_table(running[:_RUNNING_SHOWN]))
             if len(running) > _RUNNING_SHOWN:
                 parts.append(Text(f"and {len(running) - _RUNNING_SHOWN} more running", "dim"))
-        front = front_members(trials)
-        if front:
-            parts.append(front_table(front, title="front so far", limit=_FRONT_SHOWN))
+        if self.front:
+            parts.append(front_table(self.front, title="front so far", limit=_FRONT_SHOWN))
         return Group(*parts)
 
     def _headline(self, trials: list[TrialResult]) -> str:

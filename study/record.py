@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -152,14 +152,19 @@ class StudyRecord:
             self._ended[frozen.number] = result
         return result
 
-    def hypervolume(self) -> float | None:
-        """Return what the front covers (0 to 1); None before the teacher has been timed."""
+    def hypervolume(self, trials: Iterable[TrialResult] | None = None) -> float | None:
+        """Return what the front covers (0 to 1); None before the teacher has been timed.
+
+        Args:
+            trials: Some trials that hold the whole front; all trials, if left out.
+        """
         from analysis.front import front_hypervolume
 
         body = self.attribute(results.ATTR_REFERENCE_POINT)
         if body is None:
             return None
-        return front_hypervolume(self.trials(), results.ReferencePoint.from_json(body))
+        members = self.trials() if trials is None else trials
+        return front_hypervolume(members, results.ReferencePoint.from_json(body))
 
     def frozen_trials(self) -> "list[optuna.trial.FrozenTrial]":
         """Return Optuna's view of every trial; not to be changed."""

@@ -21,7 +21,7 @@ from analysis.results import (
 )
 from study.death import death_of
 from study.record import StudyRecord, now
-from study.retention import prune, students_to_keep
+from study.retention import Contenders, prune
 from study.stateless import StatelessForRay
 from study.tracking_facts import final_metrics, trial_facts
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # Fewer ended trials than this say nothing about the share that fails.
 _FEWEST_ENDED = 4
+# A driver that is killed forgets at most so much of a trial's device time.
+_NOTE_USAGE_SECONDS = 15.0
 
 
 class Halted(RuntimeError):
@@ -75,12 +77,13 @@ class Limits:
 class _Running:
     """What is known of a trial that runs, beside the record.
 
-    ``since`` is when its worker's time was last counted, on the monotonic clock; ``facts`` are
-    reasons to end that it reported.
+    ``since`` is when its worker's time was last counted, ``noted`` when that was last written, both
+    on the monotonic clock; ``facts`` are reasons to end that it reported.
     """
 
     since: float
     usage: Usage
+    noted: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -118,6 +121,7 @@ class Recorder(StatelessForRay, Callback):
         self._running: dict[int, _Running] = {}
         trials = record.trials()
         self._ended: Counter[str] = Counter(t.status for t in trials if t.status != "running")
+        self._contenders = Contenders(trials)
         self.device_seconds = sum(trial.usage.device_seconds for trial in trials)
         self.fatal: Exception | None = None
 
@@ -196,14 +200,15 @@ class Recorder(StatelessForRay, Callback):
         for body in result.get("curve", ()):
             self._record.epoch(number, EpochResult.from_json(body))
             self._tracker.epoch(number, body)
-        self._count(number)
         for key in ("failure", "infeasible", "disk_full"):
             if key in result:
                 running.facts[key] = result[key]
+        due = time.monotonic() - running.noted > _NOTE_USAGE_SECONDS
+        self._count(number, write=due)
         self._progress.trial_reported(self._trial(number))
 
-    def _count(self, number: int, *, retries: int = 0) -> None:
-        """Put the device time since the last count into the record, and any retries."""
+    def _count(self, number: int, *, retries: int = 0, write: bool = True) -> None:
+        """Count the device time since the last count, and any retries; put them into the record."""
         running = self._running.get(number)
         if running is None:
             return
@@ -216,7 +221,9 @@ class Recorder(StatelessForRay, Callback):
             retries=before.retries + retries,
             device_seconds=round(before.device_seconds + seconds, 3),
         )
-        self._record.use(number, running.usage)
+        if write:
+            running.noted = running.since
+            self._record.use(number, running.usage)
 
     def _lose(self, number: int, error: BaseException | None) -> None:
         """Hand a trial out again whose worker died, as often as it may be; else end it."""
@@ -254,6 +261,7 @@ class Recorder(StatelessForRay, Callback):
         if "disk_full" in running.facts:
             # Not the trial's fault: it is left to be continued once there is room.
             raise Halted(disk_full(self._record.folder))
+        self._record.use(number, running.usage)
         trial = self._trial(number)
         outcome = self._outcome(trial, running.facts)
         self._record.finish(number, outcome)
@@ -263,8 +271,9 @@ class Recorder(StatelessForRay, Callback):
         trial = trials[number]
         self._tracker.trial_finished(number, outcome.status, outcome.reason, final_metrics(trial))
         self._progress.trial_finished(trial)
-        prune(self._record.folder, trials, students_to_keep(trials))
-        covered = {"hypervolume": self._record.hypervolume()}
+        self._contenders.add(trial)
+        prune(self._record.folder, trials, self._contenders.numbers)
+        covered = {"hypervolume": self._record.hypervolume(self._contenders.trials)}
         self._tracker.study_progress(sum(self._ended.values()), covered)
 
     def _outcome(self, trial: TrialResult, facts: Mapping[str, str]) -> Outcome:

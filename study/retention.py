@@ -6,7 +6,7 @@ in a published table until it has been confirmed.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.front import front_members
@@ -23,13 +23,19 @@ def near_front(trials: Sequence[TrialResult], slack: float) -> list[TrialResult]
     """Return complete trials that nothing beats in accuracy while being ``slack`` times faster."""
     complete = [trial for trial in trials if trial.status == "complete"]
     by_speed = sorted(complete, key=_latency)
+    # One architecture has one latency, also once it is confirmed: its best student stands for it.
+    most: dict[str, float] = {}
+    for trial in complete:
+        accuracy = trial.val_accuracy or 0.0
+        most[trial.architecture] = max(accuracy, most.get(trial.architecture, accuracy))
     near = []
     best, fastest = -1.0, 0
     for trial in by_speed:
         while fastest < len(by_speed) and _latency(by_speed[fastest]) * slack < _latency(trial):
             best = max(best, by_speed[fastest].val_accuracy or 0.0)
             fastest += 1
-        if best < (trial.val_accuracy or 0.0):
+        accuracy = trial.val_accuracy or 0.0
+        if best < accuracy == most[trial.architecture]:
             near.append(trial)
     return near
 
@@ -51,21 +57,49 @@ def students_to_keep(trials: Sequence[TrialResult]) -> set[int]:
     return keep
 
 
+class Contenders:
+    """The complete trials whose student is still needed, kept up to date as trials end.
+
+    Whoever is too far behind another one stays so, and whoever is behind the former is behind the
+    latter too. So an end is compared with the few that are left, however many trials there were.
+    """
+
+    def __init__(self, trials: Iterable[TrialResult]) -> None:
+        self.trials = [trial for trial in trials if trial.status == "complete"]
+        self._drop()
+
+    def add(self, trial: TrialResult) -> None:
+        """Take note of a trial that has just ended."""
+        if trial.status == "complete":
+            self.trials.append(trial)
+            self._drop()
+
+    @property
+    def numbers(self) -> set[int]:
+        """What :func:`students_to_keep` says of all trials."""
+        return {trial.number for trial in self.trials}
+
+    def _drop(self) -> None:
+        keep = students_to_keep(self.trials)
+        self.trials = [trial for trial in self.trials if trial.number in keep]
+
+
 def prune(study_folder: Path, trials: Sequence[TrialResult], keep: set[int]) -> None:
     """Remove what is no longer needed of ended trials.
 
     Args:
         study_folder: The study's folder.
-        trials: All its trials.
+        trials: All its trials, by number.
         keep: Numbers of complete trials whose student stays.
     """
     checkpoints = study_folder / "checkpoints"
     if not checkpoints.is_dir():
         return
-    status = {trial.name: trial.status for trial in trials}
     kept = {trial_name(number) for number in keep}
     for folder in checkpoints.iterdir():
-        state = status.get(folder.name)
+        number = folder.name[1:]
+        known = number.isdecimal() and int(number) < len(trials)
+        state = trials[int(number)].status if known else None
         if state == "running":
             continue
         if state == "complete" and folder.name in kept:

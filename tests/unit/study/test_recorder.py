@@ -199,14 +199,18 @@ def test_a_trial_ended_for_want_of_memory_is_infeasible_and_not_handed_out_again
 def test_device_time_is_added_up_over_retries_and_reports(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([100.0, 101.0, 103.0, 110.0, 111.5])
-    monkeypatch.setattr("study.recorder.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    trial = bench.start(epochs=9)  # 100
-    bench.report(trial, model=MODEL, latency=LATENCY)  # 101
-    trial.error = ActorDiedError()
-    bench.recorder.on_trial_error(0, [], trial)  # 103; then nobody works on it
-    bench.recorder.on_trial_start(0, [], trial)  # 110
-    bench.report(trial)  # 111.5
+    now = 100.0
+    monkeypatch.setattr("study.recorder.time", SimpleNamespace(monotonic=lambda: now))
+    trial = bench.start(epochs=9)
+    now = 101.0
+    bench.report(trial, model=MODEL, latency=LATENCY)
+    now, trial.error = 103.0, ActorDiedError()
+    bench.recorder.on_trial_error(0, [], trial)
+    now = 110.0  # until then, nobody works on it
+    bench.recorder.on_trial_start(0, [], trial)
+    now = 111.5
+    bench.report(trial)
+    bench.recorder.close(None)
 
     assert bench.record.trial(0).usage == Usage(retries=1, device_seconds=2 * 4.5)
     assert bench.recorder.device_seconds == 9.0

@@ -1,0 +1,77 @@
+"""What stays on the disk: checkpoints of what runs, students that are still needed."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.front import front_hypervolume
+from analysis.results import Outcome, OutcomeStatus, ReferencePoint, TrialResult
+from study.retention import Contenders, near_front, prune, students_to_keep
+
+
+def made(
+    number: int,
+    accuracy: float,
+    latency_ms: float,
+    status: OutcomeStatus = "complete",
+    label: str | None = None,
+) -> TrialResult:
+    """A trial that has ended; trials of one latency are of one or two architectures."""
+    outcome = Outcome(status, None, 1, accuracy, latency_ms, 1.0, "2026-01-01T00:00:00+00:00")
+    architecture = f"a{latency_ms}{accuracy > 8 and number % 2}"
+    return TrialResult(number, "sampler", label, {}, architecture, 1, outcome=outcome)
+
+
+FIGURES = st.tuples(
+    st.integers(0, 20).map(float),
+    st.sampled_from([1.0, 1.2, 1.3, 1.31, 1.5, 1.69, 2.0, 2.6, 3.0]),
+    st.sampled_from(["complete", "complete", "complete", "stopped", "failed"]),
+    st.sampled_from([None, None, None, None, None, None, "a published row"]),
+)
+
+
+@given(st.lists(FIGURES, max_size=30), st.integers(0, 30))
+def test_contenders_are_those_that_all_trials_together_leave(
+    figures: list[tuple[float, float, OutcomeStatus, str | None]], first: int
+) -> None:
+    trials = [made(number, *some) for number, some in enumerate(figures)]
+    contenders = Contenders(trials[:first])
+    for number in range(min(first, len(trials)), len(trials)):
+        contenders.add(trials[number])
+        assert contenders.numbers == students_to_keep(trials[: number + 1])
+    reference = ReferencePoint(5.0, 2.5)
+    covered = front_hypervolume(trials, reference)
+    assert front_hypervolume(contenders.trials, reference) == pytest.approx(covered)
+
+
+def test_near_the_front_is_who_nothing_beats_while_being_clearly_faster() -> None:
+    fast, near, far = made(0, 90, 1.0), made(2, 85, 1.1), made(4, 85, 1.2)
+
+    assert near_front([fast, near, far], 1.15) == [fast, near]
+
+
+def test_only_what_is_needed_stays_on_the_disk(tmp_path: Path) -> None:
+    running = TrialResult(3, "sampler", None, {}, "a", 9)
+    trials = [
+        made(0, 90, 1.0),
+        made(1, 50, 9.0),
+        made(2, 95, 2.0, "stopped"),
+        running,
+        made(4, 40, 9.0, label="a published row"),
+    ]
+    for name in ("t0000", "t0001", "t0002", "t0003", "t0004", "t0099", "t0002.partial"):
+        folder = tmp_path / "checkpoints" / name
+        folder.mkdir(parents=True)
+        for file in ("last.pt", "last.pt.previous", "student.pt", "last.pt.partial"):
+            (folder / file).write_text("weights")
+
+    prune(tmp_path, trials, students_to_keep(trials))
+
+    left = sorted(str(p.relative_to(tmp_path / "checkpoints")) for p in tmp_path.rglob("*.pt*"))
+    assert [name for name in left if not name.startswith("t0003/")] == [
+        "t0000/student.pt",
+        "t0004/student.pt",
+    ]
+    assert len([name for name in left if name.startswith("t0003/")]) == 4
