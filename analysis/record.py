@@ -40,6 +40,7 @@ from analysis.results import (
     TeacherResult,
     TrialResult,
     Usage,
+    idle_attribute,
     late_attribute,
     trial_name,
 )
@@ -158,7 +159,11 @@ class RecordReader:
     ) -> TrialResult:
         number = trial.number
         late = (LATE_CONFIRMED, LATE_MLFLOW_RUN_ID)
-        changing = (teacher_ms, *(attributes.get(late_attribute(kind, number)) for kind in late))
+        changing = (
+            teacher_ms,
+            attributes.get(idle_attribute(str(trial.user_attrs.get(ATTR_ARCHITECTURE, "")))),
+            *(attributes.get(late_attribute(kind, number)) for kind in late),
+        )
         if number in self._ended:
             known, result = self._ended[number]
             if known == changing:
@@ -264,6 +269,7 @@ def trial_result(
         RecordReadError: an attribute of the trial is damaged.
     """
     attributes = trial.user_attrs
+    architecture = str(attributes.get(ATTR_ARCHITECTURE, ""))
     name = trial_name(trial.number)
     latency = _stored(Latency, attributes.get(ATTR_LATENCY), name)
     search_latency = None
@@ -283,7 +289,7 @@ def trial_result(
         source=attributes.get(ATTR_SOURCE, "sampler"),
         label=attributes.get(ATTR_LABEL),
         params=dict(trial.params),
-        architecture=str(attributes.get(ATTR_ARCHITECTURE, "")),
+        architecture=architecture,
         epochs=int(attributes.get(ATTR_EPOCHS, 0)),
         model=_stored(ModelSize, attributes.get(ATTR_MODEL), name),
         latency=latency,
@@ -291,6 +297,7 @@ def trial_result(
         outcome=_stored(Outcome, attributes.get(ATTR_OUTCOME), name),
         usage=_stored(Usage, attributes.get(ATTR_USAGE), name) or Usage(),
         confirmed=_stored(Confirmation, late(LATE_CONFIRMED), name),
+        idle_latency=_stored(Latency, study_attributes.get(idle_attribute(architecture)), name),
         started_at=attributes.get(ATTR_STARTED_AT),
         mlflow_run_id=late(LATE_MLFLOW_RUN_ID),
         closed=trial.state.is_finished(),

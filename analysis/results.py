@@ -33,6 +33,9 @@ ATTR_PRECISION = "precision"  # number format of training, once "auto" has been 
 # user attributes of the study, one a trial, see `late_attribute`.
 LATE_CONFIRMED = "confirmed"
 LATE_MLFLOW_RUN_ID = "mlflow_run"
+# The latency of an architecture on the idle device, once one of its trials has been confirmed: an
+# attribute of the study, one an architecture, see `idle_attribute`.
+IDLE_LATENCY = "idle_latency"
 
 # User attributes of an Optuna trial.
 ATTR_SOURCE = "source"
@@ -67,6 +70,11 @@ def epoch_attribute(epoch: int) -> str:
 def late_attribute(kind: str, number: int) -> str:
     """Name of the study's attribute for something learnt of a trial late: `confirmed:0042`."""
     return f"{kind}:{number:04d}"
+
+
+def idle_attribute(architecture: str) -> str:
+    """Name of the study's attribute for an architecture's latency on the idle device."""
+    return f"{IDLE_LATENCY}:{architecture}"
 
 
 def trial_name(number: int) -> str:
@@ -313,6 +321,7 @@ class TrialResult:
         outcome: how it ended; None while it runs, or where it was interrupted.
         usage: workers that died under it, and the device time it took.
         confirmed: test accuracy and idle latency, for front members, presets and controls.
+        idle_latency: timing of its architecture on the idle device, once any trial has it.
         closed: the storage holds the trial as finished, whether or not an outcome was written.
         search_latency_ms: latency (ms) searched by, for trials without an outcome.
     """
@@ -329,6 +338,7 @@ class TrialResult:
     outcome: Outcome | None = None
     usage: Usage = field(default_factory=Usage)
     confirmed: Confirmation | None = None
+    idle_latency: Latency | None = None
     started_at: str | None = None
     mlflow_run_id: str | None = None
     closed: bool = field(default=False, repr=False)
@@ -360,12 +370,22 @@ class TrialResult:
 
     @property
     def latency_ms(self) -> float | None:
-        """Batch-1 latency (ms): the confirmed one where there is one, else that searched by."""
-        if self.confirmed is not None:
-            return self.confirmed.latency.batch_1_ms.median
+        """Batch-1 latency (ms): on the idle device where that is known, else as searched by."""
+        if (idle := self._idle_latency) is not None:
+            return idle.batch_1_ms.median
         if self.outcome is not None and self.outcome.latency_ms is not None:
             return self.outcome.latency_ms
         return self.search_latency_ms
+
+    @property
+    def best_latency(self) -> Latency | None:
+        """Timing on the idle device where it is known, else the one before the first epoch."""
+        return self._idle_latency or self.latency
+
+    @property
+    def _idle_latency(self) -> Latency | None:
+        # One architecture has one latency, whichever of its trials was confirmed.
+        return self.confirmed.latency if self.confirmed is not None else self.idle_latency
 
     @property
     def val_accuracy(self) -> float | None:

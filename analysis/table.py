@@ -66,7 +66,7 @@ FRONT_COLUMNS = (
 
 def measured_latency(trial: TrialResult) -> Latency | None:
     """The timing to report: the confirmed one, else the one taken before the first epoch."""
-    return trial.confirmed.latency if trial.confirmed is not None else trial.latency
+    return trial.best_latency
 
 
 def parameter_names(results: StudyResults) -> list[str]:

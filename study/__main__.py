@@ -13,6 +13,7 @@ examples:
   python -m study status NAME            how far one is, and its front
   python -m study stop NAME              stop it, from any terminal; it can be resumed
   python -m study resume NAME            go on with it, without repeating its arguments
+  python -m study sync NAME              bring MLflow up to its record
   python -m study report NAME            write its report again, and say where it is
   python -m study delete NAME            remove it, after asking
   python -m study doctor                 what works here, what does not, and the mend

@@ -1,13 +1,9 @@
 """What is printed when a study ends: its front, where things lie, how to go on."""
 
-import shlex
-from collections.abc import Mapping
-from typing import Any
-
 from study.progress import duration, front_table, make_console
 from study.session import Ending
 from study.summary import StudySummary
-from study.tracking import run_page, without_password
+from study.tracking import where_to_look
 
 
 def print_summary(summary: StudySummary, ending: Ending) -> None:
@@ -43,16 +39,8 @@ def _whereabouts(summary: StudySummary, ending: Ending) -> list[tuple[str, str]]
         lines.append(("report", str(summary.report)))
     mlflow = summary.results.mlflow
     if mlflow is not None:
-        lines.append(("MLflow", _mlflow_page(mlflow)))
+        lines.append(("MLflow", where_to_look(mlflow)))
     stopped = ending.exit_code in (130, 143)
     again = "to continue" if stopped else "with a larger --trials or --budget"
     lines.append(("go on", f"give the same command again {again}"))
     return lines
-
-
-def _mlflow_page(mlflow: Mapping[str, Any]) -> str:
-    """The study's page on a server, or the command that serves a database."""
-    uri = str(mlflow["tracking_uri"])
-    if uri.startswith(("http://", "https://")):
-        return run_page(without_password(uri), mlflow["experiment_id"], mlflow["run_id"])
-    return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"

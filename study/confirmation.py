@@ -42,7 +42,7 @@ def confirm(
         while waiting := _with_student(record, _waiting(record.trials())):
             for trial in waiting:
                 phase.update(done, done + len(waiting) - waiting.index(trial), trial.architecture)
-                record.confirm(trial.number, worker.confirm(trial, record.trials()))
+                record.confirm(trial.number, worker.confirm(record.trial(trial.number)))
                 done += 1
         phase.update(done, done)
     for trial in _waiting(record.trials()):
@@ -76,15 +76,9 @@ class _Worker:
         self._context = context_reference
         self._cpus = cpus
 
-    def confirm(self, trial: TrialResult, trials: Sequence[TrialResult]) -> Confirmation:
-        known = [
-            other.confirmed.latency
-            for other in trials
-            if other.confirmed is not None and other.architecture == trial.architecture
-        ]
-        result: Confirmation = get(
-            self._task.remote(self._context, trial.number, known[0] if known else None, self._cpus)
-        )
+    def confirm(self, trial: TrialResult) -> Confirmation:
+        arguments = (trial.number, trial.idle_latency, self._cpus)
+        result: Confirmation = get(self._task.remote(self._context, *arguments))
         return result
 
 

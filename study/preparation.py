@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.results import TeacherResult
-from cluster.connect import Cluster
+from cluster.connect import Cluster, ClusterError
 from search_spaces.space import Choice, SearchSpace
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
@@ -243,11 +243,23 @@ def _follow(answers: Any, progress: Progress, title: str) -> tuple[dict[str, Any
 
 
 def get(reference: Any) -> Any:
-    """Fetch an object; an error of the worker is raised as itself, without Ray's wrapping."""
+    """Fetch an object; an error of the worker is raised as itself, without Ray's wrapping.
+
+    Raises:
+        ClusterError: if this package is not installed where the worker is.
+    """
     import ray
 
     try:
         return ray.get(reference)
+    except ray.exceptions.RaySystemError as error:
+        if "No module named" not in str(error):
+            raise
+        missing = str(error).rpartition("No module named")[2].strip().splitlines()[0]
+        raise ClusterError(
+            f"a node of the cluster has no module {missing}; install this package on every node, "
+            "in the Python that runs `ray start`"
+        ) from error
     except ray.exceptions.RayTaskError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, Exception):

@@ -287,7 +287,7 @@ def front_table(front: tuple[TrialResult, ...], *, title: str, limit: int | None
 
 
 def _figures(trial: TrialResult) -> tuple[str, ...]:
-    latency = trial.confirmed.latency if trial.confirmed else trial.latency
+    latency = trial.best_latency
     return (
         f"{trial.val_accuracy:.2f}",
         f"{trial.confirmed.test_accuracy:.2f}" if trial.confirmed else "",

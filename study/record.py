@@ -273,7 +273,11 @@ class StudyRecord:
         self._tell(number, outcome)
 
     def confirm(self, number: int, confirmation: Confirmation) -> None:
-        """Record a finished student's test accuracy and idle latency."""
+        """Record a finished student's test accuracy, and its architecture's idle latency."""
+        idle = results.idle_attribute(self.trial(number).architecture)
+        if self.attribute(idle) is None:
+            self.set_attribute(idle, confirmation.latency.to_json())
+            self._ended.clear()  # it is that of all its trials
         self._set_late(results.LATE_CONFIRMED, number, confirmation.to_json())
 
     def set_run_id(self, number: int, run_id: str) -> None:

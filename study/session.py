@@ -343,9 +343,12 @@ class Session:
                 f"no report: {error}; try `python -m study report {self._plan.name}`"
             )
         for trial in self._record.trials():
-            if trial.confirmed is not None:
+            if trial.outcome is not None and (trial.confirmed or trial.idle_latency):
                 self._tracker.trial_confirmed(
-                    trial.number, final_metrics(trial), run_id=trial.mlflow_run_id
+                    trial.number,
+                    final_metrics(trial),
+                    run_id=trial.mlflow_run_id,
+                    scored=trial.confirmed is not None,
                 )
         close_study(self._record, self._tracker, ending.word, report)
         delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS)

@@ -104,7 +104,7 @@ def summarise(folder: Path) -> StudySummary:
 
 def member(trial: TrialResult) -> dict[str, Any]:
     """Return one member of the front with its parameters and figures."""
-    latency = trial.confirmed.latency if trial.confirmed else trial.latency
+    latency = trial.best_latency
     figures: Mapping[str, Any] = {
         "val_accuracy": trial.val_accuracy,
         "test_accuracy": trial.confirmed.test_accuracy if trial.confirmed else None,

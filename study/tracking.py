@@ -117,9 +117,21 @@ class Tracker:
         """
 
     def trial_confirmed(
-        self, number: int, metrics: Mapping[str, float | None], *, run_id: str | None = None
+        self,
+        number: int,
+        metrics: Mapping[str, float | None],
+        *,
+        run_id: str | None = None,
+        scored: bool = True,
     ) -> None:
-        """Adds what the confirmation measured to a closed trial, also one of an earlier session."""
+        """Adds what the confirmation measured to a closed trial, also one of an earlier session.
+
+        Args:
+            number: the trial.
+            metrics: all its final values.
+            run_id: its run's id, when the record has it.
+            scored: whether it was itself confirmed, or only timed: another of its architecture was.
+        """
 
     def trial_replayed(self, trial: TrialResult) -> None:
         """Brings the run of a trial that nobody works on to what the record says of it.

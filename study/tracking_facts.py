@@ -49,7 +49,7 @@ def final_metrics(trial: TrialResult) -> dict[str, float]:
         "train_seconds": trial.train_seconds,
         "epochs_done": float(trial.epochs_done),
     }
-    latency = trial.confirmed.latency if trial.confirmed else trial.latency
+    latency = trial.best_latency
     if latency is not None:
         figures["latency_ratio"] = latency.ratio_batch_1.median
     if trial.model is not None:

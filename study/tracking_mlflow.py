@@ -199,7 +199,12 @@ class MlflowTracker(Tracker):
         )
 
     def trial_confirmed(
-        self, number: int, metrics: Mapping[str, float | None], *, run_id: str | None = None
+        self,
+        number: int,
+        metrics: Mapping[str, float | None],
+        *,
+        run_id: str | None = None,
+        scored: bool = True,
     ) -> None:
         """Adds what the confirmation measured; see `Tracker`."""
         at = _now_ms()
@@ -207,7 +212,7 @@ class MlflowTracker(Tracker):
             _trial_run(number),
             at=at,
             run_id=run_id,
-            tags=_CONFIRMED,
+            tags=_CONFIRMED if scored else {},
             points=final_points(metrics, at),
         )
 

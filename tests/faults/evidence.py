@@ -74,8 +74,13 @@ class Patient:
         return self.studies / self.name
 
     @property
+    def epochs_file(self) -> Path:
+        """Where students write a line for each epoch they begin."""
+        return self.studies.parent / f"{self.name}.epochs"
+
+    @property
     def _how(self) -> dict[str, Any]:
-        begun = str(self.studies.parent / f"{self.name}.epochs")
+        begun = str(self.epochs_file)
         return {"studies": self.studies, "EPOCHS_BEGUN": begun, **self.environment}
 
     def start(self, *arguments: str, first: Sequence[str] = (), **how: Any) -> Any:
@@ -98,7 +103,7 @@ class Patient:
 
     def epochs_begun(self) -> int:
         """Epochs that any worker has begun."""
-        path = self.studies.parent / f"{self.name}.epochs"
+        path = self.epochs_file
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def epochs_lost(self) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import find_free_port
 from evidence import Patient, assert_sound, note
+from launching import Launcher
 
 pytestmark = pytest.mark.faults
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -42,12 +43,18 @@ def lose(process: "subprocess.Popen[bytes]") -> None:
 
 
 def test_a_trial_whose_node_is_lost_goes_on_elsewhere_and_a_new_node_is_used(
-    patient: Callable[..., Patient],
+    patient: Callable[..., Patient], launcher: Launcher
 ) -> None:
+    study = patient(RAY_AUTH_MODE="disabled")
     port = find_free_port()
     address = f"127.0.0.1:{port}"
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    study = patient(RAY_AUTH_MODE="disabled")
+    environment = {
+        **launcher.environment(),
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Where students write down the epochs they begin: workers have their node's environment.
+        "EPOCHS_BEGUN": str(study.epochs_file),
+    }
     with ExitStack() as nodes:
         head = ("--head", "--port", str(port), "--include-dashboard", "false")
         nodes.enter_context(node(*head, environment=environment))
