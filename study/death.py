@@ -1,7 +1,10 @@
 """Why a trial's worker is gone, in one line, and whether another may try."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import ray.cloudpickle
 from ray.exceptions import RayActorError
 
 OUT_OF_MEMORY = "out of memory"
@@ -24,6 +27,20 @@ class Death:
 
     reason: str
     retry: bool
+
+
+def error_of(trial: Any) -> BaseException | None:
+    """Return what ended a trial of Ray's, as soon as its callbacks hear of it.
+
+    Ray has it in a file on this machine then; ``get_error`` looks where that is copied to later.
+    """
+    kept = trial.pickled_error_file
+    if kept is None or not Path(kept).exists():
+        error: BaseException | None = trial.get_error()
+        return error
+    with Path(kept).open("rb") as file:
+        unpickled: BaseException = ray.cloudpickle.load(file)
+        return unpickled
 
 
 def death_of(error: BaseException | None) -> Death:

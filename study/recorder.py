@@ -19,7 +19,7 @@ from analysis.results import (
     TrialResult,
     Usage,
 )
-from study.death import death_of
+from study.death import death_of, error_of
 from study.record import StudyRecord, now
 from study.retention import Contenders, prune
 from study.stateless import StatelessForRay
@@ -145,7 +145,7 @@ class Recorder(StatelessForRay, Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial's worker died."""
-        number, error = int(trial.config["number"]), trial.get_error()
+        number, error = int(trial.config["number"]), error_of(trial)
         self.guard(lambda: self._lose(number, error))
 
     # The study's own

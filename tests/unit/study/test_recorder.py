@@ -37,6 +37,7 @@ class RayTrial:
 
     config: dict[str, Any]
     error: Exception | None = None
+    pickled_error_file: str | None = None
 
     def get_error(self) -> Exception | None:
         return self.error
