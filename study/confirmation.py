@@ -15,7 +15,7 @@ from study.preparation import get, largest_node
 from study.progress import Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front
-from study.trial import STUDENT_FILE, TrialContext, trial_folder, worker_environment
+from study.trial import STUDENT_FILE, TrialContext, trial_folder
 
 
 def confirm(
@@ -71,7 +71,6 @@ class _Worker:
         self._task = ray.remote(_confirm).options(
             num_cpus=cpus,
             num_gpus=1 if context.on_gpu else 0,
-            runtime_env={"env_vars": worker_environment(context.threads)},
         )
         self._context = context_reference
         self._cpus = cpus

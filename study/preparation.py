@@ -17,7 +17,7 @@ from search_spaces.space import Choice, SearchSpace
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
 from study.teacher_worker import Array, TeacherRequest, prepare_teacher
-from study.trial import TrialContext, worker_environment
+from study.trial import TrialContext
 
 if TYPE_CHECKING:
     from study.distillation.image_data import ImageData
@@ -175,11 +175,11 @@ def prepare(
         on_gpu=plan.gpus_per_trial > 0,
         known=known,
     )
+    # In the environment of the trials: its process, with torch loaded, is theirs afterwards.
     worker = ray.remote(prepare_teacher).options(
         num_cpus=cpus,
         num_gpus=1 if request.on_gpu else 0,
         num_returns="streaming",
-        runtime_env={"env_vars": worker_environment(cpus)},
         max_retries=0,
     )
     answers = worker.remote(request, ray.put(data), ray.put(students.train.images))

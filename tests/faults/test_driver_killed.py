@@ -1,5 +1,6 @@
 """The driver is killed, with SIGKILL, wherever it hurts; the study goes on as if nothing was."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,14 @@ from analysis.results import TrialResult
 pytestmark = pytest.mark.faults
 DYING_DRIVER = str(Path(__file__).with_name("dying_driver.py"))
 
+# To see that it is no luck: FAULTS_ROUNDS=10 python -m pytest tests/faults/test_driver_killed.py
+ROUNDS = range(int(os.environ.get("FAULTS_ROUNDS", "1")))
 
+
+@pytest.mark.parametrize("again", ROUNDS)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_study_whose_driver_is_killed_goes_on_and_loses_at_most_one_epoch(
-    point: str, patient: Callable[[], Patient], whole: tuple[TrialResult, ...]
+    point: str, again: int, patient: Callable[[], Patient], whole: tuple[TrialResult, ...]
 ) -> None:
     study = patient()
     killed = study.launch(first=(point,), script=DYING_DRIVER)
