@@ -54,7 +54,7 @@ def death_of(error: BaseException | None) -> Death:
         return Death(f"{OUT_OF_MEMORY}: Ray ended its worker to save the node", retry=False)
     if "its node has died" in account or "node that" in account:
         return Death("its node was lost", retry=True)
-    if isinstance(error, RayActorError):
+    if error is None or isinstance(error, RayActorError):
         return Death("its worker died", retry=True)
     return Death(f"its worker died: {_last_line(account) or type(error).__name__}", retry=True)
 

@@ -212,30 +212,32 @@ def check_tracking_uri(uri: str) -> str | None:
     """
     if uri in (NO_TRACKING, "databricks"):
         return None
-    parts = urlsplit(uri)
+    parts, shown = urlsplit(uri), without_password(uri)
     dialect, _, driver = parts.scheme.partition("+")
     if not parts.scheme or dialect == "file":
         folder = parts.path.rstrip("/") or "."
         return (
-            f"tracking URI {uri!r} is a folder, and MLflow no longer keeps runs in plain folders: "
-            f"use a database in it, sqlite:///{folder}/mlflow.db, or 'none'"
+            f"tracking URI {shown!r} is a folder, and MLflow no longer keeps runs in plain "
+            f"folders: use a database in it, sqlite:///{folder}/mlflow.db, or 'none'"
         )
     if dialect in SERVERS:
         if dialect != "databricks" and not parts.hostname:
-            return f"tracking URI {uri!r} names no host: write {dialect}://HOST:PORT"
+            return f"tracking URI {shown!r} names no host: write {dialect}://HOST:PORT"
         return None
     if dialect not in DRIVERS:
         known = [*DRIVERS, *SERVERS, NO_TRACKING]
         nearest = difflib.get_close_matches(dialect, known, n=1, cutoff=0.5) or ["sqlite"]
         return (
-            f"tracking URI {uri!r} has the scheme {parts.scheme!r}, did you mean {nearest[0]!r}? "
+            f"tracking URI {shown!r} has the scheme {parts.scheme!r}, did you mean {nearest[0]!r}? "
             f"(MLflow takes {', '.join(known[:-1])}; {NO_TRACKING!r} turns tracking off)"
         )
     if dialect == "sqlite" and parts.path.strip("/") in ("", ":memory:"):
-        return f"tracking URI {uri!r} names no file: write sqlite:///FOLDER/mlflow.db"
+        return f"tracking URI {shown!r} names no file: write sqlite:///FOLDER/mlflow.db"
     module = driver or DRIVERS[dialect]
     if importlib.util.find_spec(module) is None:
-        return f"tracking URI {uri!r} needs the Python module {module!r}: install it beside MLflow"
+        return (
+            f"tracking URI {shown!r} needs the Python module {module!r}: install it beside MLflow"
+        )
     return None
 
 

@@ -156,6 +156,46 @@ def test_light_modules_load_nothing_heavy_by_others() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def unpickled(root: Path) -> list[str]:
+    """Calls that may run code hidden in the file they read."""
+    found = []
+    for path in files_of(root):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called, given = ast.unparse(node.func), {k.arg: k.value for k in node.keywords}
+            pickles = called.endswith(("pickle.load", "pickle.loads", "Unpickler"))
+            tensors = (
+                called == "torch.load" and ast.unparse(given.get("weights_only", node)) != "True"
+            )
+            arrays = ast.unparse(given.get("allow_pickle", ast.Constant(False))) != "False"
+            if pickles or tensors or arrays:
+                found.append(f"{path.relative_to(root)} calls {called}")
+    return found
+
+
+def test_nothing_is_unpickled_but_what_ray_says_of_a_death() -> None:
+    # Ray's own file in its temporary folder; nothing that lies in a folder of studies.
+    assert unpickled(ROOT) == ["study/death.py calls ray.cloudpickle.load"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "pickle.load(file)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_a_call_that_unpickles_is_found(tmp_path: Path, call: str) -> None:
+    path = tmp_path / "study" / "a.py"
+    path.parent.mkdir()
+    path.write_text(f"import torch, pickle\n{call}\ntorch.load(path, weights_only=True)\n")
+    (found,) = unpickled(tmp_path)
+    assert found.startswith("study/a.py")
+
+
 def test_no_file_is_too_long() -> None:
     assert too_long(ROOT) == []
 
