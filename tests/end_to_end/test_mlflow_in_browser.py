@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from study.tracking import Tracker, default_tracking_uri, open_tracker, run_page
-from study.tracking_mlflow import CURVES
+from study.tracking_points import CURVES
 
 if TYPE_CHECKING:
     from conftest import MlflowServer
