@@ -28,7 +28,7 @@ def taught(results: StudyResults, trial: TrialResult) -> str:
 
 
 def _test(trial: TrialResult) -> float | None:
-    return None if trial.confirmed is None else trial.confirmed.test_accuracy
+    return None if trial.confirmed is None else trial.confirmed.test_score
 
 
 def _ratio(ratio: Ratio | None, digits: int = 2) -> Cell:
@@ -70,7 +70,7 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
             [
                 trial_cell(trial),
                 Cell(trial.architecture),
-                Cell(number(trial.val_accuracy, 2), trial.val_accuracy),
+                Cell(number(trial.val_score, 2), trial.val_score),
                 Cell(number(_test(trial), 2), _test(trial)),
                 Cell(join([significant(trial.latency_ms), mark]), trial.latency_ms),
                 _ratio(None if latency is None else latency.ratio_batch_1),
@@ -144,8 +144,8 @@ def _gain_row(pair: KdPair) -> list[Cell]:
         trial_cell(distilled),
         trial_cell(control),
         Cell(distilled.architecture),
-        Cell(number(distilled.val_accuracy, 2), distilled.val_accuracy),
-        Cell(number(control.val_accuracy, 2), control.val_accuracy),
+        Cell(number(distilled.val_score, 2), distilled.val_score),
+        Cell(number(control.val_score, 2), control.val_score),
         Cell(signed(pair.val_gain), pair.val_gain),
         Cell(signed(pair.test_gain), pair.test_gain),
     ]

@@ -59,7 +59,7 @@ def curves_info(results: StudyResults) -> CurvesInfo:
             trial=trial.name,
             group="front" if trial.number in members else _group(results, trial),
             epochs=tuple(epoch.epoch for epoch in trial.curve),
-            accuracies=tuple(epoch.val_accuracy for epoch in trial.curve),
+            accuracies=tuple(epoch.val_score for epoch in trial.curve),
         )
         for trial in results.trials
         if trial.curve
@@ -67,7 +67,7 @@ def curves_info(results: StudyResults) -> CurvesInfo:
     return CurvesInfo(
         curves=tuple(curves),
         labelled=_with_room(curves),
-        teacher=None if results.teacher is None else results.teacher.val_accuracy,
+        teacher=None if results.teacher is None else results.teacher.val_score,
     )
 
 

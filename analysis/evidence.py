@@ -103,7 +103,7 @@ def _trial_row(
 ) -> list[Cell]:
     latency = measured_latency(trial)
     ratio = None if latency is None else latency.ratio_batch_1.median
-    test = None if trial.confirmed is None else trial.confirmed.test_accuracy
+    test = None if trial.confirmed is None else trial.confirmed.test_score
     params = None if trial.model is None else trial.model.params_m
     status = "on the front" if on_front else trial.status
     return [
@@ -111,7 +111,7 @@ def _trial_row(
         Cell(tag("span", status, class_=f"status {'front' if on_front else trial.status}")),
         Cell(trial.source),
         Cell(trial.architecture),
-        Cell(number(trial.val_accuracy, 2), trial.val_accuracy),
+        Cell(number(trial.val_score, 2), trial.val_score),
         Cell(number(test, 2), test),
         Cell(significant(trial.latency_ms), trial.latency_ms),
         Cell(number(ratio, 2), ratio),
@@ -220,7 +220,7 @@ def provenance_section(results: StudyResults) -> Html:
         teacher = results.teacher
         identity["teacher"] = f"{teacher.name} ({teacher.key}), {teacher.source}"
         identity["teacher's test accuracy"] = (
-            "not scored" if teacher.test_accuracy is None else f"{teacher.test_accuracy:.2f} %"
+            "not scored" if teacher.test_score is None else f"{teacher.test_score:.2f} %"
         )
         identity["timed on"] = (
             f"{teacher.latency.device}, {counted(teacher.latency.threads, 'thread')}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TRIAL_COLUMNS = (
-    "trial", "label", "status", "architecture", "on_front", "val_accuracy", "test_accuracy",
+    "trial", "label", "status", "architecture", "on_front", "val_score", "test_score",
     "latency_ms", "ratio_batch_1", "ratio_batch_64", "params_m", "epochs_done", "train_seconds",
     "kd_gain",
 )  # fmt: skip

@@ -30,7 +30,7 @@ class Mark(NamedTuple):
 
     trial: str
     latency_ms: float
-    val_accuracy: float
+    val_score: float
     group: Group
     distilled: bool
     hover: str
@@ -77,10 +77,10 @@ def front_info(results: StudyResults) -> FrontInfo:
         _mark(results, trial, "front" if trial.number in members else _group(trial))
         for trial in results.trials
         if trial.status in ("complete", "stopped")
-        and trial.val_accuracy is not None
+        and trial.val_score is not None
         and trial.latency_ms is not None
     )
-    step = [(t.latency_ms, t.val_accuracy) for t in front]
+    step = [(t.latency_ms, t.val_score) for t in front]
     corners = tuple((x, y) for x, y in step if x is not None and y is not None)
     teacher = _teacher_mark(results)
     view, below = _view([*marks, *([teacher] if teacher else [])])
@@ -108,11 +108,11 @@ def _group(trial: TrialResult) -> Group:
 
 def _mark(results: StudyResults, trial: TrialResult, group: Group) -> Mark:
     assert trial.latency_ms is not None
-    assert trial.val_accuracy is not None
+    assert trial.val_score is not None
     return Mark(
         trial=trial.name,
         latency_ms=trial.latency_ms,
-        val_accuracy=trial.val_accuracy,
+        val_score=trial.val_score,
         group=group,
         distilled=is_distilled(trial, results.plan.space),
         hover=hover_text(results, trial),
@@ -125,19 +125,19 @@ def _teacher_mark(results: StudyResults) -> Mark | None:
         return None
     hover = _lines(
         f"<b>Teacher</b> {plot_text(teacher.name)}",
-        f"validation {percent(teacher.val_accuracy)}",
-        None if teacher.test_accuracy is None else f"test {percent(teacher.test_accuracy)}",
+        f"validation {percent(teacher.val_score)}",
+        None if teacher.test_score is None else f"test {percent(teacher.test_score)}",
         milliseconds(reference.latency_ms),
         f"{significant(teacher.params_m)} M parameters, {significant(teacher.flops_m)} M FLOPs",
     )
-    return Mark("teacher", reference.latency_ms, teacher.val_accuracy, "front", True, hover)
+    return Mark("teacher", reference.latency_ms, teacher.val_score, "front", True, hover)
 
 
 def hover_text(results: StudyResults, trial: TrialResult) -> str:
     """A trial with its whole configuration, as the few tags Plotly knows; every name escaped."""
     test = None
     if trial.confirmed is not None:
-        test = f"test {percent(trial.confirmed.test_accuracy)}"
+        test = f"test {percent(trial.confirmed.test_score)}"
     size = None
     if trial.model is not None:
         size = f"{significant(trial.model.params_m)} M parameters"
@@ -147,7 +147,7 @@ def hover_text(results: StudyResults, trial: TrialResult) -> str:
     return _lines(
         f"<b>{trial.name}</b>{title}",
         plot_text(trial.architecture),
-        f"validation {percent(trial.val_accuracy)}",
+        f"validation {percent(trial.val_score)}",
         test,
         f"{milliseconds(trial.latency_ms)}, {times(speed_up(results, trial))} the teacher's speed",
         size,
@@ -167,7 +167,7 @@ def _arrows(results: StudyResults, members: set[int]) -> tuple[Arrow, ...]:
     if len(pairs) > MAX_DRAWN_PAIRS:
         pairs = tuple(pair for pair in pairs if pair.distilled.number in members)
     places = [
-        [(t.latency_ms or 0.0, t.val_accuracy or 0.0) for t in (pair.control, pair.distilled)]
+        [(t.latency_ms or 0.0, t.val_score or 0.0) for t in (pair.control, pair.distilled)]
         for pair in pairs[:MAX_DRAWN_PAIRS]
     ]
     return tuple(
@@ -185,9 +185,9 @@ def _view(marks: Sequence[Mark]) -> tuple[tuple[float, float], int]:
     """
     if not marks:
         return (0.0, 100.0), 0
-    accuracies = sorted(mark.val_accuracy for mark in marks)
-    trained = sorted(mark.val_accuracy for mark in marks if mark.group != "stopped") or accuracies
-    members = [mark.val_accuracy for mark in marks if mark.group == "front"]
+    accuracies = sorted(mark.val_score for mark in marks)
+    trained = sorted(mark.val_score for mark in marks if mark.group != "stopped") or accuracies
+    members = [mark.val_score for mark in marks if mark.group == "front"]
     low, high = accuracies[0], accuracies[-1]
     focus = min([*members, trained[len(trained) // 10]])
     if high - low > 2 * (high - focus) > 0:
@@ -204,11 +204,11 @@ def _with_room(front: Sequence[Mark], view: tuple[float, float]) -> frozenset[st
     latencies = [math.log(mark.latency_ms) for mark in placeable]
     wide = max(max(latencies, default=0.0) - min(latencies, default=0.0), math.log(2))
     places = {
-        mark.trial: (math.log(mark.latency_ms) / wide, mark.val_accuracy / tall)
+        mark.trial: (math.log(mark.latency_ms) / wide, mark.val_score / tall)
         for mark in placeable
     }
     names: list[str] = []
-    for mark in sorted(placeable, key=lambda m: -m.val_accuracy):
+    for mark in sorted(placeable, key=lambda m: -m.val_score):
         x, y = places[mark.trial]
         covers = any(
             0 < x - left <= 0.08 and abs(y - height) < 0.04 for left, height in places.values()
@@ -273,7 +273,7 @@ _CLOUDS: dict[str, dict[str, Any]] = {
 def _points(marks: Sequence[Mark]) -> dict[str, Any]:
     return {
         "x": [rounded(mark.latency_ms) for mark in marks],
-        "y": [rounded(mark.val_accuracy) for mark in marks],
+        "y": [rounded(mark.val_score) for mark in marks],
         "hovertext": [mark.hover for mark in marks],
         "hoverinfo": "text",
     }

@@ -94,8 +94,8 @@ def _close_to_teacher(
     """
     if results.teacher is None or not front:
         return None, None
-    goal = results.teacher.val_accuracy
-    gaps = [((trial.val_accuracy or 0.0) - goal, trial) for trial in front]
+    goal = results.teacher.val_score
+    gaps = [((trial.val_score or 0.0) - goal, trial) for trial in front]
     for gap, trial in gaps:  # fastest first
         if gap >= -CLOSE_POINTS:
             return trial, gap
@@ -149,7 +149,7 @@ def speed_up(results: StudyResults, trial: TrialResult) -> float | None:
 
 
 def _place(trial: TrialResult) -> str:
-    return f"{percent(trial.val_accuracy)} at {milliseconds(trial.latency_ms)}"
+    return f"{percent(trial.val_score)} at {milliseconds(trial.latency_ms)}"
 
 
 def _called(trial: TrialResult) -> str:
@@ -190,7 +190,7 @@ def _close_sentence(results: StudyResults, trial: TrialResult, gap: float) -> st
     if trial.model is not None and teacher.params_m > 0:
         share = 100 * trial.model.params_m / teacher.params_m
         size = f" with {number(share, 0 if share >= 10 else 1)}{chr(160)}% of its parameters"
-    goal = f"{teacher.name} ({percent(teacher.val_accuracy)})"
+    goal = f"{teacher.name} ({percent(teacher.val_score)})"
     if gap < -CLOSE_POINTS:
         return (
             f"No student comes within one point of {goal}; the closest, {_called(trial)}, is "

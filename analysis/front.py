@@ -63,7 +63,7 @@ def trial_point(trial: TrialResult) -> Point | None:
     """(validation accuracy %, latency ms) of a trial that ran to its end, else None."""
     if trial.status != "complete":
         return None
-    accuracy, latency = trial.val_accuracy, trial.latency_ms
+    accuracy, latency = trial.val_score, trial.latency_ms
     if accuracy is None or latency is None:
         return None
     return (accuracy, latency)
@@ -88,7 +88,7 @@ def hypervolume(points: Iterable[Point], reference: ReferencePoint) -> float:
     The corner is (chance accuracy, teacher latency); the largest area is (100 - chance) times the
     teacher's latency. Points outside the corner add nothing. 0 where the corner leaves no area.
     """
-    chance, slowest = reference.val_accuracy, reference.latency_ms
+    chance, slowest = reference.val_score, reference.latency_ms
     whole = (100.0 - chance) * slowest
     if not whole > 0.0:
         return 0.0
@@ -170,9 +170,9 @@ def _recipe(trial: TrialResult, space: Space) -> tuple[Any, ...]:
 
 
 def _pair(distilled: TrialResult, control: TrialResult) -> KdPair:
-    assert distilled.val_accuracy is not None
-    assert control.val_accuracy is not None
+    assert distilled.val_score is not None
+    assert control.val_score is not None
     test_gain = None
     if distilled.confirmed is not None and control.confirmed is not None:
-        test_gain = distilled.confirmed.test_accuracy - control.confirmed.test_accuracy
-    return KdPair(distilled, control, distilled.val_accuracy - control.val_accuracy, test_gain)
+        test_gain = distilled.confirmed.test_score - control.confirmed.test_score
+    return KdPair(distilled, control, distilled.val_score - control.val_score, test_gain)

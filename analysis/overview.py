@@ -100,7 +100,7 @@ def _teacher_note(results: StudyResults) -> str:
     teacher, reference = results.teacher, results.reference
     if teacher is None:
         return "no student can be compared with it"
-    note = f"{percent(teacher.val_accuracy)}, {significant(teacher.params_m)} M parameters"
+    note = f"{percent(teacher.val_score)}, {significant(teacher.params_m)} M parameters"
     return note if reference is None else f"{note}, {milliseconds(reference.latency_ms)}"
 
 

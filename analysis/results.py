@@ -228,7 +228,7 @@ class EpochResult(Stored):
     epoch: int
     train_loss: float
     val_loss: float
-    val_accuracy: float
+    val_score: float
     learning_rate: float
     seconds: float
 
@@ -249,14 +249,14 @@ class Usage(Stored):
 class Outcome(Stored):
     """How a trial ended.
 
-    `val_accuracy` is that of the last epoch done, `latency_ms` the latency searched by, `rung` the
+    `val_score` is that of the last epoch done, `latency_ms` the latency searched by, `rung` the
     epoch at which a stopped trial was stopped.
     """
 
     status: OutcomeStatus
     reason: str | None
     epochs_done: int
-    val_accuracy: float | None
+    val_score: float | None
     latency_ms: float | None
     train_seconds: float
     finished_at: str
@@ -267,7 +267,7 @@ class Outcome(Stored):
 class Confirmation(Stored):
     """A finished student scored once on the test split and timed again on the idle device."""
 
-    test_accuracy: float
+    test_score: float
     latency: Latency
 
 
@@ -279,8 +279,8 @@ class TeacherResult(Stored):
     name: str
     params_m: float
     flops_m: float
-    val_accuracy: float
-    test_accuracy: float | None
+    val_score: float
+    test_score: float | None
     train_seconds: float
     epochs: int
     latency: SoloLatency
@@ -291,7 +291,7 @@ class TeacherResult(Stored):
 class ReferencePoint(Stored):
     """The corner a hypervolume is measured from: chance accuracy (%), teacher latency (ms)."""
 
-    val_accuracy: float
+    val_score: float
     latency_ms: float
 
 
@@ -388,11 +388,11 @@ class TrialResult:
         return self.confirmed.latency if self.confirmed is not None else self.idle_latency
 
     @property
-    def val_accuracy(self) -> float | None:
+    def val_score(self) -> float | None:
         """Validation accuracy (%) after the last epoch done, None before the first."""
-        if self.outcome is not None and self.outcome.val_accuracy is not None:
-            return self.outcome.val_accuracy
-        return self.curve[-1].val_accuracy if self.curve else None
+        if self.outcome is not None and self.outcome.val_score is not None:
+            return self.outcome.val_score
+        return self.curve[-1].val_score if self.curve else None
 
     @property
     def epochs_done(self) -> int:

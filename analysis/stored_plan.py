@@ -94,7 +94,7 @@ class Space(Stored):
 
 @dataclass(frozen=True)
 class Data(Stored):
-    """The data set and the sizes of its splits, in images; `chance_accuracy` in percent."""
+    """The data set and the sizes of its splits, in images; `floor_score` in percent."""
 
     name: str
     classes: tuple[str, ...]
@@ -105,7 +105,7 @@ class Data(Stored):
     shape: tuple[int, ...]
     hash: str
     source: str
-    chance_accuracy: float
+    floor_score: float
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("distilled", "", "whether a teacher had a part in it"),
     Column("epochs", "", "planned epochs"),
     Column("epochs_done", "", "epochs trained"),
-    Column("val_accuracy", "%", "validation accuracy after the last epoch"),
-    Column("test_accuracy", "%", "test accuracy, scored once after the search"),
+    Column("val_score", "%", "validation accuracy after the last epoch"),
+    Column("test_score", "%", "test accuracy, scored once after the search"),
     Column("latency_ms", "ms", "batch-1 latency: confirmed when idle, else as searched by"),
     Column("latency_idle", "", "whether latency and ratios were measured on the idle device"),
     Column("latency_batch_64_ms", "ms", "latency of a batch of 64"),
@@ -58,7 +58,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 FRONT_COLUMNS = (
-    "trial", "label", "architecture", "val_accuracy", "test_accuracy", "latency_ms",
+    "trial", "label", "architecture", "val_score", "test_score", "latency_ms",
     "latency_idle", "latency_batch_64_ms", "ratio_batch_1", "ratio_batch_64", "params_m",
     "flops_m", "bytes", "train_seconds", "kd_control", "kd_gain", "kd_test_gain",
 )  # fmt: skip
@@ -108,8 +108,8 @@ def _row(trial: TrialResult, pair: KdPair | None) -> dict[str, Any]:
         "architecture": trial.architecture,
         "epochs": trial.epochs,
         "epochs_done": trial.epochs_done,
-        "val_accuracy": trial.val_accuracy,
-        "test_accuracy": None if trial.confirmed is None else trial.confirmed.test_accuracy,
+        "val_score": trial.val_score,
+        "test_score": None if trial.confirmed is None else trial.confirmed.test_score,
         "latency_ms": trial.latency_ms,
         "train_seconds": trial.train_seconds,
         "started_at": trial.started_at,
@@ -212,9 +212,9 @@ def _published_result(
 
 def _reported_accuracy(trial: TrialResult) -> tuple[float | None, Split | None]:
     if trial.confirmed is not None:
-        return trial.confirmed.test_accuracy, "test"
-    if trial.status == "complete" and trial.val_accuracy is not None:
-        return trial.val_accuracy, "validation"
+        return trial.confirmed.test_score, "test"
+    if trial.status == "complete" and trial.val_score is not None:
+        return trial.val_score, "validation"
     return None, None
 
 

@@ -58,7 +58,7 @@ class Objective:
     direction: Literal["maximize", "minimize"]
 
 
-ACCURACY = Objective("val_accuracy", "validation accuracy", "%", "maximize")
+ACCURACY = Objective("val_score", "validation accuracy", "%", "maximize")
 LATENCY = Objective("latency_ms", "latency (batch 1)", "ms", "minimize")
 
 

@@ -22,8 +22,8 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
     teacher = summary.results.teacher
     if teacher is not None:
         console.print(
-            f"teacher {teacher.name}: {teacher.val_accuracy:.2f} % validation, "
-            f"{teacher.test_accuracy:.2f} % test, {teacher.latency.batch_1_ms.median:.2f} ms",
+            f"teacher {teacher.name}: {teacher.val_score:.2f} % validation, "
+            f"{teacher.test_score:.2f} % test, {teacher.latency.batch_1_ms.median:.2f} ms",
             highlight=False,
         )
     if summary.hypervolume is not None:

@@ -65,7 +65,7 @@ def plan_document(inputs: StudyInputs) -> dict[str, Any]:
             "shape": list(data.shape),
             "hash": data.content_hash,
             "source": data.source,
-            "chance_accuracy": 100 / data.num_classes,
+            "floor_score": 100 / data.num_classes,
         },
     }
 

@@ -100,7 +100,7 @@ def _open_trial(trial: TrialResult) -> dict[str, Any]:
         "architecture": trial.architecture,
         "epoch": trial.epochs_done,
         "epochs": trial.epochs,
-        "val_accuracy": trial.val_accuracy,
+        "val_score": trial.val_score,
         "latency_ms": trial.latency_ms,
         "retries": trial.usage.retries,
     }
@@ -209,7 +209,7 @@ def _state(folder: Path) -> dict[str, Any]:
     try:
         summary = summarise(folder)
     except RecordReadError as error:
-        empty = {"trials": 0, "planned": None, "front": 0, "best_val_accuracy": None}
+        empty = {"trials": 0, "planned": None, "front": 0, "best_val_score": None}
         return {**body, **empty, "state": DAMAGED, "reason": str(error)}
     return {
         "name": folder.name,
@@ -217,7 +217,7 @@ def _state(folder: Path) -> dict[str, Any]:
         "trials": len(summary.trials),
         "planned": summary.planned,
         "front": len(summary.front),
-        "best_val_accuracy": max((t.val_accuracy or 0.0 for t in summary.front), default=None),
+        "best_val_score": max((t.val_score or 0.0 for t in summary.front), default=None),
         "age_seconds": round(_seconds_since(summary.results.plan.created_at)),
     }
 
@@ -242,7 +242,7 @@ def study_table(states: Sequence[dict[str, Any]], width: int) -> "Table":
         table.add_column(heading, no_wrap=True, justify="right")
     for state in states:
         damaged = state["state"] == DAMAGED
-        best = state["best_val_accuracy"]
+        best = state["best_val_score"]
         table.add_row(
             state["name"],
             "budget spent" if state["state"] == _STATES["budget"] else state["state"],

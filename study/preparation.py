@@ -227,12 +227,12 @@ def _follow(answers: Any, progress: Progress, title: str) -> tuple[dict[str, Any
             for reference in answers:
                 kind, value = get(reference)
                 if kind == "epoch":
-                    phase.update(value["epoch"], value["epochs"], f"{value['val_accuracy']:.1f} %")
+                    phase.update(value["epoch"], value["epochs"], f"{value['val_score']:.1f} %")
                 elif kind == "images":
                     phase.update(value[0], value[1], "images")
                 elif kind == "found":
                     found = value
-                    phase.note = f"{value['result'].val_accuracy:.2f} %, {value['note']}"
+                    phase.note = f"{value['result'].val_score:.2f} %, {value['note']}"
                 elif kind == "answers":
                     outputs = value
                     phase.note = "asked live" if value is None else f"{phase.total} images"

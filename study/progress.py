@@ -261,7 +261,7 @@ def trial_line(trial: TrialResult) -> str:
     if trial.label and trial.label != trial.architecture:
         name += f" ({trial.label})"
     if trial.status == "complete":
-        return f"{name}: {trial.val_accuracy:.2f} %, {_ms(trial)}, {_took(trial)}"
+        return f"{name}: {trial.val_score:.2f} %, {_ms(trial)}, {_took(trial)}"
     if trial.status == "stopped":
         return f"{name}: stopped at epoch {trial.epochs_done}, {trial.reason}"
     return f"{name}: {trial.status}, {trial.reason}"
@@ -289,8 +289,8 @@ def front_table(front: tuple[TrialResult, ...], *, title: str, limit: int | None
 def _figures(trial: TrialResult) -> tuple[str, ...]:
     latency = trial.best_latency
     return (
-        f"{trial.val_accuracy:.2f}",
-        f"{trial.confirmed.test_accuracy:.2f}" if trial.confirmed else "",
+        f"{trial.val_score:.2f}",
+        f"{trial.confirmed.test_score:.2f}" if trial.confirmed else "",
         f"{trial.latency_ms:.2f}",
         f"{latency.ratio_batch_1.median:.1f}x" if latency else "",
         f"{trial.model.params_m:.2f}" if trial.model else "",
@@ -306,7 +306,7 @@ def _running_table(trials: list[TrialResult]) -> Table:
     table.add_column(no_wrap=True, justify="right")
     for trial in trials:
         done = trial.epochs_done
-        accuracy = f"{trial.val_accuracy:.1f} %" if trial.val_accuracy is not None else "measuring"
+        accuracy = f"{trial.val_score:.1f} %" if trial.val_score is not None else "measuring"
         table.add_row(
             trial.name,
             trial.architecture,

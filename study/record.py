@@ -311,7 +311,7 @@ class StudyRecord:
     def _tell(self, number: int, outcome: Outcome) -> None:
         from optuna.trial import TrialState
 
-        accuracy, latency = outcome.val_accuracy, outcome.latency_ms
+        accuracy, latency = outcome.val_score, outcome.latency_ms
         trained = outcome.status in ("complete", "stopped")
         if trained and accuracy is not None and latency is not None:
             # A stopped trial is told its values at the rung, so that the sampler learns from it;

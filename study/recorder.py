@@ -283,7 +283,7 @@ class Recorder(StatelessForRay, Callback):
             status=status,
             reason=reason,
             epochs_done=trial.epochs_done,
-            val_accuracy=trial.val_accuracy,
+            val_score=trial.val_score,
             latency_ms=trial.search_latency_ms,
             train_seconds=sum(epoch.seconds for epoch in trial.curve),
             finished_at=now(),

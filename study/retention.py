@@ -26,15 +26,15 @@ def near_front(trials: Sequence[TrialResult], slack: float) -> list[TrialResult]
     # One architecture has one latency, also once it is confirmed: its best student stands for it.
     most: dict[str, float] = {}
     for trial in complete:
-        accuracy = trial.val_accuracy or 0.0
+        accuracy = trial.val_score or 0.0
         most[trial.architecture] = max(accuracy, most.get(trial.architecture, accuracy))
     near = []
     best, fastest = -1.0, 0
     for trial in by_speed:
         while fastest < len(by_speed) and _latency(by_speed[fastest]) * slack < _latency(trial):
-            best = max(best, by_speed[fastest].val_accuracy or 0.0)
+            best = max(best, by_speed[fastest].val_score or 0.0)
             fastest += 1
-        accuracy = trial.val_accuracy or 0.0
+        accuracy = trial.val_score or 0.0
         if best < accuracy == most[trial.architecture]:
             near.append(trial)
     return near

@@ -135,7 +135,7 @@ class ParetoHalving:
 class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
     """Ray's view of :class:`ParetoHalving`: trials start in order and stop at rungs.
 
-    Reads ``epoch`` and ``val_accuracy`` of results, and ``number`` and ``protected`` of a trial's
+    Reads ``epoch`` and ``val_score`` of results, and ``number`` and ``protected`` of a trial's
     configuration.
 
     Args:
@@ -157,7 +157,7 @@ class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
         number = int(trial.config["number"])
         if epoch not in self.halving.rungs:
             return str(TrialScheduler.CONTINUE)
-        entry = RungEntry(number, float(result["val_accuracy"]), self._latency_of(number))
+        entry = RungEntry(number, float(result["val_score"]), self._latency_of(number))
         self.halving.enter(epoch, entry)
         stop = None if trial.config["protected"] else self.halving.judge(epoch, number)
         if stop is None:

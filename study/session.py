@@ -267,7 +267,7 @@ class Session:
             if trial.latency_ms is None:
                 continue
             for epoch in trial.curve:
-                entry = RungEntry(trial.number, epoch.val_accuracy, trial.latency_ms)
+                entry = RungEntry(trial.number, epoch.val_score, trial.latency_ms)
                 halving.enter(epoch.epoch, entry)
 
         def latency_of(number: int) -> float:

@@ -106,12 +106,12 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
                 ended += 1
                 yield f"[{ended}/{now.summary.planned}] {trial_line(trial)}"
             elif trial.confirmed is not None and old.confirmed is None:
-                yield f"{name}: {trial.confirmed.test_accuracy:.2f} % on the test split"
+                yield f"{name}: {trial.confirmed.test_score:.2f} % on the test split"
         elif old is None:
             yield f"{name}: begun"
         elif trial.epochs_done > old.epochs_done:
             done = f"epoch {trial.epochs_done}/{trial.epochs}"
-            yield f"{name}: {done}, {trial.val_accuracy:.2f} %"
+            yield f"{name}: {done}, {trial.val_score:.2f} %"
     if now.is_live and headline(now) != headline(before):
         yield headline(now)
 
@@ -149,7 +149,7 @@ def _open_table(status: StudyStatus, limit: int | None) -> Table:
     for heading in ("epoch", "val %", "ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     for trial in trials:
-        accuracy, latency = trial.val_accuracy, trial.latency_ms
+        accuracy, latency = trial.val_score, trial.latency_ms
         table.add_row(
             trial.name,
             trial.architecture,

@@ -106,8 +106,8 @@ def member(trial: TrialResult) -> dict[str, Any]:
     """Return one member of the front with its parameters and figures."""
     latency = trial.best_latency
     figures: Mapping[str, Any] = {
-        "val_accuracy": trial.val_accuracy,
-        "test_accuracy": trial.confirmed.test_accuracy if trial.confirmed else None,
+        "val_score": trial.val_score,
+        "test_score": trial.confirmed.test_score if trial.confirmed else None,
         "latency_ms": trial.latency_ms,
         "latency": None if latency is None else latency.to_json(),
         "params_m": trial.model.params_m if trial.model else None,

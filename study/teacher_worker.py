@@ -101,7 +101,7 @@ def _teach(
             precision,
         )
         model, key, seconds = kept.model.to(device), kept.key, kept.train_seconds
-        accuracy, curve = kept.val_accuracy, [asdict(epoch) for epoch in kept.curve]
+        accuracy, curve = kept.val_score, [asdict(epoch) for epoch in kept.curve]
         note = "trained" if source == "trained" else "kept from an earlier study"
     result = request.known
     if result is None or result.key != key:
@@ -155,7 +155,7 @@ def _describe(
 
     device = torch.device("cuda" if request.on_gpu else "cpu")
     profile = profile_model(model, data.shape)
-    _, test_accuracy = evaluate(model, data.test, data.mean, data.std, device)
+    _, test_score = evaluate(model, data.test, data.mean, data.std, device)
     # Timed as the students are: with the threads of a trial.
     torch.set_num_threads(request.trial_threads)
     times = measure_alone(model, data.shape, device)
@@ -171,8 +171,8 @@ def _describe(
         name=recipe.title,
         params_m=profile.params_m,
         flops_m=profile.flops_m,
-        val_accuracy=accuracy,
-        test_accuracy=test_accuracy,
+        val_score=accuracy,
+        test_score=test_score,
         train_seconds=seconds,
         epochs=epochs,
         latency=latency,

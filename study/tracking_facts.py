@@ -44,7 +44,7 @@ def trial_facts(trial: TrialResult) -> TrialFacts:
 def final_metrics(trial: TrialResult) -> dict[str, float]:
     """The figures a finished trial is compared by."""
     figures: dict[str, float | None] = {
-        "val_accuracy": trial.val_accuracy,
+        "val_score": trial.val_score,
         "latency_ms": trial.latency_ms,
         "train_seconds": trial.train_seconds,
         "epochs_done": float(trial.epochs_done),
@@ -56,15 +56,15 @@ def final_metrics(trial: TrialResult) -> dict[str, float]:
         figures["params_m"] = trial.model.params_m
         figures["flops_m"] = trial.model.flops_m
     if trial.confirmed is not None:
-        figures["test_accuracy"] = trial.confirmed.test_accuracy
+        figures["test_score"] = trial.confirmed.test_score
     return {key: value for key, value in figures.items() if value is not None}
 
 
 def teacher_metrics(teacher: TeacherResult) -> dict[str, float | None]:
     """The figures of a teacher that students are compared with."""
     return {
-        "val_accuracy": teacher.val_accuracy,
-        "test_accuracy": teacher.test_accuracy,
+        "val_score": teacher.val_score,
+        "test_score": teacher.test_score,
         "latency_ms": teacher.latency.batch_1_ms.median,
         "params_m": teacher.params_m,
         "flops_m": teacher.flops_m,

@@ -16,7 +16,7 @@ from study.tracking_delivery import Point, Replay
 
 # MLflow's metric of a curve, by the field of an epoch's result it shows. The step is the epoch.
 CURVES: Final = {
-    "val_accuracy": "val_accuracy",
+    "val_score": "val_score",
     "val_loss": "val_loss",
     "train_loss": "train_loss",
     "learning_rate": "learning_rate",

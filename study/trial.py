@@ -157,7 +157,7 @@ class StudentTrial:
         return {
             "number": self.task.number,
             "epoch": last.epoch if last else 0,
-            "val_accuracy": last.val_accuracy if last else float("nan"),
+            "val_score": last.val_score if last else float("nan"),
             "latency_ms": self._latency_ms,
             "done": done,
             **facts,

@@ -63,9 +63,9 @@ class TrainedTeacher:
     weights_sha256: str
 
     @property
-    def val_accuracy(self) -> float:
+    def val_score(self) -> float:
         """Accuracy on the validation split after the last epoch (%)."""
-        return self.curve[-1].val_accuracy
+        return self.curve[-1].val_score
 
     @property
     def train_seconds(self) -> float:
@@ -91,7 +91,7 @@ class TrainedTeacher:
             "shape": list(self.shape),
             "mean": list(self.mean),
             "std": list(self.std),
-            "val_accuracy": self.val_accuracy,
+            "val_score": self.val_score,
             "train_seconds": self.train_seconds,
             "params_m": self.params_m,
             "precision": self.precision,

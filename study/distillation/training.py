@@ -126,7 +126,7 @@ class EpochMetrics:
         epoch: Number of the epoch, from 1.
         train_loss: The method's total, mean over the images trained on.
         val_loss: Cross-entropy on the validation split.
-        val_accuracy: Percent.
+        val_score: Percent.
         learning_rate: At the epoch's last step.
         seconds: Of training, without the validation.
     """
@@ -134,7 +134,7 @@ class EpochMetrics:
     epoch: int
     train_loss: float
     val_loss: float
-    val_accuracy: float
+    val_score: float
     learning_rate: float
     seconds: float
 
@@ -208,7 +208,7 @@ class StudentTrainer:
         self._wait_for_device()
         seconds = time.perf_counter() - start
         rate = self._learning_rate((self.epochs_done + 1) * self._steps_per_epoch - 1)
-        val_loss, val_accuracy = score(
+        val_loss, val_score = score(
             self.student, self._validation, self._normalize, self._settings.precision
         )
         self.epochs_done += 1
@@ -217,7 +217,7 @@ class StudentTrainer:
                 f"the validation loss is {val_loss} after epoch {self.epochs_done} "
                 f"(learning rate {rate:.3g})"
             )
-        return EpochMetrics(self.epochs_done, train_loss, val_loss, val_accuracy, rate, seconds)
+        return EpochMetrics(self.epochs_done, train_loss, val_loss, val_score, rate, seconds)
 
     def state(self) -> dict[str, Any]:
         """Everything that resuming needs: CPU tensors and JSON, copied, safe to keep and save."""

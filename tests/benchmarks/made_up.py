@@ -73,7 +73,7 @@ class Course:
                 epoch,
                 train_loss=2.3 * math.exp(-epoch / 9) + draw.random() / 9,
                 val_loss=2.2 * math.exp(-epoch / 9) + draw.random() / 9,
-                val_accuracy=best * (1 - math.exp(-epoch / 5)) + draw.random(),
+                val_score=best * (1 - math.exp(-epoch / 5)) + draw.random(),
                 learning_rate=0.05 * (1 + math.cos(epoch / epochs * math.pi)) / 2,
                 seconds=9.0 + draw.random(),
             )
@@ -95,7 +95,7 @@ class Course:
                 status="complete",
                 reason=None,
                 epochs_done=epochs,
-                val_accuracy=curve[-1].val_accuracy if curve else None,
+                val_score=curve[-1].val_score if curve else None,
                 latency_ms=TEACHER_MS / ratio,
                 train_seconds=seconds,
                 finished_at=now(),
@@ -124,7 +124,7 @@ def begin(folder: Path, plan: StudyPlan) -> StudyRecord:
         "data": {
             **{"name": "digits", "classes": [str(digit) for digit in range(10)]},
             **{"train": 1437, "validation": 180, "test": 180, "student_train": 1437},
-            **{"shape": [8, 8, 1], "hash": "0" * 16, "source": "made up", "chance_accuracy": 10.0},
+            **{"shape": [8, 8, 1], "hash": "0" * 16, "source": "made up", "floor_score": 10.0},
         },
     }
     (folder / "plan.json").write_text(json.dumps(document))
@@ -179,7 +179,7 @@ def write_at_once(folder: Path, trials: int, epochs: int, planned: int) -> Study
         ended.append(
             create_trial(
                 state=TrialState.COMPLETE,
-                values=[outcome.val_accuracy, outcome.latency_ms],
+                values=[outcome.val_score, outcome.latency_ms],
                 params=params,
                 distributions=distributions(SPACE, params),
                 user_attrs=attributes,

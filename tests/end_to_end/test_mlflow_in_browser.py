@@ -51,7 +51,7 @@ def epoch_result(epoch: int, epochs: int, accuracy: float) -> dict[str, Any]:
         "epoch": epoch,
         "train_loss": 2.3 * (1 - share) + 0.1,
         "val_loss": 2.3 * (1 - share) + 0.2,
-        "val_accuracy": 10 + (accuracy - 10) * share**0.3,
+        "val_score": 10 + (accuracy - 10) * share**0.3,
         "learning_rate": 0.1 * (1 - share),
         "seconds": 1.4,
     }
@@ -71,7 +71,7 @@ def track(tracker: Tracker, report: Path) -> None:
         "ResNet-50 [3,4,6,3]",
         {"epochs": 8, "depths": "[3,4,6,3]"},
         [epoch_result(epoch, 8, 98.9) for epoch in range(1, 9)],
-        {"val_accuracy": 98.9, "params_m": 23.5, "latency_ms": 12.3},
+        {"val_score": 98.9, "params_m": 23.5, "latency_ms": 12.3},
     )
     for number, (name, blocks, temperature, outcome, accuracy) in enumerate(TRIALS):
         params = {"blocks": blocks, "stem": "imagenet", "temperature": temperature}
@@ -80,7 +80,7 @@ def track(tracker: Tracker, report: Path) -> None:
         for epoch in epochs if accuracy is not None else ():
             tracker.epoch(number, epoch_result(epoch, len(epochs), accuracy or 0.0))
         reason = {"stopped": "rung 1", "infeasible": "params_m 11.2 > 5.0"}.get(outcome)
-        finals = {"val_accuracy": accuracy, "latency_ms": 1.0 + number / 10, "params_m": 4.9}
+        finals = {"val_score": accuracy, "latency_ms": 1.0 + number / 10, "params_m": 4.9}
         tracker.trial_finished(number, outcome, reason, finals)
         tracker.study_progress(number + 1, {"hypervolume": 0.5 + number / 20})
     tracker.study_finished("complete", {"hypervolume": 0.7, "front_size": 3}, [report])
@@ -184,7 +184,7 @@ def test_a_trial_run_shows_its_final_values_beside_its_parameters(
     page.get_by_role("heading", name="t0001 Experiment 2").wait_for()
     page.get_by_role("link", name="quickstart").wait_for()
     final = page.get_by_role("row").filter(
-        has=page.get_by_role("link", name="final/val_accuracy", exact=True)
+        has=page.get_by_role("link", name="final/val_score", exact=True)
     )
     final.scroll_into_view_if_needed()
     assert "95.9" in final.inner_text()

@@ -28,7 +28,7 @@ def read(run: Launched, name: str = "small") -> StudyResults:
 
 def essence(trial: TrialResult) -> tuple[Any, ...]:
     """What must not depend on when, or how fast, a trial ran."""
-    curve = [(e.epoch, e.train_loss, e.val_loss, e.val_accuracy) for e in trial.curve]
+    curve = [(e.epoch, e.train_loss, e.val_loss, e.val_score) for e in trial.curve]
     return trial.number, trial.params, trial.status, curve
 
 
@@ -40,10 +40,10 @@ def test_a_study_ends_with_a_front_of_fully_trained_students(finished: Launched)
     assert result["front"]
     assert all(member["epochs"] == 3 for member in result["front"])
     latencies = [member["latency_ms"] for member in result["front"]]
-    accuracies = [member["val_accuracy"] for member in result["front"]]
+    accuracies = [member["val_score"] for member in result["front"]]
     assert latencies == sorted(latencies)
     assert accuracies == sorted(accuracies)
-    assert all(member["test_accuracy"] > 0 for member in result["front"])
+    assert all(member["test_score"] > 0 for member in result["front"])
     assert 0 <= result["hypervolume"] <= 1
     assert Path(result["report"]).is_file()
     assert finished.stdout.count("\n") == 1
@@ -86,13 +86,13 @@ def test_record_mlflow_and_report_agree_on_every_trial(finished: Launched) -> No
         assert run.data.tags["outcome"] == row["status"] == trial.status
         assert run.data.params == {key: str(value) for key, value in trial.params.items()}
         metrics = run.data.metrics
-        assert metrics["final/val_accuracy"] == trial.val_accuracy
+        assert metrics["final/val_score"] == trial.val_score
         assert metrics["final/latency_ms"] == trial.latency_ms
         assert metrics["final/epochs_done"] == trial.epochs_done == int(row["epochs_done"])
-        assert math.isclose(float(row["val_accuracy"]), trial.val_accuracy or 0, abs_tol=0.005)
-        history = client.get_metric_history(run.info.run_id, "val_accuracy")
+        assert math.isclose(float(row["val_score"]), trial.val_score or 0, abs_tol=0.005)
+        history = client.get_metric_history(run.info.run_id, "val_score")
         curve = sorted((point.step, point.value) for point in history)
-        assert curve == [(epoch.epoch, epoch.val_accuracy) for epoch in trial.curve]
+        assert curve == [(epoch.epoch, epoch.val_score) for epoch in trial.curve]
     study_run = client.get_run(record.mlflow["run_id"])
     assert study_run.info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(study_run.info.run_id, "report")}
@@ -110,8 +110,8 @@ def test_the_teacher_has_a_run_of_its_own(finished: Launched) -> None:
         [str(record.mlflow["experiment_id"])], f"tags.teacher_key = '{record.teacher.key}'"
     )
 
-    assert run.data.metrics["final/val_accuracy"] == record.teacher.val_accuracy
-    assert len(client.get_metric_history(run.info.run_id, "val_accuracy")) == 3
+    assert run.data.metrics["final/val_score"] == record.teacher.val_score
+    assert len(client.get_metric_history(run.info.run_id, "val_score")) == 3
 
 
 def test_only_the_students_of_the_front_are_kept(finished: Launched) -> None:
@@ -289,7 +289,7 @@ def test_ones_own_teacher_can_be_asked_live_and_the_record_kept_in_a_database(
     assert run.result["counts"]["complete"] == 2
     assert run.result["teacher"]["source"] == str(own)
     teacher = finished.result["teacher"]
-    assert run.result["teacher"]["test_accuracy"] == pytest.approx(teacher["test_accuracy"], abs=1)
+    assert run.result["teacher"]["test_score"] == pytest.approx(teacher["test_score"], abs=1)
     assert not (studies / "cifar_blocks-digits" / "journal.log").exists()
     assert "asked live" in run.stderr
 

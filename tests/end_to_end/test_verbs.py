@@ -33,11 +33,11 @@ def test_list_names_the_study_its_state_and_its_best(finished: Launched) -> None
     )
 
     (state,) = listed["studies"]
-    best = max(member["val_accuracy"] for member in finished.result["front"])
+    best = max(member["val_score"] for member in finished.result["front"])
     assert state["name"] == "small"
     assert state["state"] == "finished"
     assert (state["trials"], state["planned"]) == (6, 6)
-    assert state["best_val_accuracy"] == best
+    assert state["best_val_score"] == best
     assert f"{best:.2f} %" in shown.stdout
 
 

@@ -30,7 +30,7 @@ _SET_STATE, _SET_ATTRIBUTE = 6, 8
 
 def essence(trial: TrialResult) -> tuple[Any, ...]:
     """What must not depend on when, how fast, or in how many pieces a trial ran."""
-    curve = [(e.epoch, e.train_loss, e.val_loss, e.val_accuracy) for e in trial.curve]
+    curve = [(e.epoch, e.train_loss, e.val_loss, e.val_score) for e in trial.curve]
     return trial.number, trial.params, trial.status, curve
 
 
@@ -186,10 +186,10 @@ def assert_mlflow_agrees(record: StudyResults) -> None:
         assert run.data.tags["outcome"] == trial.status
         assert run.info.status in ("FINISHED", "FAILED")
         assert run.info.end_time is not None
-        assert run.data.metrics.get("final/val_accuracy") == trial.val_accuracy
-        history = client.get_metric_history(run.info.run_id, "val_accuracy")
+        assert run.data.metrics.get("final/val_score") == trial.val_score
+        history = client.get_metric_history(run.info.run_id, "val_score")
         assert sorted((point.step, point.value) for point in history) == [
-            (epoch.epoch, epoch.val_accuracy) for epoch in trial.curve
+            (epoch.epoch, epoch.val_score) for epoch in trial.curve
         ]
     study = client.get_run(record.mlflow["run_id"])
     assert study.info.status == "FINISHED"

@@ -33,7 +33,7 @@ def epoch_result(epoch: int) -> dict[str, Any]:
         "epoch": epoch,
         "train_loss": 2.0 / epoch,
         "val_loss": 2.1 / epoch,
-        "val_accuracy": 50.0 + epoch,
+        "val_score": 50.0 + epoch,
         "learning_rate": 0.1 / epoch,
         "seconds": 1.5,
     }
@@ -43,7 +43,7 @@ def run_trial(tracker: Tracker, number: int, epochs: int) -> None:
     tracker.trial_started(number, f"t{number:04d}", {"temperature": 4.0}, {})
     for epoch in range(1, epochs + 1):
         tracker.epoch(number, epoch_result(epoch))
-    tracker.trial_finished(number, "complete", None, {"val_accuracy": 50.0 + epochs})
+    tracker.trial_finished(number, "complete", None, {"val_score": 50.0 + epochs})
 
 
 def wait_for(condition: Callable[[], bool], tracker: Tracker) -> None:
@@ -104,7 +104,7 @@ def test_a_server_that_dies_and_comes_back_has_everything_once(
         tracker.epoch(1, epoch_result(epoch))
     run_trial(tracker, 2, epochs=3)
     wait_for(lambda: bool(warnings), tracker)
-    tracker.trial_finished(1, "stopped", "rung 1", {"val_accuracy": 53.0})
+    tracker.trial_finished(1, "stopped", "rung 1", {"val_score": 53.0})
     report = tmp_path / "index.html"
     report.write_text("<h1>front</h1>")
     tracker.study_finished("complete", {"hypervolume": 0.7}, [report])
@@ -126,7 +126,7 @@ def test_a_server_that_dies_and_comes_back_has_everything_once(
     assert outcomes == {None: "complete", "0": "complete", "1": "stopped", "2": "complete"}
     assert {run.info.status for run in found} == {"FINISHED"}
     for number, epochs in ((0, 2), (1, 3), (2, 3)):
-        history = client.get_metric_history(runs[number], "val_accuracy")
+        history = client.get_metric_history(runs[number], "val_score")
         assert sorted((m.step, m.value) for m in history) == [
             (epoch, 50.0 + epoch) for epoch in range(1, epochs + 1)
         ]
@@ -186,9 +186,9 @@ def assert_as_recorded(client: MlflowClient, folder: Path) -> dict[str, Run]:
         run = shown[str(trial.number)]
         assert run.data.tags["outcome"] == trial.status
         assert run.info.status != "RUNNING"
-        curve = client.get_metric_history(run.info.run_id, "val_accuracy")
+        curve = client.get_metric_history(run.info.run_id, "val_score")
         assert sorted((m.step, m.value) for m in curve) == [
-            (epoch.epoch, epoch.val_accuracy) for epoch in trial.curve
+            (epoch.epoch, epoch.val_score) for epoch in trial.curve
         ]
         assert trial.mlflow_run_id == run.info.run_id
     return shown

@@ -73,8 +73,8 @@ def teacher(**changes):
         "name": "ResNet-50 [3,4,6,3]",
         "params_m": 23.52,
         "flops_m": 167.4,
-        "val_accuracy": 81.4,
-        "test_accuracy": 80.9,
+        "val_score": 81.4,
+        "test_score": 80.9,
         "train_seconds": 1840.0,
         "epochs": 30,
         "latency": {
@@ -131,7 +131,7 @@ def plan(name="pareto-demo", *, published=True, **changes):
             "parameters": [_parameter(name) for name in DISTRIBUTIONS],
             "objectives": [
                 {
-                    "key": "val_accuracy",
+                    "key": "val_score",
                     "label": "validation accuracy",
                     "unit": "%",
                     "direction": "maximize",
@@ -156,7 +156,7 @@ def plan(name="pareto-demo", *, published=True, **changes):
             "shape": [32, 32, 3],
             "hash": "77aa33c0ffee1234",
             "source": "image folder cifar10",
-            "chance_accuracy": CHANCE,
+            "floor_score": CHANCE,
         },
     }
 
@@ -215,7 +215,7 @@ def curve(final, epochs, *, seconds=9.2, seed=0, until=None):
                 "epoch": epoch,
                 "train_loss": round(2.3 * math.exp(-2.2 * done) + 0.2, 5),
                 "val_loss": round(2.2 * math.exp(-1.8 * done) + 0.35, 5),
-                "val_accuracy": round(reached + wobble, 2),
+                "val_score": round(reached + wobble, 2),
                 "learning_rate": round(0.05 * (1 + math.cos(math.pi * done)) / 2, 6),
                 "seconds": round(seconds + noise.random(), 3),
             }
@@ -250,7 +250,7 @@ def trial(
     if accuracy is not None:
         rows = curve(accuracy, epochs, seed=seed, until=done)
         if status == "complete":
-            rows[-1]["val_accuracy"] = accuracy
+            rows[-1]["val_score"] = accuracy
         attributes |= {f"epoch:{row['epoch']:04d}": row for row in rows}
     seconds = round(sum(row["seconds"] for row in rows), 3)
     values_told = None
@@ -260,18 +260,18 @@ def trial(
             "status": status,
             "reason": reason,
             "epochs_done": len(rows),
-            "val_accuracy": rows[-1]["val_accuracy"] if rows else None,
+            "val_score": rows[-1]["val_score"] if rows else None,
             "latency_ms": None if ratio is None else TEACHER_MS / ratio,
             "train_seconds": seconds,
             "finished_at": (START + timedelta(seconds=start + seconds)).isoformat(),
             "rung": rung,
         }
         if told:
-            values_told = [rows[-1]["val_accuracy"], TEACHER_MS / ratio]
+            values_told = [rows[-1]["val_score"], TEACHER_MS / ratio]
     if confirmed is not None:
-        test_accuracy, idle_ratio = confirmed
+        test_score, idle_ratio = confirmed
         attributes["confirmed"] = {
-            "test_accuracy": test_accuracy,
+            "test_score": test_score,
             "latency": latency(idle_ratio, idle=True),
         }
     return {"params": values, "attributes": attributes, "values": values_told, "status": status}
@@ -295,7 +295,7 @@ def write_record(
             stored = teacher_content or teacher()
             study.set_user_attr("teacher", stored)
             idle = stored["latency"]["batch_1_ms"]["median"]
-            study.set_user_attr("reference_point", {"val_accuracy": CHANCE, "latency_ms": idle})
+            study.set_user_attr("reference_point", {"val_score": CHANCE, "latency_ms": idle})
         study.set_user_attr(
             "environment",
             {
@@ -422,7 +422,7 @@ def control_of(item, *, seed=900):
     told = item["attributes"]["outcome"]
     return trial(
         values,
-        accuracy=round(told["val_accuracy"] - 1.7, 2),
+        accuracy=round(told["val_score"] - 1.7, 2),
         ratio=TEACHER_MS / told["latency_ms"],
         source="control",
         label=f"control of {item['attributes']['architecture']}",
@@ -460,7 +460,7 @@ def confirm_front(trials):
             item["attributes"].setdefault(
                 "confirmed",
                 {
-                    "test_accuracy": round(accuracy - 0.5, 2),
+                    "test_score": round(accuracy - 0.5, 2),
                     "latency": latency(TEACHER_MS / latency_ms * 1.004, idle=True),
                 },
             )

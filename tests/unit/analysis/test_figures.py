@@ -24,7 +24,7 @@ def test_front_chart_numbers(realistic, sample):
         "t0033"
     ]
     assert info.teacher.latency_ms == sample.TEACHER_MS
-    assert info.teacher.val_accuracy == 81.4
+    assert info.teacher.val_score == 81.4
     assert info.step[0] == pytest.approx((5.602, 66.86), abs=1e-3)
     assert [x for x, _ in info.step] == sorted(x for x, _ in info.step)
     assert (info.x_title, info.y_title) == ("Latency (batch 1), ms", "Validation accuracy, %")
@@ -52,7 +52,7 @@ def test_low_trials_do_not_flatten_the_view(realistic):
     low, high = info.view
     assert 60 < low < 66.86
     assert 81.4 < high < 100
-    below = sum(mark.val_accuracy < low for mark in info.marks)
+    below = sum(mark.val_score < low for mark in info.marks)
     assert info.below_view == below > 0
 
 
@@ -122,7 +122,7 @@ def test_learning_curves(realistic):
 
 def test_an_epoch_without_a_finite_accuracy_leaves_a_gap(sample, study):
     trial = sample.trial(sample.params(), accuracy=70.0, ratio=3.0, status="failed", done=3)
-    trial["attributes"]["epoch:0002"]["val_accuracy"] = None
+    trial["attributes"]["epoch:0002"]["val_score"] = None
     figure = curves_figure(curves_info(study([trial])))
     assert trace(figure, "failed").y[1] is None
 

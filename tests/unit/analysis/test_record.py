@@ -32,8 +32,8 @@ def test_one_trial_is_read_with_all_it_holds(realistic):
     assert ideal.params["terms"] == "ce+kl"
     assert "alpha" not in ideal.params
     assert [epoch.epoch for epoch in ideal.curve] == list(range(1, 31))
-    assert ideal.curve[-1].val_accuracy == ideal.outcome.val_accuracy == 77.03
-    assert ideal.confirmed.test_accuracy == 76.43
+    assert ideal.curve[-1].val_score == ideal.outcome.val_score == 77.03
+    assert ideal.confirmed.test_score == 76.43
     assert ideal.confirmed.latency.idle
     assert ideal.latency_ms == ideal.confirmed.latency.batch_1_ms.median
 
@@ -137,13 +137,13 @@ def test_a_reader_sees_what_was_written_since_and_keeps_what_has_ended(growing, 
 
 def test_a_reader_sees_what_becomes_known_after_the_end(growing, sample):
     folder, stored, reader = growing
-    confirmed = {"test_accuracy": 69.0, "latency": sample.latency(3.5, idle=True)}
+    confirmed = {"test_score": 69.0, "latency": sample.latency(3.5, idle=True)}
     stored.set_user_attr("confirmed:0000", confirmed)
     stored.set_user_attr("mlflow_run:0000", "run")
 
     trial = reader.read().trials[0]
 
-    assert trial.confirmed.test_accuracy == 69.0
+    assert trial.confirmed.test_score == 69.0
     assert trial.mlflow_run_id == "run"
     assert reader.read() == read_record(folder)
 
@@ -159,7 +159,7 @@ def test_a_reader_notices_that_the_plan_was_extended_or_the_study_begun_anew(gro
 
     assert extended.plan.plan["trials"] == 96
     assert len(extended.trials) == 2
-    assert [trial.val_accuracy for trial in reader.read().trials] == [50.0]
+    assert [trial.val_score for trial in reader.read().trials] == [50.0]
 
 
 def test_damage_that_comes_while_a_record_is_watched_is_refused(growing):

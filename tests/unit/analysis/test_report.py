@@ -136,7 +136,7 @@ def test_published_stands_beside_measured(html):
     assert rows[0][6:8] == [["6.58"], ["1.98", "1.90–2.04"]]
 
 
-def test_validation_accuracy_in_place_of_test_accuracy_is_marked(sample, study):
+def test_validation_accuracy_in_place_of_test_score_is_marked(sample, study):
     trial = sample.trial(sample.params(), accuracy=77.0, ratio=3.0, label="Baseline")
     text = render(study([trial]))
     assert rows_of(text, "published-table")[0][2] == ["77.0", "†"]

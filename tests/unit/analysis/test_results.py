@@ -104,7 +104,7 @@ def test_latency_of_a_trial_is_the_confirmed_one_where_there_is_one(sample):
 def test_a_running_trial_tells_its_last_epoch():
     curve = tuple(EpochResult(epoch, 2.0, 2.0, 10.0 * epoch, 0.1, 3.0) for epoch in (1, 2))
     running = trial(curve=curve)
-    assert (running.val_accuracy, running.epochs_done, running.train_seconds) == (20.0, 2, 6.0)
+    assert (running.val_score, running.epochs_done, running.train_seconds) == (20.0, 2, 6.0)
     assert running.name == running.title == "t0007"
 
 

@@ -24,8 +24,8 @@ def test_one_row_a_trial_with_the_documented_columns(realistic):
 def test_values_of_a_row(realistic, sample):
     row = results_table(realistic).set_index("trial").loc["t0004"]
     assert row["label"] == "[1,1,1,1], stride 2"
-    assert row["val_accuracy"] == 77.03
-    assert row["test_accuracy"] == 76.43
+    assert row["val_score"] == 77.03
+    assert row["test_score"] == 76.43
     assert row["latency_idle"]
     assert row["latency_ms"] == pytest.approx(sample.TEACHER_MS / row["ratio_batch_1"])
     assert row["ratio_batch_64"] == pytest.approx(1.22 * row["ratio_batch_1"])
@@ -37,7 +37,7 @@ def test_values_of_a_row(realistic, sample):
 def test_a_trial_that_does_not_say_leaves_its_cells_empty(realistic):
     table = results_table(realistic).set_index("trial")
     infeasible = table[table["status"] == "infeasible"].iloc[0]
-    missing = ["val_accuracy", "test_accuracy", "kd_gain", "param_alpha"]
+    missing = ["val_score", "test_score", "kd_gain", "param_alpha"]
     assert table.loc["t0006", "param_alpha"] != table.loc["t0006", "param_alpha"]  # NaN
     assert infeasible[missing[:3]].isna().all()
     assert infeasible["reason"].startswith("latency 13.1 ms")
@@ -48,7 +48,7 @@ def test_the_front_table_lists_the_fastest_first(realistic):
     assert list(table.columns[: len(FRONT_COLUMNS)]) == list(FRONT_COLUMNS)
     assert len(table) == 9
     assert table["latency_ms"].is_monotonic_increasing
-    assert table["val_accuracy"].is_monotonic_increasing
+    assert table["val_score"].is_monotonic_increasing
 
 
 def test_tables_of_a_study_without_trials(study):
@@ -57,7 +57,7 @@ def test_tables_of_a_study_without_trials(study):
     assert list(front_table(results).columns[: len(FRONT_COLUMNS)]) == list(FRONT_COLUMNS)
 
 
-def test_published_figures_stand_beside_test_accuracy(realistic):
+def test_published_figures_stand_beside_test_score(realistic):
     row = published_table(realistic).set_index("label").loc["[1,1,1,1], stride 2"]
     assert row["accuracy_split"] == "test"
     assert (row["accuracy_published"], row["accuracy_measured"]) == (77.6, 76.43)

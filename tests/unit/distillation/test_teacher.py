@@ -165,7 +165,7 @@ def test_the_key_changes_with_everything_that_shapes_a_teacher() -> None:
 
 
 def test_a_teacher_learns_and_says_how(trained: TrainedTeacher, data: ImageData) -> None:
-    assert trained.val_accuracy > 90
+    assert trained.val_score > 90
     assert [metrics.epoch for metrics in trained.curve] == [1, 2, 3]
     assert trained.train_seconds == sum(metrics.seconds for metrics in trained.curve) > 0
     assert trained.key == teacher_key(SMALL, data.content_hash, 0)
@@ -265,7 +265,7 @@ def test_the_description_tells_people_what_the_teacher_is(
     assert body["title"] == "ResNet-14 [1,1,1,1] width 4"
     assert body["classes"] == ["dark", "bright"]
     assert body["shape"] == [8, 8, 1]
-    assert body["val_accuracy"] == trained.val_accuracy
+    assert body["val_score"] == trained.val_score
     assert body["params_m"] == pytest.approx(trained.params_m)
     assert len(body["curve"]) == 3
     assert body["weights_sha256"] == trained.weights_sha256

@@ -18,7 +18,7 @@ def trial(number: int, status: str = "complete", accuracy: float = 90.0) -> Tria
             status=status,  # type: ignore[arg-type]
             reason=None if status == "complete" else "loss is not a number",
             epochs_done=3,
-            val_accuracy=accuracy,
+            val_score=accuracy,
             latency_ms=2.0 + number,
             train_seconds=75.0,
             finished_at="2026-01-01T00:00:00+00:00",

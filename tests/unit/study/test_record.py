@@ -37,7 +37,7 @@ def outcome(status: str = "complete", *, epochs_done: int = 2) -> Outcome:
         status=status,  # type: ignore[arg-type]
         reason=None if trained else "because",
         epochs_done=epochs_done,
-        val_accuracy=60.0 if trained else None,
+        val_score=60.0 if trained else None,
         latency_ms=5.0 if trained else None,
         train_seconds=6.0,
         finished_at=now(),
@@ -73,7 +73,7 @@ def test_a_trial_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
     assert trial.params == SPACE.complete({"blocks_2": 0})
     assert trial.architecture == "[1,0,1,1] stride 2"
-    assert [e.val_accuracy for e in trial.curve] == [50.0, 60.0]
+    assert [e.val_score for e in trial.curve] == [50.0, 60.0]
     assert trial.status == "complete"
     assert trial.latency_ms == 5.0
     assert trial.model == ModelSize(1.5, 30.0, 6_000_000)
@@ -177,8 +177,8 @@ def test_studies_of_one_database_keep_their_trials_apart(tmp_path: Path) -> None
         two.epoch(number, epoch(1, 40.0 + number))
     two.finish(1, outcome())
 
-    assert [trial.val_accuracy for trial in one.trials()] == [20.0, 21.0, 22.0]
-    assert [trial.val_accuracy for trial in two.trials()] == [40.0, 60.0, 42.0]
+    assert [trial.val_score for trial in one.trials()] == [20.0, 21.0, 22.0]
+    assert [trial.val_score for trial in two.trials()] == [40.0, 60.0, 42.0]
     assert one.trial(1).status == "running"
     assert two.trial(1).params["temperature"] == 12.0
 

@@ -112,7 +112,7 @@ def test_a_trial_trained_to_its_end_is_complete(bench: Bench) -> None:
 
     result = bench.record.trial(0)
     assert bench.status(trial) == ("complete", None)
-    assert result.val_accuracy == 52.0
+    assert result.val_score == 52.0
     assert result.latency_ms == 5.0  # the teacher's idle 10 ms over the ratio of 2
     assert result.train_seconds == 6.0
 

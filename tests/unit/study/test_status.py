@@ -243,7 +243,7 @@ def test_every_change_of_a_trial_is_one_line(tmp_path: Path) -> None:
         "t0000 [1,1,1,1] stride 2: 69.50 % on the test split",
         "[2/9] t0001 [1,1,1,1] stride 2: stopped at epoch 3, behind t0000",
         "t0002 [2,0,0,0] stride 2: its worker died; going on from epoch 3",
-        f"t0002 [2,0,0,0] stride 2: epoch 3/30, {later.summary.trials[2].val_accuracy:.2f} %",
+        f"t0002 [2,0,0,0] stride 2: epoch 3/30, {later.summary.trials[2].val_score:.2f} %",
         "t0003 [2,0,0,0] stride 2: begun",
     ]
 

@@ -34,7 +34,7 @@ from study.tracking_session import open_study, student_file
 from study.trial import STUDENT_FILE, trial_folder
 
 SAMPLE = Path(__file__).parents[1] / "analysis" / "sample_record.py"
-CURVES = {"val_accuracy": "val_accuracy", "train_loss": "train_loss", "seconds": "epoch_seconds"}
+CURVES = {"val_score": "val_score", "train_loss": "train_loss", "seconds": "epoch_seconds"}
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "infeasible": "FAILED", "failed": "FAILED"}
 EPOCHS = 4
 
@@ -185,7 +185,7 @@ def test_a_study_that_mlflow_never_heard_of_is_shown_whole(
     assert student.path == f"students/{front_members(record.trials)[0].name}"
     (teacher,) = runs_of(client, "teacher").values()
     assert teacher.info.status == "FINISHED"
-    assert teacher.data.metrics["final/val_accuracy"] == 81.4
+    assert teacher.data.metrics["final/val_score"] == 81.4
 
 
 def test_the_runs_are_dated_by_the_record_and_not_by_the_clock(
@@ -201,7 +201,7 @@ def test_the_runs_are_dated_by_the_record_and_not_by_the_clock(
     for trial in read_record(folder).trials:
         run = runs[str(trial.number)]
         assert run.info.start_time == milliseconds(str(trial.started_at))
-        points = client.get_metric_history(run.info.run_id, "val_accuracy")
+        points = client.get_metric_history(run.info.run_id, "val_score")
         times = [point.timestamp for point in sorted(points, key=lambda point: point.step)]
         if trial.outcome is not None:
             assert run.info.end_time == milliseconds(trial.outcome.finished_at)
@@ -311,14 +311,14 @@ def test_a_kept_teacher_is_shown_with_its_curve_and_recipe(
     kept = folder.parent / "teachers" / "6f1d0c2b9a8e7d65" / DESCRIPTION_FILE
     kept.parent.mkdir(parents=True)
     epoch = {"train_loss": 1.0, "val_loss": 1.0, "learning_rate": 0.1, "seconds": 60.0}
-    curve = [{"epoch": n, "val_accuracy": 70.0 + n, **epoch} for n in (1, 2, 3)]
+    curve = [{"epoch": n, "val_score": 70.0 + n, **epoch} for n in (1, 2, 3)]
     kept.write_text(json.dumps({"recipe": {"depths": [3, 4, 6, 3]}, "curve": curve}))
 
     synchronise(folder, None, quiet())
 
     (teacher,) = runs_of(client, "teacher").values()
     assert teacher.data.params == {"depths": "[3, 4, 6, 3]", "key": "6f1d0c2b9a8e7d65"}
-    assert history(client, teacher.info.run_id, "val_accuracy") == [(1, 71), (2, 72), (3, 73)]
+    assert history(client, teacher.info.run_id, "val_score") == [(1, 71), (2, 72), (3, 73)]
     assert teacher.info.end_time == pytest.approx(kept.stat().st_mtime * 1000, abs=1)
     assert teacher.info.end_time - teacher.info.start_time == 180_000
 
@@ -333,7 +333,7 @@ def test_a_kept_teacher_that_is_damaged_is_shown_without_its_curve(
     assert synchronise(folder, None, quiet()).problem is None
 
     (teacher,) = runs_of(client, "teacher").values()
-    assert "val_accuracy" not in teacher.data.metrics
+    assert "val_score" not in teacher.data.metrics
     assert teacher.data.params["epochs"] == "30"
 
 
@@ -529,13 +529,13 @@ def test_replaying_a_thousand_trials_returns_at_once_though_mlflow_is_away(
 
 def test_a_record_that_cannot_be_replayed_stops_nothing(folder: Path) -> None:
     record = record_of(folder)
-    record.set_attribute("confirmed:0000", {"test_accuracy": "high"})
+    record.set_attribute("confirmed:0000", {"test_score": "high"})
     warnings: list[str] = []
 
     replay(record_of(folder), Tracker(), warnings.append)
 
     (warning,) = warnings
-    assert "test_accuracy" in warning
+    assert "test_score" in warning
 
 
 # The verb

@@ -17,7 +17,7 @@ from study.tracking import (
 )
 from study.tracking_mlflow import MlflowTracker
 
-CURVE_NAMES = {"val_accuracy", "val_loss", "train_loss", "learning_rate", "epoch_seconds"}
+CURVE_NAMES = {"val_score", "val_loss", "train_loss", "learning_rate", "epoch_seconds"}
 
 
 def epoch_result(epoch: int) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def epoch_result(epoch: int) -> dict[str, Any]:
         "epoch": epoch,
         "train_loss": 2.0 / epoch,
         "val_loss": 2.1 / epoch,
-        "val_accuracy": 50.0 + epoch,
+        "val_score": 50.0 + epoch,
         "learning_rate": 0.1 / epoch,
         "seconds": 1.5,
     }
@@ -117,7 +117,7 @@ def test_trials_are_nested_runs_with_exact_curves_and_separate_finals(
     one = session()
     one.start()
     one.trial(0, range(1, 4))
-    one.tracker.trial_finished(0, "complete", None, {"val_accuracy": 53.0, "params_m": 0.5})
+    one.tracker.trial_finished(0, "complete", None, {"val_score": 53.0, "params_m": 0.5})
     one.tracker.study_finished("complete", {"hypervolume": 0.7})
     one.close()
 
@@ -150,11 +150,11 @@ def test_trials_are_nested_runs_with_exact_curves_and_separate_finals(
             "mlflow.parentRunId": study.info.run_id,
         }.items()
     )
-    assert set(trial.data.metrics) == CURVE_NAMES | {"final/val_accuracy", "final/params_m"}
-    assert history(client, trial.info.run_id, "val_accuracy") == [(1, 51.0), (2, 52.0), (3, 53.0)]
+    assert set(trial.data.metrics) == CURVE_NAMES | {"final/val_score", "final/params_m"}
+    assert history(client, trial.info.run_id, "val_score") == [(1, 51.0), (2, 52.0), (3, 53.0)]
     assert history(client, trial.info.run_id, "train_loss") == [(1, 2.0), (2, 1.0), (3, 2.0 / 3)]
     assert history(client, trial.info.run_id, "epoch_seconds") == [(1, 1.5), (2, 1.5), (3, 1.5)]
-    assert history(client, trial.info.run_id, "final/val_accuracy") == [(0, 53.0)]
+    assert history(client, trial.info.run_id, "final/val_score") == [(0, 53.0)]
     assert one.tracker.experiment_id == study.info.experiment_id
 
 
@@ -189,13 +189,13 @@ def test_a_trial_ends_once_and_open_ones_end_with_their_study(
     one.trial(0, range(1, 2))
     one.trial(1, range(1, 2))
     one.tracker.trial_finished(0, "failed", "loss is not finite", {})
-    one.tracker.trial_finished(0, "complete", None, {"val_accuracy": 1.0})
+    one.tracker.trial_finished(0, "complete", None, {"val_score": 1.0})
     one.tracker.study_finished("SIGTERM", {})
     one.tracker.trial_finished(1, "complete", None, {})
     one.close()
     ended, open_one = (client.get_run(one.id_of("trial", number)) for number in (0, 1))
     assert (ended.info.status, ended.data.tags["outcome"]) == ("FAILED", "failed")
-    assert "final/val_accuracy" not in ended.data.metrics
+    assert "final/val_score" not in ended.data.metrics
     assert (open_one.info.status, open_one.data.tags["outcome"]) == ("KILLED", "interrupted")
     assert client.get_run(one.id_of("study")).info.status == "KILLED"
 
@@ -219,7 +219,7 @@ def test_a_teacher_has_one_run_for_all_studies_of_a_space(
         one = session(study=study)
         one.start()
         one.tracker.teacher_trained(
-            "0a1b", "ResNet-50 [3,4,6,3]", {"epochs": 2}, curve, {"val_accuracy": 99.0}
+            "0a1b", "ResNet-50 [3,4,6,3]", {"epochs": 2}, curve, {"val_score": 99.0}
         )
         one.close()
         found.add(one.id_of("teacher"))
@@ -230,8 +230,8 @@ def test_a_teacher_has_one_run_for_all_studies_of_a_space(
     assert teacher.info.status == "FINISHED"
     assert teacher.data.tags["teacher_key"] == "0a1b"
     assert "mlflow.parentRunId" not in teacher.data.tags
-    assert history(client, run_id, "val_accuracy") == [(1, 51.0), (2, 52.0)]
-    assert history(client, run_id, "final/val_accuracy") == [(0, 99.0)]
+    assert history(client, run_id, "val_score") == [(1, 51.0), (2, 52.0)]
+    assert history(client, run_id, "final/val_score") == [(0, 99.0)]
     assert teacher.info.end_time - teacher.info.start_time == 3000
 
 
@@ -242,7 +242,7 @@ def test_a_resumed_study_goes_on_in_the_same_runs_and_doubles_nothing(
     one = session()
     one.start()
     one.trial(0, range(1, 3))
-    one.tracker.trial_finished(0, "complete", None, {"val_accuracy": 52.0})
+    one.tracker.trial_finished(0, "complete", None, {"val_score": 52.0})
     one.trial(1, range(1, 4))
     one.tracker.study_finished("SIGINT", {"hypervolume": 0.5})
     one.close()
@@ -251,8 +251,8 @@ def test_a_resumed_study_goes_on_in_the_same_runs_and_doubles_nothing(
     ids = {(kind, number): run_id for kind, number, run_id in one.runs} if ids_were_kept else {}
     two.start(ids.get(("study", None)), trials=9)
     two.trial(1, range(3, 6), ids.get(("trial", 1)))
-    two.tracker.trial_finished(1, "stopped", "rung 1", {"val_accuracy": 55.0})
-    two.tracker.trial_confirmed(0, {"val_accuracy": 52.0, "test_accuracy": 51.0})
+    two.tracker.trial_finished(1, "stopped", "rung 1", {"val_score": 55.0})
+    two.tracker.trial_confirmed(0, {"val_score": 52.0, "test_score": 51.0})
     two.tracker.study_finished("complete", {"hypervolume": 0.5})
     two.close()
 
@@ -265,12 +265,12 @@ def test_a_resumed_study_goes_on_in_the_same_runs_and_doubles_nothing(
     assert history(client, study.info.run_id, "final/hypervolume") == [(0, 0.5)]
     resumed = one.id_of("trial", 1)
     assert two.id_of("trial", 1) == resumed
-    assert history(client, resumed, "val_accuracy") == [(e, 50.0 + e) for e in range(1, 6)]
+    assert history(client, resumed, "val_score") == [(e, 50.0 + e) for e in range(1, 6)]
     assert client.get_run(resumed).data.tags["outcome"] == "stopped"
     confirmed = client.get_run(one.id_of("trial", 0))
     assert confirmed.info.status == "FINISHED"
-    assert confirmed.data.metrics["final/test_accuracy"] == 51.0
-    assert history(client, confirmed.info.run_id, "final/val_accuracy") == [(0, 52.0)]
+    assert confirmed.data.metrics["final/test_score"] == 51.0
+    assert history(client, confirmed.info.run_id, "final/val_score") == [(0, 52.0)]
 
 
 def test_an_open_run_is_running_again_after_a_resume(
@@ -301,7 +301,7 @@ def test_ids_that_mlflow_no_longer_has_give_new_runs(
     two.trial(0, range(1, 3), one.id_of("trial", 0))
     two.close()
     assert two.id_of("trial", 0) != one.id_of("trial", 0)
-    assert history(client, two.id_of("trial", 0), "val_accuracy") == [(1, 51.0), (2, 52.0)]
+    assert history(client, two.id_of("trial", 0), "val_score") == [(1, 51.0), (2, 52.0)]
 
 
 def test_studies_of_one_name_but_another_key_are_kept_apart(
@@ -342,11 +342,11 @@ def test_values_that_are_missing_or_not_finite_are_left_out(
     one.start()
     one.trial(0, range(1, 2))
     one.tracker.epoch(0, epoch_result(2) | {"train_loss": None, "val_loss": float("nan")})
-    finals = {"val_accuracy": None, "params_m": float("inf"), "latency_ms": np.float32(1.5)}
+    finals = {"val_score": None, "params_m": float("inf"), "latency_ms": np.float32(1.5)}
     one.tracker.trial_finished(0, "failed", None, finals)
     one.close()
     run_id = one.id_of("trial", 0)
-    assert len(history(client, run_id, "val_accuracy")) == 2
+    assert len(history(client, run_id, "val_score")) == 2
     assert len(history(client, run_id, "train_loss")) == 1
     assert len(history(client, run_id, "val_loss")) == 1
     final = {k for k in client.get_run(run_id).data.metrics if k.startswith("final/")}
@@ -364,7 +364,7 @@ def test_long_values_strange_names_and_large_batches_are_accepted(
     params = client.get_run(one.id_of("study")).data.params
     assert len(params) == 252
     assert params["a_0__é"] == "x" * 6000
-    assert len(history(client, one.id_of("trial", 0), "val_accuracy")) == 400
+    assert len(history(client, one.id_of("trial", 0), "val_score")) == 400
 
 
 def test_a_lost_answer_to_a_creation_does_not_make_a_second_run(
@@ -383,10 +383,10 @@ def test_a_lost_answer_to_a_creation_does_not_make_a_second_run(
     one = session()
     one.start()
     one.trial(0, range(1, 4))
-    one.tracker.trial_finished(0, "complete", None, {"val_accuracy": 53.0})
+    one.tracker.trial_finished(0, "complete", None, {"val_score": 53.0})
     one.tracker.close(timeout=60)
     assert len(all_runs(client, one.space)) == 2
-    assert history(client, one.id_of("trial", 0), "val_accuracy") == [(1, 51), (2, 52), (3, 53)]
+    assert history(client, one.id_of("trial", 0), "val_score") == [(1, 51), (2, 52), (3, 53)]
     assert len(one.warnings) == 1
     assert "connection reset" in one.warnings[0]
 
@@ -407,7 +407,7 @@ def test_a_lost_answer_to_a_batch_does_not_double_its_points(
     one.start()
     one.trial(0, range(1, 4))
     one.tracker.close(timeout=60)
-    assert history(client, one.id_of("trial", 0), "val_accuracy") == [(1, 51), (2, 52), (3, 53)]
+    assert history(client, one.id_of("trial", 0), "val_score") == [(1, 51), (2, 52), (3, 53)]
 
 
 def test_a_deleted_experiment_is_named_with_the_mend_and_stops_nothing(

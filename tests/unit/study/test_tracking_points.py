@@ -55,8 +55,8 @@ def test_a_trial_is_dated_by_its_record_as_far_as_that_goes() -> None:
 def test_the_points_of_a_replay_are_made_only_when_asked_for() -> None:
     replayed = curve_replay(trial().curve, 0, 1000)
     assert replayed.last is not None
-    assert replayed.last["val_accuracy"] == 52.0
-    points = [p for p in replayed.points() if p.key == "val_accuracy"]
+    assert replayed.last["val_score"] == 52.0
+    points = [p for p in replayed.points() if p.key == "val_score"]
     assert [(p.step, p.value, p.timestamp) for p in points] == [(1, 51.0, 500), (2, 52.0, 1000)]
     assert curve_replay((), 0, 1000).points() == []
 

@@ -57,7 +57,7 @@ def test_callbacks_run_on_the_drivers_thread_and_their_errors_stop_nothing(tmp_p
 
 def test_nothing_is_told_before_the_study_is(tmp_path: Path) -> None:
     tracker = MlflowTracker(default_tracking_uri(tmp_path), tmp_path, print, print)
-    tracker.epoch(0, {"epoch": 1, "val_accuracy": 50.0})
+    tracker.epoch(0, {"epoch": 1, "val_score": 50.0})
     assert tracker.close(timeout=1).delivered == 0
 
 
@@ -66,7 +66,7 @@ def test_null_tracker_accepts_everything(tmp_path: Path) -> None:
     assert isinstance(tracker, NullTracker)
     tracker.study_started("first", "space", "", {}, {}, study_key="k")
     tracker.trial_started(0, "t0000", {}, {})
-    tracker.epoch(0, {"epoch": 1, "val_accuracy": 50.0})
+    tracker.epoch(0, {"epoch": 1, "val_score": 50.0})
     tracker.trial_finished(0, "complete", None, {})
     tracker.study_finished("complete", {})
     assert tracker.experiment_id is None

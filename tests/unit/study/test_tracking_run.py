@@ -14,7 +14,7 @@ from study.tracking_mlflow import MlflowTracker
 
 def epoch_result(epoch: int, seconds: float = 1.5) -> dict[str, Any]:
     losses = {"train_loss": 2.0 / epoch, "val_loss": 2.1 / epoch, "learning_rate": 0.1}
-    return {"epoch": epoch, "val_accuracy": 50.0 + epoch, "seconds": seconds, **losses}
+    return {"epoch": epoch, "val_score": 50.0 + epoch, "seconds": seconds, **losses}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_trial_that_is_retried_tells_its_epochs_anew_and_doubles_none(
 
     seconds = [(1, 1.5), (2, 1.5), (3, 9.9), (4, 9.9), (5, 7.7)]
     assert history(client, trial(), "epoch_seconds") == seconds
-    assert history(client, trial(), "val_accuracy") == [(e, 50.0 + e) for e in range(1, 6)]
+    assert history(client, trial(), "val_score") == [(e, 50.0 + e) for e in range(1, 6)]
     assert not any(name.startswith("resumed/") for name in trial().data.tags)
 
 
@@ -91,18 +91,18 @@ def test_figures_that_are_told_again_are_there_once_and_new_ones_are_the_latest(
 ) -> None:
     tracker = start()
     tracker.trial_started(0, "t0000", {}, {})
-    tracker.trial_finished(0, "complete", None, {"val_accuracy": 60.0, "latency_ms": 5.0})
+    tracker.trial_finished(0, "complete", None, {"val_score": 60.0, "latency_ms": 5.0})
     settle(tracker)
     for _ in range(3):  # the confirmation, then the end of the study, then a later session's end
-        tracker.trial_confirmed(0, {"val_accuracy": 60.0, "latency_ms": 4.0, "test_accuracy": 58.0})
+        tracker.trial_confirmed(0, {"val_score": 60.0, "latency_ms": 4.0, "test_score": 58.0})
         settle(tracker)
     later = start()
-    later.trial_confirmed(0, {"val_accuracy": 60.0, "latency_ms": 4.0, "test_accuracy": 58.0})
+    later.trial_confirmed(0, {"val_score": 60.0, "latency_ms": 4.0, "test_score": 58.0})
     settle(later)
 
     run = trial()
-    assert history(client, run, "final/val_accuracy") == [(0, 60.0)]
-    assert history(client, run, "final/test_accuracy") == [(0, 58.0)]
+    assert history(client, run, "final/val_score") == [(0, 60.0)]
+    assert history(client, run, "final/test_score") == [(0, 58.0)]
     assert history(client, run, "final/latency_ms") == [(0, 4.0), (0, 5.0)]
     assert run.data.metrics["final/latency_ms"] == 4.0
 
@@ -187,8 +187,8 @@ def test_a_lost_answer_to_a_removal_stops_nothing(
     monkeypatch.setattr(MlflowClient, "delete_tag", delete_and_lose_the_answer)
     second = start()
     second.trial_started(0, "t0000", {}, {})
-    second.trial_finished(0, "complete", None, {"val_accuracy": 60.0})
+    second.trial_finished(0, "complete", None, {"val_score": 60.0})
     settle(second)
 
     assert "reason" not in trial().data.tags
-    assert trial().data.metrics["final/val_accuracy"] == 60.0
+    assert trial().data.metrics["final/val_score"] == 60.0
