@@ -204,8 +204,7 @@ def _with_room(front: Sequence[Mark], view: tuple[float, float]) -> frozenset[st
     latencies = [math.log(mark.latency_ms) for mark in placeable]
     wide = max(max(latencies, default=0.0) - min(latencies, default=0.0), math.log(2))
     places = {
-        mark.trial: (math.log(mark.latency_ms) / wide, mark.val_score / tall)
-        for mark in placeable
+        mark.trial: (math.log(mark.latency_ms) / wide, mark.val_score / tall) for mark in placeable
     }
     names: list[str] = []
     for mark in sorted(placeable, key=lambda m: -m.val_score):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _DISTILLED = When("terms", ("weighted", "ce+kl"))
 
 
-def build_student(params: Params, num_classes: int, channels: int) -> "nn.Module":
+def build_student(params: Params, num_classes: int, shape: tuple[int, int, int]) -> "nn.Module":
     """Build the residual network that ``params`` describes."""
     from search_spaces.networks.resnet import ResidualSpec, build
 
@@ -41,7 +41,7 @@ def build_student(params: Params, num_classes: int, channels: int) -> "nn.Module
         stem_stride=int(params["stem_stride"]),
         width=int(params["width"]),
     )
-    return build(spec, num_classes, channels)
+    return build(spec, num_classes, shape[2])
 
 
 def describe(params: Params) -> str:

@@ -92,13 +92,26 @@ class PublishedTable:
 
 @dataclass(frozen=True)
 class TeacherChoice:
-    """The teacher a space declares for a data set: a bottleneck ResNet and how it is trained."""
+    """The teacher a space declares for a data set: its network and how it is trained.
 
+    The fields are those of :class:`study.distillation.teacher_recipe.TeacherRecipe`, which says
+    what each means; ``why`` is for people.
+    """
+
+    network: Literal["resnet", "dense", "mnist_cnn", "inception"] = "resnet"
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    block: Literal["bottleneck", "basic"] = "bottleneck"
+    hidden: tuple[int, ...] = (1200, 1200)
+    input_size: int | None = None
     epochs: int = 15
     batch_size: int = 128
     learning_rate: float = 0.02
     weight_decay: float = 5e-4
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
+    subclasses: int = 1
+    subclass_weight: float = 1.0
+    subclass_temperature: float = 1.0
     why: str = ""
 
 
@@ -121,7 +134,8 @@ class SearchSpace:
         description: A paragraph: what is searched and where it was published.
         parameters: The parameters; one that others depend on comes before them.
         control: Overrides that turn any configuration into its undistilled twin.
-        build_student: ``(params, num_classes, channels) -> torch.nn.Module``; called on workers.
+        build_student: ``(params, num_classes, shape) -> torch.nn.Module``; called on workers. The
+            shape is that of an image, ``(height, width, channels)``.
         describe: A short name of the student that ``params`` builds, such as
             ``[1,1,1,1] stride 2``; students of one name are one architecture.
         presets: Published configurations by preset name.
@@ -140,7 +154,7 @@ class SearchSpace:
     description: str
     parameters: tuple[Parameter, ...]
     control: Params
-    build_student: Callable[[Params, int, int], Any]
+    build_student: Callable[[Params, int, tuple[int, int, int]], Any]
     describe: Callable[[Params], str]
     presets: Mapping[str, tuple[Preset, ...]] = field(default_factory=dict)
     published: Mapping[str, PublishedTable] = field(default_factory=dict)

@@ -90,7 +90,9 @@ def _confirm(
     student = load_student(context, number)
     data, device = context.data, device_of(context)
     pin_threads(cpus)
-    _, accuracy = evaluate(student, data.test, data.mean, data.std, device)
+    _, accuracy = evaluate(
+        student, data.test, data.mean, data.std, device, classes=data.num_classes
+    )
     # Timed with the threads that a trial has.
     pin_threads(context.threads)
     if latency is None:

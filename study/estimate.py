@@ -108,18 +108,18 @@ def measure_estimate(
     device = torch.device("cuda" if plan.gpus_per_trial > 0 else "cpu")
     precision = resolve_precision(plan.precision, device)
     shape = _shape(plan, data)
-    classes, channels = len(data.classes), shape[2]
+    classes = len(data.classes)
     students = _students_to_time(plan, space)
     threads = available_cpus()
     with progress.phase("timing a few steps") as phase:
         torch.set_num_threads(threads)
-        teacher = build_network(recipe, classes, channels)
+        teacher = build_network(recipe, classes, shape)
         step = training_step_seconds(teacher, shape, classes, _BATCH, device, precision=precision)
         forward = forward_seconds(teacher, shape, _BATCH, device, precision=precision)
         torch.set_num_threads(plan.cpus_per_trial)
         steps = []
         for index, params in enumerate(students, start=1):
-            student = space.build_student(params, classes, channels)
+            student = space.build_student(params, classes, shape)
             steps.append(
                 training_step_seconds(student, shape, classes, _BATCH, device, precision=precision)
             )

@@ -44,12 +44,11 @@ def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "Teac
 
     choice = space.teacher_for(data_name)
     return TeacherRecipe(
-        depths=choice.depths,
-        epochs=plan.teacher_epochs or choice.epochs,
-        batch_size=choice.batch_size,
-        learning_rate=choice.learning_rate,
-        weight_decay=choice.weight_decay,
-        weights="imagenet" if plan.teacher_weights == "imagenet" else None,
+        **{
+            **{name: value for name, value in vars(choice).items() if name != "why"},
+            "epochs": plan.teacher_epochs or choice.epochs,
+            "weights": "imagenet" if plan.teacher_weights == "imagenet" else None,
+        }
     )
 
 
@@ -86,7 +85,7 @@ def find_teacher(plan: StudyPlan, recipe: "TeacherRecipe", data: "ImageData", st
     if plan.teacher is not None:
         from study.distillation.teacher_checkpoint import load_checkpoint
 
-        return load_checkpoint(Path(plan.teacher), data.num_classes, data.shape[2]).key
+        return load_checkpoint(Path(plan.teacher), data.num_classes, data.shape, recipe).key
     key = teacher_key(recipe, data.content_hash, plan.seed)
     if recipe.weights is not None:
         from study.distillation.teacher_network import imagenet_weights

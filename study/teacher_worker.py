@@ -85,9 +85,19 @@ def _teach(
     folder = Path(request.teachers)
     curve: list[dict[str, Any]] = []
     if request.checkpoint is not None:
-        own = teachers.load_checkpoint(Path(request.checkpoint), data.num_classes, data.shape[2])
+        own = teachers.load_checkpoint(
+            Path(request.checkpoint), data.num_classes, data.shape, request.recipe
+        )
         model, recipe, key, seconds = own.model.to(device), own.recipe, own.key, 0.0
-        _, accuracy = evaluate(model, data.validation, data.mean, data.std, device, precision)
+        _, accuracy = evaluate(
+            model,
+            data.validation,
+            data.mean,
+            data.std,
+            device,
+            precision,
+            classes=data.num_classes,
+        )
         source = note = request.checkpoint
     else:
         recipe = request.recipe
@@ -155,7 +165,9 @@ def _describe(
 
     device = torch.device("cuda" if request.on_gpu else "cpu")
     profile = profile_model(model, data.shape)
-    _, test_score = evaluate(model, data.test, data.mean, data.std, device)
+    _, test_score = evaluate(
+        model, data.test, data.mean, data.std, device, classes=data.num_classes
+    )
     # Timed as the students are: with the threads of a trial.
     torch.set_num_threads(request.trial_threads)
     times = measure_alone(model, data.shape, device)

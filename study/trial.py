@@ -186,7 +186,8 @@ class StudentTrial:
             epochs=context.epochs,
             batch_size=int(params["batch_size"]),
             learning_rate=float(params["learning_rate"]),
-            schedule=params["schedule"],
+            schedule=params.get("schedule", "onecycle"),
+            optimizer=params.get("optimizer", "sgd"),
             seed=context.seed,
             views=context.views,
             view_seed=context.seed,
@@ -235,7 +236,7 @@ def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn
 
     torch.manual_seed(context.seed)
     student: torch.nn.Module = context.space.build_student(
-        params, context.data.num_classes, context.data.shape[2]
+        params, context.data.num_classes, context.data.shape
     )
     return student
 
@@ -282,7 +283,15 @@ def training_data(context: TrialContext, share: float) -> "TrainingData":
     data = context.data
     rows = context.reduced_rows.get(share)
     train = data.train if rows is None else Split(data.train.images[rows], data.train.labels[rows])
-    return TrainingData(train, data.validation, data.mean, data.std, data.augmentation, rows)
+    return TrainingData(
+        train,
+        data.validation,
+        data.mean,
+        data.std,
+        data.augmentation,
+        rows,
+        classes=data.num_classes,
+    )
 
 
 def teacher_source(context: TrialContext) -> "TeacherSource":
@@ -314,7 +323,7 @@ def _teacher(context: TrialContext) -> "torch.nn.Module":
 
     key = f"{context.folder} {context.teacher_weights is not None}"
     if key not in _TEACHERS:
-        teacher = build_teacher(context.teacher, context.data.num_classes, context.data.shape[2])
+        teacher = build_teacher(context.teacher, context.data.num_classes, context.data.shape)
         if context.teacher_weights is not None:
             weights = {k: torch.tensor(v) for k, v in context.teacher_weights.items()}
             teacher.load_state_dict(weights)

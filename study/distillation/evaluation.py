@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from study.distillation.image_data import Split
+from study.distillation.losses import class_logits
 from study.distillation.precision import Precision, autocast
 from study.distillation.resident import ResidentSplit
 from study.distillation.views import Normalizer
@@ -24,6 +25,7 @@ def evaluate(
     device: torch.device,
     precision: Precision = "float32",
     batch_size: int | None = None,
+    classes: int | None = None,
 ) -> tuple[float, float]:
     """Score a model.
 
@@ -35,12 +37,13 @@ def evaluate(
         device: Where to score.
         precision: Format of the forward pass.
         batch_size: Images at a time; None for what suits their size and the device.
+        classes: Number of classes, where the model answers subclasses of them; see `class_logits`.
 
     Returns:
         The mean cross-entropy, and the accuracy in percent.
     """
     resident = ResidentSplit.of(split, device)
-    return score(model, resident, Normalizer(mean, std, device), precision, batch_size)
+    return score(model, resident, Normalizer(mean, std, device), precision, batch_size, classes)
 
 
 @torch.inference_mode()
@@ -50,6 +53,7 @@ def score(
     normalize: Normalizer,
     precision: Precision,
     batch_size: int | None = None,
+    classes: int | None = None,
 ) -> tuple[float, float]:
     """`evaluate` for a split that is on the device already."""
     batch_size = batch_size or _batch_size(split)
@@ -63,6 +67,8 @@ def score(
     for images, labels in batches:
         with autocast(precision, images.device):
             logits = model(normalize(images.permute(0, 3, 1, 2)))
+        if classes is not None:
+            logits = class_logits(logits, classes)
         loss += functional.cross_entropy(logits.float(), labels, reduction="sum")
         correct += (logits.argmax(dim=1) == labels).sum()
     model.train(was_training)

@@ -4,6 +4,8 @@ Every function computes in at least float32, outside autocast: at low temperatur
 divided by T leave the range in which half precision has any resolution. Doubles stay doubles.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -66,6 +68,47 @@ def response_loss(
     if alpha == 1:
         return divergence
     return (1 - alpha) * cross_entropy(student_logits, labels) + alpha * divergence
+
+
+def feature_distance(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """The sum over pairs of the mean squared difference of two feature maps.
+
+    The hint of Romero et al., "FitNets" (2015), with a mean in place of the sum over a map, so
+    that its size does not depend on the image's.
+
+    Args:
+        features: At least one, each of any shape.
+        targets: As many, each of the shape of its partner.
+    """
+    with torch.autocast(features[0].device.type, enabled=False):
+        pairs = zip(features, targets, strict=True)
+        distances = [
+            functional.mse_loss(_at_least_float32(a), _at_least_float32(b)) for a, b in pairs
+        ]
+        return torch.stack(distances).sum()
+
+
+def class_logits(logits: Tensor, classes: int) -> Tensor:
+    """Logits of classes from those of subclasses: `logsumexp` over each class's block.
+
+    Müller, Kornblith, Hinton, "Subclass Distillation" (2020), section 3: the probability of a
+    class is the sum of its subclasses'. Each class owns a contiguous block of columns.
+
+    Args:
+        logits: `(batch, classes * k)`; with k = 1 they are returned as they are.
+        classes: Number of classes.
+
+    Raises:
+        ValueError: The columns are no multiple of the classes.
+    """
+    columns = logits.shape[1]
+    if columns == classes:
+        return logits
+    if columns % classes:
+        raise ValueError(f"{columns} logits are no blocks of equal size for {classes} classes")
+    with torch.autocast(logits.device.type, enabled=False):
+        blocks = _at_least_float32(logits).view(-1, classes, columns // classes)
+        return torch.logsumexp(blocks, dim=2)
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:

@@ -48,4 +48,13 @@ def cosine(step: int, total_steps: int, warm_up: float = 0.05) -> float:
     return (1 + math.cos(math.pi * (step - rising) / (total_steps - rising))) / 2
 
 
-SCHEDULES: dict[str, Callable[[int, int], float]] = {"onecycle": one_cycle, "cosine": cosine}
+def constant(step: int, total_steps: int) -> float:
+    """The peak rate at every step."""
+    return 1.0
+
+
+SCHEDULES: dict[str, Callable[[int, int], float]] = {
+    "onecycle": one_cycle,
+    "cosine": cosine,
+    "constant": constant,
+}

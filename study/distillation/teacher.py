@@ -18,6 +18,7 @@ import torch
 from study.distillation import checkpoint
 from study.distillation.image_data import ImageData
 from study.distillation.measurement import device_name
+from study.distillation.methods import Method
 from study.distillation.methods import build as build_method
 from study.distillation.precision import Precision
 from study.distillation.teacher_checkpoint import (
@@ -155,11 +156,18 @@ def train_teacher(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         build = build_teacher if state is None else build_network
-        model = build(recipe, data.num_classes, data.shape[2])
+        model = build(recipe, data.num_classes, data.shape)
     trainer = StudentTrainer(
         model,
-        build_method({"terms": "ce"}),
-        TrainingData(data.train, data.validation, data.mean, data.std, data.augmentation),
+        teacher_method(recipe, data.num_classes),
+        TrainingData(
+            data.train,
+            data.validation,
+            data.mean,
+            data.std,
+            data.augmentation,
+            classes=data.num_classes,
+        ),
         None,
         _settings(recipe, seed, precision),
         device,
@@ -208,12 +216,29 @@ def _settings(recipe: TeacherRecipe, seed: int, precision: Precision) -> Trainin
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
-        schedule="onecycle",
+        schedule=recipe.schedule,
+        optimizer=recipe.optimizer,
         weight_decay=recipe.weight_decay,
         seed=seed,
         views=recipe.views or recipe.epochs,
         view_seed=int.from_bytes(words[:4], "big"),
         precision=precision,
+        # The auxiliary loss of subclasses depends on the size of a batch.
+        drop_last=recipe.subclasses > 1,
+    )
+
+
+def teacher_method(recipe: TeacherRecipe, num_classes: int) -> Method:
+    """How a teacher is taught: by labels, and by the auxiliary loss where it has subclasses."""
+    if recipe.subclasses == 1:
+        return build_method({"method": "none"})
+    return build_method(
+        {
+            "method": "subclass-teacher",
+            "classes": num_classes,
+            "subclass_weight": recipe.subclass_weight,
+            "subclass_temperature": recipe.subclass_temperature,
+        }
     )
 
 

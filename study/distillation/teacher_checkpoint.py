@@ -1,4 +1,4 @@
-"""A teacher that was trained elsewhere: one's own state dict of a torchvision ResNet.
+"""A teacher that was trained elsewhere: a state dict of torchvision's ResNet or the space's own.
 
 `inspect_checkpoint` needs no torch, so that a wrong path is refused at once.
 """
@@ -6,7 +6,7 @@
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,26 +68,30 @@ def inspect_checkpoint(path: Path) -> None:
         raise TeacherError(f"teacher checkpoint {path} is not a file of torch.save; {_MEND}")
 
 
-def load_checkpoint(path: Path, num_classes: int, channels: int) -> CheckpointTeacher:
-    """Read a state dict of torchvision's ResNet with bottleneck or basic blocks.
+def load_checkpoint(
+    path: Path, num_classes: int, shape: tuple[int, int, int], recipe: TeacherRecipe
+) -> CheckpointTeacher:
+    """Read a state dict of the recipe's network, or of any torchvision ResNet.
 
     The state may lie under "state_dict" or "model", its names may start with "module.". Depths,
-    kind of block, inner width and stem are read off the names and shapes; a 3x3 stem means the
-    CIFAR stem (stride 1, no pooling). The network is fed images normalised by the data set's own
-    mean and standard deviation. Only tensors are unpickled, no code is run.
+    kind of block, inner width and stem of a ResNet (bottleneck or basic blocks) are read off the
+    names and shapes; a 3x3 stem means the CIFAR stem (stride 1, no pooling). The network is fed
+    images normalised by the data set's own mean and standard deviation. Only tensors are
+    unpickled, no code is run.
 
     Args:
         path: The file.
         num_classes: Logits that the data asks for.
-        channels: Channels of the data's images.
+        shape: `(h, w, c)` of the data's images.
+        recipe: The teacher that the space declares.
 
     Raises:
         TeacherError: The file cannot be read, is no such network, or does not fit the data.
     """
-    from study.distillation.teacher_network import build_network, weights_hash
-
     inspect_checkpoint(path)
     state = _read(path)
+    if recipe.network != "resnet":
+        return _of_recipe(path, state, replace(recipe, epochs=0), num_classes, shape)
     recipe = _infer_recipe(state, path)
     classes = state["fc.weight"].shape[0]
     if classes != num_classes:
@@ -96,18 +100,31 @@ def load_checkpoint(path: Path, num_classes: int, channels: int) -> CheckpointTe
             "train its head on this data first"
         )
     seen = state["conv1.weight"].shape[1]
-    if seen != channels:
+    if seen != shape[2]:
         raise TeacherError(
-            f"teacher checkpoint {path} sees {seen} channels, the data has {channels}; "
+            f"teacher checkpoint {path} sees {seen} channels, the data has {shape[2]}; "
             "name a checkpoint trained on images like these"
         )
-    network = build_network(recipe, num_classes, channels)
+    return _of_recipe(path, state, recipe, num_classes, shape)
+
+
+def _of_recipe(
+    path: Path,
+    state: Mapping[str, "Tensor"],
+    recipe: TeacherRecipe,
+    num_classes: int,
+    shape: tuple[int, int, int],
+) -> CheckpointTeacher:
+    from study.distillation.teacher_network import build_network, weights_hash
+
+    network = build_network(recipe, num_classes, shape)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
+        whose = " of torchvision" if recipe.network == "resnet" else ""
         raise TeacherError(
-            f"teacher checkpoint {path} is not a {recipe.title} of torchvision ({first}); {_MEND}"
+            f"teacher checkpoint {path} is not a {recipe.title}{whose} ({first}); {_MEND}"
         ) from error
     return CheckpointTeacher(network.eval(), recipe, path, weights_hash(network))
 

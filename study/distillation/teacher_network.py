@@ -1,4 +1,4 @@
-"""The teacher as a network: torchvision's ResNet, its ImageNet weights, and what identifies it."""
+"""The teacher as a network: how a recipe builds it, its ImageNet weights, what identifies it."""
 
 import contextlib
 import hashlib
@@ -12,18 +12,38 @@ from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from search_spaces.networks import dense, mnist_cnn
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe
 
+Shape = tuple[int, int, int]
 
-def build_network(recipe: TeacherRecipe, num_classes: int, channels: int) -> nn.Module:
+
+def build_network(recipe: TeacherRecipe, num_classes: int, shape: Shape) -> nn.Module:
     """The recipe's architecture with random weights; the caller seeds torch.
 
-    The network maps `(batch, channels, h, w)` float to logits `(batch, num_classes)`.
+    Args:
+        recipe: Names the network.
+        num_classes: Of the data.
+        shape: `(h, w, c)` of an image.
+
+    Returns:
+        A network from `(batch, c, h, w)` float to logits `(batch, classes * subclasses)`.
     """
+    outputs = num_classes * recipe.subclasses
+    if recipe.network == "dense":
+        return dense.build(shape, recipe.hidden, outputs)
+    if recipe.network == "mnist_cnn":
+        return mnist_cnn.build(shape, outputs)
+    if recipe.network == "resnet":
+        return _resnet(recipe, outputs, shape[2])
+    raise TeacherError(f"no teacher network {recipe.network!r}")
+
+
+def _resnet(recipe: TeacherRecipe, outputs: int, channels: int) -> nn.Module:
     network = ResNet(
         Bottleneck if recipe.block == "bottleneck" else BasicBlock,
         list(recipe.depths),
-        num_classes=num_classes,
+        num_classes=outputs,
         width_per_group=recipe.width_per_group,
     )
     if recipe.stem == "cifar":
@@ -35,7 +55,7 @@ def build_network(recipe: TeacherRecipe, num_classes: int, channels: int) -> nn.
     return module
 
 
-def build_teacher(recipe: TeacherRecipe, num_classes: int, channels: int) -> nn.Module:
+def build_teacher(recipe: TeacherRecipe, num_classes: int, shape: Shape) -> nn.Module:
     """A teacher before its first epoch: ImageNet weights if the recipe asks for them.
 
     The head is always new. A grey image stands for three equal channels, so the stem's weights
@@ -44,7 +64,8 @@ def build_teacher(recipe: TeacherRecipe, num_classes: int, channels: int) -> nn.
     Raises:
         TeacherError: The ImageNet weights are neither on the disk nor to be downloaded.
     """
-    network = build_network(recipe, num_classes, channels)
+    network = build_network(recipe, num_classes, shape)
+    channels = shape[2]
     if recipe.weights is None:
         return network
     state = {name: t for name, t in imagenet_weights().items() if not name.startswith("fc.")}

@@ -4,17 +4,25 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+Network = Literal["resnet", "dense", "mnist_cnn", "inception"]
 Block = Literal["bottleneck", "basic"]
 Stem = Literal["imagenet", "cifar"]
+Optimizer = Literal["sgd", "adam"]
+Schedule = Literal["onecycle", "cosine", "constant"]
 
-BLOCKS: tuple[Block, ...] = ("bottleneck", "basic")
-STEMS: tuple[Stem, ...] = ("imagenet", "cifar")
+NETWORKS: tuple[Network, ...] = get_args(Network)
+BLOCKS: tuple[Block, ...] = get_args(Block)
+STEMS: tuple[Stem, ...] = get_args(Stem)
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 RESNET_50 = (3, 4, 6, 3)
+# The least that Inception-v3 can halve as often as it does.
+SMALLEST_INCEPTION_INPUT = 75
 
 # Raised whenever the same recipe would lead to another teacher, or be stored otherwise.
-FORMAT = 1
+FORMAT = 2
 
 
 class TeacherError(ValueError):
@@ -23,39 +31,56 @@ class TeacherError(ValueError):
 
 @dataclass(frozen=True)
 class TeacherRecipe:
-    """A residual network of torchvision's family, and how it is trained.
-
-    Training is SGD with Nesterov momentum on the cross-entropy, its learning rate on one cycle.
+    """A network, and how it is trained.
 
     Attributes:
+        network: "resnet", of torchvision's family, described by the next four fields; "dense", a
+            perceptron of `hidden` layers; "mnist_cnn", two convolutions and two dense layers;
+            "inception", Inception-v3 fed with images enlarged to `input_size`.
         depths: Residual blocks of the four stages; (3, 4, 6, 3) is ResNet-50.
         block: "bottleneck" (three convolutions, ResNet-50) or "basic" (two, ResNet-18 and 34).
         stem: "imagenet" (7x7 convolution of stride 2, then pooling) or "cifar" (3x3 convolution
             of stride 1, no pooling).
         width_per_group: Inner width of a bottleneck of the first stage; 64 in ResNet-50.
-        weights: None starts from random weights, "imagenet" from torchvision's
-            IMAGENET1K_V2 weights of ResNet-50.
+        hidden: Units of each hidden layer of a dense network.
+        input_size: Side in pixels that an Inception's images are brought to.
+        weights: None starts from random weights, "imagenet" from torchvision's IMAGENET1K weights
+            of ResNet-50 (V2) or Inception-v3 (V1).
         epochs: Passes over the train split; 0 for a network that was trained elsewhere.
         batch_size: Images a step.
-        learning_rate: The cycle's highest.
-        weight_decay: Of convolutions and head, not of biases and normalisation.
+        learning_rate: The schedule's highest.
+        weight_decay: Of weights, not of biases and normalisation.
+        optimizer: "sgd" with Nesterov momentum, or "adam".
+        schedule: Of the learning rate.
         views: Augmented views that are repeated in turn; None for a new one every epoch.
+        subclasses: Logits a class, each class owning a block of columns; see `losses.class_logits`.
+        subclass_weight: β, weight of the auxiliary loss that spreads examples over subclasses.
+        subclass_temperature: τ of that loss.
     """
 
+    network: Network = "resnet"
     depths: tuple[int, int, int, int] = RESNET_50
     block: Block = "bottleneck"
     stem: Stem = "imagenet"
     width_per_group: int = 64
+    hidden: tuple[int, ...] = (1200, 1200)
+    input_size: int | None = None
     weights: Literal["imagenet"] | None = None
     epochs: int = 15
     batch_size: int = 128
     learning_rate: float = 0.02
     weight_decay: float = 5e-4
+    optimizer: Optimizer = "sgd"
+    schedule: Schedule = "onecycle"
     views: int | None = None
+    subclasses: int = 1
+    subclass_weight: float = 1.0
+    subclass_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         """Check every field, and those that depend on each other."""
         object.__setattr__(self, "depths", tuple(self.depths))
+        object.__setattr__(self, "hidden", tuple(self.hidden))
         for problem in _problems(self):
             raise TeacherError(problem)
 
@@ -67,6 +92,17 @@ class TeacherRecipe:
     @property
     def title(self) -> str:
         """Name for people, such as "ResNet-50 [3,4,6,3]"."""
+        split = f", {self.subclasses} subclasses a class" if self.subclasses > 1 else ""
+        return self._network_title + split
+
+    @property
+    def _network_title(self) -> str:
+        if self.network == "dense":
+            return "dense " + "-".join(map(str, self.hidden))
+        if self.network == "mnist_cnn":
+            return "CNN of 2 convolutions"
+        if self.network == "inception":
+            return f"Inception-v3 at {self.input_size} px"
         depths = ",".join(map(str, self.depths))
         width = "" if self.width_per_group == 64 else f" width {self.width_per_group}"
         stem = " CIFAR stem" if self.stem == "cifar" else ""
@@ -74,7 +110,7 @@ class TeacherRecipe:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
-        return {**asdict(self), "depths": list(self.depths)}
+        return {**asdict(self), "depths": list(self.depths), "hidden": list(self.hidden)}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "TeacherRecipe":
@@ -102,22 +138,30 @@ def teacher_key(recipe: TeacherRecipe, data_hash: str, seed: int) -> str:
 
 
 def _problems(recipe: TeacherRecipe) -> list[str]:
-    problems = []
+    problems = [
+        f"teacher {name} {value!r} is unknown; choose {', '.join(known)}"
+        for name, value, known in (
+            ("network", recipe.network, NETWORKS),
+            ("block", recipe.block, BLOCKS),
+            ("stem", recipe.stem, STEMS),
+            ("optimizer", recipe.optimizer, OPTIMIZERS),
+            ("schedule", recipe.schedule, SCHEDULES),
+        )
+        if value not in known
+    ]
     depths: tuple[Any, ...] = recipe.depths
     if len(depths) != 4 or not all(_whole(blocks, 1) for blocks in depths):
         problems.append(
             f"teacher depths {list(recipe.depths)} are not four stages of one block or more; "
             "[3, 4, 6, 3] is ResNet-50"
         )
-    if recipe.block not in BLOCKS:
-        problems.append(f"teacher block {recipe.block!r} is unknown; choose {', '.join(BLOCKS)}")
-    if recipe.stem not in STEMS:
-        problems.append(f"teacher stem {recipe.stem!r} is unknown; choose {', '.join(STEMS)}")
     for name, value, least in (
         ("width per group", recipe.width_per_group, 1),
         ("epochs", recipe.epochs, 0),
         ("batch size", recipe.batch_size, 2),
         ("views", recipe.views, 1),
+        ("subclasses", recipe.subclasses, 1),
+        *(("hidden units", units, 1) for units in recipe.hidden),
     ):
         if value is not None and not _whole(value, least):
             problems.append(f"teacher {name} {value!r} is not a whole number from {least} up")
@@ -125,6 +169,18 @@ def _problems(recipe: TeacherRecipe) -> list[str]:
         problems.append(f"teacher learning rate {recipe.learning_rate!r} is not above 0")
     if not recipe.weight_decay >= 0:
         problems.append(f"teacher weight decay {recipe.weight_decay!r} is below 0")
+    if not recipe.subclass_weight >= 0:
+        problems.append(f"teacher subclass weight {recipe.subclass_weight!r} is below 0")
+    if not recipe.subclass_temperature > 0:
+        problems.append(
+            f"teacher subclass temperature {recipe.subclass_temperature!r} is not above 0"
+        )
+    size = recipe.input_size
+    if recipe.network == "inception" and not (size and size >= SMALLEST_INCEPTION_INPUT):
+        problems.append(
+            f"Inception-v3 cannot see images of {size} px; "
+            f"enlarge them to {SMALLEST_INCEPTION_INPUT} px or more"
+        )
     if recipe.block == "basic" and recipe.width_per_group != 64:
         problems.append(
             f"teacher width per group {recipe.width_per_group} needs bottleneck blocks; "
@@ -140,10 +196,12 @@ def _whole(value: Any, least: int) -> bool:
 def _weights_problems(recipe: TeacherRecipe) -> list[str]:
     if recipe.weights not in (None, "imagenet"):
         return [f"teacher weights {recipe.weights!r} are unknown; choose none or imagenet"]
-    shape = (recipe.depths, recipe.block, recipe.stem, recipe.width_per_group)
-    if recipe.weights == "imagenet" and shape != (RESNET_50, "bottleneck", "imagenet", 64):
+    if recipe.weights is None or recipe.network == "inception":
+        return []
+    shape = (recipe.network, recipe.depths, recipe.block, recipe.stem, recipe.width_per_group)
+    if shape != ("resnet", RESNET_50, "bottleneck", "imagenet", 64):
         return [
-            f"ImageNet weights fit ResNet-50 [3,4,6,3], not {recipe.title}; "
+            f"ImageNet weights fit ResNet-50 [3,4,6,3] and Inception-v3, not {recipe.title}; "
             "use --teacher-weights none"
         ]
     return []

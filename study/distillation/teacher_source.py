@@ -10,22 +10,30 @@ from torch import Tensor, nn
 
 from study.distillation.precision import Precision, autocast
 from study.distillation.resident import borrow
+from study.distillation.taps import TapError, Taps
 from study.distillation.views import Normalizer
 
 
 class TeacherSource(Protocol):
     """Answers for a batch of one augmented view."""
 
-    def logits(self, view: int, rows: Tensor, images: Tensor) -> Tensor:
-        """The teacher's logits for a batch.
+    def answers(
+        self, view: int, rows: Tensor, images: Tensor, taps: tuple[str, ...] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The teacher's logits, and feature maps, for a batch.
 
         Args:
             view: Number of the view.
             rows: int64 `(batch,)`, the images' numbers in the full train split.
             images: uint8 `(batch, channels, height, width)`, those images under that view.
+            taps: Names of the modules whose outputs are wanted.
 
         Returns:
-            float32 `(batch, classes)`, without gradient, on the device of `images`.
+            float32 `(batch, outputs)`, and one feature map a tap, all without gradient and on the
+            device of `images`.
+
+        Raises:
+            TapError: The teacher has no such module.
         """
         ...
 
@@ -65,9 +73,17 @@ class CachedTeacher:
         """Number of images answered."""
         return self._outputs.shape[1]
 
-    def logits(self, view: int, rows: Tensor, images: Tensor) -> Tensor:
-        """The stored logits; `images` is not looked at. See `TeacherSource`."""
-        return self._outputs[view].index_select(0, rows).float()
+    def answers(
+        self, view: int, rows: Tensor, images: Tensor, taps: tuple[str, ...] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The stored logits; `images` is not looked at. See `TeacherSource`.
+
+        Raises:
+            ValueError: Feature maps are asked for, which no table holds.
+        """
+        if taps:
+            raise ValueError("the teacher's table holds no feature maps; ask the network, live")
+        return self._outputs[view].index_select(0, rows).float(), ()
 
 
 class LiveTeacher:
@@ -94,10 +110,25 @@ class LiveTeacher:
         self._network.requires_grad_(False).eval()
         self._normalize = Normalizer(mean, std, device)
         self._precision: Precision = precision
+        self._tapped: tuple[tuple[str, ...], Taps | None] = ((), None)
 
     @torch.no_grad()
-    def logits(self, view: int, rows: Tensor, images: Tensor) -> Tensor:
-        """The network's logits; `view` and `rows` are not looked at. See `TeacherSource`."""
+    def answers(
+        self, view: int, rows: Tensor, images: Tensor, taps: tuple[str, ...] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the network says; `view` and `rows` are not looked at. See `TeacherSource`."""
+        listening = self._listen(taps)
         with autocast(self._precision, images.device):
             logits: Tensor = self._network(self._normalize(images))
-        return logits.float()
+        return logits.float(), () if listening is None else listening.features()
+
+    def _listen(self, names: tuple[str, ...]) -> Taps | None:
+        """The taps of these names; those of the last call stay on as long as they are asked."""
+        if self._tapped[0] != names:
+            if self._tapped[1] is not None:
+                self._tapped[1].close()
+            try:
+                self._tapped = (names, Taps(self._network, names) if names else None)
+            except TapError as error:
+                raise TapError(f"teacher: {error}") from None
+        return self._tapped[1]

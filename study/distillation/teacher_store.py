@@ -138,7 +138,7 @@ def load_teacher(folder: Path) -> TrainedTeacher:
     try:
         recipe = TeacherRecipe.from_json(description["recipe"])
         shape, curve = description["shape"], description["curve"]
-        model = build_network(recipe, len(description["classes"]), shape[2])
+        model = build_network(recipe, len(description["classes"]), tuple(shape))
         teacher = TrainedTeacher(
             model=model,
             recipe=recipe,

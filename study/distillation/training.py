@@ -10,6 +10,7 @@ deterministic.)
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 
 from study.distillation.evaluation import evaluate, score
 from study.distillation.image_data import Augmentation, Rows, Split
+from study.distillation.lesson import Batch, Lesson
 from study.distillation.methods import Method
-from study.distillation.precision import Precision, autocast, resolve_precision
+from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
 from study.distillation.schedules import SCHEDULES
 from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
@@ -42,6 +44,7 @@ __all__ = [
 
 # Keeps the draws of an epoch apart from other streams keyed by the same numbers ("epoch").
 _STREAM = 0x65706F6368
+OPTIMIZERS = ("sgd", "adam")
 # Reading a loss makes the processor wait for a GPU, so there it is read this seldom (steps).
 _STEPS_BETWEEN_READINGS = 10
 
@@ -58,26 +61,32 @@ class TrainingSettings:
         epochs: Passes over the train split.
         batch_size: Images a step, at least 2 (batch normalisation).
         learning_rate: The highest rate of the schedule.
-        schedule: "onecycle" or "cosine", see `schedules`.
-        momentum: Of SGD, with Nesterov's correction; 0 switches both off.
+        schedule: "onecycle", "cosine" or "constant", see `schedules`.
+        optimizer: "sgd" or "adam".
+        momentum: Of SGD, with Nesterov's correction; 0 switches both off. Adam has its usual
+            moments instead (0.9 and 0.999).
         weight_decay: Of every parameter with two or more axes.
         seed: Of the data order and the dropout. The caller seeds the student's weights.
         views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`.
         view_seed: Of the views, the one that the teacher's outputs were made with; None is `seed`.
             A replicate has another `seed` and the same views.
         precision: Format of the forward and backward pass.
+        drop_last: Leave out an epoch's last batch where it is smaller than the others, for losses
+            that depend on a batch's size.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
-    schedule: Literal["onecycle", "cosine"]
+    schedule: Literal["onecycle", "cosine", "constant"]
+    optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     seed: int = 0
     views: int = 8
     view_seed: int | None = None
     precision: Precision = "float32"
+    drop_last: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
@@ -89,6 +98,8 @@ class TrainingSettings:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"no schedule {self.schedule!r}; choose {', '.join(SCHEDULES)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"no optimizer {self.optimizer!r}; choose {', '.join(OPTIMIZERS)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +114,7 @@ class TrainingData:
         augmentation: Padding and flip of the views.
         rows: int64 `(n,)`, the number of each image of `train` in the full train split, by
             which its crops are drawn and the teacher's outputs looked up; None if it is the full.
+        classes: Number of classes, where networks answer subclasses of them.
     """
 
     train: Split
@@ -111,6 +123,7 @@ class TrainingData:
     std: tuple[float, ...]
     augmentation: Augmentation
     rows: Rows | None = None
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse rows that do not belong to `train`."""
@@ -142,7 +155,7 @@ class EpochMetrics:
 class StudentTrainer:
     """Teaches one student by one method.
 
-    The optimiser is SGD. Weight decay leaves biases and normalisation alone, as is common
+    Weight decay leaves biases and normalisation alone, as is common
     practice: pulling those towards 0 does not simplify the network. The loss is without label
     smoothing. The last batch of an epoch may be smaller, and is left out if it is one image,
     over which batch normalisation has no variance.
@@ -170,7 +183,8 @@ class StudentTrainer:
 
         Raises:
             ValueError: The method needs a teacher and there is none, the teacher's table is
-                smaller than the data, or there are fewer than 2 training images.
+                smaller than the data or lacks what the method asks for, a network has no module
+                that the method taps, or there are fewer training images than make a batch.
         """
         rows = np.arange(len(data.train)) if data.rows is None else data.rows
         if len(rows) < 2:
@@ -179,8 +193,6 @@ class StudentTrainer:
             _require_answers(method, teacher, settings.views, int(rows.max()) + 1)
         self.epochs_done = 0
         self.student = student.to(device).to(memory_format=torch.channels_last)
-        self._method = method
-        self._teacher = teacher
         self._settings = settings
         self._device = device
         self._augmentation = data.augmentation
@@ -189,9 +201,22 @@ class StudentTrainer:
         self._train = ResidentSplit.of(data.train, device)
         self._validation = ResidentSplit.of(data.validation, device)
         self._normalize = Normalizer(data.mean, data.std, device)
-        self._optimizer = _optimizer(student, settings)
+        self._classes = data.classes
+        self._lesson = Lesson(
+            method,
+            self.student,
+            teacher,
+            self._normalize,
+            settings.precision,
+            self._train.images[:2].permute(0, 3, 1, 2),
+        )
+        self._optimizer = _optimizer((self.student, self._lesson), settings)
         full, left = divmod(len(rows), settings.batch_size)
-        self._steps_per_epoch = full + (left > 1)
+        self._steps_per_epoch = full + (left > 1 and not settings.drop_last)
+        if self._steps_per_epoch == 0:
+            raise ValueError(
+                f"{len(rows)} training images do not fill a batch of {settings.batch_size}"
+            )
 
     def run_epoch(self) -> EpochMetrics:
         """Train for one epoch and score the student on the validation split.
@@ -209,7 +234,11 @@ class StudentTrainer:
         seconds = time.perf_counter() - start
         rate = self._learning_rate((self.epochs_done + 1) * self._steps_per_epoch - 1)
         val_loss, val_score = score(
-            self.student, self._validation, self._normalize, self._settings.precision
+            self.student,
+            self._validation,
+            self._normalize,
+            self._settings.precision,
+            classes=self._classes,
         )
         self.epochs_done += 1
         if not math.isfinite(val_loss):
@@ -225,6 +254,7 @@ class StudentTrainer:
             "epochs_done": self.epochs_done,
             "settings": asdict(self._settings),
             "model": _on_cpu(self.student.state_dict()),
+            "lesson": _on_cpu(self._lesson.state_dict()),
             "optimizer": _on_cpu(self._optimizer.state_dict()),
         }
 
@@ -241,6 +271,7 @@ class StudentTrainer:
                     f"the state was reached with {name} {state['settings'][name]}, not {value}"
                 )
         self.student.load_state_dict(state["model"])
+        self._lesson.load_state_dict(state["lesson"])
         # The optimiser would otherwise go on in the caller's tensors.
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.epochs_done = state["epochs_done"]
@@ -264,18 +295,15 @@ class StudentTrainer:
                 images = self._train.images.index_select(0, picks)
                 images = apply_view(images, draws.take(picks))
                 rate = self._learning_rate(first_step + step)
-                loss = self._step(view, picks, images, rate)
+                rows = self._device_rows[picks]
+                batch = Batch(images, self._train.labels[picks], rows, view, epoch, settings.epochs)
+                loss = self._step(batch, rate)
                 log.add(loss, len(picks), rate)
         return log.mean()
 
-    def _step(self, view: int, picks: Tensor, images: Tensor, rate: float) -> Tensor:
+    def _step(self, batch: Batch, rate: float) -> Tensor:
         """One step of the optimiser; returns the batch's loss, on the device."""
-        answers = None
-        if self._method.needs_teacher and self._teacher is not None:
-            answers = self._teacher.logits(view, self._device_rows[picks], images)
-        with autocast(self._settings.precision, self._device):
-            logits = self.student(self._normalize(images))
-        loss = self._method.loss(logits.float(), answers, self._train.labels[picks])["loss"]
+        loss: Tensor = self._lesson(batch)["loss"]
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         for group in self._optimizer.param_groups:
@@ -336,19 +364,22 @@ def _epoch_draws(seed: int, epoch: int, count: int) -> tuple[Tensor, int]:
     return torch.from_numpy(generator.permutation(count)), int(generator.integers(2**63))
 
 
-def _optimizer(student: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
-    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+def _optimizer(modules: Sequence[nn.Module], settings: TrainingSettings) -> torch.optim.Optimizer:
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    groups = [group for group in groups if group["params"]]
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters) or None
+    if settings.optimizer == "adam":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=fused)
     return torch.optim.SGD(
-        [group for group in groups if group["params"]],
+        groups,
         lr=settings.learning_rate,
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
-        fused=fused or None,
+        fused=fused,
     )
 
 

@@ -232,7 +232,7 @@ from dataclasses import replace
 from search_spaces.cifar_blocks import SPACE as BLOCKS
 
 
-def build_student(params, num_classes, channels):
+def build_student(params, num_classes, shape):
     raise RuntimeError("no such layer")
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from search_spaces.cifar_blocks import SPACE as BLOCKS
 
 
-def build_student(params: Mapping[str, Any], num_classes: int, channels: int) -> Any:
-    network: Any = BLOCKS.build_student(params, num_classes, channels)
+def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int, ...]) -> Any:
+    network: Any = BLOCKS.build_student(params, num_classes, shape)
     # Training follows evaluation: of the last epoch, or of the untrained student when it is timed.
     evaluated = [True]
 

@@ -16,10 +16,10 @@ _BATCHES_BEFORE_NAN = 30
 _GIB = 2**30
 
 
-def build_student(params: Mapping[str, Any], num_classes: int, channels: int) -> Any:
+def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int, ...]) -> Any:
     import torch
 
-    network: Any = BLOCKS.build_student(params, num_classes, channels)
+    network: Any = BLOCKS.build_student(params, num_classes, shape)
     fault = os.environ.get("FAULT")
     if params["terms"] == "ce" or fault is None:
         return network

@@ -1,7 +1,8 @@
 """The rooms and the one direction between them: who may import whom, and when.
 
 study -> search_spaces, cluster, analysis; those three know neither study nor each other.
-study/distillation knows torch and its kin alone; analysis reads a record without torch or Ray.
+study/distillation knows torch and its kin, and the networks; analysis reads a record without torch
+or Ray.
 """
 
 import ast
@@ -93,7 +94,7 @@ def is_allowed(found: Import) -> bool:
     """Whether the room of a file may import a module at all."""
     room, *below = found.file.split("/")
     if room == "study" and below[0] == "distillation":
-        inside = found.module.startswith("study.distillation")
+        inside = found.module.startswith(("study.distillation", "search_spaces.networks"))
         known = sys.stdlib_module_names | TORCH_AND_KIN | EXTRAS
         return inside or found.package in known
     if room == "study" or found.package == room:

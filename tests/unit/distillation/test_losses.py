@@ -9,7 +9,7 @@ from scipy.special import log_softmax as scipy_log_softmax
 from torch import Tensor
 
 from study.distillation.losses import cross_entropy, response_divergence, response_loss
-from study.distillation.methods import MethodError, build
+from study.distillation.methods import Answers, MethodError, build
 
 
 def logits(seed: int, batch: int = 16, classes: int = 10, scale: float = 3.0) -> Tensor:
@@ -136,20 +136,22 @@ def test_the_methods_compute_what_they_are_named_after() -> None:
     student, teacher = logits(0), logits(1)
     control = build({"terms": "ce"})
     assert not control.needs_teacher
-    assert torch.equal(control.loss(student, None, LABELS)["loss"], cross_entropy(student, LABELS))
+    assert torch.equal(
+        control.loss(Answers(student, LABELS, None))["loss"], cross_entropy(student, LABELS)
+    )
 
-    both = build({"terms": "ce+kl", "temperature": 1.0}).loss(student, teacher, LABELS)
+    both = build({"terms": "ce+kl", "temperature": 1.0}).loss(Answers(student, LABELS, teacher))
     assert both["loss"].item() == pytest.approx(both["ce"].item() + both["kl"].item(), rel=1e-6)
     assert both["kl"].item() == pytest.approx(divergence_by_numpy(student, teacher, 1.0), rel=1e-5)
 
     weighted = build({"terms": "weighted", "temperature": 4.0, "alpha": 0.25})
     assert weighted.needs_teacher
     assert torch.equal(
-        weighted.loss(student, teacher, LABELS)["loss"],
+        weighted.loss(Answers(student, LABELS, teacher))["loss"],
         response_loss(student, teacher, LABELS, 4.0, 0.25),
     )
     teacher_alone = build({"terms": "weighted", "temperature": 4.0, "alpha": 1})
-    assert set(teacher_alone.loss(student, teacher, LABELS)) == {"loss", "kl"}
+    assert set(teacher_alone.loss(Answers(student, LABELS, teacher))) == {"loss", "kl"}
 
 
 def test_alpha_zero_is_the_control() -> None:
@@ -160,15 +162,16 @@ def test_alpha_zero_is_the_control() -> None:
 
 def test_a_method_does_not_train_without_its_teacher() -> None:
     with pytest.raises(ValueError, match="teacher"):
-        build({"terms": "ce+kl"}).loss(logits(0), None, LABELS)
+        build({"terms": "ce+kl"}).loss(Answers(logits(0), LABELS, None))
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({}, "ce, ce.kl, weighted"),
+        ({}, "no value for alpha"),
+        ({"method": "hint"}, "no method .hint.; choose none, response"),
         ({"terms": "kd"}, "'kd'"),
-        ({"terms": "weighted", "temperature": 2.0}, "need a value for alpha"),
+        ({"terms": "weighted", "temperature": 2.0}, "no value for alpha"),
         ({"terms": "weighted", "alpha": 1.5}, "alpha must lie between 0 and 1, got 1.5"),
         ({"terms": "weighted", "alpha": math.nan}, "alpha must lie"),
         ({"terms": "ce+kl", "temperature": 0}, "temperature must be above 0, got 0"),

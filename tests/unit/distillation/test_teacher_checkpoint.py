@@ -20,12 +20,12 @@ State = dict[str, Tensor]
 
 def small_state() -> State:
     torch.manual_seed(0)
-    return build_network(SMALL, 5, 3).state_dict()
+    return build_network(SMALL, 5, (32, 32, 3)).state_dict()
 
 
 def refusal(path: Path, num_classes: int = 5, channels: int = 3) -> str:
     with pytest.raises(TeacherError) as caught:
-        load_checkpoint(path, num_classes, channels)
+        load_checkpoint(path, num_classes, (32, 32, channels), TeacherRecipe())
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -46,7 +46,7 @@ def test_ones_own_state_dict_is_loaded_however_it_is_wrapped(
     wrap: Callable[[State], Any], tmp_path: Path
 ) -> None:
     torch.save(wrap(small_state()), tmp_path / "teacher.pth")
-    teacher = load_checkpoint(tmp_path / "teacher.pth", 5, 3)
+    teacher = load_checkpoint(tmp_path / "teacher.pth", 5, (32, 32, 3), TeacherRecipe())
     assert teacher.recipe == SMALL
     assert teacher.path == tmp_path / "teacher.pth"
     assert teacher.weights_sha256 == weights_hash(teacher.model)
@@ -66,9 +66,9 @@ def test_ones_own_state_dict_is_loaded_however_it_is_wrapped(
     ],
 )
 def test_the_architecture_is_read_off_the_tensors(recipe: TeacherRecipe, tmp_path: Path) -> None:
-    network = build_network(recipe, 4, 1).eval()
+    network = build_network(recipe, 4, (32, 32, 1)).eval()
     torch.save(network.state_dict(), tmp_path / "teacher.pt")
-    teacher = load_checkpoint(tmp_path / "teacher.pt", 4, 1)
+    teacher = load_checkpoint(tmp_path / "teacher.pt", 4, (16, 16, 1), TeacherRecipe())
     assert teacher.recipe == recipe
     images = torch.rand(2, 1, 16, 16)
     assert torch.equal(teacher.model(images), network(images))
@@ -78,7 +78,10 @@ def test_torchvisions_resnet_18_in_the_old_format_is_loaded(tmp_path: Path) -> N
     network = resnet18(num_classes=10)
     torch.save(network.state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     inspect_checkpoint(tmp_path / "old.pt")
-    assert load_checkpoint(tmp_path / "old.pt", 10, 3).recipe.title == "ResNet-18 [2,2,2,2]"
+    assert (
+        load_checkpoint(tmp_path / "old.pt", 10, (32, 32, 3), TeacherRecipe()).recipe.title
+        == "ResNet-18 [2,2,2,2]"
+    )
 
 
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_resnet_50_is_torchvisions() -> None:
-    ours, theirs = build_network(TeacherRecipe(), 10, 3), resnet50(num_classes=10)
+    ours, theirs = build_network(TeacherRecipe(), 10, (32, 32, 3)), resnet50(num_classes=10)
     shapes = {name: tensor.shape for name, tensor in theirs.state_dict().items()}
     assert {name: tensor.shape for name, tensor in ours.state_dict().items()} == shapes
     assert parameters_m(ours) == pytest.approx(23.528, abs=0.001)
@@ -41,19 +41,19 @@ def test_every_member_of_the_family_answers_small_images(
     block: str, stem: str, channels: int
 ) -> None:
     recipe = TeacherRecipe(depths=(1, 1, 1, 1), block=block, stem=stem)  # type: ignore[arg-type]
-    network = build_network(recipe, 7, channels).eval()
+    network = build_network(recipe, 7, (8, 8, channels)).eval()
     assert network(torch.zeros(2, channels, 8, 8)).shape == (2, 7)
 
 
 def test_the_cifar_stem_keeps_the_resolution() -> None:
-    network = build_network(TeacherRecipe(depths=(1, 1, 1, 1), stem="cifar"), 10, 3)
+    network = build_network(TeacherRecipe(depths=(1, 1, 1, 1), stem="cifar"), 10, (32, 32, 3))
     stem = nn.Sequential(*list(network.children())[:4])
     assert stem(torch.zeros(1, 3, 32, 32)).shape == (1, 64, 32, 32)
 
 
 def test_weights_are_identified_by_their_content_alone() -> None:
     torch.manual_seed(0)
-    network = build_network(TeacherRecipe(depths=(1, 1, 1, 1), width_per_group=4), 2, 3)
+    network = build_network(TeacherRecipe(depths=(1, 1, 1, 1), width_per_group=4), 2, (32, 32, 3))
     before = weights_hash(network)
     assert weights_hash(network.to(memory_format=torch.channels_last)) == before
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_without_a_network_the_ways_out_are_named(
 
     monkeypatch.setattr(torch.hub, "urlopen", unreachable)
     with pytest.raises(TeacherError) as caught:
-        build_teacher(PRETRAINED, 10, 3)
+        build_teacher(PRETRAINED, 10, (32, 32, 3))
     assert asked == [f"https://download.pytorch.org/models/{FILE}"]
     message = str(caught.value)
     assert "Name or service not known" in message
@@ -87,7 +87,7 @@ def test_without_a_network_the_ways_out_are_named(
 def test_a_damaged_download_is_named(content: bytes, hub: Path) -> None:
     (hub / FILE).write_bytes(content)
     with pytest.raises(TeacherError, match="delete the file to download it again") as caught:
-        build_teacher(PRETRAINED, 10, 3)
+        build_teacher(PRETRAINED, 10, (32, 32, 3))
     assert str(hub / FILE) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -97,7 +97,7 @@ def test_imagenet_weights_are_taken_over_but_for_the_head(channels: int, hub: Pa
     torch.manual_seed(0)
     original = resnet50()
     torch.save(original.state_dict(), hub / FILE)
-    teacher = build_teacher(PRETRAINED, 10, channels)
+    teacher = build_teacher(PRETRAINED, 10, (32, 32, channels))
     state, published = teacher.state_dict(), original.state_dict()
     assert state["fc.weight"].shape == (10, 2048)
     for name in published:

@@ -82,12 +82,12 @@ def test_stored_answers_are_the_living_teachers_up_to_rounding(
 ) -> None:
     rows = torch.tensor([3, 69, 0, 41])
     images = augmented(1, rows)
-    living = LiveTeacher(network, MEAN, STD).logits(1, rows, images)
-    stored = CachedTeacher(outputs).logits(1, rows, images)
+    living = LiveTeacher(network, MEAN, STD).answers(1, rows, images)[0]
+    stored = CachedTeacher(outputs).answers(1, rows, images)[0]
     assert living.dtype == stored.dtype == torch.float32
     assert not living.requires_grad
     assert torch.allclose(stored, living, rtol=2**-10, atol=1e-5)
-    assert not torch.equal(stored, CachedTeacher(outputs).logits(2, rows, images))
+    assert not torch.equal(stored, CachedTeacher(outputs).answers(2, rows, images)[0])
 
 
 def test_both_kinds_of_teacher_teach_the_same(network: nn.Module, outputs: Any) -> None:

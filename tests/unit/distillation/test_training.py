@@ -110,9 +110,11 @@ class Spy:
     def __init__(self) -> None:
         self.asked: list[tuple[int, Tensor, Tensor]] = []
 
-    def logits(self, view: int, rows: Tensor, images: Tensor) -> Tensor:
+    def answers(
+        self, view: int, rows: Tensor, images: Tensor, taps: tuple[str, ...] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         self.asked.append((view, rows.clone(), images.clone()))
-        return torch.zeros(len(rows), CLASSES)
+        return torch.zeros(len(rows), CLASSES), ()
 
 
 # Repeating and resuming
@@ -298,9 +300,11 @@ def test_seconds_are_those_of_training_alone(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("bad_step", [1, 4])
 def test_a_loss_that_is_not_finite_ends_the_trial_by_name(bad_step: int) -> None:
     class Breaking(Spy):
-        def logits(self, view: int, rows: Tensor, images: Tensor) -> Tensor:
-            answers = super().logits(view, rows, images)
-            return answers * torch.nan if len(self.asked) == 5 + bad_step else answers
+        def answers(
+            self, view: int, rows: Tensor, images: Tensor, taps: tuple[str, ...] = ()
+        ) -> tuple[Tensor, tuple[Tensor, ...]]:
+            logits, _ = super().answers(view, rows, images)
+            return logits * torch.nan if len(self.asked) == 5 + bad_step else logits, ()
 
     run = trainer(linear(), KD, teacher=Breaking())
     run.run_epoch()
@@ -348,7 +352,7 @@ def test_the_steps_are_those_of_torchs_sgd_under_torchs_one_cycle() -> None:
         labels = torch.from_numpy(TRAIN.labels)[rows]
         logits = model(normalise(images, MEAN, STD))
         sgd.zero_grad()
-        KD.loss(logits, torch.zeros(len(rows), CLASSES), labels)["loss"].backward()
+        KD.loss(methods.Answers(logits, labels, torch.zeros(len(rows), CLASSES)))["loss"].backward()
         sgd.step()
         if step < 14:
             cycle.step()

@@ -24,9 +24,9 @@ from study.trial import (
 from study.trial import build_student as build_seeded
 
 
-def build_student(params: Params, num_classes: int, channels: int) -> nn.Module:
+def build_student(params: Params, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(channels, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, num_classes)
+        nn.Conv2d(shape[2], 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, num_classes)
     )
 
 
@@ -209,7 +209,7 @@ def test_a_reduced_train_set_is_smaller_and_keeps_its_views_and_answers(
 
 
 def test_a_student_that_cannot_be_built_is_a_failure_that_says_why(context: TrialContext) -> None:
-    def broken(params: Params, num_classes: int, channels: int) -> nn.Module:
+    def broken(params: Params, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
         raise RuntimeError("no such layer")
 
     space = replace(context.space, build_student=broken)

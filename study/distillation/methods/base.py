@@ -1,0 +1,128 @@
+"""What a method is: a loss of what two networks say of a batch, and what it needs for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from torch import Tensor
+
+from study.distillation.projectors import Direction
+
+
+class MethodError(ValueError):
+    """The parameters name no method, or one that cannot work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the networks say of one batch.
+
+    Attributes:
+        logits: Of the student, float32 `(batch, outputs)`, with gradient.
+        labels: int64 `(batch,)`.
+        teacher_logits: float32 `(batch, outputs)`; None if the method needs no teacher.
+        features: The student's feature maps, one a tap, in the shapes of `teacher_features`.
+        teacher_features: The teacher's, without gradient but for a projector's.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    teacher_logits: Tensor | None = None
+    features: tuple[Tensor, ...] = ()
+    teacher_features: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class FeatureTaps:
+    """Which modules of the two networks are compared, in pairs, and which side is projected."""
+
+    student: tuple[str, ...]
+    teacher: tuple[str, ...]
+    direction: Direction = "student-to-teacher"
+
+    def __post_init__(self) -> None:
+        """Refuse taps that are no pairs."""
+        if len(self.student) != len(self.teacher) or not self.student:
+            raise MethodError(
+                f"taps come in pairs, got {len(self.student)} of the student and "
+                f"{len(self.teacher)} of the teacher"
+            )
+
+
+class Method(Protocol):
+    """What a lesson asks of a method."""
+
+    @property
+    def name(self) -> str:
+        """For people and records."""
+        ...
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether `loss` reads the teacher's logits or features."""
+        ...
+
+    @property
+    def taps(self) -> FeatureTaps | None:
+        """Which feature maps it compares; None if logits are enough."""
+        ...
+
+    def at(self, epoch: int, epochs: int) -> Self:
+        """The method as it is in an epoch (from 0) of a training of `epochs`."""
+        ...
+
+    def loss(self, answers: Answers) -> dict[str, Tensor]:
+        """Scalar losses of a batch; `"loss"` is the total, to be differentiated.
+
+        The others are its terms, unweighted and detached.
+        """
+        ...
+
+
+def number(params: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    """The parameter `key` as a number.
+
+    Raises:
+        MethodError: It is missing and has no default, or is no number.
+    """
+    value = params.get(key, default)
+    if value is None:
+        raise MethodError(f"the method needs a value for {key}")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise MethodError(f"{key} must be a number, got {value!r}") from None
+
+
+def above_zero(params: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    """The parameter `key` as a number above 0.
+
+    Raises:
+        MethodError: It is not.
+    """
+    value = number(params, key, default)
+    if not value > 0:
+        raise MethodError(f"{key} must be above 0, got {value:g}")
+    return value
+
+
+def required(teacher_logits: Tensor | None) -> Tensor:
+    """The teacher's logits, for a method that cannot do without.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if teacher_logits is None:
+        raise ValueError("this method needs the teacher's logits")
+    return teacher_logits
+
+
+__all__ = [
+    "Answers",
+    "FeatureTaps",
+    "Method",
+    "MethodError",
+    "above_zero",
+    "number",
+    "required",
+]
