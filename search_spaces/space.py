@@ -144,6 +144,11 @@ class SearchSpace:
         teachers: The teacher for each data set; ``"*"`` serves the others.
         defaults: Trials, epochs and views for each data set; ``"*"`` serves the others.
         objectives: What is optimised.
+        teacher_asked: How trials ask the teacher: ``ahead``, all answers are computed before the
+            first trial; ``live``, its network is asked at every step (for feature maps, or for
+            images mixed anew); ``both``, where some trials need the one and some the other.
+        refuses: ``(space, num_classes, shape) -> str | None``: why the space, with parameters
+            held as asked, cannot work on such data; found before anything is trained.
 
     Raises:
         SpaceError: if the declaration contradicts itself.
@@ -162,6 +167,8 @@ class SearchSpace:
     teachers: Mapping[str, TeacherChoice] = field(default_factory=lambda: {"*": TeacherChoice()})
     defaults: Mapping[str, Defaults] = field(default_factory=lambda: {"*": Defaults(24, 30, 8)})
     objectives: tuple[Objective, ...] = (ACCURACY, LATENCY)
+    teacher_asked: Literal["ahead", "live", "both"] = "ahead"
+    refuses: Callable[["SearchSpace", int, tuple[int, int, int]], str | None] | None = None
 
     def __post_init__(self) -> None:
         """Check the declaration as a whole, once, when it is made."""
@@ -272,6 +279,17 @@ class SearchSpace:
             if key not in seen:
                 seen.add(key)
                 yield params
+
+    def epochs_of(self, params: Params, otherwise: int) -> int:
+        """Return the epochs of a trial: its parameter ``epochs``, where the space has one."""
+        return int(params.get("epochs", otherwise))
+
+    def most_epochs(self) -> int | None:
+        """Return the largest value that the parameter ``epochs`` can take; None without one."""
+        for parameter in self.parameters:
+            if parameter.name == "epochs":
+                return int(max(float(value) for value in searched_values(parameter)))
+        return None
 
     def teacher_for(self, data: str) -> TeacherChoice:
         """Return the teacher declared for the data set called ``data``."""

@@ -141,9 +141,8 @@ def _data(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--teacher-outputs",
-        default="ahead",
         help="ahead computes the teacher's answers once for all trials, live asks it at every "
-        "step (default: ahead)",
+        "step (default: what the space declares, mostly ahead)",
     )
     group.add_argument(
         "--views", type=int, metavar="V", help="augmented views of the data, taken in turn"
@@ -226,14 +225,14 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         teacher=args.teacher,
         teacher_weights=args.teacher_weights,
         teacher_epochs=args.teacher_epochs,
-        teacher_outputs=args.teacher_outputs,
+        teacher_outputs=_asked(space, args.teacher_outputs),
         views=args.views if args.views is not None else defaults.views,
         budget=Budget(
             trials=args.trials if args.trials is not None else max(defaults.trials, presets),
             seconds=None if args.budget is None else plans.parse_duration(args.budget),
             device_hours=args.device_hours,
         ),
-        max_epochs=args.max_epochs if args.max_epochs is not None else defaults.max_epochs,
+        max_epochs=_max_epochs(space.with_fixed(fixed), args.max_epochs, defaults.max_epochs),
         sampler=args.sampler,
         scheduler=args.scheduler,
         seed=args.seed,
@@ -250,6 +249,31 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         address=args.address,
     )
     return plan, space.with_fixed(fixed)
+
+
+def _asked(space: SearchSpace, asked: str | None) -> str:
+    """How the teacher is asked: as given, else as the space declares."""
+    if asked == "ahead" and space.teacher_asked == "live":
+        raise plans.PlanError(
+            f"--teacher-outputs ahead: space {space.name} compares what no table of answers holds; "
+            "leave the option out"
+        )
+    if asked is not None:
+        return asked
+    return "live" if space.teacher_asked == "live" else "ahead"
+
+
+def _max_epochs(space: SearchSpace, asked: int | None, default: int) -> int:
+    """The epochs of the longest trial."""
+    most = space.most_epochs()
+    if most is None:
+        return default if asked is None else asked
+    if asked is not None and asked < most:
+        raise plans.PlanError(
+            f"--max-epochs {asked} is less than the {most} epochs that space {space.name} tries; "
+            f"give {most} or more, or hold them with --fix epochs={asked}"
+        )
+    return most
 
 
 def changed(plan: StudyPlan, args: argparse.Namespace) -> StudyPlan:

@@ -116,7 +116,7 @@ def _load(
     from study.distillation.data import describe, load
     from study.inputs import StudyInputs
     from study.plan_view import plan_rows
-    from study.preparation import check_precision, find_teacher, teacher_recipe
+    from study.preparation import check_precision, check_space, find_teacher, teacher_recipe
 
     summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
     recipe = teacher_recipe(plan, space, summary.name)
@@ -132,6 +132,7 @@ def _load(
         )
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
     check_precision(plan)
+    check_space(space, data)
     return StudyInputs(plan, space, data, find_teacher(plan, recipe, data, studies), studies)
 
 

@@ -71,6 +71,17 @@ def check_precision(plan: StudyPlan) -> None:
         raise PlanError(f"--precision {plan.precision}: {error}") from None
 
 
+def check_space(space: SearchSpace, data: "ImageData") -> None:
+    """Refuse data on which the space cannot work.
+
+    Raises:
+        PlanError: with the space's own words.
+    """
+    problem = space.refuses and space.refuses(space, data.num_classes, data.shape)
+    if problem:
+        raise PlanError(f"space {space.name} on {data.name}: {problem}")
+
+
 def find_teacher(plan: StudyPlan, recipe: "TeacherRecipe", data: "ImageData", studies: Path) -> str:
     """Return the key of the study's teacher, once it is certain that it can be had.
 
@@ -168,6 +179,7 @@ def prepare(
         seed=plan.seed,
         views=plan.views,
         outputs=plan.teacher_outputs == "ahead",
+        network=plan.teacher_outputs == "live" or space.teacher_asked == "both",
         precision=precision,
         threads=cpus,
         trial_threads=plan.cpus_per_trial,

@@ -101,7 +101,7 @@ class TrialQueue:
             source=source,
             label=label,
             architecture=self._space.describe(params),
-            epochs=self._plan.max_epochs,
+            epochs=self._space.epochs_of(params, self._plan.max_epochs),
         )
         return self._task(self._record.trial(number))
 

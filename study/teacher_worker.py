@@ -20,7 +20,8 @@ Array = np.ndarray[Any, Any]
 class TeacherRequest:
     """What is asked of the worker that prepares the teacher.
 
-    ``known`` is what an earlier run of the study found of it: it is scored and timed once a study.
+    ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed ahead,
+    its weights, or both. ``known`` is what an earlier run of the study found of it: it is scored and timed once a study.
     """
 
     recipe: "TeacherRecipe"
@@ -29,6 +30,7 @@ class TeacherRequest:
     seed: int
     views: int
     outputs: bool
+    network: bool
     precision: str
     threads: int
     trial_threads: int
@@ -117,7 +119,7 @@ def _teach(
     if result is None or result.key != key:
         result = _describe(request, data, model, recipe, key, seconds, accuracy, source, len(curve))
     weights = None
-    if not request.outputs:
+    if request.network:
         weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     emit(
         "found",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from search_spaces.space import SearchSpace
     from study.distillation.data import ImageData
+    from study.distillation.methods import Method
     from study.distillation.precision import Precision
     from study.distillation.teacher_recipe import TeacherRecipe
     from study.distillation.training import StudentTrainer, TeacherSource, TrainingData
@@ -134,7 +135,7 @@ class StudentTrial:
         torch.manual_seed(self.context.seed)
         self._trainer = self._make_trainer(student)
         self._resume(self._trainer)
-        done = self._trainer.epochs_done >= self.context.epochs
+        done = self._trainer.epochs_done >= self._epochs
         if done:
             self._keep_student(self._trainer)
         return self._report(done=done, curve=[e.to_json() for e in self._curve], **facts)
@@ -144,7 +145,7 @@ class StudentTrial:
 
         epoch = EpochResult(**asdict(trainer.run_epoch()))
         self._curve.append(epoch)
-        done = trainer.epochs_done >= self.context.epochs
+        done = trainer.epochs_done >= self._epochs
         if done:
             self._keep_student(trainer)
         else:
@@ -183,7 +184,7 @@ class StudentTrial:
         params, context = self.task.params, self.context
         method = methods.build(params)
         settings = TrainingSettings(
-            epochs=context.epochs,
+            epochs=self._epochs,
             batch_size=int(params["batch_size"]),
             learning_rate=float(params["learning_rate"]),
             schedule=params.get("schedule", "onecycle"),
@@ -193,7 +194,7 @@ class StudentTrial:
             view_seed=context.seed,
             precision=context.precision,
         )
-        source = teacher_source(context) if method.needs_teacher else None
+        source = teacher_source(context, method) if method.needs_teacher else None
         data = training_data(context, float(params.get("train_share", 1.0)))
         return StudentTrainer(student, method, data, source, settings, device_of(context))
 
@@ -224,6 +225,10 @@ class StudentTrial:
             {"params": dict(self.task.params), "weights": weights},
             keep_previous=False,
         )
+
+    @property
+    def _epochs(self) -> int:
+        return self.context.space.epochs_of(self.task.params, self.context.epochs)
 
     @property
     def _folder(self) -> Path:
@@ -294,12 +299,12 @@ def training_data(context: TrialContext, share: float) -> "TrainingData":
     )
 
 
-def teacher_source(context: TrialContext) -> "TeacherSource":
+def teacher_source(context: TrialContext, method: "Method") -> "TeacherSource":
     """Return what answers for the teacher: its outputs, computed ahead, or the network, live."""
     from study.distillation.training import CachedTeacher, LiveTeacher
 
     device = device_of(context)
-    if context.teacher_outputs is not None:
+    if context.teacher_outputs is not None and not method.needs_network:
         return CachedTeacher(context.teacher_outputs, device)
     network = _teacher(context).to(device)
     return LiveTeacher(network, context.data.mean, context.data.std, device, context.precision)

@@ -63,6 +63,11 @@ class Method(Protocol):
         ...
 
     @property
+    def needs_network(self) -> bool:
+        """Whether no table can answer: it reads feature maps, or changes the images itself."""
+        ...
+
+    @property
     def taps(self) -> FeatureTaps | None:
         """Which feature maps it compares; None if logits are enough."""
         ...

@@ -34,6 +34,7 @@ class Hybrid:
 
     name: ClassVar[str] = "hybrid"
     needs_teacher: ClassVar[bool] = True
+    needs_network: ClassVar[bool] = True
 
     def at(self, epoch: int, epochs: int) -> Self:
         """With the temperature and the α of an epoch."""

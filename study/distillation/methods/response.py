@@ -19,6 +19,7 @@ class CrossEntropy:
 
     name: ClassVar[str] = "ce"
     needs_teacher: ClassVar[bool] = False
+    needs_network: ClassVar[bool] = False
     taps: ClassVar[FeatureTaps | None] = None
 
     def at(self, epoch: int, epochs: int) -> Self:
@@ -45,6 +46,7 @@ class Response:
 
     name: ClassVar[str] = "response"
     needs_teacher: ClassVar[bool] = True
+    needs_network: ClassVar[bool] = False
     taps: ClassVar[FeatureTaps | None] = None
 
     def at(self, epoch: int, epochs: int) -> Self:
@@ -72,6 +74,7 @@ class ScheduledResponse:
 
     name: ClassVar[str] = "response"
     needs_teacher: ClassVar[bool] = True
+    needs_network: ClassVar[bool] = False
     taps: ClassVar[FeatureTaps | None] = None
 
     def at(self, epoch: int, epochs: int) -> Self:
