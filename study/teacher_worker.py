@@ -20,8 +20,9 @@ Array = np.ndarray[Any, Any]
 class TeacherRequest:
     """What is asked of the worker that prepares the teacher.
 
-    ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed ahead,
-    its weights, or both. ``known`` is what an earlier run of the study found of it: it is scored and timed once a study.
+    ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed
+    ahead, its weights, or both. ``known`` is what an earlier run of the study found of it: it is
+    scored and timed once a study.
     """
 
     recipe: "TeacherRecipe"
