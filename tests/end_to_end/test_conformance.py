@@ -1,0 +1,141 @@
+"""What every space of the service does: a study of two trials, its report, one more trial."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launching import Launched, Launcher
+
+from analysis.record import read_record
+from search_spaces.catalogue import BUILT_IN, load_space
+from search_spaces.space import SearchSpace
+
+pytestmark = pytest.mark.end_to_end
+
+# Small data of the kind a space is for; the others see digits.
+DATA = {"mnist_subclass": "digits2x5"}
+DIGITS = (32, 32, 3)
+
+
+def arguments(space: SearchSpace, trials: int) -> tuple[str, ...]:
+    most = space.most_epochs()
+    epochs = ("--max-epochs", "1")
+    if most is not None:
+        least = min(
+            value for value in range(1, most + 1) if space.parameter("epochs").check(value) is None
+        )
+        epochs = ("--fix", f"epochs={least}")
+    return (
+        *("--space", space.name, "--data", DATA.get(space.name, "digits"), "--name", "tiny"),
+        *("--teacher-epochs", "1", "--trials", str(trials), "--tracking-uri", "none", "--json"),
+        *("--scheduler", "none", *epochs),
+    )
+
+
+@pytest.fixture(scope="module", params=BUILT_IN)
+def studied(
+    request: pytest.FixtureRequest, launcher: Launcher, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[SearchSpace, Launched]:
+    """A space, and the study of its default and its control."""
+    space = load_space(request.param)
+    studies = tmp_path_factory.mktemp(space.name) / "studies"
+    return space, launcher.run(*arguments(space, 2), studies=studies)
+
+
+def test_a_study_of_the_space_ends_with_a_front(studied: tuple[SearchSpace, Launched]) -> None:
+    space, run = studied
+
+    assert run.returncode == 0, run.stderr
+    assert run.result["counts"]["complete"] == 2
+    assert run.result["front"]
+    assert all(member["test_score"] > 0 for member in run.result["front"])
+    first, second = read_record(run.studies / "tiny").trials
+    assert [first.source, second.source] == ["preset", "control"]
+    assert first.architecture == second.architecture == space.describe(first.params)
+    assert first.model is not None
+    assert first.model.params_m > 0
+    assert first.epochs_done == space.epochs_of(first.params, 1)
+
+
+def test_its_report_tells_of_both_trials(studied: tuple[SearchSpace, Launched]) -> None:
+    space, run = studied
+    report = Path(run.result["report"])
+
+    assert space.title in report.read_text(encoding="utf-8")
+    with (report.parent / "results.csv").open() as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["complete", "complete"]
+
+
+def test_its_students_are_kept_as_plain_state_dicts(studied: tuple[SearchSpace, Launched]) -> None:
+    from study.distillation import checkpoint
+
+    space, run = studied
+    trials = read_record(run.studies / "tiny").trials
+    classes = len(read_record(run.studies / "tiny").plan.data.classes)
+    shape = read_record(run.studies / "tiny").plan.data.shape
+    for path in sorted((run.studies / "tiny" / "checkpoints").glob("*/student.pt")):
+        kept = checkpoint.load(path)
+        trial = trials[int(path.parent.name[1:])]
+        assert kept["params"] == dict(trial.params)
+        student = space.build_student(trial.params, classes, (shape[0], shape[1], shape[2]))
+        student.load_state_dict(kept["weights"])
+
+
+def test_one_more_trial_is_added_and_none_runs_again(
+    studied: tuple[SearchSpace, Launched], launcher: Launcher
+) -> None:
+    _, run = studied
+    before = read_record(run.studies / "tiny").trials[:2]
+
+    again = launcher.run(
+        *("resume", "tiny", "--trials", "3", "--json"), studies=run.studies, module="study"
+    )
+
+    assert again.returncode == 0, again.stderr
+    trials = read_record(run.studies / "tiny").trials
+    assert len(trials) == 3
+    assert trials[2].status in ("complete", "infeasible")
+    for then, now in zip(before, trials, strict=False):
+        assert (then.curve, then.outcome, then.params) == (now.curve, now.outcome, now.params)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_its_control_and_its_presets_are_configurations_of_it(name: str) -> None:
+    space = load_space(name)
+
+    control = space.control_of(space.complete({}))
+    assert space.is_control(control)
+    assert not space.is_control(space.complete({}))
+    for rows in space.presets.values():
+        assert len({row.label for row in rows}) == len(rows)
+        for row in rows:
+            params = space.complete(row.params)
+            assert {key: params[key] for key in row.params} == dict(row.params)
+    for name, table in space.published.items():
+        keys = {column.key for column in table.columns}
+        assert {key for row in space.presets[name] for key in row.published} <= keys
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_students_of_one_name_have_one_size_and_of_two_names_are_two(name: str) -> None:
+    import random
+
+    import torch
+
+    space, generator = load_space(name), random.Random(0)
+    classes = 2 if DATA.get(name, "").endswith("2x5") else 10
+    found: dict[str, list[Any]] = {}
+    for _ in range(12):
+        overrides: dict[str, Any] = {}
+        for parameter in space.parameters:
+            low, high = getattr(parameter, "low", None), getattr(parameter, "high", None)
+            choices = getattr(parameter, "choices", None) or (low, high)
+            if parameter.architecture:
+                overrides[parameter.name] = generator.choice(choices)
+        params = space.complete(overrides)
+        with torch.device("meta"):
+            student = space.build_student(params, classes, DIGITS)
+        shapes = [tuple(tensor.shape) for tensor in student.state_dict().values()]
+        known = found.setdefault(space.describe(params), shapes)
+        assert known == shapes
