@@ -6,9 +6,12 @@ Figures use light colours only (see `analysis.palette`); the report swaps them o
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.palette import light
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 _DECADE_STEPS = (
@@ -67,6 +70,31 @@ def chart_layout(x_title: str, y_title: str) -> dict[str, Any]:
         "xaxis": {**axis, "title": {**title, "text": x_title}, "showgrid": False},
         "yaxis": {**axis, "title": {**title, "text": y_title}},
     }
+
+
+def level_line(
+    figure: "go.Figure", level: float, label: str, color: str, *, width: float = 1.2
+) -> None:
+    """Draws a thin dotted line across a chart at one value of its y axis, named at its left."""
+    figure.add_shape(
+        type="line",
+        x0=0,
+        x1=1,
+        xref="paper",
+        y0=rounded(level),
+        y1=rounded(level),
+        line={"color": light(color), "width": width, "dash": "dot"},
+    )
+    figure.add_annotation(
+        text=plot_text(label),
+        font={"color": light(color), "size": 12},
+        x=0.01,
+        xref="paper",
+        xanchor="left",
+        y=rounded(level),
+        yanchor="bottom",
+        showarrow=False,
+    )
 
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:

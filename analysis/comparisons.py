@@ -6,7 +6,7 @@ from analysis.front import KdPair
 from analysis.markup import Cell, Head, Html, join, scroll_box, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.results import Ratio, TrialResult
-from analysis.stored_plan import PublishedColumn
+from analysis.stored_plan import PublishedColumn, Score
 from analysis.table import PublishedResult, measured_latency, published_results
 
 
@@ -46,17 +46,23 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
     """The front's table, fastest student first."""
     if not findings.front:
         return None
+    space = results.plan.space
+    score = space.score
     heads = [
         Head("Trial", numeric=False),
         Head("Student", numeric=False),
-        Head("Validation", "%", help="validation accuracy after the last epoch"),
-        Head("Test", "%", help="test accuracy, scored once after the search"),
+        Head("Validation", score.unit, help=f"validation {score.name} after the last epoch"),
+        Head("Test", score.unit, help=f"test {score.name}, scored once after the search"),
         Head("Latency", "ms", help="batch 1, median"),
         Head("Ratio", "batch 1", help="teacher time / student time, with its 95 % interval"),
         Head("Ratio", "batch 64", help="teacher time / student time, with its 95 % interval"),
         Head("Parameters", "M"),
         Head("FLOPs", "M", help="one example; a multiply-accumulate counts as 2"),
-        Head("KD gain", "points", help="validation accuracy minus that of the undistilled twin"),
+        Head(
+            "KD gain",
+            score.points,
+            help=f"validation {score.name} minus that of the undistilled twin",
+        ),
         Head("Training", "time", help="time spent training, validation apart"),
         Head("How it was taught", numeric=False),
     ]
@@ -83,7 +89,7 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
         )
     unconfirmed = any("*" in row[4].shown for row in rows)
     note = (
-        "Chosen by validation accuracy and latency among the students trained to their last "
+        f"Chosen by validation {space.compared_by} among the students trained to their last "
         "epoch; the test split is scored once, for the finished front, and chooses nothing."
     )
     if unconfirmed:
@@ -106,18 +112,19 @@ def _sizes(trial: TrialResult) -> tuple[Cell, Cell]:
     )
 
 
-def gains_section(findings: Findings) -> Html | None:
+def gains_section(results: StudyResults, findings: Findings) -> Html | None:
     """What distillation added: every distilled student beside its control."""
     if not findings.pairs:
         return None
+    score = results.plan.space.score
     heads = [
         Head("Distilled", numeric=False),
         Head("Control", numeric=False),
         Head("Student", numeric=False),
-        Head("Distilled", "validation, %"),
-        Head("Control", "validation, %"),
-        Head("Gain", "validation, points"),
-        Head("Gain", "test, points"),
+        Head("Distilled", f"validation {score.name}, {score.unit}"),
+        Head("Control", f"validation {score.name}, {score.unit}"),
+        Head("Gain", f"validation, {score.points}"),
+        Head("Gain", f"test, {score.points}"),
     ]
     return section(
         "gains",
@@ -126,7 +133,7 @@ def gains_section(findings: Findings) -> Html | None:
             "p",
             "Each distilled student beside its control: the same student, recipe, data order and "
             "seed, taught by the labels alone. One pair is one run of each, so a gain well under "
-            "a point may be chance.",
+            f"{score.one_point} may be chance.",
             class_="note",
         ),
         sortable_table(
@@ -164,7 +171,7 @@ def published_section(results: StudyResults) -> Html | None:
         "Published beside measured",
         tag("p", note, class_="note"),
         _published_table(published.columns, rows),
-        *_footnotes(rows, published.note),
+        *_footnotes(rows, published.note, results.plan.space.score),
         _why_they_differ(results),
     )
 
@@ -175,7 +182,7 @@ def _published_table(
     groups, heads = [tag("th", "Row", scope="col", rowspan=2)], []
     for column in columns:
         names = ["published", "measured"]
-        if column.key == "accuracy":
+        if column.key == "score":
             names.append("difference")
         if column.key == "time_ratio":
             names = ["published", "batch 1", "batch 64"]
@@ -215,19 +222,19 @@ def _published_row(columns: tuple[PublishedColumn, ...], result: PublishedResult
             ):
                 cells.append(tag("td", _ratio(ratio).shown, class_="n measured"))
             continue
-        mark = "†" if column.key == "accuracy" and result.split == "validation" else ""
+        mark = "†" if column.key == "score" and result.split == "validation" else ""
         shown = join([figure(column.key, measured), tag("sup", mark) if mark else None])
         cells.append(tag("td", shown, class_="n measured"))
-        if column.key == "accuracy":
+        if column.key == "score":
             difference = result.comparisons[column.key].difference
             cells.append(tag("td", signed(difference), class_="n"))
     return Html(tag("tr", *cells) + "\n")
 
 
-def _footnotes(rows: tuple[PublishedResult, ...], note: str | None) -> list[Html]:
+def _footnotes(rows: tuple[PublishedResult, ...], note: str | None, score: Score) -> list[Html]:
     notes = []
     if any(row.split == "validation" for row in rows):
-        notes.append("† Validation accuracy: not yet scored on the test split.")
+        notes.append(f"† Validation {score.name}: not yet scored on the test split.")
     notes += [f"‡ {text}" for text in dict.fromkeys(r.row.note for r in rows if r.row.note)]
     notes += [note] if note else []
     return [tag("p", text, class_="footnote") for text in notes]
@@ -247,8 +254,9 @@ def _why_they_differ(results: StudyResults) -> Html:
         ),
         (
             "Data",
-            f"Students here trained on {data.student_train:,} images of {data.name}; the accuracy "
-            f"beside the published one is of {data.test:,} test images.",
+            f"Students here trained on {data.student_train:,} images of {data.name}; the "
+            f"{results.plan.space.score.name} beside the published one is of {data.test:,} test "
+            "images.",
         ),
         (
             "Epochs and time",

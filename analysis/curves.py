@@ -1,15 +1,16 @@
-"""The learning curves: validation accuracy by epoch, every trial that has trained."""
+"""The learning curves: validation score by epoch, every trial that has trained."""
 
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from analysis.chart_style import chart_layout, rounded
-from analysis.formatting import percent
-from analysis.front import front_members, is_distilled
+from analysis.chart_style import chart_layout, level_line, plot_text, rounded
+from analysis.formatting import score_text
+from analysis.front import is_distilled
 from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import TrialResult
+from analysis.stored_plan import Score
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -29,12 +30,12 @@ _DRAWN: dict[CurveGroup, dict[str, Any]] = {
 
 
 class Curve(NamedTuple):
-    """One trial's validation accuracy (%) after each epoch it has done."""
+    """One trial's validation score after each epoch it has done."""
 
     trial: str
     group: CurveGroup
     epochs: tuple[int, ...]
-    accuracies: tuple[float, ...]
+    scores: tuple[float, ...]
 
 
 class CurvesInfo(NamedTuple):
@@ -43,23 +44,25 @@ class CurvesInfo(NamedTuple):
     Args:
         curves: one a trial that has finished an epoch.
         labelled: names of front members that have room for their name at the end.
-        teacher: the teacher's validation accuracy (%), or None.
+        teacher: the teacher's validation score, or None.
+        score: name and unit of the score.
     """
 
     curves: tuple[Curve, ...]
     labelled: frozenset[str]
     teacher: float | None
+    score: Score
 
 
 def curves_info(results: StudyResults) -> CurvesInfo:
     """Works out the learning curves of a study."""
-    members = {trial.number for trial in front_members(results.trials)}
+    members = {trial.number for trial in results.front}
     curves = [
         Curve(
             trial=trial.name,
             group="front" if trial.number in members else _group(results, trial),
             epochs=tuple(epoch.epoch for epoch in trial.curve),
-            accuracies=tuple(epoch.val_score for epoch in trial.curve),
+            scores=tuple(epoch.val_score for epoch in trial.curve),
         )
         for trial in results.trials
         if trial.curve
@@ -68,6 +71,7 @@ def curves_info(results: StudyResults) -> CurvesInfo:
         curves=tuple(curves),
         labelled=_with_room(curves),
         teacher=None if results.teacher is None else results.teacher.val_score,
+        score=results.plan.space.score,
     )
 
 
@@ -79,12 +83,12 @@ def _group(results: StudyResults, trial: TrialResult) -> CurveGroup:
 
 def _with_room(curves: Sequence[Curve]) -> frozenset[str]:
     """Front members whose names can stand at the ends of their curves without touching."""
-    reached = [a for curve in curves for a in curve.accuracies if math.isfinite(a)]
+    reached = [a for curve in curves for a in curve.scores if math.isfinite(a)]
     apart = 0.05 * max(max(reached, default=1.0) - min(reached, default=0.0), 1e-9)
     names: list[str] = []
     heights: list[float] = []
-    for curve in sorted(curves, key=lambda c: -c.accuracies[-1]):
-        end = curve.accuracies[-1]
+    for curve in sorted(curves, key=lambda c: -c.scores[-1]):
+        end = curve.scores[-1]
         if curve.group == "front" and all(abs(end - other) >= apart for other in heights):
             names.append(curve.trial)
             heights.append(end)
@@ -95,31 +99,17 @@ def curves_figure(info: CurvesInfo) -> "go.Figure":
     """Draws the learning curves: the front in front, with names at the ends of the curves."""
     import plotly.graph_objects as go
 
-    figure = go.Figure(layout=chart_layout("Epoch", "Validation accuracy, %"))
+    unit = plot_text(info.score.unit)
+    y_title = f"Validation {plot_text(info.score.name)}, {unit}"
+    figure = go.Figure(layout=chart_layout("Epoch", y_title))
     for group, style in _DRAWN.items():
         curves = [curve for curve in info.curves if curve.group == group]
         if curves:
-            figure.add_trace(_lines(group, style, curves, info.labelled))
+            figure.add_trace(_lines(group, style, curves, info.labelled, unit))
     longest = max((curve.epochs[-1] for curve in info.curves), default=1)
     if info.teacher is not None:
-        figure.add_shape(
-            type="line",
-            x0=0.5,
-            x1=longest,
-            y0=rounded(info.teacher),
-            y1=rounded(info.teacher),
-            line={"color": light("teacher"), "width": 1.2, "dash": "dot"},
-        )
-        figure.add_annotation(
-            text=f"teacher {percent(info.teacher)}",
-            font={"color": light("teacher"), "size": 12},
-            x=0.01,
-            xref="paper",
-            xanchor="left",
-            y=rounded(info.teacher),
-            yanchor="bottom",
-            showarrow=False,
-        )
+        label = f"teacher {score_text(info.teacher, info.score.unit)}"
+        level_line(figure, info.teacher, label, "teacher")
     figure.update_xaxes(range=[0.5, max(longest, 2) * (1.09 if info.labelled else 1.02)])
     if longest < 8:
         figure.update_xaxes(dtick=1)
@@ -127,7 +117,11 @@ def curves_figure(info: CurvesInfo) -> "go.Figure":
 
 
 def _lines(
-    group: CurveGroup, style: dict[str, Any], curves: Sequence[Curve], labelled: frozenset[str]
+    group: CurveGroup,
+    style: dict[str, Any],
+    curves: Sequence[Curve],
+    labelled: frozenset[str],
+    unit: str,
 ) -> "go.Scatter":
     """Every curve of a group in one trace, with gaps between them: a thousand stay quick."""
     import plotly.graph_objects as go
@@ -141,7 +135,7 @@ def _lines(
     for curve in curves:
         blank = len(curve.epochs) - 1
         x += [*curve.epochs, None]
-        y += [*(_drawable(accuracy) for accuracy in curve.accuracies), None]
+        y += [*(_drawable(score) for score in curve.scores), None]
         hover += [curve.trial] * (blank + 2)
         text += [*[""] * blank, f"\u00a0{curve.trial}" if curve.trial in labelled else "", ""]
         sizes += [*[0] * blank, end_size, 0]
@@ -161,11 +155,11 @@ def _lines(
         textfont={"size": 12, "color": color},
         cliponaxis=False,
         customdata=hover,
-        hovertemplate="%{customdata}, epoch %{x}: %{y:.1f} %<extra></extra>",
+        hovertemplate=f"%{{customdata}}, epoch %{{x}}: %{{y:.1f}} {unit}<extra></extra>",
         connectgaps=False,
         meta={"key": group},
     )  # fmt: skip
 
 
-def _drawable(accuracy: float) -> float | None:
-    return rounded(accuracy) if math.isfinite(accuracy) else None
+def _drawable(score: float) -> float | None:
+    return rounded(score) if math.isfinite(score) else None

@@ -13,6 +13,7 @@ from analysis.formatting import (
     duration,
     moment,
     number,
+    score_text,
     signed,
     significant,
     without_password,
@@ -50,7 +51,7 @@ def curves_section(info: CurvesInfo) -> Html | None:
             "figure",
             key("curves", entries),
             tag("div", id="chart-curves", class_="chart", role="img",
-                aria_label="Validation accuracy by epoch"),
+                aria_label=f"Validation {info.score.name} by epoch"),
         ),
     )  # fmt: skip
 
@@ -59,17 +60,18 @@ def trials_section(results: StudyResults, findings: Findings) -> Html | None:
     """Every trial, sortable, with a field to filter by."""
     if not results.trials:
         return None
+    score = results.plan.space.score
     heads = [
         Head("Trial", numeric=False),
         Head("Status", numeric=False),
         Head("Source", numeric=False),
         Head("Student", numeric=False),
-        Head("Validation", "%"),
-        Head("Test", "%"),
+        Head("Validation", score.unit, help=f"validation {score.name}"),
+        Head("Test", score.unit, help=f"test {score.name}"),
         Head("Latency", "ms"),
         Head("Ratio", "batch 1", help="teacher time / student time"),
         Head("Parameters", "M"),
-        Head("KD gain", "points"),
+        Head("KD gain", score.points),
         Head("Epochs", "done / planned"),
         Head("Training", "time"),
         Head("How it was taught", numeric=False),
@@ -219,8 +221,9 @@ def provenance_section(results: StudyResults) -> Html:
     if results.teacher is not None:
         teacher = results.teacher
         identity["teacher"] = f"{teacher.name} ({teacher.key}), {teacher.source}"
-        identity["teacher's test accuracy"] = (
-            "not scored" if teacher.test_score is None else f"{teacher.test_score:.2f} %"
+        score, tested = plan.space.score, teacher.test_score
+        identity[f"teacher's test {score.name}"] = (
+            "not scored" if tested is None else score_text(tested, score.unit, 2)
         )
         identity["timed on"] = (
             f"{teacher.latency.device}, {counted(teacher.latency.threads, 'thread')}"

@@ -1,14 +1,15 @@
 """Tables as files: CSV and Markdown."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.findings import find, sentences
 from analysis.formatting import figure, number, signed
 from analysis.formatting import value as shown
 from analysis.record import StudyResults
-from analysis.table import COLUMNS, front_table, published_results, results_table
+from analysis.table import columns as described
+from analysis.table import front_table, published_results, results_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,6 @@ _TRIAL_COLUMNS = (
     "latency_ms", "ratio_batch_1", "ratio_batch_64", "params_m", "epochs_done", "train_seconds",
     "kd_gain",
 )  # fmt: skip
-_UNITS = {column.name: column.unit for column in COLUMNS}
 
 
 def to_csv(table: "pd.DataFrame") -> str:
@@ -53,26 +53,31 @@ def _is_numeric(text: str) -> bool:
     return True
 
 
-def _frame_markdown(table: "pd.DataFrame", columns: Sequence[str]) -> str:
-    header = [f"{name} ({_UNITS[name]})" if _UNITS.get(name) else name for name in columns]
+def _frame_markdown(table: "pd.DataFrame", columns: Sequence[str], units: Mapping[str, str]) -> str:
+    header = [f"{name} ({units[name]})" if units.get(name) else name for name in columns]
     return markdown_table(header, table[list(columns)].astype(object).to_numpy().tolist())
 
 
 def results_markdown(results: StudyResults) -> str:
     """The study in Markdown: what was found, the front, published beside measured, all trials."""
     found = find(results)
-    parts = [f"# {_cell(results.name)}\n", _cell(results.plan.space.title) + "\n"]
+    space = results.plan.space
+    units = {column.name: column.unit for column in described(space)}
+    parts = [f"# {_cell(results.name)}\n", _cell(space.title) + "\n"]
     parts.append("".join(f"- {_cell(line)}\n" for line in sentences(results, found)))
     if found.front:
         front = front_table(results)
         columns = [name for name in _TRIAL_COLUMNS if name in front.columns]
-        parts += ["## Front\n", _frame_markdown(front, columns)]
-    if results.plan.space.published is not None:
+        parts += ["## Front\n"]
+        if space.third is not None:
+            parts += [f"Chosen by {space.compared_by}.\n"]
+        parts += [_frame_markdown(front, columns, units)]
+    if space.published is not None:
         parts += ["## Published beside measured\n", _published_markdown(results)]
-    parts += ["## All trials\n", _frame_markdown(results_table(results), _TRIAL_COLUMNS)]
+    parts += ["## All trials\n", _frame_markdown(results_table(results), _TRIAL_COLUMNS, units)]
     meanings = [
         f"- `{column.name}`: {column.meaning}{f' ({column.unit})' if column.unit else ''}\n"
-        for column in COLUMNS
+        for column in described(space)
         if column.name in _TRIAL_COLUMNS
     ]
     parts += ["## Columns\n", "".join(meanings)]
@@ -86,17 +91,18 @@ def _published_markdown(results: StudyResults) -> str:
     for column in published.columns:
         name = f"{column.label} ({column.unit})"
         header += [f"{name}, published", f"{name}, measured"]
-        header += ["difference"] if column.key == "accuracy" else []
+        header += ["difference"] if column.key == "score" else []
     header.append("ratio at batch 64, measured")
     rows = []
     marked = False
     for result in published_results(results):
         row: list[Any] = [result.row.label]
         for key, comparison in result.comparisons.items():
-            mark = " †" if key == "accuracy" and result.split == "validation" else ""
+            mark = " †" if key == "score" and result.split == "validation" else ""
             marked = marked or bool(mark)
             row += [figure(key, comparison.published), figure(key, comparison.measured) + mark]
-            row += [signed(comparison.difference)] if key == "accuracy" else []
+            row += [signed(comparison.difference)] if key == "score" else []
         rows.append([*row, number(result.batch_64, 2)])
-    note = "\n† validation accuracy: not yet scored on the test split.\n" if marked else ""
+    name = results.plan.space.score.name
+    note = f"\n† validation {name}: not yet scored on the test split.\n" if marked else ""
     return f"Source: {_cell(published.source)}.\n\n{markdown_table(header, rows)}{note}"

@@ -1,4 +1,4 @@
-"""The front chart: accuracy over latency, every trial that has both.
+"""The front chart: the score over latency, every trial that has both.
 
 In two steps: `front_info` works out every number and text that is drawn, `front_figure` only draws
 them.
@@ -8,14 +8,15 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from analysis.chart_style import chart_layout, log_axis, plot_text, rounded
+from analysis.chart_style import chart_layout, level_line, log_axis, plot_text, rounded
 from analysis.findings import speed_up
-from analysis.formatting import milliseconds, percent, significant, times
+from analysis.formatting import milliseconds, score_text, significant, times
 from analysis.formatting import value as shown
 from analysis.front import front_members, is_distilled, kd_pairs
 from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import TrialResult
+from analysis.stored_plan import Space
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -37,7 +38,7 @@ class Mark(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """From a control to its distilled twin, as (latency ms, accuracy %)."""
+    """From a control to its distilled twin, as (latency ms, score)."""
 
     control: tuple[float, float]
     distilled: tuple[float, float]
@@ -47,15 +48,17 @@ class FrontInfo(NamedTuple):
     """Everything the front chart shows.
 
     Args:
-        marks: trials that have an accuracy and a latency.
-        step: corners of the front, fastest first, as (latency ms, accuracy %).
+        marks: trials that have a score and a latency.
+        step: corners of the front of score and latency, fastest first, as (latency ms, score).
         labelled: names of the front members that have room for their name.
         arrows: from controls to their distilled twins.
         teacher: the teacher, or None.
-        view: lowest and highest accuracy (%) first shown.
+        floor: the score of always naming the largest class, where that is the score's floor.
+        view: lowest and highest score first shown.
         below_view: trials under that view.
         x_title: title of the latency axis.
-        y_title: title of the accuracy axis.
+        y_title: title of the score's axis.
+        space: names and units of what is optimised.
     """
 
     marks: tuple[Mark, ...]
@@ -63,16 +66,17 @@ class FrontInfo(NamedTuple):
     labelled: frozenset[str]
     arrows: tuple[Arrow, ...]
     teacher: Mark | None
+    floor: float | None
     view: tuple[float, float]
     below_view: int
     x_title: str
     y_title: str
+    space: Space
 
 
 def front_info(results: StudyResults) -> FrontInfo:
     """Works out the front chart of a study; without a complete trial the front is empty."""
-    front = front_members(results.trials)
-    members = {trial.number for trial in front}
+    members = {trial.number for trial in results.front}
     marks = tuple(
         _mark(results, trial, "front" if trial.number in members else _group(trial))
         for trial in results.trials
@@ -80,21 +84,25 @@ def front_info(results: StudyResults) -> FrontInfo:
         and trial.val_score is not None
         and trial.latency_ms is not None
     )
-    step = [(t.latency_ms, t.val_score) for t in front]
+    # The chart has two axes: a third objective adds members below this line, and moves it nowhere.
+    step = [(t.latency_ms, t.val_score) for t in front_members(results.front)]
     corners = tuple((x, y) for x, y in step if x is not None and y is not None)
     teacher = _teacher_mark(results)
-    view, below = _view([*marks, *([teacher] if teacher else [])])
-    accuracy, latency = results.plan.space.objectives[:2]
+    space = results.plan.space
+    view, below = _view([*marks, *([teacher] if teacher else [])], space.score.best)
+    score, latency = space.objectives[:2]
     return FrontInfo(
         marks=marks,
         step=corners,
         labelled=_with_room([mark for mark in marks if mark.group == "front"], view),
         arrows=_arrows(results, members),
         teacher=teacher,
+        floor=results.plan.data.floor_score if space.score.has_majority_floor else None,
         view=view,
         below_view=below,
         x_title=_axis_title(latency.label, latency.unit),
-        y_title=_axis_title(accuracy.label, accuracy.unit),
+        y_title=_axis_title(score.label, score.unit),
+        space=space,
     )
 
 
@@ -123,21 +131,30 @@ def _teacher_mark(results: StudyResults) -> Mark | None:
     teacher, reference = results.teacher, results.reference
     if teacher is None or reference is None:
         return None
+    label, unit = _score_words(results)
+    tested = teacher.test_score
     hover = _lines(
         f"<b>Teacher</b> {plot_text(teacher.name)}",
-        f"validation {percent(teacher.val_score)}",
-        None if teacher.test_score is None else f"test {percent(teacher.test_score)}",
+        f"{label} {score_text(teacher.val_score, unit)}",
+        None if tested is None else f"test {score_text(tested, unit)}",
         milliseconds(reference.latency_ms),
         f"{significant(teacher.params_m)} M parameters, {significant(teacher.flops_m)} M FLOPs",
     )
     return Mark("teacher", reference.latency_ms, teacher.val_score, "front", True, hover)
 
 
+def _score_words(results: StudyResults) -> tuple[str, str]:
+    """Label and unit of the score for a chart."""
+    space = results.plan.space
+    return plot_text(space.objectives[0].label), plot_text(space.score.unit)
+
+
 def hover_text(results: StudyResults, trial: TrialResult) -> str:
     """A trial with its whole configuration, as the few tags Plotly knows; every name escaped."""
+    label, unit = _score_words(results)
     test = None
     if trial.confirmed is not None:
-        test = f"test {percent(trial.confirmed.test_score)}"
+        test = f"test {score_text(trial.confirmed.test_score, unit)}"
     size = None
     if trial.model is not None:
         size = f"{significant(trial.model.params_m)} M parameters"
@@ -147,7 +164,7 @@ def hover_text(results: StudyResults, trial: TrialResult) -> str:
     return _lines(
         f"<b>{trial.name}</b>{title}",
         plot_text(trial.architecture),
-        f"validation {percent(trial.val_score)}",
+        f"{label} {score_text(trial.val_score, unit)}",
         test,
         f"{milliseconds(trial.latency_ms)}, {times(speed_up(results, trial))} the teacher's speed",
         size,
@@ -177,24 +194,24 @@ def _arrows(results: StudyResults, members: set[int]) -> tuple[Arrow, ...]:
     )
 
 
-def _view(marks: Sequence[Mark]) -> tuple[tuple[float, float], int]:
-    """Accuracies first shown: all of them, unless a few low ones would flatten the rest.
+def _view(marks: Sequence[Mark], best: float) -> tuple[tuple[float, float], int]:
+    """Scores first shown: all of them, unless a few low ones would flatten the rest.
 
     Then the view starts at the lowest front member or at the lowest tenth of the fully trained
     students, whichever is lower.
     """
     if not marks:
-        return (0.0, 100.0), 0
-    accuracies = sorted(mark.val_score for mark in marks)
-    trained = sorted(mark.val_score for mark in marks if mark.group != "stopped") or accuracies
+        return (0.0, best), 0
+    scores = sorted(mark.val_score for mark in marks)
+    trained = sorted(mark.val_score for mark in marks if mark.group != "stopped") or scores
     members = [mark.val_score for mark in marks if mark.group == "front"]
-    low, high = accuracies[0], accuracies[-1]
+    low, high = scores[0], scores[-1]
     focus = min([*members, trained[len(trained) // 10]])
     if high - low > 2 * (high - focus) > 0:
         low = focus
     pad = max(0.08 * (high - low), 0.5)
-    view = (max(low - pad, min(low, 0.0)), min(high + 1.4 * pad, 100 + pad))
-    return view, sum(accuracy < view[0] for accuracy in accuracies)
+    view = (max(low - pad, min(low, 0.0)), min(high + 1.4 * pad, max(best, high) + pad))
+    return view, sum(score < view[0] for score in scores)
 
 
 def _with_room(front: Sequence[Mark], view: tuple[float, float]) -> frozenset[str]:
@@ -221,7 +238,7 @@ def _with_room(front: Sequence[Mark], view: tuple[float, float]) -> frozenset[st
 
 
 def front_figure(info: FrontInfo) -> "go.Figure":
-    """Draws accuracy over latency (log axis): the front, what it dominates, the teacher."""
+    """Draws the score over latency (log axis): the front, what it dominates, the teacher."""
     import plotly.graph_objects as go
 
     figure = go.Figure(layout=chart_layout(info.x_title, info.y_title))
@@ -239,6 +256,8 @@ def front_figure(info: FrontInfo) -> "go.Figure":
         if trace is not None:
             figure.add_trace(trace)
     figure.update_layout(annotations=[_arrow(arrow) for arrow in info.arrows])
+    if info.floor is not None:
+        level_line(figure, info.floor, info.space.score.floor_name, "muted", width=1.0)
     latencies = [mark.latency_ms for mark in (*info.marks, info.teacher) if mark is not None]
     figure.update_xaxes(log_axis(latencies))
     figure.update_yaxes(range=[round(bound, 3) for bound in info.view])
@@ -312,7 +331,7 @@ def _arrow(arrow: Arrow) -> dict[str, Any]:
 
 
 def _step_line(info: FrontInfo) -> "go.Scatter | None":
-    """The best accuracy reached within each latency, on to the teacher's latency."""
+    """The best score reached within each latency, on to the teacher's latency."""
     import plotly.graph_objects as go
 
     if not info.step:

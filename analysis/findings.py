@@ -9,7 +9,7 @@ from analysis.formatting import (
     duration,
     milliseconds,
     number,
-    percent,
+    score_text,
     signed,
     times,
 )
@@ -18,7 +18,7 @@ from analysis.record import StudyResults
 from analysis.results import STATUSES, Status, TrialResult
 from analysis.table import measured_latency
 
-CLOSE_POINTS = 1.0  # "within one point of the teacher"
+CLOSE_POINTS = 1.0  # "within one point of the teacher"; of a score in dB, within 1 dB
 
 
 class Findings(NamedTuple):
@@ -30,8 +30,8 @@ class Findings(NamedTuple):
         hypervolume: 0..1, None without a teacher.
         best_trade_off: the front member that dominates the largest area by itself.
         close: the fastest complete student within `CLOSE_POINTS` of the teacher's validation
-            accuracy, else the one that comes closest to it.
-        close_gap: its validation accuracy minus the teacher's, in points.
+            score, else the one that comes closest to it.
+        close_gap: its validation score minus the teacher's, in the score's unit.
         pairs: distilled students and their controls.
     """
 
@@ -60,7 +60,7 @@ class TimeSpent(NamedTuple):
 def find(results: StudyResults) -> Findings:
     """Works out what a study found."""
     counts = Counter(trial.status for trial in results.trials)
-    front = front_members(results.trials)
+    front = results.front
     area = None
     best = None
     if results.reference is not None:
@@ -88,7 +88,7 @@ def find(results: StudyResults) -> Findings:
 def _close_to_teacher(
     results: StudyResults, front: tuple[TrialResult, ...]
 ) -> tuple[TrialResult | None, float | None]:
-    """The fastest front member close enough to the teacher, else the most accurate one.
+    """The fastest front member close enough to the teacher, else the one of the best score.
 
     Looking at the front is enough: whatever else comes as close is slower.
     """
@@ -124,7 +124,7 @@ def sentences(results: StudyResults, found: Findings) -> list[str]:
     lines = [_front_sentence(results, found)]
     if found.close is not None and found.close_gap is not None:
         lines.append(_close_sentence(results, found.close, found.close_gap))
-    lines.append(_gain_sentence(found))
+    lines.append(_gain_sentence(results, found))
     return lines
 
 
@@ -148,8 +148,9 @@ def speed_up(results: StudyResults, trial: TrialResult) -> float | None:
     return None
 
 
-def _place(trial: TrialResult) -> str:
-    return f"{percent(trial.val_score)} at {milliseconds(trial.latency_ms)}"
+def _place(results: StudyResults, trial: TrialResult) -> str:
+    score = score_text(trial.val_score, results.plan.space.score.unit)
+    return f"{score} at {milliseconds(trial.latency_ms)}"
 
 
 def _called(trial: TrialResult) -> str:
@@ -160,25 +161,29 @@ def _called(trial: TrialResult) -> str:
 
 def _front_sentence(results: StudyResults, found: Findings) -> str:
     complete = found.counts["complete"]
-    first, last = found.front[0], found.front[-1]
+    trained = counted(complete, "fully trained student")
+    # The ends of the front in score and latency, which in a front of three need not be its last.
+    ends = front_members(found.front)
+    first, last = _place(results, ends[0]), _place(results, ends[-1])
+    space = results.plan.space
+    front = "front" if space.third is None else f"front of {space.compared_by}"
     if complete == 1:
-        return f"One student was trained to its last epoch: {_called(first)}, {_place(first)}."
+        return f"One student was trained to its last epoch: {_called(found.front[0])}, {first}."
     if len(found.front) == 1:
-        size = f"One of {counted(complete, 'fully trained student')} is on the front: "
-        size += f"{_called(first)}, {_place(first)}"
-    elif trial_point(first) == trial_point(last):
-        size = f"{len(found.front)} of {counted(complete, 'fully trained student')} share the "
-        size += f"front, all {_place(first)}"
+        size = f"One of {trained} is on the {front}: {_called(found.front[0])}, {first}"
+    elif len({trial_point(trial) for trial in found.front}) == 1:
+        size = f"{len(found.front)} of {trained} share the {front}, all {first}"
+    elif first == last:
+        size = f"{len(found.front)} of {trained} are on the {front}, the best and fastest {first}"
     else:
-        size = f"{len(found.front)} of {counted(complete, 'fully trained student')} are on the "
-        size += f"front, from {_place(first)} to {_place(last)}"
+        size = f"{len(found.front)} of {trained} are on the {front}, from {first} to {last}"
     best = found.best_trade_off
     if best is None or len(found.front) == 1:
         return size + "."
     ratio = times(speed_up(results, best))
     return (
-        f"{size}. The best trade-off is {_called(best)}: {_place(best)}, {ratio} the teacher's "
-        "speed."
+        f"{size}. The best trade-off is {_called(best)}: {_place(results, best)}, "
+        f"{ratio} the teacher's speed."
     )
 
 
@@ -190,27 +195,30 @@ def _close_sentence(results: StudyResults, trial: TrialResult, gap: float) -> st
     if trial.model is not None and teacher.params_m > 0:
         share = 100 * trial.model.params_m / teacher.params_m
         size = f" with {number(share, 0 if share >= 10 else 1)}{chr(160)}% of its parameters"
-    goal = f"{teacher.name} ({percent(teacher.val_score)})"
+    score = results.plan.space.score
+    goal = f"{teacher.name} ({score_text(teacher.val_score, score.unit)})"
     if gap < -CLOSE_POINTS:
         return (
-            f"No student comes within one point of {goal}; the closest, {_called(trial)}, is "
-            f"{number(-gap, 1)} points below it at {ratio} its speed{size}."
+            f"No student comes within {score.one_point} of {goal}; the closest, {_called(trial)}, "
+            f"is {number(-gap, 1)} {score.points} below it at {ratio} its speed{size}."
         )
     if gap >= 0:
-        return f"{_called(trial)} matches {goal}: {signed(gap)} points at {ratio} its speed{size}."
+        gained = f"{signed(gap)} {score.points}"
+        return f"{_called(trial)} matches {goal}: {gained} at {ratio} its speed{size}."
     return (
-        f"The fastest student within one point of {goal} is {_called(trial)}: "
-        f"{number(-gap, 1)} points below at {ratio} its speed{size}."
+        f"The fastest student within {score.one_point} of {goal} is {_called(trial)}: "
+        f"{number(-gap, 1)} {score.points} below at {ratio} its speed{size}."
     )
 
 
-def _gain_sentence(found: Findings) -> str:
+def _gain_sentence(results: StudyResults, found: Findings) -> str:
     gains = [pair.val_gain for pair in found.pairs]
     if not gains:
         return "No distilled student has an undistilled twin to be compared with yet."
     twins = "with its undistilled twin" if len(gains) == 1 else "with their undistilled twins"
     middle = signed(statistics.median(gains))
-    text = f"Distillation changed validation accuracy by {middle} points"
+    score = results.plan.space.score
+    text = f"Distillation changed validation {score.name} by {middle} {score.points}"
     if len(gains) == 1:
         return f"{text}, comparing one student {twins}."
     low, high = signed(min(gains)), signed(max(gains))

@@ -35,10 +35,10 @@ def significant(value: float | None, digits: int = 3) -> str:
     return number(value, max(0, places))
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """`81.6 %`."""
+def score_text(value: float | None, unit: str, digits: int = 1) -> str:
+    """A score with its unit: `81.6 %`, `32.4 dB`."""
     text = number(value, digits)
-    return text if text == NONE else f"{text}{NBSP}%"
+    return text if text == NONE or not unit else f"{text}{NBSP}{unit}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -121,7 +121,7 @@ def without_password(text: str) -> str:
     return re.sub(r"(\w[\w+.-]*://[^\s:/@]*):[^\s@/]+@", r"\1:…@", text)
 
 
-_DIGITS = {"accuracy": 1, "train_seconds": 0, "time_ratio": 2, "params_m": 2, "latency_ms": 2}
+_DIGITS = {"score": 1, "train_seconds": 0, "time_ratio": 2, "params_m": 2, "latency_ms": 2}
 
 
 def figure(key: str, item: float | None) -> str:

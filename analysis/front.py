@@ -1,19 +1,21 @@
-"""The accuracy-latency front: who is on it, how much it is worth, what distillation added.
+"""The score-latency front: who is on it, how much it is worth, what distillation added.
 
-A point is (accuracy in percent, latency in ms): more accuracy and less latency are better. One
-point dominates another when it is at least as good in both and better in one. Points that are
-equal in both dominate neither each other, so all of them stay on the front.
+A point is (score, latency in ms), or (score, latency, parameters or FLOPs in millions) where a
+study keeps those small as well: more of the score and less of all else are better. One point
+dominates another when it is at least as good in everything and better in something. Points that
+are equal in everything dominate neither each other, so all of them stay on the front.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.results import ReferencePoint, TrialResult
+from analysis.results import ReferencePoint, Third, TrialResult
 from analysis.stored_plan import Space
 
-Point = tuple[float, float]
+Point = tuple[float, ...]
 
 # What teaches a student, where a space does not say how its control differs.
 _CONTROL: Mapping[str, Any] = {"terms": "ce"}
@@ -24,7 +26,7 @@ _METHOD_PARAMETERS = frozenset({"terms", "temperature", "alpha"})
 class KdPair:
     """A distilled trial and its control: the same student, recipe, data and epochs.
 
-    Gains are distilled minus control, in points of accuracy; `test_gain` is None until both are
+    Gains are distilled minus control, in the score's unit; `test_gain` is None until both are
     confirmed.
     """
 
@@ -35,47 +37,90 @@ class KdPair:
 
 
 def dominates(one: Point, other: Point) -> bool:
-    """Whether `one` is at least as good as `other` in both objectives and better in one."""
-    return one[0] >= other[0] and one[1] <= other[1] and one != other
+    """Whether `one` is at least as good as `other` in every objective and better in one."""
+    if one[0] < other[0] or one == other:
+        return False
+    return all(mine <= theirs for mine, theirs in zip(one[1:], other[1:], strict=True))
+
+
+class Staircase:
+    """The best score reached within each value of an objective to be kept small.
+
+    Swept in the order of one objective, it answers who is dominated in the two others; finding a
+    step takes log n (Kung, Luccio and Preparata, 1975). Without a third objective, where all are
+    entered at 0, it has a single step.
+    """
+
+    def __init__(self) -> None:
+        self._small: list[float] = []  # both ascend
+        self._scores: list[float] = []
+
+    def best_within(self, small: float) -> float:
+        """The best score entered at `small` or less; minus infinity where there is none."""
+        steps = bisect_right(self._small, small)
+        return self._scores[steps - 1] if steps else -math.inf
+
+    def enter(self, small: float, score: float) -> None:
+        """Take in a score reached at `small`."""
+        if score <= self.best_within(small):
+            return
+        first = last = bisect_left(self._small, small)
+        while last < len(self._scores) and self._scores[last] <= score:
+            last += 1
+        self._small[first:last], self._scores[first:last] = [small], [score]
 
 
 def non_dominated(points: Sequence[Point]) -> list[bool]:
-    """For every point, whether no other one dominates it; n log n.
+    """For every point of two or three objectives, whether no other one dominates it; n log n.
 
     A point that is not finite is never on the front and dominates nothing.
     """
     keep = [False] * len(points)
     finite = [
-        (latency, -accuracy, i)
-        for i, (accuracy, latency) in enumerate(points)
-        if math.isfinite(accuracy) and math.isfinite(latency)
+        (latency, rest[0] if rest else 0.0, -score, i)
+        for i, (score, latency, *rest) in enumerate(points)
+        if all(map(math.isfinite, points[i]))
     ]
     finite.sort()
-    best: Point | None = None
-    for _, _, i in finite:
-        if best is None or points[i][0] > best[0] or points[i] == best:
+    ahead = Staircase()
+    last: Point | None = None
+    for _, third, minus_score, i in finite:
+        # Whoever dominates a point comes before it, and its equals stand beside it.
+        if points[i] == last or ahead.best_within(third) < -minus_score:
             keep[i] = True
-            best = points[i]
+            last = points[i]
+            ahead.enter(third, -minus_score)
     return keep
 
 
-def trial_point(trial: TrialResult) -> Point | None:
-    """(validation accuracy %, latency ms) of a trial that ran to its end, else None."""
-    if trial.status != "complete":
+def trial_point(trial: TrialResult, third: Third | None = None) -> Point | None:
+    """(validation score, latency ms[, third]) of a trial that ran to its end, else None."""
+    score, latency = trial.val_score, trial.latency_ms
+    if trial.status != "complete" or score is None or latency is None:
         return None
-    accuracy, latency = trial.val_score, trial.latency_ms
-    if accuracy is None or latency is None:
-        return None
-    return (accuracy, latency)
+    if third is None:
+        return (score, latency)
+    small = third_value(trial, third)
+    return None if small is None else (score, latency, small)
 
 
-def front_members(trials: Iterable[TrialResult]) -> tuple[TrialResult, ...]:
+def third_value(trial: TrialResult, third: Third) -> float | None:
+    """The parameters or FLOPs (M) of a trial's student; None until it was built."""
+    if trial.model is None:
+        return None
+    return trial.model.params_m if third == "params_m" else trial.model.flops_m
+
+
+def front_members(
+    trials: Iterable[TrialResult], third: Third | None = None
+) -> tuple[TrialResult, ...]:
     """The non-dominated trials among those that ran to their end, fastest first.
 
-    Chosen by validation accuracy and latency (the confirmed one where there is one); test
-    accuracy plays no part.
+    Chosen by validation score and latency (the confirmed one where there is one), and by the third
+    objective of a study that has one; the test score plays no part. The front of two objectives is
+    part of that of three.
     """
-    placed = [(trial, point) for trial in trials if (point := trial_point(trial)) is not None]
+    placed = [(trial, p) for trial in trials if (p := trial_point(trial, third)) is not None]
     keep = non_dominated([point for _, point in placed])
     members = [entry for entry, kept in zip(placed, keep, strict=True) if kept]
     members.sort(key=lambda entry: (entry[1][1], -entry[1][0], entry[0].number))
@@ -85,28 +130,29 @@ def front_members(trials: Iterable[TrialResult]) -> tuple[TrialResult, ...]:
 def hypervolume(points: Iterable[Point], reference: ReferencePoint) -> float:
     """Area dominated by `points` inside the reference corner, as a share of the largest possible.
 
-    The corner is (chance accuracy, teacher latency); the largest area is (100 - chance) times the
+    The corner is (floor score, teacher latency); the largest area is (best - floor) times the
     teacher's latency. Points outside the corner add nothing. 0 where the corner leaves no area.
+    It is an area also where a study has a third objective, which plays no part in it.
     """
-    chance, slowest = reference.val_score, reference.latency_ms
-    whole = (100.0 - chance) * slowest
+    floor, slowest, perfect = reference.val_score, reference.latency_ms, reference.best_score
+    whole = (perfect - floor) * slowest
     if not whole > 0.0:
         return 0.0
     inside = sorted(
-        (max(latency, 0.0), min(accuracy, 100.0))
-        for accuracy, latency in points
-        if accuracy > chance and latency < slowest
+        (max(latency, 0.0), min(score, perfect))
+        for score, latency, *_ in points
+        if score > floor and latency < slowest
     )
-    area, reached = 0.0, chance
-    for latency, accuracy in inside:
-        if accuracy > reached:
-            area += (accuracy - reached) * (slowest - latency)
-            reached = accuracy
+    area, reached = 0.0, floor
+    for latency, score in inside:
+        if score > reached:
+            area += (score - reached) * (slowest - latency)
+            reached = score
     return area / whole
 
 
 def front_hypervolume(trials: Iterable[TrialResult], reference: ReferencePoint) -> float:
-    """The hypervolume (0 to 1) that the trials which ran to their end cover together."""
+    """The hypervolume (0 to 1) in score and latency of the trials that ran to their end."""
     points = (trial_point(trial) for trial in trials)
     return hypervolume((point for point in points if point is not None), reference)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from analysis.figures import FrontInfo
 from analysis.findings import Findings, how_it_ended, sentences
-from analysis.formatting import counted, duration, milliseconds, number, percent, significant
+from analysis.formatting import counted, duration, milliseconds, number, score_text, significant
 from analysis.markup import Html, join, tag
 from analysis.record import StudyResults
 
@@ -100,7 +100,9 @@ def _teacher_note(results: StudyResults) -> str:
     teacher, reference = results.teacher, results.reference
     if teacher is None:
         return "no student can be compared with it"
-    note = f"{percent(teacher.val_score)}, {significant(teacher.params_m)} M parameters"
+    score = results.plan.space.score
+    note = f"{score.name} {score_text(teacher.val_score, score.unit)}"
+    note += f", {significant(teacher.params_m)} M parameters"
     return note if reference is None else f"{note}, {milliseconds(reference.latency_ms)}"
 
 
@@ -167,16 +169,28 @@ def front_chart(info: FrontInfo, findings: Findings) -> Html | None:
         "figure",
         key("front", entries, whole=info.below_view > 0),
         tag("div", id="chart-front", class_="chart tall", role="img",
-            aria_label="Accuracy over latency of every trial"),
+            aria_label=f"{info.space.score.title} over latency of every trial"),
         tag("figcaption", join(_front_notes(info, findings), " ")),
         class_="main",
     )  # fmt: skip
 
 
 def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
+    score = info.space.score
     notes = ["Up and left is better; latency is on a log scale."]
     if info.step:
-        notes.append("The line is the best accuracy reached within each latency.")
+        notes.append(f"The line is the best {score.name} reached within each latency.")
+    if info.space.third is not None and info.step:
+        label = info.space.objectives[2].label
+        notes.append(
+            f"The front is chosen by {info.space.compared_by}: a member below the line has fewer "
+            f"{label} than whoever beats it in {score.name} and latency."
+        )
+    if info.floor is not None:
+        notes.append(
+            f"The dotted line is the {score.name} of {score.floor_name}: "
+            f"{score_text(info.floor, score.unit)}."
+        )
     if info.arrows:
         notes.append("Arrows lead from a student without distillation to its distilled twin.")
     if any(mark.group == "stopped" for mark in info.marks):
@@ -185,9 +199,12 @@ def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
         low = counted(info.below_view, "trial lies", "trials lie")
         notes.append(f"{low} below this view.")
     if findings.hypervolume is not None and findings.front:
+        third = info.space.objectives[2:]
+        flat = f", whatever its {third[0].label}" if third else ""
         notes.append(
-            f"Hypervolume {number(findings.hypervolume, 3)}: the share of the area between chance "
-            "accuracy at the teacher's latency and 100 % at no latency that the front dominates; "
-            "the best trade-off is the member that dominates most of it alone."
+            f"Hypervolume {number(findings.hypervolume, 3)}: the share of the area between "
+            f"{score.floor_name} at the teacher's latency and "
+            f"{score_text(score.best, score.unit, 0)} at no latency that the front "
+            f"dominates{flat}; the best trade-off is the member that dominates most of it alone."
         )
     return notes

@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from analysis.front import front_members
 from analysis.results import (
     ATTR_ARCHITECTURE,
     ATTR_ENVIRONMENT,
@@ -82,6 +84,11 @@ class StudyResults:
     def name(self) -> str:
         """The study's name."""
         return self.plan.name
+
+    @cached_property
+    def front(self) -> tuple[TrialResult, ...]:
+        """The front by all objectives of the study, fastest first."""
+        return front_members(self.trials, self.plan.space.third)
 
 
 def read_record(study_folder: Path) -> StudyResults:

@@ -59,7 +59,7 @@ def render(results: StudyResults) -> str:
     curves = curves_info(results)
     sections = {
         "front": front_section(results, findings),
-        "gains": gains_section(findings),
+        "gains": gains_section(results, findings),
         "published": published_section(results),
         "curves": curves_section(curves),
         "trials": trials_section(results, findings),

@@ -1,8 +1,9 @@
 """The fields of a result: one definition, written by a study and read by its report.
 
 Every class here is frozen, holds plain values, and goes to JSON and back without loss. Units are
-the same everywhere: accuracies in percent (0..100), latencies in milliseconds, durations in
-seconds, parameters and FLOPs in millions (one multiply-accumulate counts as 2 FLOPs).
+the same everywhere: scores in the unit of the space's score (percent, 0..100, or dB), latencies in
+milliseconds, durations in seconds, parameters and FLOPs in millions (one multiply-accumulate counts
+as 2 FLOPs).
 """
 
 import math
@@ -15,6 +16,8 @@ from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hint
 Status = Literal["complete", "stopped", "infeasible", "failed", "running"]
 OutcomeStatus = Literal["complete", "stopped", "infeasible", "failed"]
 Source = Literal["preset", "control", "sampler"]
+# What a study may keep small beside the latency: a field of `ModelSize`.
+Third = Literal["params_m", "flops_m"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 OUTCOME_STATUSES: tuple[OutcomeStatus, ...] = get_args(OutcomeStatus)
@@ -53,7 +56,7 @@ EPOCH_PREFIX = "epoch:"
 PLAN_FILE = "plan.json"
 JOURNAL_FILE = "journal.log"
 REPORT_FOLDER = "report"
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
 
 
 class ResultFormatError(ValueError):
@@ -289,10 +292,15 @@ class TeacherResult(Stored):
 
 @dataclass(frozen=True)
 class ReferencePoint(Stored):
-    """The corner a hypervolume is measured from: chance accuracy (%), teacher latency (ms)."""
+    """The corners a hypervolume is measured between.
+
+    From the score of who learnt nothing at the teacher's latency (ms), up to the best score there
+    is at no latency.
+    """
 
     val_score: float
     latency_ms: float
+    best_score: float
 
 
 @dataclass(frozen=True)
@@ -320,7 +328,7 @@ class TrialResult:
         curve: epochs done, in order.
         outcome: how it ended; None while it runs, or where it was interrupted.
         usage: workers that died under it, and the device time it took.
-        confirmed: test accuracy and idle latency, for front members, presets and controls.
+        confirmed: test score and idle latency, for front members, presets and controls.
         idle_latency: timing of its architecture on the idle device, once any trial has it.
         closed: the storage holds the trial as finished, whether or not an outcome was written.
         search_latency_ms: latency (ms) searched by, for trials without an outcome.
@@ -389,7 +397,7 @@ class TrialResult:
 
     @property
     def val_score(self) -> float | None:
-        """Validation accuracy (%) after the last epoch done, None before the first."""
+        """Validation score after the last epoch done, None before the first."""
         if self.outcome is not None and self.outcome.val_score is not None:
             return self.outcome.val_score
         return self.curve[-1].val_score if self.curve else None

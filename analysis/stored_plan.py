@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from analysis.results import PLAN_FILE, PLAN_FORMAT, ResultFormatError, Stored
+from analysis.formatting import NBSP
+from analysis.results import PLAN_FILE, PLAN_FORMAT, ResultFormatError, Stored, Third
 
 
 class RecordReadError(ValueError):
@@ -41,10 +42,49 @@ class Parameter(Stored):
 
 
 @dataclass(frozen=True)
+class Score(Stored):
+    """What tells a good student from a bad one, such as accuracy in %; `best` is perfection."""
+
+    name: str
+    unit: str
+    best: float
+
+    @property
+    def title(self) -> str:
+        """The name as it begins a sentence or a title."""
+        return f"{self.name[:1].upper()}{self.name[1:]}"
+
+    @property
+    def points(self) -> str:
+        """What a difference of two scores is counted in: points for percent, else the unit."""
+        return "points" if self.unit == "%" else self.unit
+
+    @property
+    def one_point(self) -> str:
+        """A difference of one, in words."""
+        return "one point" if self.unit == "%" else f"1{NBSP}{self.unit}"
+
+    @property
+    def has_majority_floor(self) -> bool:
+        """Whether naming the largest class of all, and nothing else, is what the floor stands for.
+
+        It does for a score that weighs the classes by their size; for accuracy it is chance.
+        """
+        return self.name == "weighted F1"
+
+    @property
+    def floor_name(self) -> str:
+        """What the floor stands for, in words."""
+        if self.has_majority_floor:
+            return "always naming the largest class"
+        return f"chance {self.name}" if self.name == "accuracy" else "an uninformed answer"
+
+
+@dataclass(frozen=True)
 class Objective(Stored):
     """One quantity a study optimises, with its unit and direction."""
 
-    key: str
+    key: Literal["val_score", "latency_ms", "params_m", "flops_m"]
     label: str
     unit: str
     direction: Literal["maximize", "minimize"]
@@ -87,14 +127,29 @@ class Space(Stored):
     description: str
     hash: str
     parameters: tuple[Parameter, ...]
+    score: Score
     objectives: tuple[Objective, ...]
     published: PublishedTable | None = None
     control: Mapping[str, Any] | None = None
 
+    @property
+    def third(self) -> Third | None:
+        """What is kept small beside the latency, as a field of a network's size; None of two."""
+        for objective in self.objectives:
+            if objective.key == "params_m" or objective.key == "flops_m":
+                return objective.key
+        return None
+
+    @property
+    def compared_by(self) -> str:
+        """The objectives by name: `accuracy and latency`, `accuracy, latency and parameters`."""
+        names = [self.score.name, "latency", *(o.label for o in self.objectives[2:])]
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+
 
 @dataclass(frozen=True)
 class Data(Stored):
-    """The data set and the sizes of its splits, in images; `floor_score` in percent."""
+    """The data set and the sizes of its splits, in images; `floor_score` in the score's unit."""
 
     name: str
     classes: tuple[str, ...]

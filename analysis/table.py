@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from analysis.front import KdPair, front_members, is_distilled, kd_pairs
+from analysis.front import KdPair, is_distilled, kd_pairs
 from analysis.record import StudyResults
 from analysis.results import Latency, TrialResult
-from analysis.stored_plan import PublishedColumn, PublishedRow
+from analysis.stored_plan import PublishedColumn, PublishedRow, Space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,19 +24,19 @@ class Column(NamedTuple):
     meaning: str
 
 
-COLUMNS: tuple[Column, ...] = (
+_COLUMNS: tuple[Column, ...] = (
     Column("trial", "", "name of the trial"),
     Column("label", "", "label of the preset, where it is one"),
     Column("source", "", "preset, control or sampler"),
     Column("status", "", "complete, stopped, infeasible, failed or running"),
     Column("reason", "", "why it did not complete"),
     Column("architecture", "", "the student network"),
-    Column("on_front", "", "no complete trial is better in both objectives"),
+    Column("on_front", "", "no complete trial is better in all objectives"),
     Column("distilled", "", "whether a teacher had a part in it"),
     Column("epochs", "", "planned epochs"),
     Column("epochs_done", "", "epochs trained"),
-    Column("val_score", "%", "validation accuracy after the last epoch"),
-    Column("test_score", "%", "test accuracy, scored once after the search"),
+    Column("val_score", "{unit}", "validation {score} after the last epoch"),
+    Column("test_score", "{unit}", "test {score}, scored once after the search"),
     Column("latency_ms", "ms", "batch-1 latency: confirmed when idle, else as searched by"),
     Column("latency_idle", "", "whether latency and ratios were measured on the idle device"),
     Column("latency_batch_64_ms", "ms", "latency of a batch of 64"),
@@ -51,8 +51,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("bytes", "B", "size of the weights file"),
     Column("train_seconds", "s", "time spent training, validation apart"),
     Column("kd_control", "", "the undistilled twin this trial is compared with"),
-    Column("kd_gain", "points", "validation accuracy minus that of the twin"),
-    Column("kd_test_gain", "points", "test accuracy minus that of the twin"),
+    Column("kd_gain", "{points}", "validation {score} minus that of the twin"),
+    Column("kd_test_gain", "{points}", "test {score} minus that of the twin"),
     Column("started_at", "", "ISO 8601, UTC"),
     Column("finished_at", "", "ISO 8601, UTC"),
 )
@@ -62,6 +62,16 @@ FRONT_COLUMNS = (
     "latency_idle", "latency_batch_64_ms", "ratio_batch_1", "ratio_batch_64", "params_m",
     "flops_m", "bytes", "train_seconds", "kd_control", "kd_gain", "kd_test_gain",
 )  # fmt: skip
+
+
+def columns(space: Space) -> tuple[Column, ...]:
+    """The columns of a results table, with the name and unit of the space's score."""
+    score = space.score
+    words = {"score": score.name, "unit": score.unit, "points": score.points}
+    return tuple(
+        column._replace(unit=column.unit.format(**words), meaning=column.meaning.format(**words))
+        for column in _COLUMNS
+    )
 
 
 def measured_latency(trial: TrialResult) -> Latency | None:
@@ -77,13 +87,13 @@ def parameter_names(results: StudyResults) -> list[str]:
 
 
 def results_table(results: StudyResults) -> "pd.DataFrame":
-    """One row a trial, by number: the columns of `COLUMNS`, then `param_NAME` for every parameter.
+    """One row a trial, by number: what `columns` names, then `param_NAME` for every parameter.
 
     Missing values are None or NaN.
     """
     import pandas as pd
 
-    front = {trial.number for trial in front_members(results.trials)}
+    front = {trial.number for trial in results.front}
     pairs = {p.distilled.number: p for p in kd_pairs(results.trials, results.plan.space)}
     names = parameter_names(results)
     rows = []
@@ -93,9 +103,9 @@ def results_table(results: StudyResults) -> "pd.DataFrame":
         row["distilled"] = is_distilled(trial, results.plan.space)
         row |= {f"{PARAMETER_PREFIX}{name}": trial.params.get(name) for name in names}
         rows.append(row)
-    columns = [column.name for column in COLUMNS]
-    columns += [f"{PARAMETER_PREFIX}{name}" for name in names]
-    return pd.DataFrame(rows, columns=columns)
+    header = [column.name for column in _COLUMNS]
+    header += [f"{PARAMETER_PREFIX}{name}" for name in names]
+    return pd.DataFrame(rows, columns=header)
 
 
 def _row(trial: TrialResult, pair: KdPair | None) -> dict[str, Any]:
@@ -135,7 +145,7 @@ def _row(trial: TrialResult, pair: KdPair | None) -> dict[str, Any]:
 def front_table(results: StudyResults) -> "pd.DataFrame":
     """The front, fastest student first: `FRONT_COLUMNS`, then `param_NAME`."""
     table = results_table(results)
-    numbers = [trial.number for trial in front_members(results.trials)]
+    numbers = [trial.number for trial in results.front]
     rows = {trial.number: row for row, trial in enumerate(results.trials)}
     parameters = [name for name in table.columns if name.startswith(PARAMETER_PREFIX)]
     chosen = table.iloc[[rows[number] for number in numbers]]
@@ -166,7 +176,7 @@ class PublishedResult:
     Args:
         row: what was published.
         trial: the trial that measured it, None where none was run.
-        split: the split its accuracy is of: test, or validation until it is confirmed.
+        split: the split its score is of: test, or validation until it is confirmed.
         comparisons: by column key.
         batch_64: the measured inference-time ratio at batch 64, beside that at batch 1.
     """
@@ -195,8 +205,8 @@ def _published_result(
     named = [trial for trial in results.trials if trial.label == row.label]
     named.sort(key=lambda trial: (trial.status != "complete", trial.number))
     trial = named[0] if named else None
-    accuracy, split = (None, None) if trial is None else _reported_accuracy(trial)
-    measured = {} if trial is None else {**_measured(trial), "accuracy": accuracy}
+    score, split = (None, None) if trial is None else _reported_score(trial)
+    measured = {} if trial is None else {**_measured(trial), "score": score}
     latency = None if trial is None else measured_latency(trial)
     return PublishedResult(
         row=row,
@@ -210,7 +220,7 @@ def _published_result(
     )
 
 
-def _reported_accuracy(trial: TrialResult) -> tuple[float | None, Split | None]:
+def _reported_score(trial: TrialResult) -> tuple[float | None, Split | None]:
     if trial.confirmed is not None:
         return trial.confirmed.test_score, "test"
     if trial.status == "complete" and trial.val_score is not None:
@@ -238,7 +248,7 @@ def published_table(results: StudyResults) -> "pd.DataFrame":
     """Published beside measured, one row a published row.
 
     For every published column KEY: `KEY_published`, `KEY_measured`, `KEY_difference` (measured
-    minus published); then `time_ratio_batch_64_measured`, and `accuracy_split` (test, or
+    minus published); then `time_ratio_batch_64_measured`, and `score_split` (test, or
     validation until the trial is confirmed).
     """
     import pandas as pd
@@ -248,7 +258,7 @@ def published_table(results: StudyResults) -> "pd.DataFrame":
         row: dict[str, Any] = {
             "label": result.row.label,
             "trial": None if result.trial is None else result.trial.name,
-            "accuracy_split": result.split,
+            "score_split": result.split,
         }
         for key, comparison in result.comparisons.items():
             row[f"{key}_published"] = comparison.published

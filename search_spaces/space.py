@@ -6,7 +6,7 @@ student network) hides behind :attr:`SearchSpace.build_student`, which is called
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
@@ -29,6 +29,9 @@ from search_spaces.parameters import (
 __all__ = [
     "ACCURACY",
     "LATENCY",
+    "PSNR",
+    "THIRD_OBJECTIVES",
+    "WEIGHTED_F1",
     "Choice",
     "Defaults",
     "Objective",
@@ -38,6 +41,7 @@ __all__ = [
     "PublishedColumn",
     "PublishedTable",
     "Range",
+    "Score",
     "SearchSpace",
     "SpaceError",
     "TeacherChoice",
@@ -58,8 +62,29 @@ class Objective:
     direction: Literal["maximize", "minimize"]
 
 
-ACCURACY = Objective("val_score", "validation accuracy", "%", "maximize")
+@dataclass(frozen=True)
+class Score:
+    """What tells a good student from a bad one; larger is better.
+
+    ``best`` is what counts as perfect: the most there is, or for an unbounded score a value that
+    nothing is expected to reach. A hypervolume is measured up to it.
+    """
+
+    name: str
+    unit: str
+    best: float
+
+
+ACCURACY = Score("accuracy", "%", 100.0)
+WEIGHTED_F1 = Score("weighted F1", "%", 100.0)
+PSNR = Score("PSNR", "dB", 50.0)
+
 LATENCY = Objective("latency_ms", "latency (batch 1)", "ms", "minimize")
+# What a study may be asked to keep small beside the latency, by the name it is asked by.
+THIRD_OBJECTIVES: Mapping[str, Objective] = {
+    "params": Objective("params_m", "parameters", "M", "minimize"),
+    "flops": Objective("flops_m", "FLOPs", "M", "minimize"),
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +99,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class PublishedColumn:
-    """A column of a published table. ``key`` is one of accuracy, train_seconds, time_ratio."""
+    """A column of a published table. ``key`` is one of score, train_seconds, time_ratio."""
 
     key: str
     label: str
@@ -143,7 +168,8 @@ class SearchSpace:
         default_data: The data set used where none is named.
         teachers: The teacher for each data set; ``"*"`` serves the others.
         defaults: Trials, epochs and views for each data set; ``"*"`` serves the others.
-        objectives: What is optimised.
+        score: What is optimised beside the latency.
+        third: What a study keeps small as well, where it was asked to.
         teacher_asked: How trials ask the teacher: ``ahead``, all answers are computed before the
             first trial; ``live``, its network is asked at every step (for feature maps, or for
             images mixed anew); ``both``, where some trials need the one and some the other.
@@ -166,7 +192,8 @@ class SearchSpace:
     default_data: str = "cifar10"
     teachers: Mapping[str, TeacherChoice] = field(default_factory=lambda: {"*": TeacherChoice()})
     defaults: Mapping[str, Defaults] = field(default_factory=lambda: {"*": Defaults(24, 30, 8)})
-    objectives: tuple[Objective, ...] = (ACCURACY, LATENCY)
+    score: Score = ACCURACY
+    third: Objective | None = None
     teacher_asked: Literal["ahead", "live", "both"] = "ahead"
     refuses: Callable[["SearchSpace", int, tuple[int, int, int]], str | None] | None = None
 
@@ -253,6 +280,17 @@ class SearchSpace:
             self, parameters=tuple(held(parameter, fixed) for parameter in self.parameters)
         )
 
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is optimised: the score on the validation split, the latency, and any third."""
+        score = Objective("val_score", f"validation {self.score.name}", self.score.unit, "maximize")
+        return (score, LATENCY) if self.third is None else (score, LATENCY, self.third)
+
+    def with_objectives(self, names: Sequence[str]) -> "SearchSpace":
+        """Return this space with the third objective among ``names``, if there is one."""
+        third = next((THIRD_OBJECTIVES[name] for name in names if name in THIRD_OBJECTIVES), None)
+        return replace(self, third=third)
+
     def configurations(self) -> int | None:
         """How many different configurations the sampler can draw; None where not finite."""
         for parameter in self.parameters:
@@ -306,6 +344,7 @@ class SearchSpace:
             "title": self.title,
             "description": self.description,
             "parameters": [parameter_json(parameter) for parameter in self.parameters],
+            "score": vars(self.score),
             "objectives": [vars(objective) for objective in self.objectives],
             "control": dict(self.control),
             "published": self._published_json(preset),

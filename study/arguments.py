@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m study.launch",
         description="Train many small students under one teacher in parallel, and report the "
-        "accuracy-latency front.",
+        "front of their score (accuracy, say) against latency.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -107,6 +107,14 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         default="pareto",
         help="pareto stops trials early by Pareto rank, none trains all to the end "
         "(default: pareto)",
+    )
+    group.add_argument(
+        "--objectives",
+        default="score,latency",
+        metavar="score,latency[,params|flops]",
+        help="what the front is chosen by: the space's score (accuracy, say) and the latency, and "
+        "on request the parameters or FLOPs too; the hypervolume stays that of score and latency "
+        "(default: score,latency)",
     )
     group.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     group.add_argument("--max-latency", type=float, metavar="MS", help="refuse slower students")
@@ -247,8 +255,9 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         storage=args.storage,
         tracking_uri=args.tracking_uri,
         address=args.address,
+        objectives=plans.parse_objectives(args.objectives, space),
     )
-    return plan, space.with_fixed(fixed)
+    return plan, space.with_fixed(fixed).with_objectives(plan.objectives)
 
 
 def _asked(space: SearchSpace, asked: str | None) -> str:

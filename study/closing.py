@@ -1,5 +1,6 @@
 """What is printed when a study ends: its front, where things lie, how to go on."""
 
+from analysis.formatting import score_text
 from study.progress import duration, front_table, make_console
 from study.session import Ending
 from study.summary import StudySummary
@@ -8,7 +9,7 @@ from study.tracking import where_to_look
 
 def print_summary(summary: StudySummary, ending: Ending) -> None:
     """Print the end of a study for a person."""
-    console = make_console()
+    console, score = make_console(), summary.score
     # Nothing runs any more: what the record holds open is left to the next run.
     words = {"running": "interrupted"}
     counts = ", ".join(f"{n} {words.get(s, s)}" for s, n in summary.counts.items() if n)
@@ -18,12 +19,14 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
         console.print(ending.note, highlight=False)
     if summary.front:
         console.print()
-        console.print(front_table(summary.front, title="The front, fastest first"))
+        title = f"The front by {summary.results.plan.space.compared_by}, fastest first"
+        console.print(front_table(summary.front, score, title=title))
     teacher = summary.results.teacher
     if teacher is not None:
         console.print(
-            f"teacher {teacher.name}: {teacher.val_score:.2f} % validation, "
-            f"{teacher.test_score:.2f} % test, {teacher.latency.batch_1_ms.median:.2f} ms",
+            f"teacher {teacher.name}: {score.name} {score_text(teacher.val_score, score.unit, 2)} "
+            f"validation, {score_text(teacher.test_score, score.unit, 2)} test, "
+            f"{teacher.latency.batch_1_ms.median:.2f} ms",
             highlight=False,
         )
     if summary.hypervolume is not None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis.front import front_members
-from analysis.results import Confirmation, Latency, TrialResult
+from analysis.results import Confirmation, Latency, Third, TrialResult
 from cluster.connect import Cluster
 from study.preparation import get, largest_node
 from study.progress import Progress
@@ -35,23 +35,24 @@ def confirm(
         progress: Shows how far it is.
     """
     worker = _Worker(context_reference, context, cluster)
-    if not _waiting(record.trials()):
+    if not _waiting(record.trials(), record.third):
         return
     with progress.phase("confirming the front") as phase:
         done = 0
-        while waiting := _with_student(record, _waiting(record.trials())):
+        while waiting := _with_student(record, _waiting(record.trials(), record.third)):
             for trial in waiting:
                 phase.update(done, done + len(waiting) - waiting.index(trial), trial.architecture)
                 record.confirm(trial.number, worker.confirm(record.trial(trial.number)))
                 done += 1
         phase.update(done, done)
-    for trial in _waiting(record.trials()):
+    for trial in _waiting(record.trials(), record.third):
         progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
 
 
-def _waiting(trials: Sequence[TrialResult]) -> list[TrialResult]:
+def _waiting(trials: Sequence[TrialResult], third: Third | None) -> list[TrialResult]:
     complete = [trial for trial in trials if trial.status == "complete"]
-    wanted = {t.number for t in (*front_members(trials), *near_front(trials, CONFIRMED_WITHIN))}
+    near = near_front(trials, CONFIRMED_WITHIN, third)
+    wanted = {trial.number for trial in (*front_members(trials, third), *near)}
     wanted |= {trial.number for trial in complete if trial.label or trial.source == "control"}
     return [trial for trial in complete if trial.number in wanted and not trial.confirmed]
 

@@ -30,7 +30,7 @@ _STATES = {
     "killed": INTERRUPTED,
 }
 # Width of a table of studies, its names left out.
-_OTHER_COLUMNS = 55
+_OTHER_COLUMNS = 67
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _seconds_since(stamp: str) -> float:
 def study_states(
     studies: Path, on_read: Callable[[str], None] = lambda name: None
 ) -> list[dict[str, Any]]:
-    """Return name, state, counts, best accuracy and age (s) of each study, latest first.
+    """Return name, state, counts, best score and age (s) of each study, latest first.
 
     A study whose record cannot be read is listed as damaged, with the reason.
 
@@ -209,15 +209,17 @@ def _state(folder: Path) -> dict[str, Any]:
     try:
         summary = summarise(folder)
     except RecordReadError as error:
-        empty = {"trials": 0, "planned": None, "front": 0, "best_val_score": None}
+        empty = {"trials": 0, "planned": None, "front": 0, "best_val_score": None, "score": None}
         return {**body, **empty, "state": DAMAGED, "reason": str(error)}
+    scores = [trial.val_score for trial in summary.front if trial.val_score is not None]
     return {
         "name": folder.name,
         "state": state_of(summary),
         "trials": len(summary.trials),
         "planned": summary.planned,
         "front": len(summary.front),
-        "best_val_score": max((t.val_score or 0.0 for t in summary.front), default=None),
+        "best_val_score": max(scores, default=None),
+        "score": summary.score.to_json(),
         "age_seconds": round(_seconds_since(summary.results.plan.created_at)),
     }
 
@@ -231,7 +233,7 @@ def study_table(states: Sequence[dict[str, Any]], width: int) -> "Table":
     """
     from rich.table import Table
 
-    from analysis.formatting import duration
+    from analysis.formatting import duration, score_text
 
     table = Table(box=None, pad_edge=False)
     # Left to itself, rich would give a long name the room of the figures.
@@ -242,13 +244,13 @@ def study_table(states: Sequence[dict[str, Any]], width: int) -> "Table":
         table.add_column(heading, no_wrap=True, justify="right")
     for state in states:
         damaged = state["state"] == DAMAGED
-        best = state["best_val_score"]
+        best, score = state["best_val_score"], state["score"]
         table.add_row(
             state["name"],
             "budget spent" if state["state"] == _STATES["budget"] else state["state"],
             "" if damaged else f"{state['trials']}/{state['planned']}",
             "" if damaged else str(state["front"]),
-            "" if best is None else f"{best:.2f} %",
+            "" if best is None else f"{score_text(best, score['unit'], 2)} {score['name']}",
             duration(state["age_seconds"]),
         )
     return table

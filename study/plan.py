@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from search_spaces.space import Choice, Params, SearchSpace, SpaceError, Value, nearest
+from analysis.results import Third
+from search_spaces.space import (
+    THIRD_OBJECTIVES,
+    Choice,
+    Params,
+    SearchSpace,
+    SpaceError,
+    Value,
+    nearest,
+)
 from study.budget import Budget
 
 SAMPLERS = ("tpe", "random")
@@ -17,6 +26,7 @@ SCHEDULERS = ("pareto", "none")
 TEACHER_OUTPUTS = ("ahead", "live")
 TEACHER_WEIGHTS = ("none", "imagenet")
 PRECISIONS = ("auto", "float32", "bfloat16")
+OBJECTIVES = ("score", "latency", *THIRD_OBJECTIVES)
 
 # May change between two runs of one study: they say how long and where, not what.
 _FREE = frozenset(
@@ -46,6 +56,7 @@ class StudyPlan:
 
     ``space`` is as given (a name, ``FILE.py`` or ``module:ATTR``), ``data`` a data set's name or
     the path of an image folder. Durations are seconds, latencies ms, sizes millions.
+    ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
     """
 
     name: str
@@ -77,6 +88,7 @@ class StudyPlan:
     storage: str | None
     tracking_uri: str | None
     address: str | None
+    objectives: tuple[str, ...] = OBJECTIVES[:2]
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
@@ -88,9 +100,16 @@ class StudyPlan:
         """GPUs that a trial holds, or CPUs where it uses none: what device-hours count."""
         return self.gpus_per_trial or float(self.cpus_per_trial)
 
+    @property
+    def third(self) -> Third | None:
+        """What is kept small beside the latency, as a field of a network's size; None of two."""
+        if "params" in self.objectives:
+            return "params_m"
+        return "flops_m" if "flops" in self.objectives else None
+
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as JSON values, flat but for ``fixed``, which is a dictionary."""
-        body = {**asdict(self), "fixed": dict(self.fixed)}
+        """Return the plan as JSON values, flat but for ``fixed`` and ``objectives``."""
+        body = {**asdict(self), "fixed": dict(self.fixed), "objectives": list(self.objectives)}
         del body["budget"]
         bounds = {key: getattr(self.budget, name) for key, name in _BUDGET_KEYS.items()}
         return {**body, **bounds}
@@ -107,7 +126,8 @@ class StudyPlan:
             odd = ", ".join(sorted((names | set(_BUDGET_KEYS)) ^ set(body)))
             raise PlanError(f"the stored plan was written by another version (fields: {odd})")
         budget = Budget(**{name: body[key] for key, name in _BUDGET_KEYS.items()})
-        return cls(**{name: body[name] for name in names}, budget=budget)
+        values = {name: body[name] for name in names}
+        return cls(**{**values, "objectives": tuple(body["objectives"])}, budget=budget)
 
     def identity(self, *, space_hash: str, data_hash: str, teacher_key: str) -> dict[str, Any]:
         """Return what makes two plans the same study: the question, not how long or where."""
@@ -163,6 +183,7 @@ def _problems(plan: StudyPlan) -> list[str]:
         if value is not None and not value > 0
     ]
     problems += plan.budget.problems()
+    problems += _objective_problems(plan.objectives)
     if not 0 < plan.max_failures <= 1:
         problems.append(
             f"--max-failures {plan.max_failures:g} is not a share of the trials; "
@@ -184,6 +205,36 @@ def _problems(plan: StudyPlan) -> list[str]:
             "--teacher and --teacher-weights exclude each other: a checkpoint brings its weights"
         )
     return problems
+
+
+def _objective_problems(names: tuple[str, ...]) -> list[str]:
+    asked = f"--objectives {','.join(names)}"
+    mend = "give score,latency, and with a comma params or flops"
+    unknown = [name for name in names if name not in OBJECTIVES]
+    if unknown:
+        return [f"{asked}: {unknown[0]!r} is unknown{nearest(unknown[0], OBJECTIVES)}"]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        return [f"{asked}: {repeated[0]} is named twice; {mend}"]
+    missing = [name for name in OBJECTIVES[:2] if name not in names]
+    if missing:
+        return [f"{asked}: every study optimises the {missing[0]} too; {mend}"]
+    if len(names) > 3:
+        return [f"{asked}: {len(names)} are more than three; {mend}"]
+    return []
+
+
+def parse_objectives(text: str, space: SearchSpace) -> tuple[str, ...]:
+    """Parse ``score,latency,params`` to names of objectives, the score and the latency first.
+
+    ``accuracy`` and the name of the space's own score are other names of ``score``. What is wrong
+    with the names is found when a plan is made of them.
+    """
+    same = {"accuracy", space.score.name.lower()}
+    names = [name.strip().lower() for name in text.split(",")]
+    named = ["score" if name in same else name for name in names]
+    order = {name: place for place, name in enumerate(OBJECTIVES)}
+    return tuple(sorted(named, key=lambda name: order.get(name, len(order))))
 
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>s|m|min|h|d)?")

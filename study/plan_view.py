@@ -43,6 +43,7 @@ def plan_rows(
         ("its outputs", asked if plan.teacher_outputs == "ahead" else "asked live at every step"),
         ("trials", f"{plan.budget.trials}, of at most {plan.max_epochs} epochs"),
         *budget_rows(plan.budget),
+        ("objectives", ", ".join(f"{o.label}, {o.unit}" for o in space.objectives)),
         ("sampler", plan.sampler),
         ("scheduler", plan.scheduler),
         ("seed", str(plan.seed)),

@@ -17,12 +17,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from analysis.formatting import score_text
 from analysis.front import front_members
-from analysis.results import TrialResult
+from analysis.results import Third, TrialResult
+from analysis.stored_plan import Score, Space
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+# What a view calls the score before it has been told of which space it is.
+_SOME_SCORE = Score("score", "", 100.0)
 _RUNNING_SHOWN = 8
 _FRONT_SHOWN = 10
 
@@ -78,6 +82,8 @@ class Progress:
         self.console = make_console(stream)
         self.quiet = quiet
         self.trials: dict[int, TrialResult] = {}
+        self.score, self.compared_by = _SOME_SCORE, ""
+        self._third: Third | None = None
         self._front: tuple[TrialResult, ...] | None = None
         self.total = 0
         self.begun = time.monotonic()
@@ -114,8 +120,9 @@ class Progress:
         self.total, self.deadline = total, deadline
         yield
 
-    def known(self, trials: tuple[TrialResult, ...]) -> None:
-        """Take the trials of earlier runs."""
+    def known(self, trials: tuple[TrialResult, ...], space: Space) -> None:
+        """Take the trials of earlier runs, and what all of them are compared by."""
+        self.score, self.compared_by, self._third = space.score, space.compared_by, space.third
         self.trials.update({trial.number: trial for trial in trials})
         self._front = None
 
@@ -123,7 +130,7 @@ class Progress:
     def front(self) -> tuple[TrialResult, ...]:
         """The front so far; found again only when a trial has ended."""
         if self._front is None:
-            self._front = front_members(list(self.trials.values()))
+            self._front = front_members(list(self.trials.values()), self._third)
         return self._front
 
     def trial_started(self, trial: TrialResult) -> None:
@@ -147,7 +154,7 @@ class Progress:
         """A trial ended."""
         self.trials[trial.number], self._front = trial, None
         ended = sum(1 for other in self.trials.values() if other.status != "running")
-        self.say(f"[{ended}/{self.total}] {trial_line(trial)}")
+        self.say(f"[{ended}/{self.total}] {trial_line(trial, self.score)}")
 
     def close(self) -> None:
         """Stop drawing."""
@@ -188,7 +195,7 @@ class LiveProgress(Progress):
     def trial_finished(self, trial: TrialResult) -> None:
         """A trial ended: one line above the live table."""
         self.trials[trial.number], self._front = trial, None
-        self.say(trial_line(trial))
+        self.say(trial_line(trial, self.score))
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:
@@ -221,11 +228,12 @@ class LiveProgress(Progress):
         running = [trial for trial in trials if trial.status == "running"]
         parts: list[RenderableType] = [Text(self._headline(trials), style="bold")]
         if running:
-            parts.append(_running_table(running[:_RUNNING_SHOWN]))
+            parts.append(_running_table(running[:_RUNNING_SHOWN], self.score))
             if len(running) > _RUNNING_SHOWN:
                 parts.append(Text(f"and {len(running) - _RUNNING_SHOWN} more running", "dim"))
         if self.front:
-            parts.append(front_table(self.front, title="front so far", limit=_FRONT_SHOWN))
+            title = f"front so far, by {self.compared_by}"
+            parts.append(front_table(self.front, self.score, title=title, limit=_FRONT_SHOWN))
         return Group(*parts)
 
     def _headline(self, trials: list[TrialResult]) -> str:
@@ -255,24 +263,30 @@ def make_console(stream: TextIO | None = None) -> Console:
     return Console(file=stream, width=None if stream.isatty() else 200, emoji=False)
 
 
-def trial_line(trial: TrialResult) -> str:
-    """Say in one line how a trial ended."""
+def trial_line(trial: TrialResult, score: Score) -> str:
+    """Say in one line how a trial ended; ``score`` names what it reached."""
     name = f"{trial.name} {trial.architecture}"
     if trial.label and trial.label != trial.architecture:
         name += f" ({trial.label})"
     if trial.status == "complete":
-        return f"{name}: {trial.val_score:.2f} %, {_ms(trial)}, {_took(trial)}"
+        reached = score_text(trial.val_score, score.unit, 2)
+        return f"{name}: {score.name} {reached}, {_ms(trial)}, {_took(trial)}"
     if trial.status == "stopped":
         return f"{name}: stopped at epoch {trial.epochs_done}, {trial.reason}"
     return f"{name}: {trial.status}, {trial.reason}"
 
 
-def front_table(front: tuple[TrialResult, ...], *, title: str, limit: int | None = None) -> Table:
-    """Return the front as a table, fastest first; ``limit`` keeps that many, evenly spread."""
+def front_table(
+    front: tuple[TrialResult, ...], score: Score, *, title: str, limit: int | None = None
+) -> Table:
+    """Return the front as a table, fastest first; ``limit`` keeps that many, evenly spread.
+
+    The score's name is for the title to say, which has room for it.
+    """
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", no_wrap=True)
     table.add_column("student", overflow="ellipsis", no_wrap=True)
-    for heading in ("val %", "test %", "ms", "faster", "M", "MFLOPs"):
+    for heading in (f"val {score.unit}", f"test {score.unit}", "ms", "faster", "M", "MFLOPs"):
         table.add_column(heading, justify="right", no_wrap=True)
     tested = any(trial.confirmed for trial in front)
     shown = front
@@ -298,7 +312,7 @@ def _figures(trial: TrialResult) -> tuple[str, ...]:
     )
 
 
-def _running_table(trials: list[TrialResult]) -> Table:
+def _running_table(trials: list[TrialResult], score: Score) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for _ in range(3):
         table.add_column(no_wrap=True, overflow="ellipsis")
@@ -306,13 +320,14 @@ def _running_table(trials: list[TrialResult]) -> Table:
     table.add_column(no_wrap=True, justify="right")
     for trial in trials:
         done = trial.epochs_done
-        accuracy = f"{trial.val_score:.1f} %" if trial.val_score is not None else "measuring"
+        reached = trial.val_score
+        shown = "measuring" if reached is None else score_text(reached, score.unit)
         table.add_row(
             trial.name,
             trial.architecture,
             ProgressBar(trial.epochs, done, width=12),
             f"epoch {done}/{trial.epochs}",
-            accuracy if trial.latency or done else "starting",
+            shown if trial.latency or done else "starting",
         )
     return table
 

@@ -14,15 +14,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import results
+from analysis.front import third_value
 from analysis.results import (
     Confirmation,
     EpochResult,
     Latency,
     ModelSize,
     Outcome,
+    Third,
     TrialResult,
     Usage,
 )
@@ -30,6 +32,10 @@ from study.journal import mend_journal, open_journal
 
 if TYPE_CHECKING:
     import optuna
+
+
+# Of the score, the latency, and what else is to be small.
+_DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
 
 
 class RecordError(ValueError):
@@ -87,17 +93,21 @@ class StudyRecord:
         folder: The study's folder, which exists.
         name: The study's name, also in the storage.
         storage: An Optuna storage URL, or None for the journal file in the folder.
+        third: What the study keeps small beside the latency, if anything: its third objective.
 
     Raises:
         RecordError: if the storage cannot be opened.
     """
 
-    def __init__(self, folder: Path, name: str, storage: str | None) -> None:
+    def __init__(
+        self, folder: Path, name: str, storage: str | None, third: Third | None = None
+    ) -> None:
         import optuna
         from optuna.storages import JournalStorage
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.folder = folder
+        self.third = third
         # What a driver asks for at every event is kept at hand: no event costs more in a study of
         # ten thousand trials than the look at a list of that length.
         self._ended: dict[int, TrialResult] = {}
@@ -114,7 +124,7 @@ class StudyRecord:
                 self.study = optuna.create_study(
                     storage=self._storage,
                     study_name=name,
-                    directions=["maximize", "minimize"],
+                    directions=_DIRECTIONS[: 2 if third is None else 3],
                     load_if_exists=True,
                     sampler=optuna.samplers.RandomSampler(),
                 )
@@ -153,7 +163,9 @@ class StudyRecord:
         return result
 
     def hypervolume(self, trials: Iterable[TrialResult] | None = None) -> float | None:
-        """Return what the front covers (0 to 1); None before the teacher has been timed.
+        """Return what the front covers of score and latency (0 to 1).
+
+        None before the teacher has been timed.
 
         Args:
             trials: Some trials that hold the whole front; all trials, if left out.
@@ -273,7 +285,7 @@ class StudyRecord:
         self._tell(number, outcome)
 
     def confirm(self, number: int, confirmation: Confirmation) -> None:
-        """Record a finished student's test accuracy, and its architecture's idle latency."""
+        """Record a finished student's test score, and its architecture's idle latency."""
         idle = results.idle_attribute(self.trial(number).architecture)
         if self.attribute(idle) is None:
             self.set_attribute(idle, confirmation.latency.to_json())
@@ -311,12 +323,15 @@ class StudyRecord:
     def _tell(self, number: int, outcome: Outcome) -> None:
         from optuna.trial import TrialState
 
-        accuracy, latency = outcome.val_score, outcome.latency_ms
+        reached = [outcome.val_score, outcome.latency_ms]
+        if self.third is not None:
+            reached.append(third_value(self.trial(number), self.third))
+        values = [value for value in reached if value is not None]
         trained = outcome.status in ("complete", "stopped")
-        if trained and accuracy is not None and latency is not None:
+        if trained and len(values) == len(reached):
             # A stopped trial is told its values at the rung, so that the sampler learns from it;
             # its outcome keeps it off the front.
-            self.study.tell(number, [accuracy, latency], skip_if_finished=True)
+            self.study.tell(number, values, skip_if_finished=True)
         else:
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 

@@ -121,7 +121,7 @@ class Recorder(StatelessForRay, Callback):
         self._running: dict[int, _Running] = {}
         trials = record.trials()
         self._ended: Counter[str] = Counter(t.status for t in trials if t.status != "running")
-        self._contenders = Contenders(trials)
+        self._contenders = Contenders(trials, record.third)
         self.device_seconds = sum(trial.usage.device_seconds for trial in trials)
         self.fatal: Exception | None = None
 

@@ -5,49 +5,71 @@ complete trial that is on the front, may come to be once it is timed on the idle
 in a published table until it has been confirmed.
 """
 
+import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from analysis.front import front_members
-from analysis.results import TrialResult, trial_name
+from analysis.front import Staircase, front_members, third_value
+from analysis.results import Third, TrialResult, trial_name
 from study.trial import STUDENT_FILE
 
-# A student this much slower than one that beats it in accuracy may still be as fast, once timed
+# A student this much slower than one that beats it in score may still be as fast, once timed
 # without noise.
 CONFIRMED_WITHIN = 1.15
 _KEPT_WITHIN = 1.3
 
 
-def near_front(trials: Sequence[TrialResult], slack: float) -> list[TrialResult]:
-    """Return complete trials that nothing beats in accuracy while being ``slack`` times faster."""
+def near_front(
+    trials: Sequence[TrialResult], slack: float, third: Third | None = None
+) -> list[TrialResult]:
+    """Return complete trials that nothing beats in score while being ``slack`` times faster.
+
+    With a third objective, whoever beats a trial has to be no larger than it as well: parameters
+    and FLOPs are counted, not timed, so they need no slack.
+    """
     complete = [trial for trial in trials if trial.status == "complete"]
     by_speed = sorted(complete, key=_latency)
-    # One architecture has one latency, also once it is confirmed: its best student stands for it.
+    # One architecture has one latency, also once it is confirmed, and one size: its best student
+    # stands for it.
     most: dict[str, float] = {}
     for trial in complete:
-        accuracy = trial.val_score or 0.0
-        most[trial.architecture] = max(accuracy, most.get(trial.architecture, accuracy))
+        score = _score(trial)
+        most[trial.architecture] = max(score, most.get(trial.architecture, score))
     near = []
-    best, fastest = -1.0, 0
+    ahead, fastest = Staircase(), 0
     for trial in by_speed:
         while fastest < len(by_speed) and _latency(by_speed[fastest]) * slack < _latency(trial):
-            best = max(best, by_speed[fastest].val_score or 0.0)
+            ahead.enter(_third(by_speed[fastest], third), _score(by_speed[fastest]))
             fastest += 1
-        accuracy = trial.val_score or 0.0
-        if best < accuracy == most[trial.architecture]:
+        score = _score(trial)
+        if ahead.best_within(_third(trial, third)) < score == most[trial.architecture]:
             near.append(trial)
     return near
 
 
 def _latency(trial: TrialResult) -> float:
-    return float("inf") if trial.latency_ms is None else trial.latency_ms
+    return math.inf if trial.latency_ms is None else trial.latency_ms
 
 
-def students_to_keep(trials: Sequence[TrialResult]) -> set[int]:
-    """Return the numbers of complete trials whose student is still needed."""
-    keep = {trial.number for trial in front_members(trials)}
-    for trial in near_front(trials, _KEPT_WITHIN):
+def _score(trial: TrialResult) -> float:
+    return -math.inf if trial.val_score is None else trial.val_score
+
+
+def _third(trial: TrialResult, third: Third | None) -> float:
+    value = 0.0 if third is None else third_value(trial, third)
+    return math.inf if value is None else value
+
+
+def students_to_keep(trials: Sequence[TrialResult], third: Third | None = None) -> set[int]:
+    """Return the numbers of complete trials whose student is still needed.
+
+    Args:
+        trials: All that may matter.
+        third: What the study keeps small beside the latency, if anything.
+    """
+    keep = {trial.number for trial in front_members(trials, third)}
+    for trial in near_front(trials, _KEPT_WITHIN, third):
         if trial.confirmed is None:
             keep.add(trial.number)
     for trial in trials:
@@ -64,7 +86,8 @@ class Contenders:
     latter too. So an end is compared with the few that are left, however many trials there were.
     """
 
-    def __init__(self, trials: Iterable[TrialResult]) -> None:
+    def __init__(self, trials: Iterable[TrialResult], third: Third | None = None) -> None:
+        self._third = third
         self.trials = [trial for trial in trials if trial.status == "complete"]
         self._drop()
 
@@ -80,7 +103,7 @@ class Contenders:
         return {trial.number for trial in self.trials}
 
     def _drop(self) -> None:
-        keep = students_to_keep(self.trials)
+        keep = students_to_keep(self.trials, self._third)
         self.trials = [trial for trial in self.trials if trial.number in keep]
 
 

@@ -49,7 +49,7 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
                 progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
             check_same_plan(inputs.folder, document)
             store_plan(inputs.folder, document)
-            record = StudyRecord(inputs.folder, plan.name, plan.storage)
+            record = StudyRecord(inputs.folder, plan.name, plan.storage, plan.third)
             stop.lock_lost = lock_lost
             session = Session(inputs, record, cluster, resources, progress, stop, begun)
             return session.run()

@@ -1,44 +1,60 @@
 """Early stopping by Pareto rank: asynchronous successive halving over (score at the rung, latency).
 
+A study that keeps parameters or FLOPs small as well has trials compared in those too.
+
 At rung epochs ``grace * factor**k`` a trial is compared with all trials that have reached the same
 rung. It is stopped when the share of them that ranks strictly before it (non-dominated sorting,
-Deb et al. 2002) leaves it outside the best ``1/factor``. So a student that nobody beats in both
-accuracy and latency is never stopped, however small and inaccurate it is; neither are ties, a lone
-trial, presets and controls.
+Deb et al. 2002) leaves it outside the best ``1/factor``. So a student that nobody beats in all
+objectives is never stopped, however small and inaccurate it is; neither are ties, a lone trial,
+presets and controls.
 """
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from analysis.front import Point, Staircase, dominates
 from study.stateless import StatelessForRay
 
 
 @dataclass(frozen=True)
 class RungEntry:
-    """A trial at a rung: its score (%, larger is better) and latency (ms, smaller is better)."""
+    """A trial at a rung: its score (larger is better), latency (ms, smaller is better).
+
+    ``third`` is what else is to be small; 0 for every trial of a study of two objectives.
+    """
 
     number: int
     score: float
     latency_ms: float
+    third: float = 0.0
 
     def dominates(self, other: "RungEntry") -> bool:
-        """Whether this entry is at least as good in both, and better in one."""
-        no_worse = self.score >= other.score and self.latency_ms <= other.latency_ms
-        return no_worse and (self.score > other.score or self.latency_ms < other.latency_ms)
+        """Whether this entry is at least as good in everything, and better in something."""
+        return dominates(self.point, other.point)
+
+    @property
+    def point(self) -> Point:
+        """What it is compared by."""
+        return (self.score, self.latency_ms, self.third)
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a trial was stopped: the rung (an epoch) and the trials that dominate it there."""
+    """Why a trial was stopped: the rung (an epoch) and the trials that dominate it there.
+
+    ``compared_by`` names what they are better in.
+    """
 
     rung: int
     rivals: tuple[int, ...]
     reached: int
+    compared_by: str = "score and latency"
 
     @property
     def reason(self) -> str:
@@ -46,7 +62,7 @@ class Stop:
         named = ", ".join(f"t{number:04d}" for number in self.rivals[:3])
         more = f" and {len(self.rivals) - 3} more" if len(self.rivals) > 3 else ""
         return (
-            f"behind {named}{more} in accuracy and latency at epoch {self.rung} "
+            f"behind {named}{more} in {self.compared_by} at epoch {self.rung} "
             f"({self.reached} trials reached it)"
         )
 
@@ -75,9 +91,15 @@ def ranks(entries: Sequence[RungEntry]) -> list[int]:
     to front, so the first front it is not behind is found by bisection. Equal entries dominate
     each other nowhere and share a rank.
 
+    With a third objective an entry is behind a front where that front's best score among those no
+    larger reaches its own. Whoever is behind a front is behind all before it, so the search by
+    bisection is the same (Zhang et al., 2015), with a staircase for each front.
+
     Args:
-        entries: Finite scores and latencies.
+        entries: Finite scores, latencies and third values.
     """
+    if len({entry.third for entry in entries}) > 1:
+        return _ranks_of_three(entries)
     rank = [0] * len(entries)
     lowest: list[float] = []  # minus the best score of each front, so that it ascends
     last: RungEntry | None = None
@@ -92,6 +114,31 @@ def ranks(entries: Sequence[RungEntry]) -> list[int]:
     return rank
 
 
+def _ranks_of_three(entries: Sequence[RungEntry]) -> list[int]:
+    def place(i: int) -> tuple[float, float, float]:
+        return (entries[i].latency_ms, entries[i].third, -entries[i].score)
+
+    rank = [0] * len(entries)
+    fronts: list[Staircase] = []
+    last: Point | None = None
+    level = 0
+    for i in sorted(range(len(entries)), key=place):
+        entry = entries[i]
+        if entry.point != last:
+            level = bisect_left(fronts, True, key=partial(_lies_ahead_of, entry))
+            if level == len(fronts):
+                fronts.append(Staircase())
+            fronts[level].enter(entry.third, entry.score)
+            last = entry.point
+        rank[i] = level
+    return rank
+
+
+def _lies_ahead_of(entry: RungEntry, front: Staircase) -> bool:
+    """Whether nobody entered into ``front`` so far dominates ``entry``."""
+    return front.best_within(entry.third) < entry.score
+
+
 @dataclass
 class ParetoHalving:
     """The decision alone, without Ray: which trials go on past which rung.
@@ -100,11 +147,13 @@ class ParetoHalving:
         max_epochs: Epochs of a fully trained trial; the last epoch is no rung.
         grace: The first rung.
         factor: Ratio of successive rungs, and of trials to survivors.
+        compared_by: Names of the objectives, for the reason of a stop.
     """
 
     max_epochs: int
     grace: int = 1
     factor: int = 3
+    compared_by: str = "score and latency"
     _reached: dict[int, dict[int, RungEntry]] = field(default_factory=dict)
 
     @property
@@ -114,7 +163,7 @@ class ParetoHalving:
 
     def enter(self, epoch: int, entry: RungEntry) -> None:
         """Add a trial to the rung at ``epoch``; an epoch that is no rung is ignored."""
-        if epoch in self.rungs and math.isfinite(entry.score + entry.latency_ms):
+        if epoch in self.rungs and all(map(math.isfinite, entry.point)):
             self._reached.setdefault(epoch, {})[entry.number] = entry
 
     def judge(self, epoch: int, number: int) -> Stop | None:
@@ -129,7 +178,7 @@ class ParetoHalving:
             return None
         mine = rung[number]
         rivals = tuple(sorted(e.number for e in entries if e.dominates(mine)))
-        return Stop(epoch, rivals, len(entries))
+        return Stop(epoch, rivals, len(entries), self.compared_by)
 
 
 class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
@@ -140,13 +189,14 @@ class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
 
     Args:
         halving: The decision.
-        latency_of: The latency (ms) on record of a trial that has reported.
+        entry_of: The entry of a trial that has reported, by its number and score: it adds the
+            latency and the size on record.
     """
 
-    def __init__(self, halving: ParetoHalving, latency_of: Callable[[int], float]) -> None:
+    def __init__(self, halving: ParetoHalving, entry_of: Callable[[int, float], RungEntry]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.halving = halving
-        self._latency_of = latency_of
+        self._entry_of = entry_of
         self.stops: dict[int, Stop] = {}
 
     def on_trial_result(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
@@ -157,8 +207,7 @@ class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
         number = int(trial.config["number"])
         if epoch not in self.halving.rungs:
             return str(TrialScheduler.CONTINUE)
-        entry = RungEntry(number, float(result["val_score"]), self._latency_of(number))
-        self.halving.enter(epoch, entry)
+        self.halving.enter(epoch, self._entry_of(number, float(result["val_score"])))
         stop = None if trial.config["protected"] else self.halving.judge(epoch, number)
         if stop is None:
             return str(TrialScheduler.CONTINUE)

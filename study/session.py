@@ -4,6 +4,7 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 """
 
 import contextlib
+import math
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis import results
-from analysis.front import front_members
+from analysis.front import front_members, third_value
 from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
@@ -123,6 +124,7 @@ class Session:
         self._noted = begun
         self._earlier = 0.0
         self._tracker: Tracker = Tracker()
+        self._stored = read_plan(inputs.folder / results.PLAN_FILE)
 
     def run(self) -> Ending:
         """Prepare, run the trials, confirm, report; close the record whatever happens."""
@@ -162,8 +164,7 @@ class Session:
         self._earlier = sum(session["seconds"] for session in sessions)
         self._note_session()
         uri = self._plan.tracking_uri or default_tracking_uri(self._inputs.studies)
-        plan = read_plan(self._inputs.folder / results.PLAN_FILE)
-        self._tracker = open_study(self._record, plan, uri, self._progress.warn)
+        self._tracker = open_study(self._record, self._stored, uri, self._progress.warn)
         replay(self._record, self._tracker, self._progress.warn)
 
     def _so_far(self, end: str) -> results.Session:
@@ -206,7 +207,7 @@ class Session:
         if ending.exit_code in (0, 3):
             confirm(self._record, prepared.context, reference, self._cluster, self._progress)
             self._prune()
-        front = front_members(self._record.trials())
+        front = front_members(self._record.trials(), self._plan.third)
         if ending.exit_code == 0 and not front:
             return Ending("no front", 1, "no trial was trained to the end: there is no front")
         return ending
@@ -238,7 +239,7 @@ class Session:
             queue,
             Limits(plan.max_failures, plan.retries, plan.devices_per_trial),
         )
-        self._progress.known(self._record.trials())
+        self._progress.known(self._record.trials(), self._stored.space)
         self._prune()
         self._stop.between_trials = True
         try:
@@ -262,18 +263,23 @@ class Session:
         if self._plan.scheduler == "none":
             return None
         epochs = self._plan.max_epochs
-        halving = ParetoHalving(epochs, default_grace(epochs))
+        halving = ParetoHalving(
+            epochs, default_grace(epochs), compared_by=self._stored.space.compared_by
+        )
         for trial in self._record.trials():
-            if trial.latency_ms is None:
-                continue
             for epoch in trial.curve:
-                entry = RungEntry(trial.number, epoch.val_score, trial.latency_ms)
-                halving.enter(epoch.epoch, entry)
+                halving.enter(epoch.epoch, self._rung_entry(trial, epoch.val_score))
 
-        def latency_of(number: int) -> float:
-            return self._record.trial(number).latency_ms or float("nan")
+        def entry_of(number: int, score: float) -> RungEntry:
+            return self._rung_entry(self._record.trial(number), score)
 
-        return ParetoHalvingScheduler(halving, latency_of)
+        return ParetoHalvingScheduler(halving, entry_of)
+
+    def _rung_entry(self, trial: results.TrialResult, score: float) -> RungEntry:
+        """What a trial is compared by; one that is not measured enters no rung."""
+        third = 0.0 if self._plan.third is None else third_value(trial, self._plan.third)
+        known = [math.nan if value is None else value for value in (trial.latency_ms, third)]
+        return RungEntry(trial.number, score, *known)
 
     def _why_closed(self, recorder: Recorder) -> str | None:
         """Why trials that still ran are closed for good; None leaves them to the next run."""
@@ -313,16 +319,16 @@ class Session:
     def _prune(self) -> None:
         """Remove what no trial needs any more, also what a killed driver left."""
         trials = self._record.trials()
-        prune(self._record.folder, trials, students_to_keep(trials))
+        prune(self._record.folder, trials, students_to_keep(trials, self._plan.third))
 
     # The teacher, MLflow, the report
 
     def _note_teacher(self, prepared: Prepared) -> None:
         teacher = prepared.teacher
-        chance = 100 / self._inputs.data.num_classes
         stored = self._record.attribute(results.ATTR_REFERENCE_POINT)
         if stored is None:
-            point = ReferencePoint(chance, teacher.latency.batch_1_ms.median)
+            floor, best = self._stored.data.floor_score, self._stored.space.score.best
+            point = ReferencePoint(floor, teacher.latency.batch_1_ms.median, best)
             self._record.set_attribute(results.ATTR_REFERENCE_POINT, point.to_json())
             self._record.set_attribute(results.ATTR_TEACHER, teacher.to_json())
         params = {key: str(value) for key, value in prepared.recipe.items()}

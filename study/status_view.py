@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.formatting import counted, duration, size
+from analysis.formatting import counted, duration, score_text, size
 from study.listing import SILENT, StudyStatus
 from study.progress import front_table, make_console, trial_line
 
@@ -83,7 +83,7 @@ def _sizes(parts: Sequence[tuple[str, int]]) -> str:
 def reason_lines(status: StudyStatus, limit: int) -> list[str]:
     """Say of the last ``limit`` trials that did not complete why, and how many more there are."""
     ended = [t for t in status.summary.trials if t.status not in ("complete", "running")]
-    lines = [trial_line(trial) for trial in ended[-limit:]]
+    lines = [trial_line(trial, status.summary.score) for trial in ended[-limit:]]
     if len(ended) > limit:
         lines.insert(0, f"… and {len(ended) - limit:,} earlier ones that did not complete")
     return lines
@@ -94,6 +94,7 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
     known = {trial.number: trial for trial in before.summary.trials}
     # Those that ended, counted as they came.
     ended = sum(1 for trial in known.values() if trial.status != "running")
+    score = now.summary.score
     for trial in now.summary.trials:
         old = known.get(trial.number)
         if old == trial:
@@ -104,14 +105,15 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
         if trial.status != "running":
             if old is None or old.status == "running":
                 ended += 1
-                yield f"[{ended}/{now.summary.planned}] {trial_line(trial)}"
+                yield f"[{ended}/{now.summary.planned}] {trial_line(trial, score)}"
             elif trial.confirmed is not None and old.confirmed is None:
-                yield f"{name}: {trial.confirmed.test_score:.2f} % on the test split"
+                tested = score_text(trial.confirmed.test_score, score.unit, 2)
+                yield f"{name}: {score.name} {tested} on the test split"
         elif old is None:
             yield f"{name}: begun"
         elif trial.epochs_done > old.epochs_done:
             done = f"epoch {trial.epochs_done}/{trial.epochs}"
-            yield f"{name}: {done}, {trial.val_score:.2f} %"
+            yield f"{name}: {done}, {score.name} {score_text(trial.val_score, score.unit, 2)}"
     if now.is_live and headline(now) != headline(before):
         yield headline(now)
 
@@ -128,7 +130,7 @@ def print_status(status: StudyStatus, console: Console) -> None:
     if status.open_trials:
         console.print(_open_table(status, limit=None))
     if status.summary.front:
-        console.print(front_table(status.summary.front, title="front"))
+        console.print(_front_table(status, "front"))
 
 
 def _top(status: StudyStatus) -> list[tuple[str, str | None]]:
@@ -146,18 +148,24 @@ def _open_table(status: StudyStatus, limit: int | None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", no_wrap=True)
     table.add_column("student", overflow="ellipsis", no_wrap=True)
-    for heading in ("epoch", "val %", "ms"):
+    for heading in ("epoch", f"val {status.summary.score.unit}", "ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     for trial in trials:
-        accuracy, latency = trial.val_score, trial.latency_ms
+        score, latency = trial.val_score, trial.latency_ms
         table.add_row(
             trial.name,
             trial.architecture,
             f"{trial.epochs_done}/{trial.epochs}",
-            "" if accuracy is None else f"{accuracy:.2f}",
+            "" if score is None else f"{score:.2f}",
             "" if latency is None else f"{latency:.2f}",
         )
     return table
+
+
+def _front_table(status: StudyStatus, title: str, limit: int | None = None) -> Table:
+    summary = status.summary
+    title = f"{title}, by {summary.results.plan.space.compared_by}"
+    return front_table(summary.front, summary.score, title=title, limit=limit)
 
 
 def _redrawn(status: StudyStatus, height: int) -> RenderableType:
@@ -170,7 +178,7 @@ def _redrawn(status: StudyStatus, height: int) -> RenderableType:
         parts.append(_open_table(status, limit=min(_OPEN_SHOWN, max(2, room // 3))))
     if status.summary.front:
         limit = max(2, room // 2)
-        parts.append(front_table(status.summary.front, title="front so far", limit=limit))
+        parts.append(_front_table(status, "front so far", limit))
     return Group(*parts)
 
 

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis.front import front_hypervolume, front_members
+from analysis.front import front_hypervolume
 from analysis.record import StudyResults, read_record
 from analysis.results import STATUSES, TrialResult
+from analysis.stored_plan import Score
 from study.tracking import without_password
 
 
@@ -25,10 +25,15 @@ class StudySummary:
         """All trials."""
         return self.results.trials
 
-    @cached_property
+    @property
+    def score(self) -> Score:
+        """Name and unit of the score."""
+        return self.results.plan.space.score
+
+    @property
     def front(self) -> tuple[TrialResult, ...]:
         """The front, fastest first."""
-        return front_members(self.trials)
+        return self.results.front
 
     @property
     def planned(self) -> int:
@@ -44,7 +49,7 @@ class StudySummary:
 
     @property
     def hypervolume(self) -> float | None:
-        """Share of the area between chance at the teacher's latency, and perfection."""
+        """Share of the area between the floor at the teacher's latency, and perfection."""
         reference = self.results.reference
         if reference is None:
             return None
@@ -79,6 +84,8 @@ class StudySummary:
         uri = (self.results.mlflow or {}).get("tracking_uri")
         return {
             "study": self.folder.name,
+            "score": self.score.to_json(),
+            "objectives": [objective.key for objective in self.results.plan.space.objectives],
             "counts": self.counts,
             "front": [member(trial) for trial in self.front],
             "teacher": None if teacher is None else teacher.to_json(),

@@ -143,7 +143,8 @@ def synchronise(
     storage = plan.plan.get("storage")
     lock = StudyLock(folder, lambda holder: progress.say(f"waiting for a sign of life of {holder}"))
     with lock, watching(folder, lock):
-        record = StudyRecord(folder, plan.name, storage and absolute_uri(storage, directory))
+        place = storage and absolute_uri(storage, directory)
+        record = StudyRecord(folder, plan.name, place, plan.space.third)
         try:
             return _Synchronisation(record, plan, uri, progress, patience).run()
         except ResultFormatError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from analysis.front import Point, dominates, front_members, hypervolume, trial_point
+from analysis.front import Point, dominates, hypervolume, trial_point
 from analysis.results import ReferencePoint, TeacherResult, TrialResult
 from study.tracking_points import span
 
@@ -72,10 +72,12 @@ def teacher_metrics(teacher: TeacherResult) -> dict[str, float | None]:
     }
 
 
-def study_metrics(trials: Sequence[TrialResult], covered: float | None) -> dict[str, float | None]:
+def study_metrics(
+    trials: Sequence[TrialResult], front: Sequence[TrialResult], covered: float | None
+) -> dict[str, float | None]:
     """The figures of a whole study; `covered` is its hypervolume."""
     return {
-        "front": float(len(front_members(trials))),
+        "front": float(len(front)),
         "trials": float(len(trials)),
         "hypervolume": covered,
     }

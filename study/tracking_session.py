@@ -58,15 +58,25 @@ def open_study(
     tracker.study_started(
         plan.name,
         plan.space.name,
-        f"{plan.space.description}\n\nData: {plan.data.source}.",
+        _note(plan),
         {key: str(value) for key, value in plan.plan.items() if value is not None},
-        {"data": plan.data.name},
+        {"data": plan.data.name, "score": f"{plan.space.score.name} ({plan.space.score.unit})"},
         study_key=f"{plan.name} {plan.created_at}",
         run_id=known.get("run_id"),
         at=plan.created_at,
         is_running=is_running,
     )
     return tracker
+
+
+def _note(plan: StoredPlan) -> str:
+    """What the study's run says of itself, in Markdown."""
+    space = plan.space
+    score = f"`val_score` and `test_score` are {space.score.name} in {space.score.unit}"
+    return (
+        f"{space.description}\n\nData: {plan.data.source}.\n\n"
+        f"The front is chosen by {space.compared_by}; {score}."
+    )
 
 
 def close_study(
@@ -86,10 +96,11 @@ def close_study(
         at: When that was, ISO 8601; None for just now.
     """
     trials = record.trials()
-    students = [student_file(record.folder, trial) for trial in front_members(trials)]
+    front = front_members(trials, record.third)
+    students = [student_file(record.folder, trial) for trial in front]
     tracker.study_finished(
         ending,
-        study_metrics(trials, record.hypervolume()),
+        study_metrics(trials, front, record.hypervolume()),
         report,
         [path for path in students if path.exists()],
         at=at,

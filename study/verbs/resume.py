@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         )
     plan = changed(stored, args)
     _enter(Path(document.get("directory", ".")))
-    space = load_space(plan.space).with_fixed(plan.fixed)
+    space = load_space(plan.space).with_fixed(plan.fixed).with_objectives(plan.objectives)
     check(plan, studies)
     return drive(plan, space, studies, Shown(args.json, args.quiet, args.debug))
 

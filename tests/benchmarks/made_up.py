@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.results import (
+    PLAN_FORMAT,
     EpochResult,
     Latency,
     ModelSize,
@@ -115,7 +116,7 @@ def begin(folder: Path, plan: StudyPlan) -> StudyRecord:
     """Write a plan and return its empty record."""
     folder.mkdir(parents=True)
     document = {
-        "format": 1,
+        "format": PLAN_FORMAT,
         "name": plan.name,
         "created_at": now(),
         "hash": "0" * 16,
@@ -129,7 +130,7 @@ def begin(folder: Path, plan: StudyPlan) -> StudyRecord:
     }
     (folder / "plan.json").write_text(json.dumps(document))
     record = StudyRecord(folder, plan.name, None)
-    record.set_attribute("reference_point", ReferencePoint(10.0, TEACHER_MS).to_json())
+    record.set_attribute("reference_point", ReferencePoint(10.0, TEACHER_MS, 100.0).to_json())
     return record
 
 

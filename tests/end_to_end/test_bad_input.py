@@ -68,6 +68,12 @@ CASES = {
     "a space with a near match": Case(
         ("--space", "cifar_block"), ("cifar_block", "did you mean cifar_blocks?")
     ),
+    "an objective with a near match": Case(
+        (*DIGITS, "--objectives", "accuracy,latency,param"), ("'param'", "did you mean params?")
+    ),
+    "objectives without the latency": Case(
+        (*DIGITS, "--objectives", "accuracy,params"), ("score,params", "give score,latency")
+    ),
     "a space file that is missing": Case(("--space", "mine.py"), ("mine.py", "check the path")),
     "a space file that contradicts itself": Case(
         ("--space", "broken.py", "--data", "digits"),

@@ -98,27 +98,28 @@ def plan(name="pareto-demo", *, published=True, **changes):
         "budget_seconds": 7200.0, "sampler": "tpe", "scheduler": "pareto", "seed": 0,
         "max_latency_ms": 12.0, "max_params_m": None, "precision": "auto", "concurrent": None,
         "cpus_per_trial": 1, "gpus_per_trial": 0.0, "retries": 1, "max_failures": 0.5,
-        "storage": None, "tracking_uri": None, "address": None, **changes,
+        "storage": None, "tracking_uri": None, "address": None, "objectives": ["score", "latency"],
+        **changes,
     }  # fmt: skip
     table = {
         "source": "Gupta et al.: Exploring Knowledge Distillation",
         "note": None,
         "columns": [
-            {"key": "accuracy", "label": "accuracy", "unit": "%"},
+            {"key": "score", "label": "accuracy", "unit": "%"},
             {"key": "train_seconds", "label": "training", "unit": "s"},
             {"key": "time_ratio", "label": "inference-time ratio", "unit": "x"},
         ],
         "rows": [
             {
                 "label": label,
-                "values": dict(zip(("accuracy", "train_seconds", "time_ratio"), row, strict=True)),
+                "values": dict(zip(("score", "train_seconds", "time_ratio"), row, strict=True)),
                 "note": "A tenth of the training images." if share < 1 else None,
             }
             for label, _, _, _, share, row in PAPER
         ],
     }
     return {
-        "format": 1,
+        "format": 2,
         "name": name,
         "created_at": START.isoformat(),
         "hash": "0d4b7c9a1f2e3d4c",
@@ -129,6 +130,7 @@ def plan(name="pareto-demo", *, published=True, **changes):
             "description": "A ResNet-50 teaches residual networks of zero to two basic blocks.",
             "hash": "a1b2c3d4e5f60718",
             "parameters": [_parameter(name) for name in DISTRIBUTIONS],
+            "score": {"name": "accuracy", "unit": "%", "best": 100.0},
             "objectives": [
                 {
                     "key": "val_score",
@@ -295,7 +297,9 @@ def write_record(
             stored = teacher_content or teacher()
             study.set_user_attr("teacher", stored)
             idle = stored["latency"]["batch_1_ms"]["median"]
-            study.set_user_attr("reference_point", {"val_score": CHANCE, "latency_ms": idle})
+            study.set_user_attr(
+                "reference_point", {"val_score": CHANCE, "latency_ms": idle, "best_score": 100.0}
+            )
         study.set_user_attr(
             "environment",
             {

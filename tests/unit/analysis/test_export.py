@@ -88,7 +88,7 @@ def test_numbers():
     assert [signed(x) for x in (2.04, -2.04, 0.01, None)] == ["+2.0", "\u22122.0", "0.0", "–"]
     assert [significant(x) for x in (0.00123, 9.876, 123456.0)] == ["0.00123", "9.88", "123,456"]
     assert figure("train_seconds", 291.6) == "292"
-    assert figure("accuracy", 79.25) in ("79.2", "79.3")
+    assert figure("score", 79.25) in ("79.2", "79.3")
     assert figure("anything", 4.5678) == "4.57"
     assert counted(1, "class", "classes") == "1\u00a0class"
     assert counted(1204, "trial") == "1,204\u00a0trials"

@@ -61,7 +61,7 @@ def test_whole_configuration_is_in_the_hover_text(realistic):
     for name, value in realistic.trials[4].params.items():
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         assert f"{name}: {text}" in mark.hover
-    assert "validation 77.0" in mark.hover
+    assert "validation accuracy 77.0" in mark.hover
     assert "test 76.4" in mark.hover
 
 
@@ -109,7 +109,7 @@ def test_learning_curves(realistic):
     assert len(info.curves) == sum(bool(trial.curve) for trial in realistic.trials)
     first = info.curves[0]
     assert (first.trial, first.group, first.epochs[-1]) == ("t0000", "front", 30)
-    assert first.accuracies[-1] == 81.3
+    assert first.scores[-1] == 81.3
     groups = {curve.group for curve in info.curves}
     assert groups == {"front", "control", "dominated", "stopped", "failed", "running"}
     figure = curves_figure(info)
@@ -129,7 +129,7 @@ def test_an_epoch_without_a_finite_accuracy_leaves_a_gap(sample, study):
 
 def test_names_at_the_ends_of_curves_do_not_touch(realistic):
     info = curves_info(realistic)
-    ends = sorted(curve.accuracies[-1] for curve in info.curves if curve.trial in info.labelled)
+    ends = sorted(curve.scores[-1] for curve in info.curves if curve.trial in info.labelled)
     assert len(ends) >= 2
     assert all(high - low > 2 for low, high in itertools.pairwise(ends))
 

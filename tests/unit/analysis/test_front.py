@@ -22,7 +22,7 @@ POINTS = st.lists(
     st.tuples(st.integers(0, 12).map(lambda n: 8.0 * n), st.integers(1, 12).map(float)),
     max_size=25,
 )
-CORNER = ReferencePoint(10.0, 10.0)
+CORNER = ReferencePoint(10.0, 10.0, 100.0)
 
 
 def test_dominance():
@@ -35,6 +35,61 @@ def test_dominance():
 def test_front_of_a_handful_of_points():
     points = [(70.0, 5.0), (80.0, 8.0), (75.0, 8.0), (70.0, 6.0), (80.0, 8.0), (60.0, 4.0)]
     assert non_dominated(points) == [True, True, False, False, True, True]
+
+
+# Of three objectives: as above, and what else is to be small.
+POINTS_OF_THREE = st.lists(
+    st.tuples(
+        st.integers(0, 5).map(float), st.integers(1, 5).map(float), st.integers(0, 4).map(float)
+    )
+    | st.tuples(st.floats(0, 100), st.floats(0, 1e4), st.floats(0, 1e3)),
+    max_size=30,
+)
+
+
+def test_dominance_in_three_objectives():
+    assert dominates((80.0, 5.0, 1.0), (80.0, 5.0, 2.0))
+    assert dominates((81.0, 4.0, 1.0), (80.0, 5.0, 2.0))
+    assert not dominates((81.0, 4.0, 3.0), (80.0, 5.0, 2.0))
+    assert not dominates((80.0, 5.0, 1.0), (80.0, 5.0, 1.0))
+
+
+@given(POINTS_OF_THREE)
+def test_a_front_of_three_agrees_with_comparing_every_pair(points):
+    expected = [not any(dominates(other, point) for other in points) for point in points]
+    assert non_dominated(points) == expected
+
+
+@given(POINTS_OF_THREE)
+def test_the_front_of_two_objectives_is_part_of_that_of_three(points):
+    flat = {(score, latency) for score, latency, _ in points}
+    front = {point[:2] for point, kept in zip(points, non_dominated(points), strict=True) if kept}
+    best = [point for point, kept in zip(flat, non_dominated(list(flat)), strict=True) if kept]
+    assert front.issuperset(best)
+
+
+def test_a_hypervolume_takes_no_notice_of_a_third_objective():
+    flat = hypervolume([(60.0, 5.0), (80.0, 8.0)], CORNER)
+    assert hypervolume([(60.0, 5.0, 7.0), (80.0, 8.0, 1.0), (70.0, 9.0, 0.1)], CORNER) == flat
+
+
+def test_a_hypervolume_reaches_up_to_the_best_score():
+    corner = ReferencePoint(10.0, 10.0, 50.0)  # dB
+    assert hypervolume([(30.0, 5.0)], corner) == pytest.approx(20 * 5 / 400)
+    assert hypervolume([(60.0, 0.0)], corner) == 1.0
+
+
+def test_a_smaller_student_is_on_a_front_of_three_alone(sample, study):
+    large, small = sample.params((2, 2, 2, 2)), sample.params((1, 0, 0, 0))
+    results = study(
+        [
+            sample.trial(large, accuracy=80.0, ratio=4.0),
+            sample.trial(small, accuracy=70.0, ratio=3.0),
+        ]
+    )
+    numbers = [trial.number for trial in front_members(results.trials, "params_m")]
+    assert numbers == [0, 1]
+    assert [trial.number for trial in front_members(results.trials)] == [0]
 
 
 @given(POINTS)
@@ -59,7 +114,7 @@ def test_hypervolume_limits():
     assert hypervolume([], CORNER) == 0.0
     assert hypervolume([(100.0, 0.0)], CORNER) == 1.0
     assert hypervolume([(9.0, 5.0), (50.0, 10.0), (99.0, 11.0)], CORNER) == 0.0
-    assert hypervolume([(50.0, 5.0)], ReferencePoint(100.0, 10.0)) == 0.0
+    assert hypervolume([(50.0, 5.0)], ReferencePoint(100.0, 10.0, 100.0)) == 0.0
 
 
 @given(POINTS)

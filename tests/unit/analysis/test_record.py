@@ -17,7 +17,7 @@ from analysis.results import ReferencePoint
 def test_the_whole_record_is_read(realistic, sample):
     assert realistic.name == "pareto-demo"
     assert realistic.teacher.name == "ResNet-50 [3,4,6,3]"
-    assert realistic.reference == ReferencePoint(10.0, sample.TEACHER_MS)
+    assert realistic.reference == ReferencePoint(10.0, sample.TEACHER_MS, 100.0)
     assert realistic.environment["torch"] == "2.15.0"
     assert [session.end for session in realistic.sessions] == ["SIGINT", "complete"]
     assert len(realistic.trials) == 48
@@ -85,10 +85,10 @@ def test_a_folder_without_a_study_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"format": 1,', "damaged"),
-        ('{"format": 99}', "format 99, this version reads format 1"),
+        ('{"format": 2,', "damaged"),
+        ('{"format": 99}', "format 99, this version reads format 2"),
         ("[]", "format None"),
-        ('{"format": 1, "name": "x"}', "field .* is missing"),
+        ('{"format": 2, "name": "x"}', "field .* is missing"),
     ],
 )
 def test_a_damaged_plan_is_refused(tmp_path, content, message):

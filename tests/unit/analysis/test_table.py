@@ -1,8 +1,8 @@
 import pytest
 
 from analysis.table import (
-    COLUMNS,
     FRONT_COLUMNS,
+    columns,
     front_table,
     published_results,
     published_table,
@@ -12,7 +12,7 @@ from analysis.table import (
 
 def test_one_row_a_trial_with_the_documented_columns(realistic):
     table = results_table(realistic)
-    documented = [column.name for column in COLUMNS]
+    documented = [column.name for column in columns(realistic.plan.space)]
     assert list(table.columns[: len(documented)]) == documented
     assert list(table["trial"]) == [f"t{number:04d}" for number in range(48)]
     assert table["on_front"].sum() == 9
@@ -59,9 +59,9 @@ def test_tables_of_a_study_without_trials(study):
 
 def test_published_figures_stand_beside_test_score(realistic):
     row = published_table(realistic).set_index("label").loc["[1,1,1,1], stride 2"]
-    assert row["accuracy_split"] == "test"
-    assert (row["accuracy_published"], row["accuracy_measured"]) == (77.6, 76.43)
-    assert row["accuracy_difference"] == pytest.approx(-1.17)
+    assert row["score_split"] == "test"
+    assert (row["score_published"], row["score_measured"]) == (77.6, 76.43)
+    assert row["score_difference"] == pytest.approx(-1.17)
     assert row["train_seconds_published"] == 280
     assert row["time_ratio_published"] == 11.6
     ratio = row["time_ratio_measured"]
@@ -84,15 +84,15 @@ def test_rows_that_are_not_confirmed_or_not_run_say_so(sample, study):
     )
     rows = {result.row.label: result for result in published_results(results)}
     assert rows["Baseline"].split == "validation"
-    assert rows["Baseline"].comparisons["accuracy"].difference == pytest.approx(77.0 - 79.3)
+    assert rows["Baseline"].comparisons["score"].difference == pytest.approx(77.0 - 79.3)
     failed = rows["[1,1,1,1]"]
     assert (failed.split, failed.trial.status) == (None, "failed")
-    assert failed.comparisons["accuracy"].measured is None
+    assert failed.comparisons["score"].measured is None
     assert failed.comparisons["train_seconds"].measured is None
     assert failed.comparisons["time_ratio"].measured == 3.0
     assert rows["[2,2,0,0]"].trial.name == "t0003"
     assert rows["[1,1,0,0]"].trial is None
-    assert rows["[1,1,0,0]"].comparisons["accuracy"].published == 79.4
+    assert rows["[1,1,0,0]"].comparisons["score"].published == 79.4
 
 
 def test_a_space_without_a_published_table_has_no_rows(sample, study):

@@ -3,7 +3,10 @@ import pytest
 from search_spaces.catalogue import BUILT_IN, load_space
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import (
+    LATENCY,
+    WEIGHTED_F1,
     Choice,
+    Objective,
     Preset,
     Range,
     SearchSpace,
@@ -24,6 +27,23 @@ def space(*parameters: Choice | Range, **changes: object) -> SearchSpace:
         "describe": lambda params: "small",
     }
     return SearchSpace(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_what_is_optimised_follows_from_the_score_and_what_was_asked_for() -> None:
+    weighted = space(Choice("x", (1, 2), "x"), score=WEIGHTED_F1)
+    small = weighted.with_objectives(("score", "latency", "params"))
+
+    assert weighted.objectives == (
+        Objective("val_score", "validation weighted F1", "%", "maximize"),
+        LATENCY,
+    )
+    assert small.objectives == (
+        *weighted.objectives,
+        Objective("params_m", "parameters", "M", "minimize"),
+    )
+    assert small.with_objectives(("score", "latency")).objectives == weighted.objectives
+    assert len({made.to_json()["hash"] for made in (weighted, small)}) == 2
+    assert weighted.to_json()["score"] == {"name": "weighted F1", "unit": "%", "best": 100.0}
 
 
 def test_a_configuration_holds_the_conditional_parameters_that_exist_and_no_others() -> None:

@@ -211,7 +211,7 @@ def test_links_inside_a_study_are_removed_and_not_followed(studies: Path, tmp_pa
     assert (tmp_path / "precious" / "data").read_text() == "kept"
 
 
-@pytest.mark.parametrize("content", ['{"format": 1', '{"format": 1}', "[]"])
+@pytest.mark.parametrize("content", ['{"format": 1', '{"format": 2}', "[]"])
 def test_a_damaged_study_can_be_deleted(
     studies: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

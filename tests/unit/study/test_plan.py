@@ -1,10 +1,12 @@
 import argparse
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from search_spaces.cifar_blocks import SPACE
+from search_spaces.space import WEIGHTED_F1
 from study.arguments import changed, parser, resolve
 from study.budget import Budget
 from study.names import StudyName, StudyNameError
@@ -15,6 +17,7 @@ from study.plan import (
     identity_hash,
     parse_duration,
     parse_fixed,
+    parse_objectives,
     seed_points,
 )
 from study.verbs import resume
@@ -71,6 +74,63 @@ def test_a_stored_plan_of_another_version_is_refused_by_field() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "objectives", "third"),
+    [
+        ("score,latency", ("score", "latency"), None),
+        ("accuracy, latency", ("score", "latency"), None),
+        ("latency,score", ("score", "latency"), None),
+        ("accuracy,latency,params", ("score", "latency", "params"), "params_m"),
+        ("flops,score,latency", ("score", "latency", "flops"), "flops_m"),
+    ],
+)
+def test_objectives_are_named_in_any_order(
+    asked: str, objectives: tuple[str, ...], third: str | None
+) -> None:
+    plan = make_plan("--objectives", asked)
+
+    assert plan.objectives == objectives
+    assert plan.third == third
+    assert StudyPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_the_name_of_a_spaces_own_score_stands_for_it() -> None:
+    space = replace(SPACE, score=WEIGHTED_F1)
+
+    assert parse_objectives("weighted F1,latency", space) == ("score", "latency")
+    assert parse_objectives("WEIGHTED F1,latency,flops", space)[0] == "score"
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ("score,latency,param", "'param' is unknown; did you mean params?"),
+        ("score,latency,bytes", "'bytes' is unknown; choose from score, latency, params, flops"),
+        ("PSNR,latency", "'psnr' is unknown"),
+        ("score", "every study optimises the latency too"),
+        ("latency,params", "every study optimises the score too"),
+        ("score,latency,params,flops", "4 are more than three; give score,latency"),
+        ("accuracy,score,latency", "score is named twice"),
+        ("score,latency,params,params", "params is named twice"),
+        ("", "'' is unknown; choose from score"),
+    ],
+)
+def test_objectives_that_make_no_study_are_refused_with_the_mend(asked: str, named: str) -> None:
+    with pytest.raises(PlanError, match="--objectives ") as refusal:
+        make_plan("--objectives", asked)
+
+    assert named in str(refusal.value)
+
+
+def test_a_third_objective_is_one_of_the_space_too() -> None:
+    line = ["--space", "cifar_blocks", "--data", "digits", "--objectives", "score,latency,flops"]
+    plan, space = resolve(parser().parse_args(line))
+
+    assert [objective.key for objective in space.objectives] == [
+        "val_score", "latency_ms", plan.third,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"budget": Budget(200)},
@@ -90,7 +150,14 @@ def test_how_long_and_where_do_not_make_another_study(change: dict[str, Any]) ->
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"max_epochs": 3}, {"sampler": "random"}, {"views": 2}, {"cpus_per_trial": 2}],
+    [
+        {"seed": 1},
+        {"max_epochs": 3},
+        {"sampler": "random"},
+        {"views": 2},
+        {"cpus_per_trial": 2},
+        {"objectives": ("score", "latency", "params")},
+    ],
 )
 def test_what_is_asked_makes_another_study_and_the_difference_is_named(
     change: dict[str, Any],
@@ -102,7 +169,7 @@ def test_what_is_asked_makes_another_study_and_the_difference_is_named(
     assert identity_hash(identity(changed)) != identity_hash(identity(plan))
     (difference,) = differences(identity(plan), identity(changed))
     assert difference.startswith(f"{name} ")
-    assert str(change[name]) in difference
+    assert str(changed.to_json()[name]) in difference
 
 
 def test_seed_points_are_the_preset_in_order_and_hold_fixed_values() -> None:

@@ -1,9 +1,15 @@
 import io
+from dataclasses import replace
 
 import pytest
 
 from analysis.results import Outcome, TrialResult
+from analysis.stored_plan import Score, Space
+from search_spaces.cifar_blocks import SPACE
+from search_spaces.space import PSNR, SearchSpace
 from study.progress import LiveProgress, Progress, front_table, make_console, make_progress
+
+ACCURACY = Score("accuracy", "%", 100.0)
 
 
 def trial(number: int, status: str = "complete", accuracy: float = 90.0) -> TrialResult:
@@ -26,9 +32,15 @@ def trial(number: int, status: str = "complete", accuracy: float = 90.0) -> Tria
     )
 
 
+def stored(space: SearchSpace) -> Space:
+    """What a plan stores of a space."""
+    return Space.from_json(space.to_json())
+
+
 def test_in_a_pipe_every_end_of_a_trial_is_one_plain_line() -> None:
     stream = io.StringIO()
     progress = make_progress(stream, quiet=False)
+    progress.known((), stored(SPACE))
     with progress.trials_phase(2, None):
         progress.trial_finished(trial(0))
         progress.trial_finished(trial(1, "failed"))
@@ -36,10 +48,27 @@ def test_in_a_pipe_every_end_of_a_trial_is_one_plain_line() -> None:
     lines = stream.getvalue().splitlines()
 
     assert lines == [
-        "[1/2] t0000 [1,1,1,1] stride 2 (Baseline): 90.00 %, 2.00 ms, trained 1\u00a0min 15\u00a0s",
+        "[1/2] t0000 [1,1,1,1] stride 2 (Baseline): accuracy 90.00\u00a0%, 2.00 ms, "
+        "trained 1\u00a0min 15\u00a0s",
         "[2/2] t0001 [1,1,1,1] stride 2: failed, loss is not a number",
     ]
     assert "\x1b" not in stream.getvalue()
+
+
+def test_a_score_is_shown_by_its_own_name_and_unit() -> None:
+    stream = io.StringIO()
+    progress = make_progress(stream, quiet=False)
+    progress.known((), stored(replace(SPACE, score=PSNR)))
+    progress.trial_finished(trial(1, accuracy=31.256))
+    title = f"front, by {progress.compared_by}"
+    progress.console.print(front_table(progress.front, progress.score, title=title))
+
+    shown = stream.getvalue()
+
+    assert "PSNR 31.26\u00a0dB, 3.00 ms" in shown
+    assert "front, by PSNR and latency" in shown
+    assert "val dB" in shown
+    assert "%" not in shown
 
 
 def test_quiet_shows_warnings_alone() -> None:
@@ -97,7 +126,7 @@ def test_on_a_terminal_the_view_is_live_unless_it_is_dumb(monkeypatch: pytest.Mo
 def test_the_front_table_thins_a_long_front_and_keeps_both_ends() -> None:
     stream = io.StringIO()
     front = tuple(trial(number, accuracy=50.0 + number) for number in range(40))
-    make_console(stream).print(front_table(front, title="front", limit=5))
+    make_console(stream).print(front_table(front, ACCURACY, title="front", limit=5))
 
     shown = [line.split()[0] for line in stream.getvalue().splitlines()[2:]]
 

@@ -10,6 +10,7 @@ from analysis.results import (
     Outcome,
     Ratio,
     ReferencePoint,
+    Third,
     Timing,
 )
 from search_spaces.cifar_blocks import SPACE
@@ -62,7 +63,7 @@ def add(record: StudyRecord, **overrides: object) -> int:
 
 def test_a_trial_reads_back_as_it_was_written(tmp_path: Path) -> None:
     record = open_record(tmp_path)
-    record.set_attribute("reference_point", ReferencePoint(10.0, 10.0).to_json())
+    record.set_attribute("reference_point", ReferencePoint(10.0, 10.0, 100.0).to_json())
     number = add(record, blocks_2=0)
     record.measured(number, ModelSize(1.5, 30.0, 6_000_000), latency(2.0))
     record.epoch(number, epoch(1))
@@ -116,6 +117,38 @@ def test_each_status_is_told_to_optuna_as_one_state(tmp_path: Path, status: str,
 
     assert frozen.state.name == told
     assert frozen.values == ([60.0, 5.0] if told == "COMPLETE" else None)
+
+
+@pytest.mark.parametrize(("third", "value"), [("params_m", 1.5), ("flops_m", 30.0)])
+def test_a_third_objective_is_told_to_optuna_and_kept_small(
+    tmp_path: Path, third: Third, value: float
+) -> None:
+    record = StudyRecord(tmp_path, "study", None, third)
+    number = add(record)
+    record.measured(number, ModelSize(1.5, 30.0, 6_000_000), latency())
+    record.finish(number, outcome())
+    unmeasured = add(record, blocks_2=0)
+    record.finish(unmeasured, outcome())
+
+    told, failed = record.frozen_trials()
+
+    assert [direction.name for direction in record.study.directions][1:] == ["MINIMIZE"] * 2
+    assert told.values == [60.0, 5.0, value]
+    assert failed.state.name == "FAIL"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_samplers_propose_for_three_objectives(tmp_path: Path, sampler: str) -> None:
+    record = StudyRecord(tmp_path, "study", None, "params_m")
+    for blocks in (0, 1, 2):
+        number = add(record, blocks_2=blocks)
+        record.measured(number, ModelSize(1.5 + blocks, 30.0, 6_000_000), latency())
+        record.finish(number, outcome())
+    tried = {configuration_key(trial.params) for trial in record.trials()}
+
+    params = propose(record.study, SPACE, sampler=sampler, seed=0, number=3, tried=tried)
+
+    assert configuration_key(params) not in tried
 
 
 def test_trials_without_an_outcome_are_the_interrupted_ones(tmp_path: Path) -> None:

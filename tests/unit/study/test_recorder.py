@@ -92,7 +92,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     record = StudyRecord(tmp_path, "study", None)
-    record.set_attribute("reference_point", ReferencePoint(10.0, 10.0).to_json())
+    record.set_attribute("reference_point", ReferencePoint(10.0, 10.0, 100.0).to_json())
     tracker, stops = Heard(), {}
     queue = TrialQueue(record, SPACE, make_plan(), (), lambda: False)
     limits = Limits(max_failures=0.5, retries=2, devices=2.0)

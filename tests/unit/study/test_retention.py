@@ -1,13 +1,15 @@
 """What stays on the disk: checkpoints of what runs, students that are still needed."""
 
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.front import front_hypervolume
-from analysis.results import Outcome, OutcomeStatus, ReferencePoint, TrialResult
+from analysis.front import front_hypervolume, front_members
+from analysis.results import ModelSize, Outcome, OutcomeStatus, ReferencePoint, TrialResult
 from study.retention import Contenders, near_front, prune, students_to_keep
 
 
@@ -41,9 +43,60 @@ def test_contenders_are_those_that_all_trials_together_leave(
     for number in range(min(first, len(trials)), len(trials)):
         contenders.add(trials[number])
         assert contenders.numbers == students_to_keep(trials[: number + 1])
-    reference = ReferencePoint(5.0, 2.5)
+    reference = ReferencePoint(5.0, 2.5, 100.0)
     covered = front_hypervolume(trials, reference)
     assert front_hypervolume(contenders.trials, reference) == pytest.approx(covered)
+
+
+@given(st.lists(FIGURES, max_size=30), st.integers(0, 30))
+def test_contenders_of_three_objectives_hold_the_front_and_are_found_one_by_one(
+    figures: list[tuple[float, float, OutcomeStatus, str | None]], first: int
+) -> None:
+    trials = [sized(made(number, *some)) for number, some in enumerate(figures)]
+    contenders = Contenders(trials[:first], "params_m")
+    for number in range(min(first, len(trials)), len(trials)):
+        contenders.add(trials[number])
+        assert contenders.numbers == students_to_keep(trials[: number + 1], "params_m")
+    front = {trial.number for trial in front_members(trials, "params_m")}
+    assert contenders.numbers >= front
+    assert students_to_keep(trials, "params_m") >= front
+
+
+@given(st.lists(FIGURES, max_size=20))
+def test_near_a_front_of_three_is_whom_nobody_beats_while_clearly_faster_and_no_larger(
+    figures: list[tuple[float, float, OutcomeStatus, str | None]],
+) -> None:
+    trials = [sized(made(number, *some)) for number, some in enumerate(figures)]
+    complete = [trial for trial in trials if trial.status == "complete"]
+
+    def beats(one: TrialResult, other: TrialResult) -> bool:
+        if one.architecture == other.architecture:
+            return figure(one.val_score) > figure(other.val_score)
+        return (
+            figure(one.latency_ms) * 1.3 < figure(other.latency_ms)
+            and figure(one.val_score) >= figure(other.val_score)
+            and size(one) <= size(other)
+        )
+
+    expected = {t.number for t in complete if not any(beats(other, t) for other in complete)}
+
+    assert {trial.number for trial in near_front(trials, 1.3, "params_m")} == expected
+
+
+def figure(value: float | None) -> float:
+    assert value is not None
+    return value
+
+
+def size(trial: TrialResult) -> float:
+    assert trial.model is not None
+    return trial.model.params_m
+
+
+def sized(trial: TrialResult) -> TrialResult:
+    """The trial with a student whose size follows from its architecture, as it does."""
+    params_m = float(zlib.crc32(trial.architecture.encode()) % 4)
+    return replace(trial, model=ModelSize(params_m, 1.0, 1))
 
 
 def test_near_the_front_is_who_nothing_beats_while_being_clearly_faster() -> None:

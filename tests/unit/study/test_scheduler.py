@@ -48,7 +48,8 @@ def ranks_by_comparing_every_pair(entries: list[RungEntry]) -> list[int]:
 
 
 # Few different values, so that ties in one objective and in both are common.
-FEW = st.tuples(st.integers(0, 5).map(float), st.integers(1, 5).map(float))
+SCORE, LATENCY = st.integers(0, 5).map(float), st.integers(1, 5).map(float)
+FEW = st.tuples(SCORE, LATENCY)
 ANY = st.tuples(st.floats(0, 100), st.floats(0, 1e4))
 
 
@@ -69,6 +70,56 @@ def test_ranks_do_not_depend_on_the_order_in_which_trials_came(
     by_number = dict(zip((e.number for e in shuffled), ranks(shuffled), strict=True))
 
     assert [by_number[i] for i in range(len(entries))] == ranks(entries)
+
+
+SMALL = st.integers(0, 4).map(float)
+
+
+@given(st.lists(st.tuples(SCORE, LATENCY, SMALL), max_size=30))
+def test_ranks_of_three_objectives_agree_with_comparing_every_pair(
+    points: list[tuple[float, float, float]],
+) -> None:
+    entries = [RungEntry(i, *point) for i, point in enumerate(points)]
+
+    assert ranks(entries) == ranks_by_comparing_every_pair(entries)
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1e4), st.floats(0, 1e3)), max_size=30))
+def test_nobody_is_stopped_whom_nobody_beats_in_all_three(
+    points: list[tuple[float, float, float]],
+) -> None:
+    entries = [RungEntry(i, *point) for i, point in enumerate(points)]
+    halving = ParetoHalving(max_epochs=9)
+    for entry in entries:
+        halving.enter(1, entry)
+
+    for entry in entries:
+        stop = halving.judge(1, entry.number)
+        beaten = any(other.dominates(entry) for other in entries)
+        assert stop is None or beaten
+        assert stop is None or stop.rivals
+
+
+def test_a_small_student_goes_on_that_would_be_stopped_for_score_and_latency_alone() -> None:
+    ahead = [(90.0 + i, 1.0) for i in range(8)]
+    two, three = ParetoHalving(9), ParetoHalving(9)
+    for number, point in enumerate([*ahead, (50.0, 2.0)]):
+        two.enter(1, RungEntry(number, *point))
+        three.enter(1, RungEntry(number, *point, third=1.0 if point in ahead else 0.5))
+
+    assert two.judge(1, 8) is not None
+    assert three.judge(1, 8) is None
+
+
+def test_the_reason_of_a_stop_names_what_was_compared() -> None:
+    halving = ParetoHalving(9, compared_by="weighted F1, latency and FLOPs")
+    for number in range(3):
+        halving.enter(1, RungEntry(number, 90.0 - number, 1.0 + number, third=1.0 + number))
+
+    stop = halving.judge(1, 2)
+
+    assert stop is not None
+    assert stop.reason.startswith("behind t0000, t0001 in weighted F1, latency and FLOPs")
 
 
 def test_a_rung_of_ten_thousand_trials_is_judged_within_a_second() -> None:

@@ -240,10 +240,11 @@ def test_every_change_of_a_trial_is_one_line(tmp_path: Path) -> None:
 
     assert list(changes(earlier, earlier)) == []
     assert list(changes(earlier, later)) == [
-        "t0000 [1,1,1,1] stride 2: 69.50 % on the test split",
+        "t0000 [1,1,1,1] stride 2: accuracy 69.50\u00a0% on the test split",
         "[2/9] t0001 [1,1,1,1] stride 2: stopped at epoch 3, behind t0000",
         "t0002 [2,0,0,0] stride 2: its worker died; going on from epoch 3",
-        f"t0002 [2,0,0,0] stride 2: epoch 3/30, {later.summary.trials[2].val_score:.2f} %",
+        f"t0002 [2,0,0,0] stride 2: epoch 3/30, "
+        f"accuracy {later.summary.trials[2].val_score:.2f}\u00a0%",
         "t0003 [2,0,0,0] stride 2: begun",
     ]
 
@@ -314,7 +315,7 @@ def test_in_a_pipe_every_change_is_a_line_and_the_final_state_comes_once(watched
         rest, errors = process.communicate(timeout=60)
 
     assert first[0] == "study: running"
-    assert changed == ["t0000 [2,0,0,0] stride 2: epoch 1/30, 51.00 %"]
+    assert changed == ["t0000 [2,0,0,0] stride 2: epoch 1/30, accuracy 51.00\u00a0%"]
     assert rest.count("study: interrupted; go on with: python -m study resume study") == 1
     assert rest.startswith("study: interrupted")
     assert (process.returncode, errors) == (0, "")

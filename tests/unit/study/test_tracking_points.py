@@ -84,7 +84,7 @@ def many(count: int, seed: int = 5) -> list[TrialResult]:
 
 
 def test_the_curve_of_a_study_is_its_hypervolume_after_each_end() -> None:
-    trials, reference = many(120), ReferencePoint(10.0, 10.0)
+    trials, reference = many(120), ReferencePoint(10.0, 10.0, 100.0)
     ended = [t for t in trials if t.outcome]
     ended.sort(key=lambda t: (t.outcome.finished_at if t.outcome else "", t.number))
 
@@ -100,5 +100,5 @@ def test_the_curve_of_a_study_is_its_hypervolume_after_each_end() -> None:
 def test_the_curve_of_thousands_of_trials_takes_no_time() -> None:
     trials = many(5000)
     begun = time.perf_counter()
-    hypervolume_curve(trials, ReferencePoint(10.0, 10.0))
+    hypervolume_curve(trials, ReferencePoint(10.0, 10.0, 100.0))
     assert time.perf_counter() - begun < 1.0
