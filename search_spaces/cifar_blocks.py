@@ -5,52 +5,26 @@ Searched: basic blocks per stage, stride of the stem, width, loss terms, tempera
 learning rate and its schedule. The published rows are the preset ``paper``.
 """
 
-from typing import TYPE_CHECKING
-
+from search_spaces.residual_students import (
+    ARCHITECTURE,
+    DEFAULTS,
+    RECIPE,
+    TEACHERS,
+    build_student,
+    describe,
+)
 from search_spaces.space import (
     Choice,
-    Defaults,
     Params,
     Preset,
     PublishedColumn,
     PublishedTable,
     Range,
     SearchSpace,
-    TeacherChoice,
     When,
 )
 
-if TYPE_CHECKING:
-    from torch import nn
-
 _DISTILLED = When("terms", ("weighted", "ce+kl"))
-
-
-def build_student(params: Params, num_classes: int, shape: tuple[int, int, int]) -> "nn.Module":
-    """Build the residual network that ``params`` describes."""
-    from search_spaces.networks.resnet import ResidualSpec, build
-
-    spec = ResidualSpec(
-        blocks=(
-            int(params["blocks_1"]),
-            int(params["blocks_2"]),
-            int(params["blocks_3"]),
-            int(params["blocks_4"]),
-        ),
-        stem="cifar" if params["stem"] == "cifar" else "imagenet",
-        stem_stride=int(params["stem_stride"]),
-        width=int(params["width"]),
-    )
-    return build(spec, num_classes, shape[2])
-
-
-def describe(params: Params) -> str:
-    """Name the student: ``[1,1,1,1] stride 2``; width and stem only where they are unusual."""
-    blocks = ",".join(str(params[f"blocks_{stage}"]) for stage in range(1, 5))
-    text = f"[{blocks}] stride {params['stem_stride']}"
-    if params["width"] != 64:
-        text += f" width {params['width']}"
-    return text + (" cifar stem" if params["stem"] == "cifar" else "")
 
 
 def _row(
@@ -74,18 +48,6 @@ def _row(
     )
 
 
-def _blocks(stage: int, low: int) -> Range:
-    return Range(
-        f"blocks_{stage}",
-        low,
-        2,
-        f"basic blocks in stage {stage}",
-        kind="int",
-        default_value=1,
-        architecture=True,
-    )
-
-
 _REDUCED = "A tenth of the study's training images for each class (the paper's first 500 of 5,000)."
 
 SPACE = SearchSpace(
@@ -97,25 +59,7 @@ SPACE = SearchSpace(
         "widens."
     ),
     parameters=(
-        _blocks(1, low=1),
-        _blocks(2, low=0),
-        _blocks(3, low=0),
-        _blocks(4, low=0),
-        Choice(
-            "stem_stride",
-            (1, 2, 4),
-            "stride of the stem convolution",
-            default_value=2,
-            architecture=True,
-        ),
-        Choice("width", (16, 32, 64), "channels of stage 1", default_value=64, architecture=True),
-        Choice(
-            "stem",
-            ("imagenet", "cifar"),
-            "7x7 convolution and pooling, or a 3x3 convolution (slower, more accurate at 32 px)",
-            architecture=True,
-            searched=False,
-        ),
+        *ARCHITECTURE,
         Choice(
             "terms",
             ("weighted", "ce+kl", "ce"),
@@ -138,16 +82,7 @@ SPACE = SearchSpace(
             default_value=0.5,
             when=When("terms", ("weighted",)),
         ),
-        Range("learning_rate", 0.005, 0.2, "peak learning rate", log=True, default_value=0.05),
-        Choice("schedule", ("onecycle", "cosine"), "course of the learning rate"),
-        Choice("batch_size", (64, 128), "images a step"),
-        Choice(
-            "train_share",
-            (0.1, 1.0),
-            "share of the training images used",
-            default_value=1.0,
-            searched=False,
-        ),
+        *RECIPE,
     ),
     control={"terms": "ce"},
     build_student=build_student,
@@ -190,17 +125,6 @@ SPACE = SearchSpace(
             ),
         )
     },
-    teachers={
-        "*": TeacherChoice(),
-        "digits": TeacherChoice(
-            depths=(2, 2, 2, 2),
-            epochs=12,
-            batch_size=64,
-            why="1,200 small images do not carry a ResNet-50",
-        ),
-    },
-    defaults={
-        "*": Defaults(trials=24, max_epochs=30, views=8),
-        "digits": Defaults(trials=16, max_epochs=9, views=8),
-    },
+    teachers=TEACHERS,
+    defaults=DEFAULTS,
 )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from study.distillation.methods import Answers, FeatureTaps, Method
+from study.distillation.draws import Mix
+from study.distillation.methods import Answers, FeatureTaps, Method, Mixing
 from study.distillation.precision import Precision, autocast
 from study.distillation.projectors import Projector
 from study.distillation.taps import Taps
@@ -29,6 +30,7 @@ class Batch:
         view: Number of the view.
         epoch: From 0.
         epochs: Of the whole training.
+        mix: Which images are mixed, and how; None where they are seen as they are.
     """
 
     images: Tensor
@@ -37,6 +39,7 @@ class Batch:
     view: int
     epoch: int
     epochs: int
+    mix: Mix | None = None
 
 
 class Lesson(nn.Module):
@@ -57,7 +60,7 @@ class Lesson(nn.Module):
             method: Computes the loss.
             student: On its device; it is not part of this module.
             teacher: Answers, where the method asks for it.
-            normalize: Turns uint8 images into the student's floats.
+            normalize: Turns images, uint8 or mixed, into the student's floats.
             precision: Format of the forward pass.
             sample: uint8 `(2, channels, height, width)` on the student's device: feature maps
                 take their shapes from it.
@@ -77,17 +80,26 @@ class Lesson(nn.Module):
         if method.taps is not None:
             self._join(method.taps, sample)
 
+    @property
+    def mixup(self) -> float:
+        """The Beta parameter of the mixes that its batches need; 0 where they need none."""
+        return self._method.mixup if isinstance(self._method, Mixing) else 0.0
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The method's terms for a batch; `"loss"` is to be differentiated."""
+        """The method's terms for a batch; `"loss"` is to be differentiated.
+
+        Mixed images are mixed here, once, so that both networks see the same.
+        """
+        images = batch.images if batch.mix is None else batch.mix.of(batch.images)
         method = self._method.at(batch.epoch, batch.epochs)
         teacher_logits: Tensor | None = None
         targets: tuple[Tensor, ...] = ()
         if self._teacher is not None:
             teacher_logits, targets = self._teacher.answers(
-                batch.view, batch.rows, batch.images, self._teacher_taps
+                batch.view, batch.rows, images, self._teacher_taps
             )
-        with autocast(self._precision, batch.images.device):
-            logits = self._networks[0](self._normalize(batch.images))
+        with autocast(self._precision, images.device):
+            logits = self._networks[0](self._normalize(images))
             features: tuple[Tensor, ...] = ()
             if self._taps is not None:
                 features, targets = self._projected(self._taps.features(), targets)

@@ -14,7 +14,7 @@ from torch.nn import functional
 def cross_entropy(student_logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of `(batch, classes)` logits against int64 labels `(batch,)`."""
     with torch.autocast(student_logits.device.type, enabled=False):
-        return functional.cross_entropy(_at_least_float32(student_logits), labels)
+        return functional.cross_entropy(at_least_float32(student_logits), labels)
 
 
 def response_divergence(
@@ -35,8 +35,8 @@ def response_divergence(
         temperature: T > 0.
     """
     with torch.autocast(student_logits.device.type, enabled=False):
-        student = _at_least_float32(student_logits) / temperature
-        teacher = _at_least_float32(teacher_logits.detach()) / temperature
+        student = at_least_float32(student_logits) / temperature
+        teacher = at_least_float32(teacher_logits.detach()) / temperature
         log_student = functional.log_softmax(student, dim=1)
         log_teacher = functional.log_softmax(teacher, dim=1)
         divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1).mean()
@@ -83,7 +83,7 @@ def feature_distance(features: Sequence[Tensor], targets: Sequence[Tensor]) -> T
     with torch.autocast(features[0].device.type, enabled=False):
         pairs = zip(features, targets, strict=True)
         distances = [
-            functional.mse_loss(_at_least_float32(a), _at_least_float32(b)) for a, b in pairs
+            functional.mse_loss(at_least_float32(a), at_least_float32(b)) for a, b in pairs
         ]
         return torch.stack(distances).sum()
 
@@ -107,9 +107,10 @@ def class_logits(logits: Tensor, classes: int) -> Tensor:
     if columns % classes:
         raise ValueError(f"{columns} logits are no blocks of equal size for {classes} classes")
     with torch.autocast(logits.device.type, enabled=False):
-        blocks = _at_least_float32(logits).view(-1, classes, columns // classes)
+        blocks = at_least_float32(logits).view(-1, classes, columns // classes)
         return torch.logsumexp(blocks, dim=2)
 
 
-def _at_least_float32(logits: Tensor) -> Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
+    """The same numbers in float32, or as they are where they have more digits."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

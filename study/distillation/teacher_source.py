@@ -25,7 +25,8 @@ class TeacherSource(Protocol):
         Args:
             view: Number of the view.
             rows: int64 `(batch,)`, the images' numbers in the full train split.
-            images: uint8 `(batch, channels, height, width)`, those images under that view.
+            images: `(batch, channels, height, width)`, those images under that view: uint8, or,
+                where they are mixed, float32 on the same scale.
             taps: Names of the modules whose outputs are wanted.
 
         Returns:
@@ -76,13 +77,15 @@ class CachedTeacher:
     def answers(
         self, view: int, rows: Tensor, images: Tensor, taps: tuple[str, ...] = ()
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The stored logits; `images` is not looked at. See `TeacherSource`.
+        """The stored logits; the pixels are not looked at. See `TeacherSource`.
 
         Raises:
-            ValueError: Feature maps are asked for, which no table holds.
+            ValueError: Feature maps are asked for, or mixed images shown: no table holds these.
         """
         if taps:
             raise ValueError("the teacher's table holds no feature maps; ask the network, live")
+        if images.is_floating_point():
+            raise ValueError("the teacher's table knows no mixed images; ask the network, live")
         return self._outputs[view].index_select(0, rows).float(), ()
 
 

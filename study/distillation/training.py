@@ -1,7 +1,8 @@
 """Training one student, epoch by epoch, exactly repeatable and exactly resumable.
 
 Everything random is drawn by number: the order of an epoch and its dropout masks by
-`(seed, epoch)`, its crops and flips by `(view_seed, view)`. So the state between epochs is the
+`(seed, epoch)`, its crops and flips by `(view_seed, view)`, which images are mixed by
+`(seed, epoch, step)`. So the state between epochs is the
 weights, the momentum and the count of epochs, and a resumed training takes the very same steps.
 (On a CPU to the last bit, given the same number of threads; on a GPU as far as its kernels are
 deterministic.)
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from study.distillation.draws import epoch_draws, mix_draw
 from study.distillation.evaluation import evaluate, score
 from study.distillation.image_data import Augmentation, Rows, Split
 from study.distillation.lesson import Batch, Lesson
@@ -42,8 +44,6 @@ __all__ = [
     "resolve_precision",
 ]
 
-# Keeps the draws of an epoch apart from other streams keyed by the same numbers ("epoch").
-_STREAM = 0x65706F6368
 OPTIMIZERS = ("sgd", "adam")
 # Reading a loss makes the processor wait for a GPU, so there it is read this seldom (steps).
 _STEPS_BETWEEN_READINGS = 10
@@ -66,7 +66,8 @@ class TrainingSettings:
         momentum: Of SGD, with Nesterov's correction; 0 switches both off. Adam has its usual
             moments instead (0.9 and 0.999).
         weight_decay: Of every parameter with two or more axes.
-        seed: Of the data order and the dropout. The caller seeds the student's weights.
+        seed: Of the data order, the dropout and the mixing of images. The caller seeds the
+            student's weights.
         views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`.
         view_seed: Of the views, the one that the teacher's outputs were made with; None is `seed`.
             A replicate has another `seed` and the same views.
@@ -284,7 +285,7 @@ class StudentTrainer:
         view_seed = settings.seed if settings.view_seed is None else settings.view_seed
         draws = view_draws(view_seed, view, int(self._rows.max()) + 1, self._augmentation)
         draws = draws.take(self._rows).to(self._device)
-        order, dropout_seed = _epoch_draws(settings.seed, epoch, len(self._rows))
+        order, dropout_seed = epoch_draws(settings.seed, epoch, len(self._rows))
         first_step = epoch * self._steps_per_epoch
         log = _LossLog(epoch, 1 if self._device.type == "cpu" else _STEPS_BETWEEN_READINGS)
         gpus = [self._device] if self._device.type == "cuda" else []
@@ -296,7 +297,9 @@ class StudentTrainer:
                 images = apply_view(images, draws.take(picks))
                 rate = self._learning_rate(first_step + step)
                 rows = self._device_rows[picks]
-                batch = Batch(images, self._train.labels[picks], rows, view, epoch, settings.epochs)
+                labels = self._train.labels[picks]
+                mix = mix_draw(settings.seed, epoch, step, len(picks), self._lesson.mixup)
+                batch = Batch(images, labels, rows, view, epoch, settings.epochs, mix)
                 loss = self._step(batch, rate)
                 log.add(loss, len(picks), rate)
         return log.mean()
@@ -354,14 +357,6 @@ class _LossLog:
             self._total += loss * images
             self._images += images
         self._unread.clear()
-
-
-def _epoch_draws(seed: int, epoch: int, count: int) -> tuple[Tensor, int]:
-    """The order of an epoch's images, and the seed of its dropout masks."""
-    key = np.array([seed, epoch], dtype=np.uint64)
-    counter = np.array([0, 0, 0, _STREAM], dtype=np.uint64)
-    generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
-    return torch.from_numpy(generator.permutation(count)), int(generator.integers(2**63))
 
 
 def _optimizer(modules: Sequence[nn.Module], settings: TrainingSettings) -> torch.optim.Optimizer:

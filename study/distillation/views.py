@@ -152,7 +152,7 @@ def apply_view(images: Tensor, draws: ViewDraws) -> Tensor:
 
 
 class Normalizer:
-    """Turns uint8 images into floats with one network's statistics: `(x / 255 - mean) / std`.
+    """Turns images into floats with one network's statistics: `(x / 255 - mean) / std`.
 
     Holds its constants on the device, so that a training step copies nothing to it.
     """
@@ -185,7 +185,8 @@ class Normalizer:
         """Normalise a batch.
 
         Args:
-            images: uint8 `(batch, channels, height, width)`, any memory order.
+            images: `(batch, channels, height, width)`, any memory order: uint8, or float32 on the
+                same scale. They stay as they are.
 
         Returns:
             `dtype` of the same shape, channels-last memory.
@@ -193,7 +194,7 @@ class Normalizer:
         batch, channels, height, width = images.shape
         # A line at a time: broadcasting over 3 channels alone is four times slower on a CPU.
         lines = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-        pixels = lines.to(torch.float32).sub_(self._center.repeat(width))
+        pixels = lines.to(torch.float32, copy=True).sub_(self._center.repeat(width))
         pixels = pixels.div_(self._spread.repeat(width)).to(self.dtype)
         return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
 

@@ -46,5 +46,7 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"\nPreset {preset}", style="bold")
         for row in members:
             figures = ", ".join(f"{key} {value:g}" for key, value in row.published.items())
-            console.print(f"  {row.label}: published {figures}", highlight=False, markup=False)
+            said = f"published {figures}" if figures else row.note
+            line = f"  {row.label}: {said}" if said else f"  {row.label}"
+            console.print(line, highlight=False, markup=False)
     return 0

@@ -8,8 +8,8 @@ give it a name in `METHODS`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from study.distillation.methods import features, response
-from study.distillation.methods.base import Answers, FeatureTaps, Method, MethodError
+from study.distillation.methods import dist, dkd, features, logit_std, patient, response
+from study.distillation.methods.base import Answers, FeatureTaps, Method, MethodError, Mixing
 from study.distillation.methods.response import TERMS, CrossEntropy, Response
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "FeatureTaps",
     "Method",
     "MethodError",
+    "Mixing",
     "Response",
     "build",
 ]
@@ -28,6 +29,10 @@ METHODS: Mapping[str, Callable[[Mapping[str, Any]], Method]] = {
     "none": lambda params: CrossEntropy(),
     "response": response.from_params,
     "hybrid": features.from_params,
+    "dkd": dkd.from_params,
+    "dist": dist.from_params,
+    "logit_std": logit_std.from_params,
+    "patient": patient.from_params,
 }
 
 

@@ -1,8 +1,8 @@
 """What a method is: a loss of what two networks say of a batch, and what it needs for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -84,6 +84,19 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class Mixing(Protocol):
+    """What a method has, besides, whose images are mixed in pairs before any network sees them.
+
+    Labels are not mixed: such a method reads the teacher's answers alone.
+    """
+
+    @property
+    def mixup(self) -> float:
+        """The parameter of the Beta distribution that λ is drawn from; 0 mixes nothing."""
+        ...
+
+
 def number(params: Mapping[str, Any], key: str, default: float | None = None) -> float:
     """The parameter `key` as a number.
 
@@ -111,6 +124,57 @@ def above_zero(params: Mapping[str, Any], key: str, default: float | None = None
     return value
 
 
+def zero_or_more(params: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    """The parameter `key` as a number, 0 or above.
+
+    Raises:
+        MethodError: It is not.
+    """
+    value = number(params, key, default)
+    if not value >= 0:
+        raise MethodError(f"{key} must be 0 or more, got {value:g}")
+    return value
+
+
+def some_weight(**weights: float) -> None:
+    """Refuse a loss of which nothing is left.
+
+    Raises:
+        MethodError: All weights are 0.
+    """
+    if not any(weights.values()):
+        raise MethodError(f"{', '.join(weights)} are all 0: give one of them a weight")
+
+
+def several_classes(logits: Tensor, name: str) -> None:
+    """Refuse logits of two classes, of which the method `name` sees nothing but the order.
+
+    Args:
+        logits: `(batch, classes)`.
+        name: Of the method.
+
+    Raises:
+        MethodError: There are fewer than 3 columns.
+    """
+    if logits.shape[1] < 3:
+        raise MethodError(
+            f"{name} has no signal with {logits.shape[1]} classes; use the method response"
+        )
+
+
+def combined(*terms: tuple[str, float, Callable[[], Tensor]]) -> dict[str, Tensor]:
+    """The sum of weighted terms as `"loss"`, and each of them, unweighted and detached, by name.
+
+    A term of weight 0 is not computed, so that it can bring in neither rounding nor `0 · inf`.
+
+    Args:
+        terms: Name, weight and value of each; at least one weight is not 0.
+    """
+    values = [(name, weight, term()) for name, weight, term in terms if weight != 0]
+    loss = sum((weight * value for _, weight, value in values[1:]), values[0][1] * values[0][2])
+    return {"loss": loss, **{name: value.detach() for name, _, value in values}}
+
+
 def required(teacher_logits: Tensor | None) -> Tensor:
     """The teacher's logits, for a method that cannot do without.
 
@@ -127,7 +191,12 @@ __all__ = [
     "FeatureTaps",
     "Method",
     "MethodError",
+    "Mixing",
     "above_zero",
+    "combined",
     "number",
     "required",
+    "several_classes",
+    "some_weight",
+    "zero_or_more",
 ]
