@@ -24,9 +24,9 @@ def patient(
     ward: Path, launcher: Launcher, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Patient]]:
     """Makes a study named after the test; it is removed when the test has passed."""
-    words = request.node.name.partition("[")
-    name = "".join(c if c.isalnum() else "-" for c in words[0][5:40] + "-" + words[2]).strip("-")
-    name = name[:64]
+    test, _, case = request.node.name.partition("[")
+    # Names have 64 characters at most, and the end of it tells one case from another.
+    name = "".join(c if c.isalnum() else "-" for c in f"{test[5:20]}-{case}").strip("-")
 
     def make(studies: Path = ward, **environment: str) -> Patient:
         return Patient(name, studies, launcher, environment)
