@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from evidence import EPOCHS, TRIALS, Patient
 from launching import Launched, Launcher
 
 from analysis.results import TrialResult
+
+pytest.register_assert_rewrite("evidence")
+from evidence import EPOCHS, TRIALS, Patient  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +33,10 @@ def patient(
     def make(studies: Path = ward, **environment: str) -> Patient:
         return Patient(name, studies, launcher, environment)
 
+    failed = request.session.testsfailed
     yield make
-    shutil.rmtree(ward / name, ignore_errors=True)
+    if request.session.testsfailed == failed:
+        shutil.rmtree(ward / name, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
