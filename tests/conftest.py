@@ -30,6 +30,12 @@ CHROMIUM_ARGS = [
 ]
 
 
+def pytest_configure() -> None:
+    # Whoever starts the tests in the background has them ignore Ctrl-C, and what they start too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not any("gpu" in item.keywords for item in items):
         return

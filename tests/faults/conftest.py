@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from evidence import EPOCHS, TRIALS, Patient
 from launching import Launched, Launcher
 
 from analysis.results import TrialResult
+
+pytest.register_assert_rewrite("evidence")
+from evidence import EPOCHS, TRIALS, Patient  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -24,15 +26,17 @@ def patient(
     ward: Path, launcher: Launcher, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Patient]]:
     """Makes a study named after the test; it is removed when the test has passed."""
-    words = request.node.name.partition("[")
-    name = "".join(c if c.isalnum() else "-" for c in words[0][5:40] + "-" + words[2]).strip("-")
-    name = name[:64]
+    test, _, case = request.node.name.partition("[")
+    # Names have 64 characters at most, and the end of it tells one case from another.
+    name = "".join(c if c.isalnum() else "-" for c in f"{test[5:20]}-{case}").strip("-")
 
     def make(studies: Path = ward, **environment: str) -> Patient:
         return Patient(name, studies, launcher, environment)
 
+    failed = request.session.testsfailed
     yield make
-    shutil.rmtree(ward / name, ignore_errors=True)
+    if request.session.testsfailed == failed:
+        shutil.rmtree(ward / name, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
