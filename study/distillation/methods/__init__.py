@@ -8,7 +8,7 @@ give it a name in `METHODS`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from study.distillation.methods import features, response
+from study.distillation.methods import features, response, targets
 from study.distillation.methods.base import Answers, FeatureTaps, Method, MethodError
 from study.distillation.methods.response import TERMS, CrossEntropy, Response
 
@@ -28,6 +28,7 @@ METHODS: Mapping[str, Callable[[Mapping[str, Any]], Method]] = {
     "none": lambda params: CrossEntropy(),
     "response": response.from_params,
     "hybrid": features.from_params,
+    "targets": targets.from_params,
 }
 
 
