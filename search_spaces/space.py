@@ -166,6 +166,8 @@ class SearchSpace:
         presets: Published configurations by preset name.
         published: The tables they come from, by preset name.
         default_data: The data set used where none is named.
+        augment: Whether teacher and students see the data set's padded crops and flips; without,
+            they see the images themselves, and one view is all there is.
         teachers: The teacher for each data set; ``"*"`` serves the others.
         defaults: Trials, epochs and views for each data set; ``"*"`` serves the others.
         score: What is optimised beside the latency.
@@ -190,6 +192,7 @@ class SearchSpace:
     presets: Mapping[str, tuple[Preset, ...]] = field(default_factory=dict)
     published: Mapping[str, PublishedTable] = field(default_factory=dict)
     default_data: str = "cifar10"
+    augment: bool = True
     teachers: Mapping[str, TeacherChoice] = field(default_factory=lambda: {"*": TeacherChoice()})
     defaults: Mapping[str, Defaults] = field(default_factory=lambda: {"*": Defaults(24, 30, 8)})
     score: Score = ACCURACY
@@ -347,6 +350,7 @@ class SearchSpace:
             "score": vars(self.score),
             "objectives": [vars(objective) for objective in self.objectives],
             "control": dict(self.control),
+            "augment": self.augment,
             "published": self._published_json(preset),
         }
         text = json.dumps(body, sort_keys=True)

@@ -128,6 +128,7 @@ def _load(
             Path(plan.data_dir) if plan.data_dir else None,
             cache_dir=studies / "datasets",
             image_size=plan.image_size,
+            augment=space.augment,
             progress=lambda what, done, total: phase.update(done, total, what),
         )
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"

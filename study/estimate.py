@@ -59,7 +59,7 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
     summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
     recipe = teacher_recipe(plan, space, summary.name)
     progress = make_progress(sys.stderr, quiet=as_json)
-    estimate = measure_estimate(plan, space, summary, recipe, studies, progress)
+    estimate = measure_estimate(plan, space, summary, recipe, progress)
     if as_json:
         print(json.dumps(_as_json(plan, space, summary, recipe, studies, estimate)))
         return 0
@@ -84,7 +84,6 @@ def measure_estimate(
     space: SearchSpace,
     data: "DataSummary",
     recipe: "TeacherRecipe",
-    studies: Path,
     progress: Progress,
 ) -> Estimate:
     """Time a few steps and scale them.
@@ -94,11 +93,12 @@ def measure_estimate(
         space: The space, with ``--fix`` applied.
         data: Counts of the data set.
         recipe: The teacher's recipe.
-        studies: The studies folder; a teacher kept there costs nothing.
         progress: Shows how far it is.
     """
-    # Before torch is imported: more threads than a trial gets would promise too much.
+    # Before torch is imported: more threads than a trial gets would promise too much, and threads
+    # that spin while they wait, as a worker's do not, made a step ten times slower on a busy CPU.
     os.environ.setdefault("OMP_NUM_THREADS", str(plan.cpus_per_trial))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from study.distillation.estimate import forward_seconds, training_step_seconds
@@ -120,21 +120,24 @@ def measure_estimate(
         steps = []
         for index, params in enumerate(students, start=1):
             student = space.build_student(params, classes, shape)
+            batch = int(params.get("batch_size", _BATCH))
             steps.append(
-                training_step_seconds(student, shape, classes, _BATCH, device, precision=precision)
+                training_step_seconds(student, shape, classes, batch, device, precision=precision)
             )
             phase.update(index, len(students), space.describe(params))
-    return _scale(plan, data, recipe, studies, step, forward, sum(steps) / len(steps))
+    epochs = [space.epochs_of(params, plan.max_epochs) for params in students]
+    per_image, mean_epochs = sum(steps) / len(steps), sum(epochs) / len(epochs)
+    return _scale(plan, data, recipe, step, forward, per_image, mean_epochs)
 
 
 def _scale(
     plan: StudyPlan,
     data: "DataSummary",
     recipe: "TeacherRecipe",
-    studies: Path,
     teacher_step: float,
     teacher_forward: float,
     student_step: float,
+    epochs: float,
 ) -> Estimate:
     resources = plan_resources(
         cpus=available_cpus(),
@@ -147,7 +150,7 @@ def _scale(
     if plan.train_per_class is not None:
         images = min(images, plan.train_per_class * len(data.classes))
     epoch = images * student_step + data.validation * student_step / 3
-    trials = plan.budget.trials * plan.max_epochs * epoch / resources.concurrent
+    trials = plan.budget.trials * epochs * epoch / resources.concurrent
     if plan.budget.seconds is not None:
         trials = min(trials, plan.budget.seconds)
     if plan.budget.device_hours is not None:

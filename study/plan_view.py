@@ -37,11 +37,11 @@ def plan_rows(
     else:
         why = f" ({choice.why})" if choice.why else ""
         weights = ", from ImageNet weights" if recipe.weights else ""
-        rows.append(("teacher", f"{recipe.title}, {recipe.epochs} epochs{weights}{why}"))
-    asked = f"computed once for {plan.views} views"
+        rows.append(("teacher", f"{recipe.title}, {_many(recipe.epochs, 'epoch')}{weights}{why}"))
+    asked = f"computed once for {_many(plan.views, 'view')}"
     rows += [
         ("its outputs", asked if plan.teacher_outputs == "ahead" else "asked live at every step"),
-        ("trials", f"{plan.budget.trials}, of at most {plan.max_epochs} epochs"),
+        ("trials", f"{plan.budget.trials}, of at most {_many(plan.max_epochs, 'epoch')}"),
         *budget_rows(plan.budget),
         ("objectives", ", ".join(f"{o.label}, {o.unit}" for o in space.objectives)),
         ("sampler", plan.sampler),
@@ -56,6 +56,10 @@ def plan_rows(
     if limits:
         rows.append(("constraints", ", ".join(limits)))
     return rows
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def budget_rows(budget: Budget) -> Rows:

@@ -145,6 +145,7 @@ def load(
     *,
     cache_dir: Path | None,
     image_size: int | None = None,
+    augment: bool = True,
     progress: Progress | None = None,
     write_cache: bool = True,
 ) -> ImageData:
@@ -155,6 +156,8 @@ def load(
         data_dir: Where `cifar10` and `mnist` are looked for and downloaded to; None for `data`.
         cache_dir: Where the decoded images of a folder are kept; None to decode them each time.
         image_size: Side in pixels that every image is brought to; None keeps their own.
+        augment: Whether training views are padded crops, flipped where that fits the data;
+            without, every view is the image itself.
         progress: Called as `progress(what, done, total)` while files are decoded.
         write_cache: Whether the cache may be written.
 
@@ -165,7 +168,7 @@ def load(
     with _unreadable_is_data_error():
         source = _locate(name_or_path, data_dir)
         if source.kind == "scikit-learn":
-            return _load_digits(image_size or _DIGITS_SIDE)
+            return _load_digits(image_size or _DIGITS_SIDE, augment=augment)
         if source.folder is not None:
             folder = source.folder
             settings = DecodeSettings(image_size, source.style.channels)
@@ -190,7 +193,7 @@ def load(
         train,
         test,
         validation_fraction=_VALIDATION_FRACTION,
-        augmentation=_augmentation(source.style, train),
+        augmentation=_augmentation(source.style, train, augment=augment),
         source=f"{described} {source.name}",
     )
 
@@ -287,7 +290,7 @@ def _locate_published(name: str, root: Path) -> _Source:
     return _Source(name, "image folder", folder.root, folder)
 
 
-def _load_digits(side: int) -> ImageData:
+def _load_digits(side: int, *, augment: bool) -> ImageData:
     """Load scikit-learn's 8x8 digits, levels 0..16, as RGB of `side` pixels, levels 0..255."""
     from sklearn.datasets import load_digits
 
@@ -304,18 +307,20 @@ def _load_digits(side: int) -> ImageData:
         train,
         everything.take(tested),
         validation_fraction=_DIGITS_VALIDATION_FRACTION,
-        augmentation=_augmentation(_STYLES["digits"], train),
+        augmentation=_augmentation(_STYLES["digits"], train, augment=augment),
         source="scikit-learn digits",
     )
 
 
-def _augmentation(style: _Style, split: Split) -> Augmentation:
+def _augmentation(style: _Style, split: Split, *, augment: bool) -> Augmentation:
     side = min(split.images.shape[1:3])
     if side < SMALLEST_SIDE:
         raise DataError(
             f"the images are {side} pixels at their shorter side, and networks need "
             f"{SMALLEST_SIDE}: give --image-size {SMALLEST_SIDE} or more"
         )
+    if not augment:
+        return Augmentation(pad=0, flip=False)
     return Augmentation(pad=side // style.pad_divisor, flip=style.flip)
 
 

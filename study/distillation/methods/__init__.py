@@ -8,7 +8,7 @@ give it a name in `METHODS`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from study.distillation.methods import dist, dkd, features, logit_std, patient, response
+from study.distillation.methods import dist, dkd, features, logit_std, patient, response, targets
 from study.distillation.methods.base import Answers, FeatureTaps, Method, MethodError, Mixing
 from study.distillation.methods.response import TERMS, CrossEntropy, Response
 
@@ -33,6 +33,7 @@ METHODS: Mapping[str, Callable[[Mapping[str, Any]], Method]] = {
     "dist": dist.from_params,
     "logit_std": logit_std.from_params,
     "patient": patient.from_params,
+    "targets": targets.from_params,
 }
 
 

@@ -55,6 +55,13 @@ def test_digits_are_the_same_every_time() -> None:
     assert first.content_hash == second.content_hash
 
 
+def test_without_augmentation_the_images_are_the_same_and_the_hash_is_another() -> None:
+    seen, plain = (load("digits", None, cache_dir=None, augment=wish) for wish in (True, False))
+    assert plain.augmentation == Augmentation(pad=0, flip=False)
+    assert np.array_equal(plain.train.images, seen.train.images)
+    assert plain.content_hash != seen.content_hash
+
+
 def test_digits_take_another_size() -> None:
     data = load("digits", None, cache_dir=None, image_size=16)
     assert data.shape == (16, 16, 3)
@@ -115,6 +122,8 @@ def test_mnist_as_an_image_folder_is_grey_and_never_flipped(
     data = load("mnist", tmp_path, cache_dir=None)
     assert data.shape == (28, 28, 1)
     assert data.augmentation == Augmentation(pad=2, flip=False)
+    plain = load("mnist", tmp_path, cache_dir=None, augment=False)
+    assert plain.augmentation == Augmentation(pad=0, flip=False)
 
 
 def test_a_folder_with_other_classes_is_not_taken_for_cifar10(
