@@ -44,6 +44,8 @@ __all__ = [
 
 # Keeps the draws of an epoch apart from other streams keyed by the same numbers ("epoch").
 _STREAM = 0x65706F6368
+# The same for the seed of a lesson's projectors ("lesson").
+_LESSON_STREAM = 0x6C6573736F6E
 OPTIMIZERS = ("sgd", "adam")
 # Reading a loss makes the processor wait for a GPU, so there it is read this seldom (steps).
 _STEPS_BETWEEN_READINGS = 10
@@ -66,7 +68,8 @@ class TrainingSettings:
         momentum: Of SGD, with Nesterov's correction; 0 switches both off. Adam has its usual
             moments instead (0.9 and 0.999).
         weight_decay: Of every parameter with two or more axes.
-        seed: Of the data order and the dropout. The caller seeds the student's weights.
+        seed: Of the data order, the dropout and a lesson's projectors. The caller seeds the
+            student's weights.
         views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`.
         view_seed: Of the views, the one that the teacher's outputs were made with; None is `seed`.
             A replicate has another `seed` and the same views.
@@ -202,14 +205,17 @@ class StudentTrainer:
         self._validation = ResidentSplit.of(data.validation, device)
         self._normalize = Normalizer(data.mean, data.std, device)
         self._classes = data.classes
-        self._lesson = Lesson(
-            method,
-            self.student,
-            teacher,
-            self._normalize,
-            settings.precision,
-            self._train.images[:2].permute(0, 3, 1, 2),
-        )
+        # Seeded by itself: a caller may or may not have built a teacher just before.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_lesson_seed(settings.seed))
+            self._lesson = Lesson(
+                method,
+                self.student,
+                teacher,
+                self._normalize,
+                settings.precision,
+                self._train.images[:2].permute(0, 3, 1, 2),
+            )
         self._optimizer = _optimizer((self.student, self._lesson), settings)
         full, left = divmod(len(rows), settings.batch_size)
         self._steps_per_epoch = full + (left > 1 and not settings.drop_last)
@@ -358,10 +364,19 @@ class _LossLog:
 
 def _epoch_draws(seed: int, epoch: int, count: int) -> tuple[Tensor, int]:
     """The order of an epoch's images, and the seed of its dropout masks."""
-    key = np.array([seed, epoch], dtype=np.uint64)
-    counter = np.array([0, 0, 0, _STREAM], dtype=np.uint64)
-    generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+    generator = _generator(seed, epoch, _STREAM)
     return torch.from_numpy(generator.permutation(count)), int(generator.integers(2**63))
+
+
+def _lesson_seed(seed: int) -> int:
+    """The seed of a lesson's projectors."""
+    return int(_generator(seed, 0, _LESSON_STREAM).integers(2**63))
+
+
+def _generator(seed: int, number: int, stream: int) -> np.random.Generator:
+    key = np.array([seed, number], dtype=np.uint64)
+    counter = np.array([0, 0, 0, stream], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def _optimizer(modules: Sequence[nn.Module], settings: TrainingSettings) -> torch.optim.Optimizer:
