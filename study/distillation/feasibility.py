@@ -53,8 +53,10 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
         InfeasibleError: For the first configuration that cannot work.
     """
     from study.distillation import methods
+    from study.distillation.taps import TapError
 
     seen = set()
+    targets: dict[tuple[str, ...], Features] = {}
     for student, params in configurations:
         try:
             method = methods.build(params)
@@ -65,53 +67,58 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
                 f"the method {method.name} asks the teacher's network at every step, and only its "
                 'answers would be there; declare teacher_asked="both" in the space'
             )
-        if method.taps is not None and (student, method.taps) not in seen:
-            seen.add((student, method.taps))
-            _check_taps(method.taps, student, params, of)
+        taps = method.taps
+        if taps is None or (student, taps) in seen:
+            continue
+        seen.add((student, taps))
+        try:
+            if taps.teacher not in targets:
+                targets[taps.teacher] = _features_of_teacher(of, taps.teacher)
+            own = _features_of_student(of, taps.student, student, params)
+        except TapError as error:
+            raise InfeasibleError(str(error)) from None
+        if own is not None:
+            _check_shapes(taps, student, own, targets[taps.teacher])
 
 
-def _check_taps(taps: "FeatureTaps", student: str, params: Mapping[str, Any], of: Networks) -> None:
+def _check_shapes(taps: "FeatureTaps", student: str, own: Features, targets: Features) -> None:
     import torch
 
     from study.distillation.projectors import Projector
-    from study.distillation.taps import TapError
-    from study.distillation.teacher_network import build_network
 
-    def build_teacher() -> "nn.Module":
-        return build_network(of.teacher, of.num_classes, of.shape)
-
-    def build_student() -> "nn.Module":
-        return of.build_student(params, of.num_classes, of.shape)
-
-    try:
-        whose = f"the teacher {of.teacher.title}"
-        targets = _features(build_teacher, taps.teacher, whose, of.shape, "meta")
-        own = _features_of_student(build_student, taps.student, f"the student {student}", of.shape)
-    except TapError as error:
-        raise InfeasibleError(str(error)) from None
-    for names, source, target in zip(
-        zip(taps.student, taps.teacher, strict=True), own or (), targets, strict=own is not None
-    ):
+    for mine, theirs, source, target in zip(taps.student, taps.teacher, own, targets, strict=True):
         try:
             with torch.device("meta"):
                 Projector(source, target)
         except ValueError as error:
             raise InfeasibleError(
-                f"module {names[0]} of the student {student} and {names[1]} of the teacher cannot "
-                f"be compared: {error}"
+                f"module {mine} of the student {student} and {theirs} of the teacher cannot be "
+                f"compared: {error}"
             ) from None
 
 
+def _features_of_teacher(of: Networks, names: tuple[str, ...]) -> Features:
+    from study.distillation.teacher_network import build_network
+
+    def build() -> "nn.Module":
+        return build_network(of.teacher, of.num_classes, of.shape)
+
+    return _features(build, names, f"the teacher {of.teacher.title}", of.shape, "meta")
+
+
 def _features_of_student(
-    build: Callable[[], "nn.Module"], names: tuple[str, ...], whose: str, shape: Shape
+    of: Networks, names: tuple[str, ...], student: str, params: Mapping[str, Any]
 ) -> Features | None:
     """Shapes of the student's features; None if it cannot be built: its trials will say why."""
     from study.distillation.taps import TapError
 
+    def build() -> "nn.Module":
+        return of.build_student(params, of.num_classes, of.shape)
+
     # A network of the user's own may want to see numbers, which the meta device has not.
     for device in ("meta", "cpu"):
         try:
-            return _features(build, names, whose, shape, device)
+            return _features(build, names, f"the student {student}", of.shape, device)
         except TapError:
             raise
         except Exception:
