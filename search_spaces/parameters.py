@@ -135,6 +135,15 @@ def searched_values(parameter: Parameter) -> tuple[Value, ...]:
     return tuple(range(int(parameter.low), int(parameter.high) + 1))
 
 
+def shown_values(parameter: Parameter) -> tuple[Value, ...]:
+    """Return the values that stand for all a sampler can draw: of a range, default and ends."""
+    if isinstance(parameter, Choice) or not parameter.searched:
+        return searched_values(parameter)
+    ends = (parameter.low, parameter.high)
+    whole = parameter.kind == "int"
+    return (parameter.default, *(round(end) if whole else float(end) for end in ends))
+
+
 def parameter_json(parameter: Parameter) -> dict[str, Any]:
     """Describe a parameter for the record."""
     when = parameter.when

@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import Any, Literal
 
 from search_spaces.parameters import (
@@ -24,6 +23,7 @@ from search_spaces.parameters import (
     nearest,
     parameter_json,
     searched_values,
+    shown_values,
 )
 
 __all__ = [
@@ -312,14 +312,41 @@ class SearchSpace:
 
     def enumerate(self) -> Iterator[dict[str, Value]]:
         """Yield every configuration of a finite space, each once."""
-        seen: set[tuple[tuple[str, Value], ...]] = set()
-        for values in product(*(searched_values(parameter) for parameter in self.parameters)):
-            drawn = dict(zip((p.name for p in self.parameters), values, strict=True))
-            params = self.complete(drawn)
-            key = configuration_key(params)
-            if key not in seen:
-                seen.add(key)
-                yield params
+        yield from self._completions({}, 0)
+
+    def _completions(self, params: dict[str, Value], index: int) -> Iterator[dict[str, Value]]:
+        """Yield every way to go on from the values of the first ``index`` parameters."""
+        while index < len(self.parameters) and not self.is_active(self.parameters[index], params):
+            index += 1
+        if index == len(self.parameters):
+            yield params
+            return
+        parameter = self.parameters[index]
+        for value in searched_values(parameter):
+            yield from self._completions({**params, parameter.name: value}, index + 1)
+
+    def samples(self) -> Iterator[dict[str, Value]]:
+        """Yield configurations that together show every value, the others at their defaults.
+
+        Of a range, its default and both ends; of a conditional parameter, under a condition that
+        it exists under.
+        """
+        for parameter in self.parameters:
+            if not self._can_exist(parameter):
+                continue
+            condition = self._condition_of(parameter)
+            for value in shown_values(parameter):
+                yield self.complete({**condition, parameter.name: value})
+
+    def _condition_of(self, parameter: Parameter) -> dict[str, Value]:
+        """Values of the parameters that ``parameter`` depends on, under which it exists."""
+        when = parameter.when
+        if when is None:
+            return {}
+        parent = self.parameter(when.parameter)
+        drawn = (parent.default, *searched_values(parent))
+        value = next(value for value in drawn if value in when.values)
+        return {**self._condition_of(parent), parent.name: value}
 
     def epochs_of(self, params: Params, otherwise: int) -> int:
         """Return the epochs of a trial: its parameter ``epochs``, where the space has one."""

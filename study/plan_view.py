@@ -95,12 +95,26 @@ def where_rows(plan: StudyPlan, studies: Path) -> Rows:
 
 
 def parameter_rows(space: SearchSpace) -> Rows:
-    """Return name and description of each parameter; conditional ones are indented."""
-    return [(_indented(parameter), _describe(parameter)) for parameter in space.parameters]
+    """Return name and description of each parameter, as a tree: conditional ones hang below."""
+    roots = [parameter for parameter in space.parameters if parameter.when is None]
+    return [row for root in roots for row in _branch(space, root)]
 
 
-def _indented(parameter: Parameter) -> str:
-    return f"  └ {parameter.name}" if parameter.when else parameter.name
+def _branch(space: SearchSpace, parameter: Parameter, lead: str = "", below: str = "") -> Rows:
+    """The rows of a parameter and of those that depend on it.
+
+    Args:
+        space: The space.
+        parameter: The parameter.
+        lead: What stands before its name.
+        below: What stands before the lines of those that depend on it.
+    """
+    rows = [(lead + parameter.name, _describe(parameter))]
+    children = [c for c in space.parameters if c.when and c.when.parameter == parameter.name]
+    for child in children:
+        bend, stem = ("└ ", "  ") if child is children[-1] else ("├ ", "│ ")
+        rows += _branch(space, child, below + bend, below + stem)
+    return rows
 
 
 def _describe(parameter: Parameter) -> str:

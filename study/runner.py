@@ -1,11 +1,15 @@
 """From a plan to a finished record: one driver at a time, on its own or a shared cluster."""
 
+import sys
 import time
 
 from cluster.connect import connect, disconnect
 from cluster.resources import plan_resources
+from search_spaces.catalogue import FILE_MODULE_PREFIX
+from search_spaces.space import SearchSpace
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, StudyLock
+from study.method_check import check_methods
 from study.progress import Progress
 from study.record import StudyRecord
 from study.session import Ending, Session, StopRequest
@@ -19,6 +23,7 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
     Raises:
         ClusterError: if the cluster cannot be reached, or is too small.
         DifferentPlanError: if the name belongs to a study with another plan.
+        PlanError: if a method of the space cannot work with the networks.
         LockedError: if another driver is at work on it.
         RecordError: if the record cannot be opened.
         study.distillation.teacher_recipe.TeacherError: if the teacher cannot be had.
@@ -42,6 +47,8 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             gpus_per_trial=plan.gpus_per_trial,
             concurrent=plan.concurrent,
         )
+        _ship_module_of(inputs.space)
+        check_methods(inputs, progress)
         make_folder(inputs.folder)
         lock = StudyLock(inputs.folder, lambda holder: progress.say(_waits_for(holder)))
         with lock, watching(inputs.folder, lock) as lock_lost:
@@ -55,6 +62,15 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             return session.run()
     finally:
         disconnect()
+
+
+def _ship_module_of(space: SearchSpace) -> None:
+    """Have a space that was read from a file travel whole: workers cannot import its module."""
+    from ray import cloudpickle
+
+    name = space.build_student.__module__
+    if name.startswith(FILE_MODULE_PREFIX):
+        cloudpickle.register_pickle_by_value(sys.modules[name])
 
 
 def _waits_for(holder: Holder) -> str:

@@ -6,7 +6,6 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 import contextlib
 import math
 import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -18,8 +17,6 @@ from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
-from search_spaces.catalogue import FILE_MODULE_PREFIX
-from search_spaces.space import SearchSpace
 from study.environment import describe_environment
 from study.inputs import StudyInputs
 from study.plan import seed_points
@@ -37,15 +34,6 @@ from study.tracking_session import close_study, open_study
 
 _CLOSE_TRACKER_SECONDS = 20.0
 _NOTE_SESSION_SECONDS = 30.0
-
-
-def _ship_module_of(space: SearchSpace) -> None:
-    """Have a space that was read from a file travel whole: workers cannot import its module."""
-    from ray import cloudpickle
-
-    name = space.build_student.__module__
-    if name.startswith(FILE_MODULE_PREFIX):
-        cloudpickle.register_pickle_by_value(sys.modules[name])
 
 
 @dataclass
@@ -201,7 +189,6 @@ class Session:
 
         from study.confirmation import confirm
 
-        _ship_module_of(prepared.context.space)
         reference = ray.put(prepared.context)
         ending = self._run_trials(prepared, reference)
         if ending.exit_code in (0, 3):

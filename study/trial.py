@@ -306,6 +306,10 @@ def teacher_source(context: TrialContext, method: "Method") -> "TeacherSource":
     device = device_of(context)
     if context.teacher_outputs is not None and not method.needs_network:
         return CachedTeacher(context.teacher_outputs, device)
+    if context.teacher_weights is None:
+        raise ValueError(
+            f"the method {method.name} asks the teacher's network, and only its answers are here"
+        )
     network = _teacher(context).to(device)
     return LiveTeacher(network, context.data.mean, context.data.std, device, context.precision)
 

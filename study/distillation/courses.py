@@ -19,8 +19,8 @@ class Course:
 
     Attributes:
         start: In the first epoch, and in every one of a fixed course.
-        end: In the last epoch (linear, cosine), or where an exponential course stops: its floor,
-            or its ceiling where it rises.
+        end: In the last epoch (linear, cosine), or where an exponential course stops once it gets
+            there: its floor, or its ceiling where it rises. A fixed course has none.
         kind: `fixed`; `exponential`, `start * decay**epoch` until it reaches `end`; `linear`; or
             `cosine`, half a cosine from start to end.
         decay: Factor of an exponential course from one epoch to the next.
@@ -32,20 +32,30 @@ class Course:
     decay: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse an end that the course never reaches."""
+        """Refuse an end that the course never comes nearer to."""
         if self.kind not in KINDS:
             raise CourseError(f"no schedule {self.kind!r}; choose {', '.join(KINDS)}")
+        for value in (self.start, self.end, self.decay):
+            if value is not None and not math.isfinite(value):
+                raise CourseError(f"a schedule is made of finite numbers, got {value:g}")
         if self.kind == "fixed":
             return
         if self.end is None:
             raise CourseError(f"a {self.kind} schedule needs the value it ends at")
         if self.kind == "exponential":
-            if not self.decay > 0:
-                raise CourseError(f"a decay must be above 0, got {self.decay:g}")
-            if (self.end - self.start) * (self.decay - 1) * self.start < 0:
-                raise CourseError(
-                    f"decay {self.decay:g} leads from {self.start:g} away from {self.end:g}"
-                )
+            self._check_decay(self.end)
+
+    def _check_decay(self, end: float) -> None:
+        if not self.start > 0:
+            raise CourseError(f"an exponential schedule starts above 0, got {self.start:g}")
+        if not self.decay > 0:
+            raise CourseError(f"a decay must be above 0, got {self.decay:g}")
+        if end == self.start:
+            return
+        if self.decay == 1:
+            raise CourseError(f"an exponential schedule to {end:g} needs a decay other than 1")
+        if (end < self.start) != (self.decay < 1):
+            raise CourseError(f"decay {self.decay:g} leads from {self.start:g} away from {end:g}")
 
     def at(self, epoch: int, epochs: int) -> float:
         """The value in an epoch.
@@ -57,12 +67,20 @@ class Course:
         if self.kind == "fixed" or self.end is None:
             return self.start
         if self.kind == "exponential":
-            value = self.start * self.decay**epoch
-            return max(self.end, value) if self.decay <= 1 else min(self.end, value)
+            return self._decayed(epoch, self.end)
         share = epoch / (epochs - 1) if epochs > 1 else 0.0
         if self.kind == "cosine":
             share = (1 - math.cos(math.pi * share)) / 2
-        return self.start + share * (self.end - self.start)
+        # Written so that both ends are met to the last bit: an α of 1 must not become more.
+        return (1 - share) * self.start + share * self.end
+
+    def _decayed(self, epoch: int, end: float) -> float:
+        if end <= self.start:
+            return max(end, self.start * self.decay**epoch)
+        # Compared as logarithms: the power may be beyond a float long after the end is reached.
+        if epoch * math.log(self.decay) >= math.log(end / self.start):
+            return end
+        return self.start * self.decay**epoch
 
 
 def course_of(params: Mapping[str, Any], name: str, default: float | None = None) -> Course:
@@ -70,7 +88,9 @@ def course_of(params: Mapping[str, Any], name: str, default: float | None = None
 
     Args:
         params: `name` is its start; `name_schedule` its kind (default `fixed`), `name_end` its
-            end and `name_decay` its decay. A course that no schedule changes needs `name` alone.
+            end and `name_decay` its decay. `name_end_factor` gives the end as a multiple of the
+            start instead, so that a space can hold it below whatever start is drawn. A course that
+            no schedule changes needs `name` alone.
         name: Such as `temperature`.
         default: The start, where `params` has none.
 
@@ -81,6 +101,11 @@ def course_of(params: Mapping[str, Any], name: str, default: float | None = None
     if start is None:
         raise CourseError(f"no value for {name}")
     end = _number(params, f"{name}_end", None)
+    factor = _number(params, f"{name}_end_factor", None)
+    if factor is not None:
+        if end is not None:
+            raise CourseError(f"{name} ends at {name}_end or by {name}_end_factor; give one")
+        end = start * factor
     decay = _number(params, f"{name}_decay", 1.0)
     try:
         return Course(start, end, params.get(f"{name}_schedule", "fixed"), decay or 0.0)

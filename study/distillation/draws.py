@@ -1,4 +1,4 @@
-"""What a training draws besides its views, by number: orders, dropout seeds, mixed images.
+"""What a training draws besides its views, by number: orders, seeds, mixed images.
 
 Each draw is a stream of Philox of its own, named by the training's seed and where in the training
 it is made, so that no generator's state has to be kept to resume.
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 # The top word of Philox's counter: keeps streams apart that are keyed by the same two numbers
-# ("epoch" and "mixup" in ASCII).
+# ("epoch", "lesson" and "mixup" in ASCII).
 _EPOCH_STREAM = 0x65706F6368
+_LESSON_STREAM = 0x6C6573736F6E
 _MIX_STREAM = 0x6D69787570
 
 
@@ -58,6 +59,15 @@ def epoch_draws(seed: int, epoch: int, count: int) -> tuple[Tensor, int]:
     """
     generator = _generator(seed, epoch, 0, _EPOCH_STREAM)
     return torch.from_numpy(generator.permutation(count)), int(generator.integers(2**63))
+
+
+def lesson_seed(seed: int) -> int:
+    """The seed of a lesson's projectors.
+
+    Args:
+        seed: Of the training.
+    """
+    return int(_generator(seed, 0, 0, _LESSON_STREAM).integers(2**63))
 
 
 def mix_draw(seed: int, epoch: int, step: int, count: int, concentration: float) -> Mix | None:

@@ -74,11 +74,10 @@ class Lesson(nn.Module):
         self._teacher = teacher if method.needs_teacher else None
         self._normalize = normalize
         self._precision: Precision = precision
-        self._taps: Taps | None = None
-        self._teacher_taps: tuple[str, ...] = ()
+        self._taps = method.taps
         self.projectors = nn.ModuleList()
-        if method.taps is not None:
-            self._join(method.taps, sample)
+        if self._taps is not None:
+            self._join(self._taps, sample)
 
     @property
     def mixup(self) -> float:
@@ -96,13 +95,12 @@ class Lesson(nn.Module):
         targets: tuple[Tensor, ...] = ()
         if self._teacher is not None:
             teacher_logits, targets = self._teacher.answers(
-                batch.view, batch.rows, images, self._teacher_taps
+                batch.view, batch.rows, images, self._taps.teacher if self._taps else ()
             )
         with autocast(self._precision, images.device):
-            logits = self._networks[0](self._normalize(images))
-            features: tuple[Tensor, ...] = ()
+            logits, features = self._ask_student(images)
             if self._taps is not None:
-                features, targets = self._projected(self._taps.features(), targets)
+                features, targets = self._projected(self._taps, features, targets)
         return method.loss(
             Answers(
                 logits.float(),
@@ -113,25 +111,27 @@ class Lesson(nn.Module):
             )
         )
 
-    def close(self) -> None:
-        """Take the taps off the student."""
-        if self._taps is not None:
-            self._taps.close()
+    def _ask_student(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits, and a feature map for each tap. Between two lessons the student has no hooks."""
+        (student,) = self._networks
+        names = self._taps.student if self._taps else ()
+        with Taps(student, names, whose="the student") as listening:
+            logits: Tensor = student(self._normalize(images))
+            return logits, listening.features()
 
     def _join(self, taps: FeatureTaps, sample: Tensor) -> None:
-        student = self._networks[0]
-        assert self._teacher is not None
-        try:
-            self._taps = Taps(student, taps.student)
-        except ValueError as error:
-            raise type(error)(f"student: {error}") from None
-        self._teacher_taps = taps.teacher
+        """Make a projector for each pair, of the shapes that a pass over the sample shows."""
+        (student,) = self._networks
+        if self._teacher is None:
+            raise ValueError(f"the method {self._method.name} taps a teacher, and has none")
+        training = [module for module in student.modules() if module.training]
+        student.eval()
         with torch.no_grad():
             _, targets = self._teacher.answers(0, torch.arange(len(sample)), sample, taps.teacher)
-            was_training = student.training
-            student.eval()(self._normalize(sample))
-            student.train(was_training)
-        for own, target in zip(self._taps.features(), targets, strict=True):
+            _, features = self._ask_student(sample)
+        for module in training:
+            module.training = True
+        for own, target in zip(features, targets, strict=True):
             source, goal = tuple(own.shape[1:]), tuple(target.shape[1:])
             if taps.direction == "teacher-to-student":
                 source, goal = goal, source
@@ -139,10 +139,9 @@ class Lesson(nn.Module):
         self.projectors.to(sample.device)
 
     def _projected(
-        self, features: tuple[Tensor, ...], targets: tuple[Tensor, ...]
+        self, taps: FeatureTaps, features: tuple[Tensor, ...], targets: tuple[Tensor, ...]
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        assert self._method.taps is not None
-        if self._method.taps.direction == "teacher-to-student":
+        if taps.direction == "teacher-to-student":
             pairs = zip(self.projectors, targets, strict=True)
             return features, tuple(project(target) for project, target in pairs)
         pairs = zip(self.projectors, features, strict=True)

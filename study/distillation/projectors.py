@@ -18,7 +18,8 @@ class Projector(nn.Module):
 
     Channels by a 1x1 convolution without bias (a linear map where features are vectors), and by
     nothing where they agree; height and width by averaging (adaptive pooling) where the target is
-    smaller and by bilinear interpolation where it is larger.
+    smaller and by bilinear interpolation where it is larger. The convolution always sees the
+    smaller map: the two commute.
     """
 
     def __init__(self, source: tuple[int, ...], target: tuple[int, ...]) -> None:
@@ -34,25 +35,28 @@ class Projector(nn.Module):
         super().__init__()
         if len(source) != len(target) or len(source) not in (1, 3):
             raise ValueError(f"features of shape {source} cannot be brought to {target}")
-        self._size = target[1:]
+        self._size = (target[1], target[2]) if len(target) == 3 else None
         self.channels: nn.Module = nn.Identity()
         if source[0] != target[0]:
             self.channels = (
                 nn.Conv2d(source[0], target[0], kernel_size=1, bias=False)
-                if self._size
+                if self._size is not None
                 else nn.Linear(source[0], target[0], bias=False)
             )
 
     def forward(self, features: Tensor) -> Tensor:
         """Bring `(batch, *source)` to `(batch, *target)`."""
-        if self._size and features.shape[2:] != self._size:
-            height, width = self._size
-            shrinks = height <= features.shape[2] and width <= features.shape[3]
-            if shrinks:
-                features = functional.adaptive_avg_pool2d(features, (height, width))
-            else:
-                features = functional.interpolate(
-                    features, size=self._size, mode="bilinear", align_corners=False
-                )
-        projected: Tensor = self.channels(features)
-        return projected
+        projected: Tensor = self.channels(self._shrunk(features))
+        if self._size is None or projected.shape[2:] == self._size:
+            return projected
+        return functional.interpolate(
+            projected, size=self._size, mode="bilinear", align_corners=False
+        )
+
+    def _shrunk(self, features: Tensor) -> Tensor:
+        if self._size is None or features.shape[2:] == self._size:
+            return features
+        height, width = self._size
+        if height > features.shape[2] or width > features.shape[3]:
+            return features
+        return functional.adaptive_avg_pool2d(features, (height, width))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from study.distillation.precision import Precision, autocast
 from study.distillation.resident import borrow
-from study.distillation.taps import TapError, Taps
+from study.distillation.taps import Taps
 from study.distillation.views import Normalizer
 
 
@@ -113,25 +113,14 @@ class LiveTeacher:
         self._network.requires_grad_(False).eval()
         self._normalize = Normalizer(mean, std, device)
         self._precision: Precision = precision
-        self._tapped: tuple[tuple[str, ...], Taps | None] = ((), None)
 
     @torch.no_grad()
     def answers(
         self, view: int, rows: Tensor, images: Tensor, taps: tuple[str, ...] = ()
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """What the network says; `view` and `rows` are not looked at. See `TeacherSource`."""
-        listening = self._listen(taps)
-        with autocast(self._precision, images.device):
+        # The network is shared by all trials of a process: none leaves a hook on it.
+        listening = Taps(self._network, taps, whose="the teacher")
+        with listening, autocast(self._precision, images.device):
             logits: Tensor = self._network(self._normalize(images))
-        return logits.float(), () if listening is None else listening.features()
-
-    def _listen(self, names: tuple[str, ...]) -> Taps | None:
-        """The taps of these names; those of the last call stay on as long as they are asked."""
-        if self._tapped[0] != names:
-            if self._tapped[1] is not None:
-                self._tapped[1].close()
-            try:
-                self._tapped = (names, Taps(self._network, names) if names else None)
-            except TapError as error:
-                raise TapError(f"teacher: {error}") from None
-        return self._tapped[1]
+            return logits.float(), listening.features()

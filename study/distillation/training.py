@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from study.distillation.draws import epoch_draws, mix_draw
+from study.distillation.draws import epoch_draws, lesson_seed, mix_draw
 from study.distillation.evaluation import evaluate, score
 from study.distillation.image_data import Augmentation, Rows, Split
 from study.distillation.lesson import Batch, Lesson
@@ -66,8 +66,8 @@ class TrainingSettings:
         momentum: Of SGD, with Nesterov's correction; 0 switches both off. Adam has its usual
             moments instead (0.9 and 0.999).
         weight_decay: Of every parameter with two or more axes.
-        seed: Of the data order, the dropout and the mixing of images. The caller seeds the
-            student's weights.
+        seed: Of the data order, the dropout, the mixing of images and a lesson's projectors. The
+            caller seeds the student's weights.
         views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`.
         view_seed: Of the views, the one that the teacher's outputs were made with; None is `seed`.
             A replicate has another `seed` and the same views.
@@ -203,14 +203,17 @@ class StudentTrainer:
         self._validation = ResidentSplit.of(data.validation, device)
         self._normalize = Normalizer(data.mean, data.std, device)
         self._classes = data.classes
-        self._lesson = Lesson(
-            method,
-            self.student,
-            teacher,
-            self._normalize,
-            settings.precision,
-            self._train.images[:2].permute(0, 3, 1, 2),
-        )
+        # Seeded by itself: a caller may or may not have built a teacher just before.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(lesson_seed(settings.seed))
+            self._lesson = Lesson(
+                method,
+                self.student,
+                teacher,
+                self._normalize,
+                settings.precision,
+                self._train.images[:2].permute(0, 3, 1, 2),
+            )
         self._optimizer = _optimizer((self.student, self._lesson), settings)
         full, left = divmod(len(rows), settings.batch_size)
         self._steps_per_epoch = full + (left > 1 and not settings.drop_last)

@@ -97,7 +97,8 @@ def test_a_study_that_is_not_there_is_refused_with_the_nearest_name(finished: La
 def test_spaces_are_listed_and_shown_whole() -> None:
     assert "cifar_blocks" in module("study", "spaces").stdout
     one = module("study", "spaces", "cifar_blocks").stdout
-    assert "└ temperature" in one
+    assert "├ temperature" in one
+    assert "└ alpha" in one
     assert "Ideal, reduced, no KD loss" in one
     unknown = module("study", "spaces", "cifar_block")
     assert unknown.returncode == 2

@@ -1,5 +1,6 @@
 """Hybrid distillation: the teacher's answers and its feature maps."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -9,7 +10,13 @@ from torch import Tensor
 from study.distillation.courses import Course
 from study.distillation.losses import feature_distance
 from study.distillation.methods.base import Answers, FeatureTaps, Method, MethodError, number
-from study.distillation.methods.response import CrossEntropy, Response, courses, weighted
+from study.distillation.methods.response import (
+    CrossEntropy,
+    Response,
+    courses,
+    of_courses,
+    weighted,
+)
 from study.distillation.projectors import DIRECTIONS
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -29,7 +36,7 @@ class Hybrid:
     temperature: Course
     alpha: Course
     feature_weight: float
-    taps: FeatureTaps | None
+    taps: FeatureTaps
     now: Response | CrossEntropy | None = None
 
     name: ClassVar[str] = "hybrid"
@@ -56,17 +63,20 @@ def from_params(params: Mapping[str, Any]) -> Method:
     Args:
         params: `temperature` and `alpha` as of the response method; `feature_weight` is λ,
             `taps` the modules' names, separated by `+` (default: the four stages), and
-            `projector` one of `projectors.DIRECTIONS`. With λ = 0 features are not looked at.
+            `projector` one of `projectors.DIRECTIONS`. With λ = 0 it is the response method:
+            features are not looked at.
 
     Raises:
         MethodError: A parameter is missing or outside its range.
     """
     temperature, alpha = courses(params)
     weight = number(params, "feature_weight")
-    if not weight >= 0:
-        raise MethodError(f"feature_weight must be 0 or more, got {weight:g}")
+    if not 0 <= weight < math.inf:
+        raise MethodError(f"feature_weight must be a number from 0 up, got {weight:g}")
     direction = params.get("projector", DIRECTIONS[0])
     if direction not in DIRECTIONS:
         raise MethodError(f"no projector {direction!r}; choose {', '.join(DIRECTIONS)}")
+    if weight == 0:
+        return of_courses(temperature, alpha)
     names = tuple(str(params.get("taps", "+".join(STAGES))).split("+"))
     return Hybrid(temperature, alpha, weight, FeatureTaps(names, names, direction))

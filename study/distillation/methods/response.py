@@ -113,7 +113,14 @@ def from_params(params: Mapping[str, Any]) -> Method:
         return CrossEntropy()
     temperature, alpha = courses(params, needs_alpha=terms == "weighted")
     if terms == "ce+kl":
+        if temperature.kind != "fixed":
+            raise MethodError("ce+kl has one temperature; use the terms weighted with a schedule")
         return Response(temperature.start, ce_weight=1.0, kl_weight=1.0)
+    return of_courses(temperature, alpha)
+
+
+def of_courses(temperature: Course, alpha: Course) -> Method:
+    """The weighted loss under the courses of T and α, plain where neither changes."""
     if temperature.kind == alpha.kind == "fixed":
         return weighted(temperature.start, alpha.start)
     return ScheduledResponse(temperature, alpha)
