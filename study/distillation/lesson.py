@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from study.distillation.losses import class_logits
 from study.distillation.methods import Answers, FeatureTaps, Method
 from study.distillation.precision import Precision, autocast
 from study.distillation.projectors import Projector
@@ -50,6 +51,7 @@ class Lesson(nn.Module):
         normalize: Callable[[Tensor], Tensor],
         precision: Precision,
         sample: Tensor,
+        classes: int | None = None,
     ) -> None:
         """Tap the networks and make the projectors; the caller seeds torch.
 
@@ -61,6 +63,8 @@ class Lesson(nn.Module):
             precision: Format of the forward pass.
             sample: uint8 `(2, channels, height, width)` on the student's device: feature maps
                 take their shapes from it.
+            classes: Of the data, where networks may answer subclasses of them: a teacher of
+                subclasses teaches a student of other outputs by its class logits.
 
         Raises:
             TapError: A tap that the method asks for does not exist; names the network.
@@ -71,6 +75,7 @@ class Lesson(nn.Module):
         self._teacher = teacher if method.needs_teacher else None
         self._normalize = normalize
         self._precision: Precision = precision
+        self._classes = classes
         self._taps: Taps | None = None
         self._teacher_taps: tuple[str, ...] = ()
         self.projectors = nn.ModuleList()
@@ -91,6 +96,8 @@ class Lesson(nn.Module):
             features: tuple[Tensor, ...] = ()
             if self._taps is not None:
                 features, targets = self._projected(self._taps.features(), targets)
+        if teacher_logits is not None:
+            teacher_logits = self._comparable(teacher_logits, logits)
         return method.loss(
             Answers(
                 logits.float(),
@@ -105,6 +112,12 @@ class Lesson(nn.Module):
         """Take the taps off the student."""
         if self._taps is not None:
             self._taps.close()
+
+    def _comparable(self, teacher_logits: Tensor, logits: Tensor) -> Tensor:
+        """The teacher's logits, by class unless the student answers the same subclasses."""
+        if self._classes is None or teacher_logits.shape[1] == logits.shape[1]:
+            return teacher_logits
+        return class_logits(teacher_logits, self._classes)
 
     def _join(self, taps: FeatureTaps, sample: Tensor) -> None:
         student = self._networks[0]

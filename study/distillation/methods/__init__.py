@@ -8,7 +8,7 @@ give it a name in `METHODS`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from study.distillation.methods import features, response
+from study.distillation.methods import features, response, subclass
 from study.distillation.methods.base import Answers, FeatureTaps, Method, MethodError
 from study.distillation.methods.response import TERMS, CrossEntropy, Response
 
@@ -28,6 +28,8 @@ METHODS: Mapping[str, Callable[[Mapping[str, Any]], Method]] = {
     "none": lambda params: CrossEntropy(),
     "response": response.from_params,
     "hybrid": features.from_params,
+    "subclass": subclass.from_params,
+    "subclass-teacher": subclass.teacher_from_params,
 }
 
 
