@@ -8,7 +8,7 @@ from types import ModuleType
 
 from search_spaces.space import SearchSpace, SpaceError, nearest
 
-BUILT_IN = ("cifar_blocks",)
+BUILT_IN = ("cifar_blocks", "mnist_subclass")
 ATTRIBUTE = "SPACE"
 # Modules made from files of one's own; nobody else can import them.
 FILE_MODULE_PREFIX = "_space_"
