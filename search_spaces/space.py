@@ -7,7 +7,7 @@ student network) hides behind :attr:`SearchSpace.build_student`, which is called
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from search_spaces.parameters import (
@@ -165,10 +165,14 @@ class SearchSpace:
             ``[1,1,1,1] stride 2``; students of one name are one architecture.
         presets: Published configurations by preset name.
         published: The tables they come from, by preset name.
+        preset_data: The data set of a preset, by preset name, where that is not ``default_data``.
         default_data: The data set used where none is named.
         augment: Whether teacher and students see the data set's padded crops and flips; without,
             they see the images themselves, and one view is all there is.
         teachers: The teacher for each data set; ``"*"`` serves the others.
+        teacher_varies_with: A parameter whose every value needs a teacher of its own, made with
+            that value in the recipe's field of the same name. The default's is the study's own
+            teacher, and teaches the students for which the parameter does not exist.
         defaults: Trials, epochs and views for each data set; ``"*"`` serves the others.
         score: What is optimised beside the latency.
         third: What a study keeps small as well, where it was asked to.
@@ -191,9 +195,11 @@ class SearchSpace:
     describe: Callable[[Params], str]
     presets: Mapping[str, tuple[Preset, ...]] = field(default_factory=dict)
     published: Mapping[str, PublishedTable] = field(default_factory=dict)
+    preset_data: Mapping[str, str] = field(default_factory=dict)
     default_data: str = "cifar10"
     augment: bool = True
     teachers: Mapping[str, TeacherChoice] = field(default_factory=lambda: {"*": TeacherChoice()})
+    teacher_varies_with: str | None = None
     defaults: Mapping[str, Defaults] = field(default_factory=lambda: {"*": Defaults(24, 30, 8)})
     score: Score = ACCURACY
     third: Objective | None = None
@@ -208,7 +214,7 @@ class SearchSpace:
             if problem:
                 raise SpaceError(f"space {self.name}: {problem}")
             seen.add(parameter.name)
-        for problem in self._problems_of_fixed_configurations():
+        for problem in (*self._problems_of_fixed_configurations(), *self._problems_of_names()):
             raise SpaceError(f"space {self.name}: {problem}")
 
     def _problems_of_fixed_configurations(self) -> Iterator[str]:
@@ -220,6 +226,19 @@ class SearchSpace:
                     problem = str(error)
                 if problem:
                     yield f"{label}: {problem}"
+
+    def _problems_of_names(self) -> Iterator[str]:
+        for preset in self.preset_data:
+            if preset not in self.presets:
+                yield f"preset_data names the preset {preset}{nearest(preset, list(self.presets))}"
+        varied = self.teacher_varies_with
+        if varied is None:
+            return
+        known = [item.name for item in fields(TeacherChoice) if item.name != "why"]
+        if varied not in {parameter.name for parameter in self.parameters}:
+            yield f"teacher_varies_with {varied!r}, which is no parameter"
+        elif varied not in known:
+            yield f"teacher_varies_with {varied!r}, which no teacher has{nearest(varied, known)}"
 
     def _preset_params(self) -> list[tuple[str, Params]]:
         return [
@@ -309,6 +328,15 @@ class SearchSpace:
         parent = self.parameter(parameter.when.parameter)
         drawn = searched_values(parent)
         return self._can_exist(parent) and any(v in parameter.when.values for v in drawn)
+
+    def drawn_values(self, name: str) -> tuple[Value, ...]:
+        """Return the values of a parameter that the sampler can draw; none if it cannot exist.
+
+        Raises:
+            SpaceError: if there is no such parameter.
+        """
+        parameter = self.parameter(name)
+        return searched_values(parameter) if self._can_exist(parameter) else ()
 
     def enumerate(self) -> Iterator[dict[str, Value]]:
         """Yield every configuration of a finite space, each once."""

@@ -125,8 +125,8 @@ def _data(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--data",
         metavar="NAME|FOLDER",
-        help="digits, cifar10, mnist, or a folder with train/CLASS/* and test/CLASS/* "
-        "(default: the space's own)",
+        help="digits, cifar10, mnist, their halves digits2x5 and mnist2x5, or a folder with "
+        "train/CLASS/* and test/CLASS/* (default: the space's own, or its preset's)",
     )
     group.add_argument("--data-dir", **CHANGEABLE["--data-dir"])
     group.add_argument("--image-size", type=int, metavar="PX", help="bring all images to this size")
@@ -214,7 +214,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     space = load_space(args.space)
     plans.check_preset(space, args.preset)
     fixed = plans.parse_fixed(args.fix, space)
-    data = args.data or space.default_data
+    data = args.data or space.preset_data.get(args.preset, space.default_data)
     short = Path(data).name or "data"
     defaults = space.defaults_for(short)
     if "*" not in space.teachers and short not in space.teachers:

@@ -134,7 +134,8 @@ def _load(
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
     check_precision(plan)
     check_space(space, data)
-    return StudyInputs(plan, space, data, find_teacher(plan, recipe, data, studies), studies)
+    teacher = find_teacher(plan, space, recipe, data, studies)
+    return StudyInputs(plan, space, data, teacher, studies)
 
 
 def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.connect import available_cpus
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, Value
-from study.plan import StudyPlan, seed_points
+from study.plan import StudyPlan, seed_points, teacher_values
 from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_rows, where_rows
 from study.progress import Progress, duration, make_console, make_progress
 
@@ -127,7 +127,8 @@ def measure_estimate(
             phase.update(index, len(students), space.describe(params))
     epochs = [space.epochs_of(params, plan.max_epochs) for params in students]
     per_image, mean_epochs = sum(steps) / len(steps), sum(epochs) / len(epochs)
-    return _scale(plan, data, recipe, step, forward, per_image, mean_epochs)
+    teachers = len(teacher_values(space, plan.preset, plan.fixed)) or 1
+    return _scale(plan, data, recipe, teachers * step, teachers * forward, per_image, mean_epochs)
 
 
 def _scale(
@@ -167,8 +168,9 @@ def _scale(
 
 
 def _shape(plan: StudyPlan, data: "DataSummary") -> tuple[int, int, int]:
-    side = plan.image_size or {"mnist": 28}.get(data.name, 32)
-    return side, side, 1 if data.name == "mnist" else 3
+    mnist = data.name in ("mnist", "mnist2x5")
+    side = plan.image_size or (28 if mnist else 32)
+    return side, side, 1 if mnist else 3
 
 
 def _students_to_time(plan: StudyPlan, space: SearchSpace) -> list[dict[str, Value]]:

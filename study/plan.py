@@ -326,6 +326,25 @@ def seed_points(
     return tuple(points)
 
 
+def teacher_values(space: SearchSpace, preset: str | None, fixed: Params) -> tuple[Value, ...]:
+    """Return the values that ask for a teacher each, the study's own first.
+
+    They are those of the parameter ``space.teacher_varies_with`` that any trial can have; where
+    one teacher serves all trials there are none.
+
+    Args:
+        space: The space, with ``fixed`` applied.
+        preset: The preset that is tried first, if any.
+        fixed: Parameters held with ``--fix``.
+    """
+    name = space.teacher_varies_with
+    if name is None:
+        return ()
+    seeds = (point.params.get(name) for point in seed_points(space, preset, fixed))
+    values = (space.parameter(name).default, *space.drawn_values(name), *seeds)
+    return tuple(dict.fromkeys(value for value in values if value is not None))
+
+
 def check_preset(space: SearchSpace, preset: str | None) -> None:
     """Refuse a preset that the space does not have.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
-from study.plan import StudyPlan, seed_points
+from study.plan import StudyPlan, seed_points, teacher_values
 from study.progress import duration
 from study.record import read_plan_file
 from study.tracking import default_tracking_uri, without_password
@@ -38,6 +38,9 @@ def plan_rows(
         why = f" ({choice.why})" if choice.why else ""
         weights = ", from ImageNet weights" if recipe.weights else ""
         rows.append(("teacher", f"{recipe.title}, {_many(recipe.epochs, 'epoch')}{weights}{why}"))
+    others = ", ".join(map(str, teacher_values(space, plan.preset, plan.fixed)[1:]))
+    if others:
+        rows.append(("its variants", f"one teacher each for {space.teacher_varies_with} {others}"))
     asked = f"computed once for {_many(plan.views, 'view')}"
     rows += [
         ("its outputs", asked if plan.teacher_outputs == "ahead" else "asked live at every step"),

@@ -13,11 +13,12 @@ import numpy as np
 
 from analysis.results import TeacherResult
 from cluster.connect import Cluster, ClusterError
-from search_spaces.space import Choice, SearchSpace
-from study.plan import PlanError, StudyPlan
+from search_spaces.space import Choice, SearchSpace, Value
+from study.plan import PlanError, StudyPlan, teacher_values
 from study.progress import Progress
 from study.teacher_worker import Array, TeacherRequest, prepare_teacher
 from study.trial import TrialContext
+from study.trial_teacher import TeacherVariant
 
 if TYPE_CHECKING:
     from study.distillation.image_data import ImageData
@@ -37,19 +38,47 @@ class Prepared:
 def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "TeacherRecipe":
     """Return the recipe of the study's teacher: the space's choice for the data, as overridden.
 
+    Args:
+        plan: The plan.
+        space: The space, with ``--fix`` applied.
+        data_name: The data set's name.
+
     Raises:
         study.distillation.teacher_recipe.TeacherError: if the overrides do not fit together.
     """
     from study.distillation.teacher_recipe import TeacherRecipe
 
     choice = space.teacher_for(data_name)
+    varied = space.teacher_varies_with
     return TeacherRecipe(
         **{
             **{name: value for name, value in vars(choice).items() if name != "why"},
+            **({varied: space.parameter(varied).default} if varied else {}),
             "epochs": plan.teacher_epochs or choice.epochs,
             "weights": "imagenet" if plan.teacher_weights == "imagenet" else None,
         }
     )
+
+
+def teacher_variants(
+    plan: StudyPlan, space: SearchSpace, recipe: "TeacherRecipe"
+) -> "dict[Value, TeacherRecipe]":
+    """Return the recipe of every teacher that trials may ask, the study's own first.
+
+    Args:
+        plan: The plan.
+        space: The space, with ``--fix`` applied.
+        recipe: That of the study's own teacher.
+
+    Returns:
+        A recipe for each value of ``space.teacher_varies_with``; none where one serves all.
+
+    Raises:
+        study.distillation.teacher_recipe.TeacherError: if a value does not fit a teacher.
+    """
+    values = teacher_values(space, plan.preset, plan.fixed)
+    changes: list[dict[str, Any]] = [{str(space.teacher_varies_with): value} for value in values]
+    return {value: replace(recipe, **change) for value, change in zip(values, changes, strict=True)}
 
 
 def check_precision(plan: StudyPlan) -> None:
@@ -82,29 +111,76 @@ def check_space(space: SearchSpace, data: "ImageData") -> None:
         raise PlanError(f"space {space.name} on {data.name}: {problem}")
 
 
-def find_teacher(plan: StudyPlan, recipe: "TeacherRecipe", data: "ImageData", studies: Path) -> str:
-    """Return the key of the study's teacher, once it is certain that it can be had.
+def find_teacher(
+    plan: StudyPlan, space: SearchSpace, recipe: "TeacherRecipe", data: "ImageData", studies: Path
+) -> str:
+    """Return the key of the study's teacher, once it is certain that all teachers can be had.
 
     One's own checkpoint is read and must fit the data; ImageNet weights are downloaded unless the
-    teacher they lead to is kept already.
+    teachers they lead to are kept already.
+
+    Args:
+        plan: The plan.
+        space: The space, with ``--fix`` applied.
+        recipe: That of the study's own teacher.
+        data: The whole data set.
+        studies: The studies folder.
 
     Raises:
-        study.distillation.teacher_recipe.TeacherError: if it cannot be had.
+        study.distillation.teacher_recipe.TeacherError: if one cannot be had.
     """
-    from study.distillation.teacher_recipe import teacher_key
+    from study.distillation.teacher_recipe import TeacherError, teacher_key
 
+    variants = teacher_variants(plan, space, recipe)
+    recipes = tuple(variants.values()) or (recipe,)
     if plan.teacher is not None:
+        if len(variants) > 1:
+            name, values = space.teacher_varies_with, list(map(str, variants))
+            raise TeacherError(
+                f"--teacher {plan.teacher} is one teacher, and space {space.name} asks one for "
+                f"each of {name} {', '.join(values)}; hold it with --fix {name}={values[0]}"
+            )
         from study.distillation.teacher_checkpoint import load_checkpoint
 
         return load_checkpoint(Path(plan.teacher), data.num_classes, data.shape, recipe).key
-    key = teacher_key(recipe, data.content_hash, plan.seed)
+    for each in recipes:
+        check_batches(each, data)
+    keys = [teacher_key(each, data.content_hash, plan.seed) for each in recipes]
     if recipe.weights is not None:
         from study.distillation.teacher_network import imagenet_weights
         from study.distillation.teacher_store import is_stored
 
-        if not is_stored(studies / "teachers" / key):
+        if not all(is_stored(studies / "teachers" / key) for key in keys):
             imagenet_weights()
-    return key
+    return keys[0]
+
+
+def check_batches(recipe: "TeacherRecipe", data: "ImageData") -> None:
+    """Refuse a teacher of subclasses whose batches cannot teach it any.
+
+    Its auxiliary loss spreads the images of one batch over all subclasses, and batches of another
+    size than the others are left out.
+
+    Raises:
+        study.distillation.teacher_recipe.TeacherError: naming what would help.
+    """
+    from study.distillation.teacher_recipe import TeacherError
+
+    if recipe.subclasses == 1:
+        return
+    classes, batch = data.num_classes, recipe.batch_size
+    if recipe.subclasses * classes > batch:
+        most = batch // classes
+        mend = f"hold them at {most} or fewer with --fix" if most > 1 else "bring fewer classes"
+        raise TeacherError(
+            f"{recipe.subclasses} subclasses of each of {classes} classes are more than the "
+            f"{batch} images of the teacher's batch, over which it is to spread them; {mend}"
+        )
+    if len(data.train) < batch:
+        raise TeacherError(
+            f"{data.name} has {len(data.train)} training images, and a teacher of subclasses "
+            f"learns from whole batches of {batch}; add images"
+        )
 
 
 def student_data(data: "ImageData", per_class: int | None) -> "ImageData":
@@ -152,26 +228,23 @@ def prepare(
     precision: str,
     known: TeacherResult | None = None,
 ) -> Prepared:
-    """Get the teacher and its answers, and put together what all trials share.
+    """Get the teachers and their answers, and put together what all trials share.
 
     Args:
         plan: The plan.
         space: The space, with ``--fix`` applied.
         data: The whole data set.
-        recipe: The teacher's recipe.
+        recipe: That of the study's own teacher.
         folder: The study's folder.
-        cluster: Where the teacher runs.
+        cluster: Where the teachers run.
         progress: Shows how far it is.
         precision: Of the training: ``float32``, ``bfloat16`` or, not resolved yet, ``auto``.
-        known: What an earlier run of the study found of its teacher.
+        known: What an earlier run of the study found of its own teacher.
 
     Raises:
-        study.distillation.teacher_recipe.TeacherError: if the teacher cannot be had.
+        study.distillation.teacher_recipe.TeacherError: if a teacher cannot be had.
     """
-    import ray
-
     students = student_data(data, plan.train_per_class)
-    cpus = largest_node(cluster)
     request = TeacherRequest(
         recipe=recipe,
         checkpoint=plan.teacher,
@@ -181,27 +254,19 @@ def prepare(
         outputs=plan.teacher_outputs == "ahead",
         network=plan.teacher_outputs == "live" or space.teacher_asked == "both",
         precision=precision,
-        threads=cpus,
+        threads=largest_node(cluster),
         trial_threads=plan.cpus_per_trial,
         on_gpu=plan.gpus_per_trial > 0,
         known=known,
     )
-    # In the environment of the trials: its process, with torch loaded, is theirs afterwards.
-    worker = ray.remote(prepare_teacher).options(
-        num_cpus=cpus,
-        num_gpus=1 if request.on_gpu else 0,
-        num_returns="streaming",
-        max_retries=0,
-    )
-    answers = worker.remote(request, ray.put(data), ray.put(students.train.images))
-    found, outputs = _follow(answers, progress, recipe.title)
+    variants = teacher_variants(plan, space, recipe)
+    found, teachers = _get_teachers(request, variants, data, students, progress)
+    own = teachers[0]
     context = TrialContext(
         space=space,
         data=students,
         reduced_rows=reduced_rows(students, space, plan.train_per_class),
-        teacher=found["recipe"],
-        teacher_outputs=outputs,
-        teacher_weights=found["weights"],
+        teacher=own,
         teacher_ms=found["result"].latency.batch_1_ms.median,
         folder=str(folder.absolute()),
         epochs=plan.max_epochs,
@@ -212,9 +277,41 @@ def prepare(
         on_gpu=request.on_gpu,
         max_latency_ms=plan.max_latency_ms,
         max_params_m=plan.max_params_m,
+        variants=dict(zip(variants, teachers, strict=True)) if variants else {},
     )
-    described = {**found["recipe"].to_json(), "key": found["result"].key}
+    described = {**own.recipe.to_json(), "key": found["key"]}
     return Prepared(context, found["result"], tuple(found["curve"]), described)
+
+
+def _get_teachers(
+    request: TeacherRequest,
+    variants: "Mapping[Value, TeacherRecipe]",
+    data: "ImageData",
+    students: "ImageData",
+    progress: Progress,
+) -> tuple[dict[str, Any], list[TeacherVariant]]:
+    """Have each teacher trained or loaded and asked, one after another; the first is described.
+
+    Returns what was found of the study's own teacher, and all of them in the order of the variants.
+    """
+    import ray
+
+    # In the environment of the trials: its process, with torch loaded, is theirs afterwards.
+    worker = ray.remote(prepare_teacher).options(
+        num_cpus=request.threads,
+        num_gpus=1 if request.on_gpu else 0,
+        num_returns="streaming",
+        max_retries=0,
+    )
+    shared = ray.put(data), ray.put(students.train.images)
+    own: dict[str, Any] = {}
+    teachers = []
+    for recipe in tuple(variants.values()) or (request.recipe,):
+        asked = replace(request, recipe=recipe, described=not own)
+        found, outputs = _follow(worker.remote(asked, *shared), progress, recipe.title)
+        own = own or found
+        teachers.append(TeacherVariant(found["recipe"], outputs, found["weights"]))
+    return own, teachers
 
 
 def largest_node(cluster: Cluster) -> int:
@@ -243,7 +340,7 @@ def _follow(answers: Any, progress: Progress, title: str) -> tuple[dict[str, Any
                     phase.update(value[0], value[1], "images")
                 elif kind == "found":
                     found = value
-                    phase.note = f"{value['result'].val_score:.2f} %, {value['note']}"
+                    phase.note = f"{value['val_score']:.2f} %, {value['note']}"
                 elif kind == "answers":
                     outputs = value
                     phase.note = "asked live" if value is None else f"{phase.total} images"

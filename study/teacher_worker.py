@@ -21,8 +21,8 @@ class TeacherRequest:
     """What is asked of the worker that prepares the teacher.
 
     ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed
-    ahead, its weights, or both. ``known`` is what an earlier run of the study found of it: it is
-    scored and timed once a study.
+    ahead, its weights, or both. ``described`` asks for it to be scored on the test split and timed;
+    ``known`` is what an earlier run of the study found of it: that is done once a study.
     """
 
     recipe: "TeacherRecipe"
@@ -36,6 +36,7 @@ class TeacherRequest:
     threads: int
     trial_threads: int
     on_gpu: bool
+    described: bool = True
     known: TeacherResult | None = None
 
 
@@ -117,7 +118,7 @@ def _teach(
         accuracy, curve = kept.val_score, [asdict(epoch) for epoch in kept.curve]
         note = "trained" if source == "trained" else "kept from an earlier study"
     result = request.known
-    if result is None or result.key != key:
+    if request.described and (result is None or result.key != key):
         result = _describe(request, data, model, recipe, key, seconds, accuracy, source, len(curve))
     weights = None
     if request.network:
@@ -126,6 +127,8 @@ def _teach(
         "found",
         {
             "result": result,
+            "key": key,
+            "val_score": accuracy,
             "recipe": recipe,
             "precision": precision,
             "curve": curve,

@@ -13,15 +13,15 @@ from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize, trial_name
 from study.death import OUT_OF_MEMORY
+from study.trial_teacher import TeacherVariant, teacher_network
 
 if TYPE_CHECKING:
     import torch
 
-    from search_spaces.space import SearchSpace
+    from search_spaces.space import SearchSpace, Value
     from study.distillation.data import ImageData
     from study.distillation.methods import Method
     from study.distillation.precision import Precision
-    from study.distillation.teacher_recipe import TeacherRecipe
     from study.distillation.training import StudentTrainer, TeacherSource, TrainingData
 
 logger = logging.getLogger(__name__)
@@ -38,21 +38,19 @@ class TrialContext:
         space: The search space.
         data: The data set; the train split is the students'.
         reduced_rows: For each share of the train set below 1, the rows it keeps.
-        teacher: The teacher's recipe, for its latency and, live, its answers.
-        teacher_outputs: Float16 logits ``(views, images, classes)``, or None for a live teacher.
-        teacher_weights: The live teacher's state dictionary as arrays, or None.
-        teacher_ms: The teacher's batch-1 latency on the idle device.
+        teacher: The study's teacher, whose latency all students are compared with.
+        teacher_ms: Its batch-1 latency on the idle device.
         folder: The study's folder.
         epochs, views, seed, precision, threads, on_gpu: As planned.
         max_latency_ms, max_params_m: Constraints, or None.
+        variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
+            among them; empty where one serves all trials.
     """
 
     space: "SearchSpace"
     data: "ImageData"
     reduced_rows: Mapping[float, np.ndarray[Any, Any]]
-    teacher: "TeacherRecipe"
-    teacher_outputs: np.ndarray[Any, Any] | None
-    teacher_weights: Mapping[str, np.ndarray[Any, Any]] | None
+    teacher: TeacherVariant
     teacher_ms: float
     folder: str
     epochs: int
@@ -63,6 +61,12 @@ class TrialContext:
     on_gpu: bool
     max_latency_ms: float | None = None
     max_params_m: float | None = None
+    variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
+
+    def teacher_of(self, params: Mapping[str, Any]) -> TeacherVariant:
+        """Return who teaches a trial: the study's teacher, unless its parameters name another."""
+        value = params.get(self.space.teacher_varies_with or "")
+        return self.teacher if value is None else self.variants[value]
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class StudentTrial:
         from study.distillation.training import StudentTrainer, TrainingSettings
 
         params, context = self.task.params, self.context
-        method = methods.build(params)
+        method = methods.build({**params, "classes": context.data.num_classes})
         settings = TrainingSettings(
             epochs=self._epochs,
             batch_size=int(params["batch_size"]),
@@ -194,7 +198,7 @@ class StudentTrial:
             view_seed=context.seed,
             precision=context.precision,
         )
-        source = teacher_source(context, method) if method.needs_teacher else None
+        source = teacher_source(context, method, params) if method.needs_teacher else None
         data = training_data(context, float(params.get("train_share", 1.0)))
         return StudentTrainer(student, method, data, source, settings, device_of(context))
 
@@ -271,7 +275,7 @@ def measure(
     profile = profile_model(student, context.data.shape)
     comparison = compare_latency(
         student.to(device),
-        _teacher(context).to(device),
+        teacher_network(context.teacher, context.data, context.folder).to(device),
         context.data.shape,
         device,
         idle=idle,
@@ -299,18 +303,21 @@ def training_data(context: TrialContext, share: float) -> "TrainingData":
     )
 
 
-def teacher_source(context: TrialContext, method: "Method") -> "TeacherSource":
-    """Return what answers for the teacher: its outputs, computed ahead, or the network, live."""
+def teacher_source(
+    context: TrialContext, method: "Method", params: Mapping[str, Any]
+) -> "TeacherSource":
+    """Return what answers for a trial's teacher: its outputs, computed ahead, or its network."""
     from study.distillation.training import CachedTeacher, LiveTeacher
 
     device = device_of(context)
-    if context.teacher_outputs is not None and not method.needs_network:
-        return CachedTeacher(context.teacher_outputs, device)
-    if context.teacher_weights is None:
+    teacher = context.teacher_of(params)
+    if teacher.outputs is not None and not method.needs_network:
+        return CachedTeacher(teacher.outputs, device)
+    if teacher.weights is None:
         raise ValueError(
             f"the method {method.name} asks the teacher's network, and only its answers are here"
         )
-    network = _teacher(context).to(device)
+    network = teacher_network(teacher, context.data, context.folder).to(device)
     return LiveTeacher(network, context.data.mean, context.data.std, device, context.precision)
 
 
@@ -319,26 +326,6 @@ def device_of(context: TrialContext) -> "torch.device":
     import torch
 
     return torch.device("cuda" if context.on_gpu else "cpu")
-
-
-_TEACHERS: dict[str, "torch.nn.Module"] = {}
-
-
-def _teacher(context: TrialContext) -> "torch.nn.Module":
-    """Return the teacher's network, built once a process; its latency needs no weights."""
-    import torch
-
-    from study.distillation.teacher import build_teacher
-
-    key = f"{context.folder} {context.teacher_weights is not None}"
-    if key not in _TEACHERS:
-        teacher = build_teacher(context.teacher, context.data.num_classes, context.data.shape)
-        if context.teacher_weights is not None:
-            weights = {k: torch.tensor(v) for k, v in context.teacher_weights.items()}
-            teacher.load_state_dict(weights)
-        _TEACHERS.clear()
-        _TEACHERS[key] = teacher.eval()
-    return _TEACHERS[key]
 
 
 def _out_of_memory(error: Exception) -> bool:

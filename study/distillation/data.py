@@ -2,19 +2,20 @@
 
 `digits` comes with scikit-learn and needs no network. `cifar10` and `mnist` are looked for in the
 data folder, in torchvision's layout and as an image folder, and else downloaded by torchvision.
-Anything else is the path of an image folder, `train/CLASS/*` and `test/CLASS/*`.
+`digits2x5` and `mnist2x5` are those with two classes, the digits 0 to 4 and 5 to 9. Anything else
+is the path of an image folder, `train/CLASS/*` and `test/CLASS/*`.
 """
 
 import contextlib
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from study.distillation import torchvision_data
+from study.distillation import halves, torchvision_data
 from study.distillation.image_data import (
     Augmentation,
     DataError,
@@ -42,6 +43,7 @@ from study.distillation.image_folder import (
 
 __all__ = [
     "DATASETS",
+    "NAMES",
     "Augmentation",
     "DataError",
     "DataSummary",
@@ -54,6 +56,8 @@ __all__ = [
 ]
 
 DATASETS = ("digits", "cifar10", "mnist")
+# With those that are others, labelled anew.
+NAMES = (*DATASETS, *halves.HALVES)
 DEFAULT_DATA_DIR = Path("data")
 
 # Below this the networks have nothing left to halve.
@@ -152,7 +156,7 @@ def load(
     """Load a data set as arrays.
 
     Args:
-        name_or_path: One of `DATASETS`, or the path of an image folder.
+        name_or_path: One of `NAMES`, or the path of an image folder.
         data_dir: Where `cifar10` and `mnist` are looked for and downloaded to; None for `data`.
         cache_dir: Where the decoded images of a folder are kept; None to decode them each time.
         image_size: Side in pixels that every image is brought to; None keeps their own.
@@ -165,6 +169,16 @@ def load(
         DataError: The data cannot be had, or is damaged, incomplete or too small.
     """
     _require_side(image_size)
+    if name_or_path in halves.HALVES:
+        whole = load(
+            halves.HALVES[name_or_path].of,
+            data_dir,
+            cache_dir=cache_dir,
+            image_size=image_size,
+            progress=progress,
+            write_cache=write_cache,
+        )
+        return halves.in_halves(name_or_path, whole)
     with _unreadable_is_data_error():
         source = _locate(name_or_path, data_dir)
         if source.kind == "scikit-learn":
@@ -206,7 +220,7 @@ def describe(
     Takes 0.1 s for 60,000 files and imports neither torch nor scikit-learn.
 
     Args:
-        name_or_path: One of `DATASETS`, or the path of an image folder.
+        name_or_path: One of `NAMES`, or the path of an image folder.
         data_dir: Where `cifar10` and `mnist` are looked for; None for `data`.
         image_size: Side in pixels that would be asked for.
 
@@ -215,6 +229,8 @@ def describe(
             or file, too few classes or images.
     """
     _require_side(image_size)
+    if name_or_path in halves.HALVES:
+        return _describe_halves(name_or_path, data_dir)
     with _unreadable_is_data_error():
         source = _locate(name_or_path, data_dir)
         if source.kind == "scikit-learn":
@@ -250,6 +266,17 @@ def describe(
     )
 
 
+def _describe_halves(name: str, data_dir: Path | None) -> DataSummary:
+    whole = describe(halves.HALVES[name].of, data_dir)
+    halves.require_digits(name, whole.classes)
+    smallest = halves.HALVES[name].smallest_class
+    if whole.kind == "image folder" and whole.path is not None:
+        train = [len(files) for files in list_images(whole.path).train]
+        counts = [count - held_out_of(count, _VALIDATION_FRACTION) for count in train]
+        smallest = min(sum(counts[:5]), sum(counts[5:]))
+    return replace(whole, name=name, classes=halves.CLASSES, smallest_class=smallest)
+
+
 def _locate(name_or_path: str, data_dir: Path | None) -> _Source:
     """Find a data set: a known name, then a path, then a folder inside the data folder."""
     if name_or_path == "digits":
@@ -260,10 +287,10 @@ def _locate(name_or_path: str, data_dir: Path | None) -> _Source:
     if not path.exists() and data_dir is not None and (data_dir / path).expanduser().is_dir():
         path = (data_dir / path).expanduser()
     if not path.exists() and "/" not in name_or_path:
-        near = difflib.get_close_matches(name_or_path.lower(), DATASETS, 1, 0.4)
+        near = difflib.get_close_matches(name_or_path.lower(), NAMES, 1, 0.4)
         meant = f", did you mean {near[0]!r}?" if near else "."
         raise DataError(
-            f"no data set {name_or_path!r}{meant} Choose {', '.join(DATASETS)}, or a path to an "
+            f"no data set {name_or_path!r}{meant} Choose {', '.join(NAMES)}, or a path to an "
             f"image folder with {LAYOUT}"
         )
     return _Source(path.resolve().name, "image folder", path, list_images(path))

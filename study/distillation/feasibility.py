@@ -59,7 +59,7 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
     targets: dict[tuple[str, ...], Features] = {}
     for student, params in configurations:
         try:
-            method = methods.build(params)
+            method = methods.build({**params, "classes": of.num_classes})
         except methods.MethodError as error:
             raise InfeasibleError(str(error)) from None
         if method.needs_network and not of.teacher_asked_live:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from study.distillation.draws import Mix
+from study.distillation.losses import class_logits
 from study.distillation.methods import Answers, FeatureTaps, Method, Mixing
 from study.distillation.precision import Precision, autocast
 from study.distillation.projectors import Projector
@@ -53,6 +54,7 @@ class Lesson(nn.Module):
         normalize: Callable[[Tensor], Tensor],
         precision: Precision,
         sample: Tensor,
+        classes: int | None = None,
     ) -> None:
         """Tap the networks and make the projectors; the caller seeds torch.
 
@@ -64,6 +66,8 @@ class Lesson(nn.Module):
             precision: Format of the forward pass.
             sample: uint8 `(2, channels, height, width)` on the student's device: feature maps
                 take their shapes from it.
+            classes: Of the data, where networks may answer subclasses of them: a teacher of
+                subclasses teaches a student of other outputs by its class logits.
 
         Raises:
             TapError: A tap that the method asks for does not exist; names the network.
@@ -74,6 +78,7 @@ class Lesson(nn.Module):
         self._teacher = teacher if method.needs_teacher else None
         self._normalize = normalize
         self._precision: Precision = precision
+        self._classes = classes
         self._taps = method.taps
         self.projectors = nn.ModuleList()
         if self._taps is not None:
@@ -101,6 +106,8 @@ class Lesson(nn.Module):
             logits, features = self._ask_student(images)
             if self._taps is not None:
                 features, targets = self._projected(self._taps, features, targets)
+        if teacher_logits is not None:
+            teacher_logits = self._comparable(teacher_logits, logits)
         return method.loss(
             Answers(
                 logits.float(),
@@ -118,6 +125,12 @@ class Lesson(nn.Module):
         with Taps(student, names, whose="the student") as listening:
             logits: Tensor = student(self._normalize(images))
             return logits, listening.features()
+
+    def _comparable(self, teacher_logits: Tensor, logits: Tensor) -> Tensor:
+        """The teacher's logits, by class unless the student answers the same subclasses."""
+        if self._classes is None or teacher_logits.shape[1] == logits.shape[1]:
+            return teacher_logits
+        return class_logits(teacher_logits, self._classes)
 
     def _join(self, taps: FeatureTaps, sample: Tensor) -> None:
         """Make a projector for each pair, of the shapes that a pass over the sample shows."""

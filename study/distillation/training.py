@@ -213,6 +213,7 @@ class StudentTrainer:
                 self._normalize,
                 settings.precision,
                 self._train.images[:2].permute(0, 3, 1, 2),
+                data.classes,
             )
         self._optimizer = _optimizer((self.student, self._lesson), settings)
         full, left = divmod(len(rows), settings.batch_size)

@@ -8,7 +8,16 @@ give it a name in `METHODS`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from study.distillation.methods import dist, dkd, features, logit_std, patient, response, targets
+from study.distillation.methods import (
+    dist,
+    dkd,
+    features,
+    logit_std,
+    patient,
+    response,
+    subclass,
+    targets,
+)
 from study.distillation.methods.base import Answers, FeatureTaps, Method, MethodError, Mixing
 from study.distillation.methods.response import TERMS, CrossEntropy, Response
 
@@ -34,6 +43,8 @@ METHODS: Mapping[str, Callable[[Mapping[str, Any]], Method]] = {
     "logit_std": logit_std.from_params,
     "patient": patient.from_params,
     "targets": targets.from_params,
+    "subclass": subclass.from_params,
+    "subclass-teacher": subclass.teacher_from_params,
 }
 
 

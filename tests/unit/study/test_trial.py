@@ -22,6 +22,7 @@ from study.trial import (
     trial_folder,
 )
 from study.trial import build_student as build_seeded
+from study.trial_teacher import TeacherVariant
 
 
 def build_student(params: Params, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -62,9 +63,7 @@ def make_context(folder: Path) -> TrialContext:
         space=tiny_space(),
         data=data,
         reduced_rows={0.1: np.arange(8)},
-        teacher=TeacherRecipe(depths=(1, 1, 1, 1), epochs=0),
-        teacher_outputs=outputs,
-        teacher_weights=None,
+        teacher=TeacherVariant(TeacherRecipe(depths=(1, 1, 1, 1), epochs=0), outputs),
         teacher_ms=10.0,
         folder=str(folder),
         epochs=3,
@@ -74,6 +73,14 @@ def make_context(folder: Path) -> TrialContext:
         threads=1,
         on_gpu=False,
     )
+
+
+def with_answers(context: TrialContext, value: float) -> TrialContext:
+    """The same, with a teacher that answers `value` to everything."""
+    outputs = context.teacher.outputs
+    assert outputs is not None
+    teacher = replace(context.teacher, outputs=np.full_like(outputs, value))
+    return replace(context, teacher=teacher)
 
 
 def task(number: int = 0, known: dict[str, Any] | None = None, **overrides: Any) -> TrialTask:
@@ -177,7 +184,7 @@ def test_a_trial_finished_before_its_driver_heard_is_not_trained_again(
 def test_a_loss_that_is_not_a_number_fails_with_the_reason(
     context: TrialContext, known: dict[str, Any]
 ) -> None:
-    poisoned = replace(context, teacher_outputs=np.full_like(context.teacher_outputs, np.nan))
+    poisoned = with_answers(context, np.nan)
 
     reports = finish(StudentTrial(task(known=known), poisoned))
 
@@ -188,7 +195,7 @@ def test_a_loss_that_is_not_a_number_fails_with_the_reason(
 def test_the_control_does_not_look_at_the_teacher(
     context: TrialContext, known: dict[str, Any]
 ) -> None:
-    poisoned = replace(context, teacher_outputs=np.full_like(context.teacher_outputs, np.nan))
+    poisoned = with_answers(context, np.nan)
 
     reports = finish(StudentTrial(task(known=known, terms="ce"), poisoned))
 
