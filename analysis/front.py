@@ -205,14 +205,25 @@ def kd_pairs(trials: Iterable[TrialResult], space: Space) -> tuple[KdPair, ...]:
 
 
 def _recipe(trial: TrialResult, space: Space) -> tuple[Any, ...]:
-    """What a distilled trial and its control have in common."""
-    apart = method_parameters(space) | {p.name for p in space.parameters if p.architecture}
-    rest = tuple(
+    """What a distilled trial and its control have in common.
+
+    Where a method shapes the student (its outputs, in as many subclasses as its teacher's), the
+    rest of the architecture must agree; otherwise the whole.
+    """
+    taught = method_parameters(space)
+    shaped = {parameter.name for parameter in space.parameters if parameter.architecture}
+    student = _values(trial, shaped - taught) if shaped & taught else trial.architecture
+    rest = _values(trial, set(trial.params) - taught - shaped)
+    return (student, trial.epochs, rest)
+
+
+def _values(trial: TrialResult, names: set[str]) -> tuple[tuple[str, Any], ...]:
+    """Some of a trial's parameters; numbers to four digits."""
+    return tuple(
         (name, float(f"{value:.4g}") if isinstance(value, float) else value)
         for name, value in sorted(trial.params.items())
-        if name not in apart
+        if name in names
     )
-    return (trial.architecture, trial.epochs, rest)
 
 
 def _pair(distilled: TrialResult, control: TrialResult) -> KdPair:

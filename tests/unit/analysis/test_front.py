@@ -15,7 +15,8 @@ from analysis.front import (
     method_parameters,
     non_dominated,
 )
-from analysis.results import ReferencePoint
+from analysis.results import Outcome, ReferencePoint, TrialResult
+from analysis.stored_plan import Space
 
 # Few different values, so that ties and repeated points are common.
 POINTS = st.lists(
@@ -233,3 +234,27 @@ def test_the_published_pairs_find_each_other(realistic):
     assert ("[1,1,1,1], stride 2", "Ideal, no KD loss") in labels
     assert ("Ideal, reduced train set", "Ideal, reduced, no KD loss") in labels
     assert all(pair.val_gain == pytest.approx(2.1) for pair in pairs if pair.distilled.label)
+
+
+def test_a_student_whose_outputs_its_method_shapes_finds_its_control():
+    from search_spaces.mnist_subclass import SPACE
+
+    space = Space.from_json(SPACE.to_json())
+
+    def trained(number, score, **overrides):
+        params = SPACE.complete(overrides)
+        return TrialResult(
+            number=number,
+            source="preset",
+            label=None,
+            params=params,
+            architecture=SPACE.describe(params),
+            epochs=12,
+            outcome=Outcome("complete", None, 12, score, 1.0 + number, 1.0, "now"),
+        )
+
+    subclass = trained(0, 99.0, method="subclass", subclasses=5)
+    control, narrow = trained(1, 98.0, method="none"), trained(2, 98.5, method="none", width=392)
+    assert subclass.architecture != control.architecture
+    (pair,) = kd_pairs([subclass, control, narrow], space)
+    assert (pair.distilled, pair.control) == (subclass, control)

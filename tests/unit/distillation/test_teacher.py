@@ -23,6 +23,7 @@ from study.distillation.teacher import (
     teacher_key,
     train_teacher,
 )
+from study.distillation.teacher_recipe import FORMAT
 from study.distillation.teacher_store import alone_in
 from study.distillation.training import EpochMetrics
 
@@ -147,6 +148,14 @@ def test_the_key_changes_with_everything_that_shapes_a_teacher() -> None:
         "learning_rate": 0.1,
         "weight_decay": 0.0,
         "views": 3,
+        "network": "dense",
+        "hidden": (10,),
+        "input_size": 96,
+        "optimizer": "adam",
+        "schedule": "cosine",
+        "subclasses": 2,
+        "subclass_weight": 0.5,
+        "subclass_temperature": 2.0,
     }
     assert set(changes) == {field.name for field in dataclasses.fields(recipe)}
     keys = {
@@ -288,7 +297,7 @@ def forget_a_field(path: Path) -> None:
 
 
 def age(path: Path) -> None:
-    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 0'))
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from search_spaces.cifar_hybrid import SPACE
-from study import trial as trials
+from study import trial_teacher
 from study.distillation import checkpoint
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_network import build_network
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.trial import STUDENT_FILE, StudentTrial, TrialContext, TrialTask, trial_folder
+from study.trial_teacher import TeacherVariant
 
 TEACHER = TeacherRecipe(depths=(1, 1, 1, 1), width_per_group=8, epochs=0)
 SHAPE = (8, 8, 1)
@@ -44,9 +45,11 @@ def make_context(folder: Path) -> TrialContext:
         space=SPACE,
         data=data,
         reduced_rows={},
-        teacher=TEACHER,
-        teacher_outputs=generator.normal(size=(2, len(data.train), 2)).astype(np.float16),
-        teacher_weights={name: value.numpy() for name, value in teacher.state_dict().items()},
+        teacher=TeacherVariant(
+            TEACHER,
+            generator.normal(size=(2, len(data.train), 2)).astype(np.float16),
+            {name: value.numpy() for name, value in teacher.state_dict().items()},
+        ),
         teacher_ms=10.0,
         folder=str(folder),
         epochs=3,
@@ -106,12 +109,12 @@ def test_an_interrupted_hybrid_trial_goes_on_exactly_in_a_new_process(
 ) -> None:
     context = make_context(tmp_path)
     # The first of a process builds the teacher; one that goes on elsewhere does so again.
-    trials._TEACHERS.clear()
+    trial_teacher._NETWORKS.clear()
     finish(StudentTrial(TrialTask(1, params(), False, **known), context))
     begun = StudentTrial(TrialTask(2, params(), False, **known), context)
     begun.advance()
     begun.advance()
-    trials._TEACHERS.clear()
+    trial_teacher._NETWORKS.clear()
     finish(StudentTrial(TrialTask(2, params(), False, **known), context))
 
     assert same_students(context, 1, 2)
@@ -121,9 +124,9 @@ def test_a_trial_is_the_same_whether_its_latency_was_measured_or_known(
     tmp_path: Path, known: dict[str, Any]
 ) -> None:
     context = make_context(tmp_path)
-    trials._TEACHERS.clear()
+    trial_teacher._NETWORKS.clear()
     finish(StudentTrial(TrialTask(1, params(), False, **known), context))
-    trials._TEACHERS.clear()
+    trial_teacher._NETWORKS.clear()
     finish(StudentTrial(TrialTask(2, params(), False), context))
 
     assert same_students(context, 1, 2)
@@ -133,9 +136,9 @@ def test_hybrid_trials_ask_the_network_and_response_trials_the_table(
     tmp_path: Path, known: dict[str, Any]
 ) -> None:
     context = make_context(tmp_path)
-    assert context.teacher_outputs is not None
-    nonsense = np.full_like(context.teacher_outputs, np.nan)
-    poisoned = replace(context, teacher_outputs=nonsense)
+    assert context.teacher.outputs is not None
+    nonsense = np.full_like(context.teacher.outputs, np.nan)
+    poisoned = replace(context, teacher=replace(context.teacher, outputs=nonsense))
 
     hybrid = finish(StudentTrial(TrialTask(0, params(), False, **known), poisoned))
     response = StudentTrial(TrialTask(1, params(method="response"), False, **known), poisoned)
@@ -148,7 +151,8 @@ def test_hybrid_trials_ask_the_network_and_response_trials_the_table(
 def test_a_network_without_its_weights_does_not_teach(
     tmp_path: Path, known: dict[str, Any]
 ) -> None:
-    context = replace(make_context(tmp_path), teacher_weights=None)
+    context = make_context(tmp_path)
+    context = replace(context, teacher=replace(context.teacher, weights=None))
 
     report = StudentTrial(TrialTask(0, params(), False, **known), context).advance()
 
