@@ -119,7 +119,7 @@ SPACE = SearchSpace(
             Preset(
                 "Subclass distillation",
                 {"method": "subclass", "subclasses": 5, "temperature": 4.0, "alpha": 0.5},
-                {"accuracy": 99.01},
+                {"score": 99.01},
                 "The number of subclasses is not printed: five a class, one for each digit that "
                 "was merged into it.",
             ),

@@ -240,6 +240,16 @@ class SearchSpace:
         elif varied not in known:
             yield f"teacher_varies_with {varied!r}, which no teacher has{nearest(varied, known)}"
 
+    def _problems_of_tables(self) -> Iterator[str]:
+        for name, table in self.published.items():
+            known = {column.key for column in table.columns}
+            for row in self.presets.get(name, ()):
+                for key in row.published.keys() - known:
+                    yield (
+                        f"preset {name}, {row.label!r}: its table has no column {key!r}"
+                        f"{nearest(key, sorted(known))}"
+                    )
+
     def _preset_params(self) -> list[tuple[str, Params]]:
         return [
             (f"preset {name}, {preset.label!r}", preset.params)

@@ -16,10 +16,12 @@ from search_spaces.space import (
     Params,
     SearchSpace,
     SpaceError,
+    TeacherChoice,
     Value,
     nearest,
 )
 from study.budget import Budget
+from study.distillation.teacher_recipe import TeacherRecipe
 
 SAMPLERS = ("tpe", "random")
 SCHEDULERS = ("pareto", "none")
@@ -133,6 +135,16 @@ class StudyPlan:
         """Return what makes two plans the same study: the question, not how long or where."""
         asked = {name: value for name, value in self.to_json().items() if name not in _FREE}
         return {**asked, "space_hash": space_hash, "data_hash": data_hash, "teacher": teacher_key}
+
+
+def recipe_of(choice: TeacherChoice, **overrides: Any) -> TeacherRecipe:
+    """Return the recipe that a space's choice of a teacher means, with some fields overridden.
+
+    Raises:
+        study.distillation.teacher_recipe.TeacherError: if they do not fit together.
+    """
+    declared = {name: value for name, value in vars(choice).items() if name != "why"}
+    return TeacherRecipe(**{**declared, **overrides})
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:

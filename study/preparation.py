@@ -14,7 +14,7 @@ import numpy as np
 from analysis.results import TeacherResult
 from cluster.connect import Cluster, ClusterError
 from search_spaces.space import Choice, SearchSpace, Value
-from study.plan import PlanError, StudyPlan, teacher_values
+from study.plan import PlanError, StudyPlan, recipe_of, teacher_values
 from study.progress import Progress
 from study.teacher_worker import Array, TeacherRequest, prepare_teacher
 from study.trial import TrialContext
@@ -46,17 +46,13 @@ def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "Teac
     Raises:
         study.distillation.teacher_recipe.TeacherError: if the overrides do not fit together.
     """
-    from study.distillation.teacher_recipe import TeacherRecipe
-
     choice = space.teacher_for(data_name)
     varied = space.teacher_varies_with
-    return TeacherRecipe(
-        **{
-            **{name: value for name, value in vars(choice).items() if name != "why"},
-            **({varied: space.parameter(varied).default} if varied else {}),
-            "epochs": plan.teacher_epochs or choice.epochs,
-            "weights": "imagenet" if plan.teacher_weights == "imagenet" else None,
-        }
+    return recipe_of(
+        choice,
+        **({varied: space.parameter(varied).default} if varied else {}),
+        epochs=plan.teacher_epochs or choice.epochs,
+        weights="imagenet" if plan.teacher_weights == "imagenet" else None,
     )
 
 
@@ -260,7 +256,7 @@ def prepare(
         known=known,
     )
     variants = teacher_variants(plan, space, recipe)
-    found, teachers = _get_teachers(request, variants, data, students, progress)
+    found, teachers = _get_teachers(request, variants, data, students, progress, space.score.unit)
     own = teachers[0]
     context = TrialContext(
         space=space,
@@ -289,6 +285,7 @@ def _get_teachers(
     data: "ImageData",
     students: "ImageData",
     progress: Progress,
+    unit: str,
 ) -> tuple[dict[str, Any], list[TeacherVariant]]:
     """Have each teacher trained or loaded and asked, one after another; the first is described.
 
@@ -308,7 +305,7 @@ def _get_teachers(
     teachers = []
     for recipe in tuple(variants.values()) or (request.recipe,):
         asked = replace(request, recipe=recipe, described=not own)
-        found, outputs = _follow(worker.remote(asked, *shared), progress, recipe.title)
+        found, outputs = _follow(worker.remote(asked, *shared), progress, recipe.title, unit)
         own = own or found
         teachers.append(TeacherVariant(found["recipe"], outputs, found["weights"]))
     return own, teachers
@@ -324,7 +321,9 @@ def largest_node(cluster: Cluster) -> int:
     )
 
 
-def _follow(answers: Any, progress: Progress, title: str) -> tuple[dict[str, Any], Array | None]:
+def _follow(
+    answers: Any, progress: Progress, title: str, unit: str
+) -> tuple[dict[str, Any], Array | None]:
     """Show what the worker streams until it has found the teacher and its outputs."""
     import ray
 
@@ -335,12 +334,14 @@ def _follow(answers: Any, progress: Progress, title: str) -> tuple[dict[str, Any
             for reference in answers:
                 kind, value = get(reference)
                 if kind == "epoch":
-                    phase.update(value["epoch"], value["epochs"], f"{value['val_score']:.1f} %")
+                    phase.update(
+                        value["epoch"], value["epochs"], f"{value['val_score']:.1f} {unit}"
+                    )
                 elif kind == "images":
                     phase.update(value[0], value[1], "images")
                 elif kind == "found":
                     found = value
-                    phase.note = f"{value['val_score']:.2f} %, {value['note']}"
+                    phase.note = f"{value['val_score']:.2f} {unit}, {value['note']}"
                 elif kind == "answers":
                     outputs = value
                     phase.note = "asked live" if value is None else f"{phase.total} images"

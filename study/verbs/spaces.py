@@ -2,8 +2,12 @@
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from study.verbs.arguments import add_json
+
+if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace
 
 HELP = "list the search spaces, or show one"
 
@@ -42,11 +46,40 @@ def run(args: argparse.Namespace) -> int:
     console.print("\nParameters", style="bold")
     for name, text in rows:
         console.print(f"  {name:<{width}}{text}", highlight=False, markup=False)
+    console.print("\nStudies", style="bold")
+    for name, text in _study_rows(space):
+        console.print(f"  {name:<{width}}{text}", highlight=False, markup=False)
     for preset, members in space.presets.items():
+        table = space.published.get(preset)
         console.print(f"\nPreset {preset}", style="bold")
+        if table is not None:
+            console.print(f"  {table.source}", highlight=False, markup=False)
+        columns = {} if table is None else {column.key: column for column in table.columns}
         for row in members:
-            figures = ", ".join(f"{key} {value:g}" for key, value in row.published.items())
-            said = f"published {figures}" if figures else row.note
-            line = f"  {row.label}: {said}" if said else f"  {row.label}"
+            figures = [
+                f"{columns[key].label} {value:g} {columns[key].unit}".rstrip()
+                for key, value in row.published.items()
+            ]
+            notes = [text for text in (", ".join(figures), row.note) if text]
+            line = f"  {row.label}: {'. '.join(notes)}" if notes else f"  {row.label}"
             console.print(line, highlight=False, markup=False)
     return 0
+
+
+def _study_rows(space: "SearchSpace") -> list[tuple[str, str]]:
+    """What a study of the space does unless told otherwise."""
+    from study.plan import recipe_of
+
+    data = space.default_data
+    choice, budget = space.teacher_for(data), space.defaults_for(data)
+    recipe = recipe_of(choice)
+    objectives = ", ".join(f"{o.label} ({o.direction}, {o.unit})" for o in space.objectives)
+    control = ", ".join(f"{name}={value}" for name, value in space.control.items())
+    return [
+        ("objectives", objectives),
+        ("control", control),
+        ("data", data),
+        ("teacher", f"{recipe.title}, {recipe.epochs} epochs of {recipe.optimizer}"),
+        ("budget", f"{budget.trials} trials of at most {budget.max_epochs} epochs"),
+        ("cost", f"python -m study.launch --space {space.name} --dry-run measures it here"),
+    ]
