@@ -190,6 +190,7 @@ def test_pointing_at_a_mark_tells_its_configuration_and_runs_nothing(visit, samp
     trial["attributes"]["architecture"] = EVIL
     plan = sample.plan(EVIL)
     plan["space"]["objectives"][0]["label"] = EVIL
+    plan["space"]["score"]["name"] = EVIL
     folder = sample.write_record(
         tmp_path / "study", [trial], plan_content=plan, teacher_content=sample.teacher(name=EVIL)
     )
@@ -203,7 +204,7 @@ def test_pointing_at_a_mark_tells_its_configuration_and_runs_nothing(visit, samp
     said = hover.text_content().replace("\u00a0", " ")
     assert EVIL in said
     assert "learning_rate: 0.05" in said
-    assert "validation 77.0 %" in said
+    assert " 77.0 %" in said
     assert page.locator("img").count() == 0
     assert EVIL in page.title()
 
