@@ -1,6 +1,7 @@
 """A studies folder that all faults share, with a teacher, and the study nothing happens to."""
 
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def patient(
     ward: Path, launcher: Launcher, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Patient]]:
     """Makes a study named after the test; it is removed when the test has passed."""
-    test, _, case = request.node.name.partition("[")
-    # Names have 64 characters at most, and the end of it tells one case from another.
-    name = "".join(c if c.isalnum() else "-" for c in f"{test[5:20]}-{case}").strip("-")
+    # A name has 64 characters at most: the checksum tells apart what its beginning does not.
+    test = request.node.name
+    words = "".join(c if c.isalnum() else "-" for c in test[5:40]).strip("-")
+    name = f"{words}-{zlib.crc32(test.encode()):08x}"
 
     def make(studies: Path = ward, **environment: str) -> Patient:
         return Patient(name, studies, launcher, environment)
