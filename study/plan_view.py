@@ -35,7 +35,7 @@ def plan_rows(
     if plan.teacher:
         rows.append(("teacher", plan.teacher))
     else:
-        why = f" ({choice.why})" if choice.why else ""
+        why = f" ({choice.why})" if choice.why and recipe.network == choice.network else ""
         weights = ", from ImageNet weights" if recipe.weights else ""
         rows.append(("teacher", f"{recipe.title}, {_many(recipe.epochs, 'epoch')}{weights}{why}"))
     others = ", ".join(map(str, teacher_values(space, plan.preset, plan.fixed)[1:]))
