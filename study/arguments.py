@@ -9,8 +9,10 @@ from search_spaces.catalogue import load_space
 from search_spaces.space import SearchSpace, SpaceError, nearest
 from study import plan as plans
 from study.budget import Budget
+from study.distillation.teacher_recipe import NETWORKS
 from study.names import StudyName
 from study.plan import StudyPlan
+from study.teacher_choice import check_teacher
 
 _EPILOG = """\
 examples (each fits two CPU cores):
@@ -137,7 +139,22 @@ def _data(group: "argparse._ArgumentGroup") -> None:
         help="students learn from the first N images of each class (the teacher from all)",
     )
     group.add_argument(
-        "--teacher", metavar="FILE", help="a ResNet state dict of one's own, as torchvision's"
+        "--teacher",
+        metavar="FILE",
+        help="a state dict of one's own: a ResNet as torchvision's, or one of --teacher-network",
+    )
+    group.add_argument(
+        "--teacher-network",
+        metavar="NAME",
+        help=f"{', '.join(NETWORKS[:-1])} or {NETWORKS[-1]} (default: what the space declares, "
+        "mostly resnet)",
+    )
+    group.add_argument(
+        "--teacher-size",
+        type=int,
+        metavar="PX",
+        help="side to which an inception enlarges its images, at least 75; its own is 299 "
+        "(default: as they are)",
     )
     group.add_argument(
         "--teacher-weights",
@@ -258,14 +275,20 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         tracking_uri=args.tracking_uri,
         address=args.address,
         objectives=plans.parse_objectives(args.objectives, space),
+        teacher_network=args.teacher_network,
+        teacher_size=args.teacher_size,
     )
-    return plan, space.with_fixed(fixed).with_objectives(plan.objectives)
+    space = space.with_fixed(fixed).with_objectives(plan.objectives)
+    check_teacher(plan, space, short)
+    return plan, space
 
 
 def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:
     weights = None if args.teacher_weights == "none" else args.teacher_weights
     for option, value in (
         ("teacher", args.teacher),
+        ("teacher-network", args.teacher_network),
+        ("teacher-size", args.teacher_size),
         ("teacher-weights", weights),
         ("teacher-epochs", args.teacher_epochs),
         ("teacher-outputs", args.teacher_outputs),

@@ -16,6 +16,7 @@ from search_spaces.space import SearchSpace, Value
 from study.plan import StudyPlan, seed_points, teacher_values
 from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_rows, where_rows
 from study.progress import Progress, duration, make_console, make_progress
+from study.teacher_choice import known_side
 
 if TYPE_CHECKING:
     from study.distillation.data import DataSummary
@@ -107,7 +108,7 @@ def measure_estimate(
 
     device = torch.device("cuda" if plan.gpus_per_trial > 0 else "cpu")
     precision = resolve_precision(plan.precision, device)
-    shape = _shape(plan, data)
+    shape = _shape(plan, data, recipe)
     classes = len(data.classes)
     students = _students_to_time(plan, space)
     threads = available_cpus()
@@ -115,7 +116,7 @@ def measure_estimate(
         torch.set_num_threads(threads)
         step = forward = 0.0
         if recipe is not None:
-            teacher = build_network(recipe, classes, shape)
+            teacher = build_network(recipe, classes, shape, auxiliary=True)
             step = training_step_seconds(
                 teacher, shape, classes, _BATCH, device, precision=precision
             )
@@ -171,9 +172,13 @@ def _scale(
     )
 
 
-def _shape(plan: StudyPlan, data: "DataSummary") -> tuple[int, int, int]:
+def _shape(plan: StudyPlan, data: "DataSummary", recipe: "TeacherRecipe") -> tuple[int, int, int]:
+    """Shape of an image; of a folder, which is not read, that of small ones the teacher can see."""
+    from study.distillation.teacher_recipe import SMALLEST_INCEPTION_INPUT
+
     mnist = data.name in ("mnist", "mnist2x5")
-    side = plan.image_size or (28 if mnist else 32)
+    as_they_are = recipe.network == "inception" and recipe.input_size is None
+    side = known_side(plan) or (SMALLEST_INCEPTION_INPUT if as_they_are else 28 if mnist else 32)
     return side, side, 1 if mnist else 3
 
 

@@ -21,7 +21,7 @@ from search_spaces.space import (
     nearest,
 )
 from study.budget import Budget
-from study.distillation.teacher_recipe import TeacherRecipe
+from study.distillation.teacher_recipe import NETWORKS, SMALLEST_INCEPTION_INPUT, TeacherRecipe
 
 SAMPLERS = ("tpe", "random")
 SCHEDULERS = ("pareto", "none")
@@ -46,6 +46,8 @@ _FREE = frozenset(
         "retries",
     }
 )
+# Not in the plans of studies that were made before these could be asked for.
+_LATER = ("teacher_network", "teacher_size")
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
 
@@ -93,6 +95,8 @@ class StudyPlan:
     tracking_uri: str | None
     address: str | None
     objectives: tuple[str, ...] = OBJECTIVES[:2]
+    teacher_network: str | None = None
+    teacher_size: int | None = None
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
@@ -126,6 +130,7 @@ class StudyPlan:
             PlanError: if fields are missing or unknown (a record of another version).
         """
         names = {field.name for field in fields(cls)} - {"budget"}
+        body = {**dict.fromkeys(_LATER), **body}
         if set(body) != names | set(_BUDGET_KEYS):
             odd = ", ".join(sorted((names | set(_BUDGET_KEYS)) ^ set(body)))
             raise PlanError(f"the stored plan was written by another version (fields: {odd})")
@@ -135,7 +140,12 @@ class StudyPlan:
 
     def identity(self, *, space_hash: str, data_hash: str, teacher_key: str) -> dict[str, Any]:
         """Return what makes two plans the same study: the question, not how long or where."""
-        asked = {name: value for name, value in self.to_json().items() if name not in _FREE}
+        asked = {
+            name: value
+            for name, value in self.to_json().items()
+            # A study made before something could be asked for has not asked for it.
+            if name not in _FREE and (value is not None or name not in _LATER)
+        }
         return {**asked, "space_hash": space_hash, "data_hash": data_hash, "teacher": teacher_key}
 
 
@@ -180,6 +190,7 @@ def _problems(plan: StudyPlan) -> list[str]:
         ("retries", plan.retries, 0),
         ("train-per-class", plan.train_per_class, 2),
         ("teacher-epochs", plan.teacher_epochs, 1),
+        ("teacher-size", plan.teacher_size, SMALLEST_INCEPTION_INPUT),
         ("concurrent", plan.concurrent, 1),
         ("image-size", plan.image_size, 8),
     ]
@@ -210,9 +221,10 @@ def _problems(plan: StudyPlan) -> list[str]:
             ("scheduler", plan.scheduler, SCHEDULERS),
             ("teacher-outputs", plan.teacher_outputs, (*TEACHER_OUTPUTS, NO_TEACHER)),
             ("teacher-weights", plan.teacher_weights, TEACHER_WEIGHTS),
+            ("teacher-network", plan.teacher_network, NETWORKS),
             ("precision", plan.precision, PRECISIONS),
         )
-        if value not in known
+        if value is not None and value not in known
     ]
     if plan.teacher is not None and plan.teacher_weights != "none":
         problems.append(

@@ -56,7 +56,7 @@ def _teacher_rows(
     if recipe is None:
         return [("teacher", "none; latencies are compared with the default student's")]
     choice = space.teacher_for(data.name)
-    why = f" ({choice.why})" if choice.why else ""
+    why = f" ({choice.why})" if choice.why and recipe.network == choice.network else ""
     weights = ", from ImageNet weights" if recipe.weights else ""
     trained = f"{recipe.title}, {_many(recipe.epochs, 'epoch')}{weights}{why}"
     rows = [("teacher", plan.teacher or trained)]

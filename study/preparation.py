@@ -17,6 +17,7 @@ from search_spaces.space import Choice, SearchSpace, Value
 from study.default_student import prepare_default_student
 from study.plan import PlanError, StudyPlan, recipe_of, teacher_values
 from study.progress import Progress
+from study.teacher_choice import network_overrides
 from study.teacher_worker import Array, TeacherRequest, prepare_teacher
 from study.trial import TrialContext
 from study.trial_teacher import TeacherVariant
@@ -58,6 +59,7 @@ def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "Teac
     varied = space.teacher_varies_with
     return recipe_of(
         choice,
+        **network_overrides(plan, choice),
         **({varied: space.parameter(varied).default} if varied else {}),
         epochs=plan.teacher_epochs or choice.epochs,
         weights="imagenet" if plan.teacher_weights == "imagenet" else None,
@@ -133,8 +135,9 @@ def find_teacher(
     Raises:
         study.distillation.teacher_recipe.TeacherError: if one cannot be had.
     """
-    from study.distillation.teacher_recipe import TeacherError, teacher_key
+    from study.distillation.teacher_recipe import TeacherError, check_images, teacher_key
 
+    check_images(recipe, data.shape)
     variants = teacher_variants(plan, space, recipe)
     recipes = tuple(variants.values()) or (recipe,)
     if plan.teacher is not None:
@@ -155,7 +158,7 @@ def find_teacher(
         from study.distillation.teacher_store import is_stored
 
         if not all(is_stored(studies / "teachers" / key) for key in keys):
-            imagenet_weights()
+            imagenet_weights(recipe.network)
     return keys[0]
 
 

@@ -26,7 +26,8 @@ def training_step_seconds(
     A copy of the network takes one step to warm up, then `steps` that count.
 
     Args:
-        model: Maps `(batch, c, h, w)` to logits `(batch, classes)`; left as it is.
+        model: Maps `(batch, c, h, w)` to logits `(batch, classes)`, or, with an auxiliary head,
+            to a pair of these; left as it is.
         shape: `(h, w, c)` of an image.
         classes: Number of classes.
         batch_size: Images a step.
@@ -42,9 +43,11 @@ def training_step_seconds(
 
     def step() -> None:
         with autocast(precision, device):
-            logits = trained(images)
+            answer = trained(images)
+        heads = answer if isinstance(answer, tuple) else (answer,)
         optimiser.zero_grad()
-        torch.autograd.backward(functional.cross_entropy(logits.float(), labels))
+        losses = [functional.cross_entropy(logits.float(), labels) for logits in heads]
+        torch.autograd.backward(losses)
         optimiser.step()
 
     return _mean_seconds(step, steps, device) / batch_size

@@ -103,7 +103,7 @@ class Lesson(nn.Module):
                 batch.view, batch.rows, images, self._taps.teacher if self._taps else ()
             )
         with autocast(self._precision, images.device):
-            logits, features = self._ask_student(images)
+            logits, features, auxiliary = self._ask_student(images)
             if self._taps is not None:
                 features, targets = self._projected(self._taps, features, targets)
         if teacher_logits is not None:
@@ -115,16 +115,21 @@ class Lesson(nn.Module):
                 teacher_logits,
                 tuple(feature.float() for feature in features),
                 tuple(target.float() for target in targets),
+                None if auxiliary is None else auxiliary.float(),
             )
         )
 
-    def _ask_student(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits, and a feature map for each tap. Between two lessons the student has no hooks."""
+    def _ask_student(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        """Logits, a feature map for each tap, and the logits of an auxiliary head, if it has one.
+
+        Between two lessons the student has no hooks.
+        """
         (student,) = self._networks
         names = self._taps.student if self._taps else ()
         with Taps(student, names, whose="the student") as listening:
-            logits: Tensor = student(self._normalize(images))
-            return logits, listening.features()
+            answer = student(self._normalize(images))
+            logits, auxiliary = answer if isinstance(answer, tuple) else (answer, None)
+            return logits, listening.features(), auxiliary
 
     def _comparable(self, teacher_logits: Tensor, logits: Tensor) -> Tensor:
         """The teacher's logits, by class unless the student answers the same subclasses."""
@@ -141,7 +146,7 @@ class Lesson(nn.Module):
         student.eval()
         with torch.no_grad():
             _, targets = self._teacher.answers(0, torch.arange(len(sample)), sample, taps.teacher)
-            _, features = self._ask_student(sample)
+            _, features, _ = self._ask_student(sample)
         for module in training:
             module.training = True
         for own, target in zip(features, targets, strict=True):

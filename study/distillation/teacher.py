@@ -20,13 +20,19 @@ from study.distillation.image_data import ImageData
 from study.distillation.measurement import device_name
 from study.distillation.methods import Method
 from study.distillation.methods import build as build_method
+from study.distillation.methods.auxiliary import WithAuxiliary
 from study.distillation.precision import Precision
 from study.distillation.teacher_checkpoint import (
     CheckpointTeacher,
     inspect_checkpoint,
     load_checkpoint,
 )
-from study.distillation.teacher_network import build_network, build_teacher, weights_hash
+from study.distillation.teacher_network import (
+    build_network,
+    build_teacher,
+    drop_auxiliary_head,
+    weights_hash,
+)
 from study.distillation.teacher_outputs import (
     ViewedImages,
     cached_teacher_outputs,
@@ -145,7 +151,8 @@ def train_teacher(
         precision: What to train in.
 
     Returns:
-        The teacher in eval mode. Its views are others than those a student of this seed sees.
+        The teacher in eval mode, without an auxiliary head that only its training needed. Its
+        views are others than those a student of this seed sees.
 
     Raises:
         TeacherError: The training diverged, or the ImageNet weights cannot be had.
@@ -156,7 +163,7 @@ def train_teacher(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         build = build_teacher if state is None else build_network
-        model = build(recipe, data.num_classes, data.shape)
+        model = build(recipe, data.num_classes, data.shape, auxiliary=True)
     trainer = StudentTrainer(
         model,
         teacher_method(recipe, data.num_classes),
@@ -191,6 +198,7 @@ def train_teacher(
         }
         checkpoint.save(checkpoint_path, kept)
         on_epoch(curve[-1])
+    drop_auxiliary_head(model)
     return TrainedTeacher(
         model=model.eval(),
         recipe=recipe,
@@ -229,17 +237,20 @@ def _settings(recipe: TeacherRecipe, seed: int, precision: Precision) -> Trainin
 
 
 def teacher_method(recipe: TeacherRecipe, num_classes: int) -> Method:
-    """How a teacher is taught: by labels, and by the auxiliary loss where it has subclasses."""
-    if recipe.subclasses == 1:
-        return build_method({"method": "none"})
-    return build_method(
-        {
+    """How a teacher is taught: by labels, and by the auxiliary loss where it has subclasses.
+
+    An Inception's auxiliary head is taught likewise.
+    """
+    params: dict[str, Any] = {"method": "none"}
+    if recipe.subclasses > 1:
+        params = {
             "method": "subclass-teacher",
             "classes": num_classes,
             "subclass_weight": recipe.subclass_weight,
             "subclass_temperature": recipe.subclass_temperature,
         }
-    )
+    method = build_method(params)
+    return WithAuxiliary(method) if recipe.network == "inception" else method
 
 
 def _interrupted(path: Path, key: str) -> dict[str, Any] | None:

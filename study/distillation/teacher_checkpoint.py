@@ -1,4 +1,4 @@
-"""A teacher that was trained elsewhere: a state dict of torchvision's ResNet or the space's own.
+"""A teacher that was trained elsewhere: a state dict of a torchvision ResNet or the network asked.
 
 `inspect_checkpoint` needs no torch, so that a wrong path is refused at once.
 """
@@ -75,30 +75,30 @@ def load_checkpoint(
 
     The state may lie under "state_dict" or "model", its names may start with "module.". Depths,
     kind of block, inner width and stem of a ResNet (bottleneck or basic blocks) are read off the
-    names and shapes; a 3x3 stem means the CIFAR stem (stride 1, no pooling). The network is fed
-    images normalised by the data set's own mean and standard deviation. Only tensors are
-    unpickled, no code is run.
+    names and shapes; a 3x3 stem means the CIFAR stem (stride 1, no pooling). Of an Inception-v3 of
+    torchvision the auxiliary head is left out. The network is fed images normalised by the data
+    set's own mean and standard deviation (torchvision's `transform_input` is off). Only tensors
+    are unpickled, no code is run.
 
     Args:
         path: The file.
         num_classes: Logits that the data asks for.
         shape: `(h, w, c)` of the data's images.
-        recipe: The teacher that the space declares.
+        recipe: The teacher that the space declares, or its user asked for.
 
     Raises:
         TeacherError: The file cannot be read, is no such network, or does not fit the data.
     """
     inspect_checkpoint(path)
     state = _read(path)
+    if recipe.network == "inception":
+        state = {name: t for name, t in state.items() if not name.startswith("AuxLogits.")}
+        if "fc.weight" in state and recipe.subclasses == 1:
+            _check_classes(path, state, num_classes)
     if recipe.network != "resnet":
         return _of_recipe(path, state, replace(recipe, epochs=0), num_classes, shape)
     recipe = _infer_recipe(state, path)
-    classes = state["fc.weight"].shape[0]
-    if classes != num_classes:
-        raise TeacherError(
-            f"teacher checkpoint {path} answers {classes} classes, the data has {num_classes}; "
-            "train its head on this data first"
-        )
+    _check_classes(path, state, num_classes)
     seen = state["conv1.weight"].shape[1]
     if seen != shape[2]:
         raise TeacherError(
@@ -106,6 +106,15 @@ def load_checkpoint(
             "name a checkpoint trained on images like these"
         )
     return _of_recipe(path, state, recipe, num_classes, shape)
+
+
+def _check_classes(path: Path, state: Mapping[str, "Tensor"], num_classes: int) -> None:
+    classes = state["fc.weight"].shape[0]
+    if classes != num_classes:
+        raise TeacherError(
+            f"teacher checkpoint {path} answers {classes} classes, the data has {num_classes}; "
+            "train its head on this data first"
+        )
 
 
 def _of_recipe(
@@ -124,7 +133,7 @@ def _of_recipe(
         first = str(error).splitlines()[-1].strip()
         whose = " of torchvision" if recipe.network == "resnet" else ""
         raise TeacherError(
-            f"teacher checkpoint {path} is not a {recipe.title}{whose} ({first}); {_MEND}"
+            f"teacher checkpoint {path} does not fit {recipe.title}{whose} ({first}); {_MEND}"
         ) from error
     return CheckpointTeacher(network.eval(), recipe, path, weights_hash(network))
 
@@ -168,9 +177,12 @@ def _infer_recipe(state: Mapping[str, "Tensor"], path: Path) -> TeacherRecipe:
     if lacking or not all(blocks):
         found = ", ".join(list(state)[:3]) or "no tensors"
         lack = lacking[0] if lacking else f"layer{blocks.index(set()) + 1}"
+        mend = "name one whose stages are layer1 to layer4"
+        if "Mixed_7c.branch1x1.conv.weight" in state:
+            mend = "for an Inception-v3, add --teacher-network inception"
         raise TeacherError(
             f"teacher checkpoint {path} is not a ResNet of torchvision: no {lack} "
-            f"(it starts with {found}); name one whose stages are layer1 to layer4"
+            f"(it starts with {found}); {mend}"
         )
     inner = state["layer1.0.conv2.weight"].shape
     if inner[0] != inner[1] and "layer1.0.conv3.weight" in state:

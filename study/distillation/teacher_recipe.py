@@ -43,7 +43,8 @@ class TeacherRecipe:
             of stride 1, no pooling).
         width_per_group: Inner width of a bottleneck of the first stage; 64 in ResNet-50.
         hidden: Units of each hidden layer of a dense network.
-        input_size: Side in pixels that an Inception's images are brought to.
+        input_size: Side in pixels that an Inception's images are brought to; None leaves them as
+            they are.
         weights: None starts from random weights, "imagenet" from torchvision's IMAGENET1K weights
             of ResNet-50 (V2) or Inception-v3 (V1).
         epochs: Passes over the train split; 0 for a network that was trained elsewhere.
@@ -102,7 +103,7 @@ class TeacherRecipe:
         if self.network == "mnist_cnn":
             return "CNN of 2 convolutions"
         if self.network == "inception":
-            return f"Inception-v3 at {self.input_size} px"
+            return "Inception-v3" + (f" at {self.input_size} px" if self.input_size else "")
         depths = ",".join(map(str, self.depths))
         width = "" if self.width_per_group == 64 else f" width {self.width_per_group}"
         stem = " CIFAR stem" if self.stem == "cifar" else ""
@@ -175,18 +176,52 @@ def _problems(recipe: TeacherRecipe) -> list[str]:
         problems.append(
             f"teacher subclass temperature {recipe.subclass_temperature!r} is not above 0"
         )
-    size = recipe.input_size
-    if recipe.network == "inception" and not (size and size >= SMALLEST_INCEPTION_INPUT):
-        problems.append(
-            f"Inception-v3 cannot see images of {size} px; "
-            f"enlarge them to {SMALLEST_INCEPTION_INPUT} px or more"
-        )
+    problems += _input_problems(recipe)
     if recipe.block == "basic" and recipe.width_per_group != 64:
         problems.append(
             f"teacher width per group {recipe.width_per_group} needs bottleneck blocks; "
             "basic blocks have 64"
         )
     return problems or _weights_problems(recipe)
+
+
+def check_images(recipe: TeacherRecipe, shape: tuple[int, int, int]) -> None:
+    """Refuse images that are too small for the recipe's network.
+
+    Args:
+        recipe: The recipe.
+        shape: `(h, w, c)` of the data's images.
+
+    Raises:
+        TeacherError: Naming what would enlarge them.
+    """
+    if recipe.network != "inception":
+        return
+    problem = _too_small(recipe.input_size or min(shape[:2]))
+    if problem:
+        raise TeacherError(problem)
+
+
+def _input_problems(recipe: TeacherRecipe) -> list[str]:
+    size = recipe.input_size
+    if size is None:
+        return []
+    if recipe.network == "inception":
+        problem = _too_small(size) if _whole(size, 1) else f"teacher input size {size!r} is no size"
+        return [problem] if problem else []
+    return [
+        f"--teacher-size {size}: only Inception-v3 enlarges its images, not {recipe.title}; "
+        "leave it out, or add --teacher-network inception"
+    ]
+
+
+def _too_small(side: int) -> str | None:
+    if side >= SMALLEST_INCEPTION_INPUT:
+        return None
+    return (
+        f"Inception-v3 cannot see images of {side} px; have them enlarged for it with "
+        f"--teacher-size {SMALLEST_INCEPTION_INPUT} or more"
+    )
 
 
 def _whole(value: Any, least: int) -> bool:

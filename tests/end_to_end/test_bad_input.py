@@ -125,6 +125,21 @@ CASES = {
         ("notes.pt", "torch.save"),
         lambda folder: (folder / "notes.pt").write_text("not a checkpoint") and None,
     ),
+    "a teacher's network with a near match": Case(
+        (*DIGITS, "--teacher-network", "inceptoin"), ("inceptoin", "did you mean inception?")
+    ),
+    "an inception that is shown small images": Case(
+        (*DIGITS, "--teacher-network", "inception"), ("32 px", "--teacher-size 75 or more")
+    ),
+    "an inception whose images are enlarged too little": Case(
+        (*DIGITS, "--teacher-network", "inception", "--teacher-size", "32"),
+        ("--teacher-size 32", "give 75 or more"),
+    ),
+    "an inception on a folder of small images": Case(
+        (*SPACE, "--data", "./pets", "--teacher-network", "inception"),
+        ("16 px", "--teacher-size 75 or more"),
+        lambda folder: image_folder(folder / "pets"),
+    ),
     "a studies folder below a file": Case(
         (*DIGITS, "--studies", "taken/studies"),
         ("taken", "name a folder"),

@@ -23,6 +23,7 @@ class Answers:
         teacher_logits: float32 `(batch, outputs)`; None if the method needs no teacher.
         features: The student's feature maps, one a tap, in the shapes of `teacher_features`.
         teacher_features: The teacher's, without gradient but for a projector's.
+        auxiliary: Of the network's auxiliary head, as `logits`; None if it has none.
     """
 
     logits: Tensor
@@ -30,6 +31,7 @@ class Answers:
     teacher_logits: Tensor | None = None
     features: tuple[Tensor, ...] = ()
     teacher_features: tuple[Tensor, ...] = ()
+    auxiliary: Tensor | None = None
 
 
 @dataclass(frozen=True)
