@@ -40,6 +40,7 @@ def check_methods(inputs: StudyInputs, progress: Progress) -> None:
         num_classes=data.num_classes,
         shape=data.shape,
         teacher_asked_live=plan.teacher_outputs == "live" or space.teacher_asked == "both",
+        own_methods=space.methods,
     )
     # With the resources of a trial, so that it fits wherever trials do.
     worker = ray.remote(_check).options(
