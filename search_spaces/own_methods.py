@@ -40,9 +40,7 @@ class FileMethod:
 DeclaredMethod: TypeAlias = str | Builder | FileMethod
 
 
-def method_problems(
-    methods: Mapping[str, Any], parameters: tuple[Parameter, ...]
-) -> Iterator[str]:
+def method_problems(methods: Mapping[str, Any], parameters: tuple[Parameter, ...]) -> Iterator[str]:
     """Say how the declared methods contradict themselves or the parameters of their space."""
     if not methods:
         return

@@ -76,5 +76,5 @@ def build(params: Mapping[str, Any], own: Mapping[str, Declared] | None = None) 
 
 
 def _instead(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else f"choose {', '.join(known)}"
