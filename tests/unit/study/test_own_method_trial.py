@@ -84,8 +84,19 @@ def curve(trial: StudentTrial, steps: int = 9) -> list[tuple[int, float, float]]
     return found
 
 
-def task(space: SearchSpace, number: int, **overrides: Any) -> TrialTask:
-    return TrialTask(number, space.complete({"width": 16, **overrides}), protected=False)
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Size and latency as the record has them, so that tests need not measure again."""
+    folder = tmp_path_factory.mktemp("known")
+    (folder / "my_space.py").write_text(EXAMPLE)
+    context = context_of(load_space(str(folder / "my_space.py")), folder)
+    params = context.space.complete({"width": 16})
+    first = StudentTrial(TrialTask(0, params, False), context).advance()
+    return {"model": first["model"], "latency": first["latency"]}
+
+
+def task(space: SearchSpace, number: int, known: dict[str, Any], **overrides: Any) -> TrialTask:
+    return TrialTask(number, space.complete({"width": 16, **overrides}), False, **known)
 
 
 def test_a_worker_elsewhere_that_has_none_of_the_files_makes_the_method(
@@ -117,23 +128,25 @@ def test_a_worker_elsewhere_that_has_none_of_the_files_makes_the_method(
 
 
 def test_a_trial_learns_by_the_method_and_an_interrupted_one_goes_on_where_it_was(
-    space: SearchSpace, tmp_path: Path
+    space: SearchSpace, known: dict[str, Any], tmp_path: Path
 ) -> None:
     context = context_of(space, tmp_path / "study")
-    whole = curve(StudentTrial(task(space, 0), context))
-    assert curve(StudentTrial(task(space, 1), context), steps=2) == whole[:1]
-    assert curve(StudentTrial(task(space, 1), context)) == whole
+    whole = curve(StudentTrial(task(space, 0, known), context))
+    assert curve(StudentTrial(task(space, 1, known), context), steps=2) == whole[:1]
+    assert curve(StudentTrial(task(space, 1, known), context)) == whole
 
-    control = curve(StudentTrial(task(space, 2, method="none"), context))
+    control = curve(StudentTrial(task(space, 2, known, method="none"), context))
     assert [epoch for epoch, *_ in whole] == [1, 2, 3]
     assert all(ours[1] > plain[1] for ours, plain in zip(whole, control, strict=True))
 
 
-def test_a_trial_whose_method_is_broken_fails_alone_and_says_why(tmp_path: Path) -> None:
+def test_a_trial_whose_method_is_broken_fails_alone_and_says_why(
+    known: dict[str, Any], tmp_path: Path
+) -> None:
     path = tmp_path / "my_space.py"
     path.write_text(EXAMPLE.replace('params["weight"]', 'params["wieght"]'))
     context = context_of(load_space(str(path)), tmp_path / "study")
-    report = StudentTrial(task(context.space, 0), context).advance()
+    report = StudentTrial(task(context.space, 0, known), context).advance()
     assert report["done"]
     assert "my_space.py, line" in report["failure"]
     assert "KeyError: 'wieght'" in report["failure"]
