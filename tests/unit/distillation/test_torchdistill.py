@@ -1,8 +1,8 @@
 """The losses against torchdistill's (1.1.5), where it is installed: another hand's code.
 
-It has no decoupled distillation, no hard labels and no subclasses: those stand on closed forms. Its
-similarity-preserving loss is no judge of README's: it divides rows by their L1 norm, the paper (Tung
-and Mori 2019, section 3.1) by their L2 norm.
+It has no decoupled distillation, no hard labels and no subclasses: those stand on closed forms.
+Its similarity-preserving loss is no judge of README's: it divides rows by their L1 norm, the paper
+(Tung and Mori 2019, section 3.1) by their L2 norm.
 """
 
 import importlib
