@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from study.distillation.methods import FeatureTaps, Method
+    from study.distillation.methods import FeatureTaps
     from study.distillation.methods.own import Declared
     from study.distillation.teacher_recipe import TeacherRecipe
 
@@ -70,6 +70,7 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
 
 def _check_method(student: str, params: Mapping[str, Any], of: Networks, maps: "_Maps") -> None:
     from study.distillation import methods
+    from study.distillation.methods.own import rehearse
 
     method = methods.build({**params, "classes": of.num_classes}, of.own_methods)
     if method.needs_network and not of.teacher_asked_live:
@@ -79,32 +80,28 @@ def _check_method(student: str, params: Mapping[str, Any], of: Networks, maps: "
         )
     features = () if method.taps is None else maps.compared(method.taps, student, params)
     name = params.get("method")
-    if name in of.own_methods and features is not None:
-        _rehearse(str(name), method, student, params, of, features)
-
-
-def _rehearse(
-    name: str,
-    method: "Method",
-    student: str,
-    params: Mapping[str, Any],
-    of: Networks,
-    features: Features,
-) -> None:
-    """Try a method on answers of the shape that the student gives, where those are of classes."""
-    from study.distillation.methods.own import rehearse
-
-    if _outputs_of_student(of, student, params) == (of.num_classes,):
-        rehearse(name, method, of.num_classes, features)
+    if name not in of.own_methods or features is None:
+        return
+    # On answers of the student's shape, where those are of classes.
+    if maps.answers(student, params) == (of.num_classes,):
+        rehearse(str(name), method, of.num_classes, features)
 
 
 class _Maps:
-    """The feature maps that methods compare; each network is asked once for each choice of taps."""
+    """What networks put out: each is asked once, for each choice of taps."""
 
     def __init__(self, of: Networks) -> None:
         self._of = of
         self._targets: dict[tuple[str, ...], Features] = {}
         self._compared: dict[tuple[str, FeatureTaps], Features | None] = {}
+        self._answers: dict[str, tuple[int, ...] | None] = {}
+
+    def answers(self, student: str, params: Mapping[str, Any]) -> tuple[int, ...] | None:
+        """Shape of what a student answers for one image; None if it cannot be built."""
+        if student not in self._answers:
+            passed = _pass_of_student(self._of, (), student, params)
+            self._answers[student] = None if passed is None else passed[0]
+        return self._answers[student]
 
     def compared(
         self, taps: "FeatureTaps", student: str, params: Mapping[str, Any]
@@ -158,14 +155,6 @@ def _features_of_student(
     """Shapes of the student's features; None if it cannot be built: its trials will say why."""
     passed = _pass_of_student(of, names, student, params)
     return None if passed is None else passed[1]
-
-
-def _outputs_of_student(
-    of: Networks, student: str, params: Mapping[str, Any]
-) -> tuple[int, ...] | None:
-    """Shape of what a student answers for one image; None if it cannot be built."""
-    passed = _pass_of_student(of, (), student, params)
-    return None if passed is None else passed[0]
 
 
 def _pass_of_student(
