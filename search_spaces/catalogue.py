@@ -3,9 +3,11 @@
 import importlib
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+from search_spaces.own_methods import methods_of_file
 from search_spaces.space import SearchSpace, SpaceError, nearest
 
 BUILT_IN = (
@@ -34,7 +36,10 @@ def load_space(spec: str) -> SearchSpace:
     if spec in BUILT_IN:
         return _attribute(importlib.import_module(f"search_spaces.{spec}"), ATTRIBUTE, spec)
     if spec.endswith(".py"):
-        return _attribute(_module_of_file(Path(spec)), ATTRIBUTE, spec)
+        module = _module_of_file(Path(spec))
+        space = _attribute(module, ATTRIBUTE, spec)
+        own = methods_of_file(space.methods, module.__name__, Path(spec))
+        return replace(space, methods=own)
     module_name, colon, attribute = spec.partition(":")
     if not colon:
         raise SpaceError(

@@ -24,6 +24,7 @@ from search_spaces.declarations import (
     Score,
     TeacherChoice,
 )
+from search_spaces.own_methods import DeclaredMethod, method_problems, methods_json
 from search_spaces.parameters import (
     Choice,
     Parameter,
@@ -97,6 +98,9 @@ class SearchSpace:
         teacher_asked: How trials ask the teacher: ``ahead``, all answers are computed before the
             first trial; ``live``, its network is asked at every step (for feature maps, or for
             images mixed anew); ``both``, where some trials need the one and some the other.
+        methods: Methods of one's own, by the value of the parameter ``method`` that names them:
+            each ``params -> Method`` (see ``study.distillation.methods``), or ``module:NAME`` of
+            such, a file beside the space's or a module installed where workers run.
         refuses: ``(space, num_classes, shape) -> str | None``: why the space, with parameters
             held as asked, cannot work on such data; found before anything is trained.
 
@@ -122,6 +126,7 @@ class SearchSpace:
     score: Score = ACCURACY
     third: Objective | None = None
     teacher_asked: Literal["ahead", "live", "both"] = "ahead"
+    methods: Mapping[str, DeclaredMethod] = field(default_factory=dict)
     refuses: Callable[["SearchSpace", int, tuple[int, int, int]], str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -132,7 +137,12 @@ class SearchSpace:
             if problem:
                 raise SpaceError(f"space {self.name}: {problem}")
             seen.add(parameter.name)
-        for problem in (*self._problems_of_fixed_configurations(), *self._problems_of_names()):
+        for problem in (
+            *self._problems_of_fixed_configurations(),
+            *self._problems_of_names(),
+            *self._problems_of_tables(),
+            *method_problems(self.methods, self.parameters),
+        ):
             raise SpaceError(f"space {self.name}: {problem}")
 
     def _problems_of_fixed_configurations(self) -> Iterator[str]:
@@ -348,6 +358,8 @@ class SearchSpace:
             "taught": self.taught,
             "published": self._published_json(preset),
         }
+        if self.methods:
+            body["methods"] = methods_json(self.methods)
         # A third objective is the plan's wish, and told apart there.
         own = {**body, "objectives": body["objectives"][:2]}
         text = json.dumps(own, sort_keys=True)

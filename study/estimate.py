@@ -95,6 +95,9 @@ def measure_estimate(
         data: Counts of the data set.
         recipe: The teacher's recipe; None where there is none.
         progress: Shows how far it is.
+
+    Raises:
+        study.plan.PlanError: if a method of the space cannot work with the networks.
     """
     # Before torch is imported: more threads than a trial gets would promise too much, and threads
     # that spin while they wait, as a worker's do not, made a step ten times slower on a busy CPU.
@@ -105,11 +108,13 @@ def measure_estimate(
     from study.distillation.estimate import forward_seconds, training_step_seconds
     from study.distillation.precision import resolve_precision
     from study.distillation.teacher_network import build_network
+    from study.method_check import check_methods_here
 
     device = torch.device("cuda" if plan.gpus_per_trial > 0 else "cpu")
     precision = resolve_precision(plan.precision, device)
     shape = _shape(plan, data, recipe)
     classes = len(data.classes)
+    check_methods_here(plan, space, data.name, classes, shape)
     students = _students_to_time(plan, space)
     threads = available_cpus()
     with progress.phase("timing a few steps") as phase:

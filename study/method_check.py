@@ -3,12 +3,14 @@
 A worker, because the driver does not load torch. The process stays and prepares the teacher.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.space import SearchSpace
 from study.inputs import StudyInputs
-from study.plan import PlanError, seed_points
+from study.plan import PlanError, StudyPlan, seed_points
 from study.preparation import get, teacher_recipe
 from study.progress import Progress
 
@@ -29,27 +31,61 @@ def check_methods(inputs: StudyInputs, progress: Progress) -> None:
     """
     import ray
 
-    from study.distillation.feasibility import InfeasibleError, Networks
-
-    plan, space, data = inputs.plan, inputs.space, inputs.data
-    seeds = [dict(seed.params) for seed in seed_points(space, plan.preset, plan.fixed)]
-    configurations = tuple((space.describe(p), p) for p in (*seeds, *space.samples()))
-    networks = Networks(
-        build_student=space.build_student,
-        teacher=teacher_recipe(plan, space, data.name) if space.taught else None,
-        num_classes=data.num_classes,
-        shape=data.shape,
-        teacher_asked_live=plan.teacher_outputs == "live" or space.teacher_asked == "both",
-    )
+    plan, data = inputs.plan, inputs.data
+    asked = _asked(plan, inputs.space, data.name, data.num_classes, data.shape)
     # With the resources of a trial, so that it fits wherever trials do.
     worker = ray.remote(_check).options(
         num_cpus=plan.cpus_per_trial, num_gpus=plan.gpus_per_trial, max_retries=0
     )
-    with progress.phase("checking the methods"):
-        try:
-            get(worker.remote(configurations, networks, plan.teacher))
-        except InfeasibleError as error:
-            raise PlanError(f"space {space.name} on {data.name}: {error}") from None
+    with progress.phase("checking the methods"), _refusing(inputs.space, data.name):
+        get(worker.remote(*asked, plan.teacher))
+
+
+def check_methods_here(
+    plan: StudyPlan, space: SearchSpace, name: str, num_classes: int, shape: tuple[int, int, int]
+) -> None:
+    """Do the same in this process, where torch is loaded already.
+
+    Args:
+        plan: The plan.
+        space: The space, with ``--fix`` applied.
+        name: The data set's.
+        num_classes: Of the data.
+        shape: ``(height, width, channels)`` of an image.
+
+    Raises:
+        PlanError: naming the space and what is wrong.
+    """
+    with _refusing(space, name):
+        _check(*_asked(plan, space, name, num_classes, shape), plan.teacher)
+
+
+def _asked(
+    plan: StudyPlan, space: SearchSpace, name: str, num_classes: int, shape: tuple[int, int, int]
+) -> "tuple[Configurations, Networks]":
+    from study.distillation.feasibility import Networks
+
+    seeds = [dict(seed.params) for seed in seed_points(space, plan.preset, plan.fixed)]
+    configurations = tuple((space.describe(p), p) for p in (*seeds, *space.samples()))
+    networks = Networks(
+        build_student=space.build_student,
+        teacher=teacher_recipe(plan, space, name) if space.taught else None,
+        num_classes=num_classes,
+        shape=shape,
+        teacher_asked_live=plan.teacher_outputs == "live" or space.teacher_asked == "both",
+        own_methods=space.methods,
+    )
+    return configurations, networks
+
+
+@contextlib.contextmanager
+def _refusing(space: SearchSpace, data: str) -> Iterator[None]:
+    from study.distillation.feasibility import InfeasibleError
+
+    try:
+        yield
+    except InfeasibleError as error:
+        raise PlanError(f"space {space.name} on {data}: {error}") from None
 
 
 def _check(configurations: Configurations, networks: "Networks", checkpoint: str | None) -> None:

@@ -166,7 +166,7 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
 
 _CHANGED = {
     "data_hash": "the images or labels of the data have changed",
-    "space_hash": "the space's parameters have changed",
+    "space_hash": "the space's parameters, or its own methods, have changed",
     "teacher": "the teacher is another",
 }
 

@@ -6,7 +6,6 @@ import time
 from cluster.connect import connect, disconnect
 from cluster.resources import plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
-from search_spaces.space import SearchSpace
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, StudyLock
 from study.method_check import check_methods
@@ -47,7 +46,7 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             gpus_per_trial=plan.gpus_per_trial,
             concurrent=plan.concurrent,
         )
-        _ship_module_of(inputs.space)
+        _ship_files()
         check_methods(inputs, progress)
         make_folder(inputs.folder)
         lock = StudyLock(inputs.folder, lambda holder: progress.say(_waits_for(holder)))
@@ -64,13 +63,13 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
         disconnect()
 
 
-def _ship_module_of(space: SearchSpace) -> None:
-    """Have a space that was read from a file travel whole: workers cannot import its module."""
+def _ship_files() -> None:
+    """Have what was read from files of one's own travel whole: workers cannot import it."""
     from ray import cloudpickle
 
-    name = space.build_student.__module__
-    if name.startswith(FILE_MODULE_PREFIX):
-        cloudpickle.register_pickle_by_value(sys.modules[name])
+    for name, module in list(sys.modules.items()):
+        if name.startswith(FILE_MODULE_PREFIX):
+            cloudpickle.register_pickle_by_value(module)
 
 
 def _waits_for(holder: Holder) -> str:

@@ -194,7 +194,8 @@ class StudentTrial:
         from study.distillation.training import StudentTrainer, TrainingSettings
 
         params, context = self.task.params, self.context
-        method = methods.build({**params, "classes": context.data.num_classes})
+        asked = {**params, "classes": context.data.num_classes}
+        method = methods.build(asked, context.space.methods)
         settings = TrainingSettings(
             epochs=self._epochs,
             batch_size=int(params["batch_size"]),

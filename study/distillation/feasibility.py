@@ -5,13 +5,14 @@ of a second. Imports of torch are in the functions: the error is named where tor
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
 
     from study.distillation.methods import FeatureTaps
+    from study.distillation.methods.own import Declared
     from study.distillation.teacher_recipe import TeacherRecipe
 
 Shape = tuple[int, int, int]
@@ -32,6 +33,7 @@ class Networks:
         num_classes: Of the data.
         shape: `(h, w, c)` of an image.
         teacher_asked_live: Whether trials have the teacher's network, not its answers alone.
+        own_methods: Methods that the space declares, by name.
     """
 
     build_student: Callable[[Mapping[str, Any], int, Shape], "nn.Module"]
@@ -39,10 +41,13 @@ class Networks:
     num_classes: int
     shape: Shape
     teacher_asked_live: bool
+    own_methods: "Mapping[str, Declared]" = field(default_factory=dict)
 
 
 def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: Networks) -> None:
     """Refuse a method that cannot be built, cannot ask its teacher, or taps what is not there.
+
+    Methods of one's own are also given a batch of made-up answers.
 
     Args:
         configurations: The student's name and the trial's parameters; students of one name are
@@ -52,38 +57,76 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
     Raises:
         InfeasibleError: For the first configuration that cannot work.
     """
-    from study.distillation import methods
+    from study.distillation.methods import MethodError
     from study.distillation.taps import TapError
 
-    seen = set()
-    targets: dict[tuple[str, ...], Features] = {}
+    maps = _Maps(of)
     for student, params in configurations:
         try:
-            method = methods.build({**params, "classes": of.num_classes})
-        except methods.MethodError as error:
+            _check_method(student, params, of, maps)
+        except (MethodError, TapError) as error:
             raise InfeasibleError(str(error)) from None
-        if method.needs_teacher and of.teacher is None:
-            raise InfeasibleError(
-                f"the method {method.name} asks a teacher, and the space declares none; "
-                "declare one in teachers"
-            )
-        if method.needs_network and not of.teacher_asked_live:
-            raise InfeasibleError(
-                f"the method {method.name} asks the teacher's network at every step, and only its "
-                'answers would be there; declare teacher_asked="both" in the space'
-            )
-        taps = method.taps
-        if taps is None or (student, taps) in seen:
-            continue
-        seen.add((student, taps))
-        try:
-            if taps.teacher not in targets:
-                targets[taps.teacher] = _features_of_teacher(of, taps.teacher)
-            own = _features_of_student(of, taps.student, student, params)
-        except TapError as error:
-            raise InfeasibleError(str(error)) from None
-        if own is not None:
-            _check_shapes(taps, student, own, targets[taps.teacher])
+
+
+def _check_method(student: str, params: Mapping[str, Any], of: Networks, maps: "_Maps") -> None:
+    from study.distillation import methods
+    from study.distillation.methods.own import rehearse
+
+    method = methods.build({**params, "classes": of.num_classes}, of.own_methods)
+    if method.needs_teacher and of.teacher is None:
+        raise InfeasibleError(
+            f"the method {method.name} asks a teacher, and the space declares none; "
+            "declare one in teachers"
+        )
+    if method.needs_network and not of.teacher_asked_live:
+        raise InfeasibleError(
+            f"the method {method.name} asks the teacher's network at every step, and only its "
+            'answers would be there; declare teacher_asked="both" in the space'
+        )
+    features = () if method.taps is None else maps.compared(method.taps, student, params)
+    name = params.get("method")
+    if name not in of.own_methods or features is None:
+        return
+    # On answers of the student's shape, where those are of classes.
+    if maps.answers(student, params) == (of.num_classes,):
+        rehearse(str(name), method, of.num_classes, features)
+
+
+class _Maps:
+    """What networks put out: each is asked once, for each choice of taps."""
+
+    def __init__(self, of: Networks) -> None:
+        self._of = of
+        self._targets: dict[tuple[str, ...], Features] = {}
+        self._compared: dict[tuple[str, FeatureTaps], Features | None] = {}
+        self._answers: dict[str, tuple[int, ...] | None] = {}
+
+    def answers(self, student: str, params: Mapping[str, Any]) -> tuple[int, ...] | None:
+        """Shape of what a student answers for one image; None if it cannot be built."""
+        if student not in self._answers:
+            passed = _pass_of_student(self._of, (), student, params)
+            self._answers[student] = None if passed is None else passed[0]
+        return self._answers[student]
+
+    def compared(
+        self, taps: "FeatureTaps", student: str, params: Mapping[str, Any]
+    ) -> Features | None:
+        """Shapes in which two networks' maps are compared; None if no student can be built.
+
+        Raises:
+            TapError: One of the networks has no such module.
+            InfeasibleError: The maps cannot be brought to one shape.
+        """
+        if (student, taps) not in self._compared:
+            if taps.teacher not in self._targets:
+                self._targets[taps.teacher] = _features_of_teacher(self._of, taps.teacher)
+            own = _features_of_student(self._of, taps.student, student, params)
+            targets = self._targets[taps.teacher]
+            if own is not None:
+                _check_shapes(taps, student, own, targets)
+                own = own if taps.direction == "teacher-to-student" else targets
+            self._compared[student, taps] = own
+        return self._compared[student, taps]
 
 
 def _check_shapes(taps: "FeatureTaps", student: str, own: Features, targets: Features) -> None:
@@ -111,13 +154,20 @@ def _features_of_teacher(of: Networks, names: tuple[str, ...]) -> Features:
     def build() -> "nn.Module":
         return build_network(recipe, of.num_classes, of.shape)
 
-    return _features(build, names, f"the teacher {recipe.title}", of.shape, "meta")
+    return _pass(build, names, f"the teacher {recipe.title}", of.shape, "meta")[1]
 
 
 def _features_of_student(
     of: Networks, names: tuple[str, ...], student: str, params: Mapping[str, Any]
 ) -> Features | None:
     """Shapes of the student's features; None if it cannot be built: its trials will say why."""
+    passed = _pass_of_student(of, names, student, params)
+    return None if passed is None else passed[1]
+
+
+def _pass_of_student(
+    of: Networks, names: tuple[str, ...], student: str, params: Mapping[str, Any]
+) -> tuple[tuple[int, ...], Features] | None:
     from study.distillation.taps import TapError
 
     def build() -> "nn.Module":
@@ -126,7 +176,7 @@ def _features_of_student(
     # A network of the user's own may want to see numbers, which the meta device has not.
     for device in ("meta", "cpu"):
         try:
-            return _features(build, names, f"the student {student}", of.shape, device)
+            return _pass(build, names, f"the student {student}", of.shape, device)
         except TapError:
             raise
         except Exception:
@@ -134,14 +184,14 @@ def _features_of_student(
     return None
 
 
-def _features(
+def _pass(
     build: Callable[[], "nn.Module"],
     names: tuple[str, ...],
     whose: str,
     shape: Shape,
     device: str,
-) -> Features:
-    """Shapes of what the named modules of a new network put out for one image."""
+) -> tuple[tuple[int, ...], Features]:
+    """Shapes of what a new network, and its named modules, put out for one image."""
     import torch
 
     from study.distillation.taps import Taps
@@ -150,5 +200,6 @@ def _features(
     with torch.device(device), torch.no_grad():
         network = build().eval()
         with Taps(network, names, whose) as taps:
-            network(torch.zeros(2, channels, height, width))
-            return tuple(tuple(feature.shape[1:]) for feature in taps.features())
+            answers = network(torch.zeros(2, channels, height, width))
+            features = tuple(tuple(feature.shape[1:]) for feature in taps.features())
+            return tuple(answers.shape[1:]), features

@@ -55,6 +55,56 @@ def space_without_range(folder: Path) -> None:
     )
 
 
+OWN_METHOD = """\
+from dataclasses import replace
+from search_spaces import cifar_modern
+
+SPACE = replace(
+    cifar_modern.SPACE, name="own", presets={}, refuses=None, methods={METHODS},
+    parameters=tuple(
+        replace(p, choices=("margin", VALUE, "none"))
+        if p.name == "method" else replace(p, when=None)
+        for p in cifar_modern.SPACE.parameters
+    ),
+)
+"""
+
+
+def own_method(
+    module: str = "", methods: str = "'margin': 'my_methods:Margin'", value: str = "'dist'"
+) -> Callable[[Path], None]:
+    """Writes a space, own.py, and its method's file beside it."""
+
+    def write(folder: Path) -> None:
+        text = OWN_METHOD.replace("METHODS", methods).replace("VALUE", value)
+        (folder / "own.py").write_text(text)
+        (folder / "my_methods.py").write_text(module)
+
+    return write
+
+
+GOOD_METHOD = """\
+class Margin:
+    name, needs_teacher, needs_network, taps = "margin", True, False, None
+    def __init__(self, params):
+        pass
+    def at(self, epoch, epochs):
+        return self
+    def loss(self, answers):
+        return {"loss": (answers.logits - answers.teacher_logits).abs().mean()}
+"""
+
+
+def space_of_many_subclasses(folder: Path) -> None:
+    (folder / "many.py").write_text(
+        "from dataclasses import replace\n"
+        "from search_spaces import mnist_subclass\n"
+        "space = mnist_subclass.SPACE\n"
+        "teacher = replace(space.teachers['*'], batch_size=32)\n"
+        "SPACE = replace(space, name='many', teachers={'*': teacher})\n"
+    )
+
+
 @dataclass(frozen=True)
 class Case:
     arguments: tuple[str, ...]
@@ -166,11 +216,52 @@ CASES = {
     "a share of failures above one": Case(
         (*DIGITS, "--max-failures", "7"), ("--max-failures 7", "at most 1")
     ),
+    "methods that see nothing in two classes": Case(
+        ("--space", "cifar_modern", "--data", "digits2x5"),
+        ("dkd, dist and logit_std have no signal with 2 classes", "--fix method=response"),
+    ),
+    "more subclasses than a batch can carry": Case(
+        ("--space", "many.py", "--data", "digits"),
+        ("4 subclasses of each of 10 classes", "32 images", "3 or fewer with --fix"),
+        space_of_many_subclasses,
+    ),
+    "a method declared under a name that no trial can have": Case(
+        ("--space", "own.py", "--data", "digits"),
+        ("own.py", "'margn'", "did you mean margin?"),
+        own_method(GOOD_METHOD, "'margn': 'my_methods:Margin'"),
+    ),
+    "a method that is neither built in nor declared": Case(
+        ("--space", "own.py", "--data", "digits"),
+        ("space own on digits: no method 'logit_sdt'; did you mean logit_std?",),
+        own_method(GOOD_METHOD, value="'logit_sdt'"),
+    ),
+    "a method of one's own whose file cannot be imported": Case(
+        ("--space", "own.py", "--data", "digits"),
+        ("method margin", "my_methods.py, line 2", "No module named 'torhc'"),
+        own_method("import torch\nimport torhc\n"),
+    ),
+    "a method of one's own that lacks a member": Case(
+        ("--space", "own.py", "--data", "digits"),
+        ("method margin: a Margin lacks at", "study.distillation.methods"),
+        own_method(GOOD_METHOD.replace("def at", "def now")),
+    ),
+    "a method of one's own under a built-in name": Case(
+        ("--space", "own.py", "--data", "digits"),
+        ("a method 'dist', which is built in; give it another name",),
+        own_method(GOOD_METHOD, "'dist': 'my_methods:Margin'"),
+    ),
+    "a method of one's own space that sees nothing in two classes": Case(
+        ("--space", "own.py", "--data", "digits2x5", "--fix", "method=dist"),
+        ("dist has no signal with 2 classes; use the method response",),
+        own_method(GOOD_METHOD),
+    ),
 }
 
 
 def contents(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    # A Ray that was started keeps its token in the home folder.
+    passing = {"__pycache__", ".ray"}
+    return {path for path in folder.rglob("*") if not passing & set(path.parts)}
 
 
 @pytest.mark.end_to_end

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from launching import Launcher
 
+from analysis.record import read_record
 from search_spaces.catalogue import load_space
 from study.__main__ import make_parser as verbs
 from study.arguments import parser
@@ -31,18 +32,35 @@ def test_every_verb_in_readme_is_one_the_parser_takes(line: str) -> None:
 
 
 @pytest.mark.end_to_end
-def test_the_space_in_readme_runs_to_a_front(studies: Path, launcher: Launcher) -> None:
+def test_the_space_and_the_method_in_readme_run_to_a_front(
+    studies: Path, launcher: Launcher
+) -> None:
     (block,) = re.findall(r"```python\n(# my_space\.py\n.*?)```", README, flags=re.DOTALL)
     space = studies.parent / "my_space.py"
     space.write_text(block)
     assert load_space(str(space)).name == "plain"
-
-    run = launcher.run(
-        *("--space", "my_space.py", "--data", "digits", "--trials", "3", "--max-epochs", "1"),
+    asked = (
+        *("--space", "my_space.py", "--data", "digits", "--max-epochs", "1"),
         *("--teacher-epochs", "1", "--views", "1", "--tracking-uri", "none", "--json"),
-        studies=studies,
     )
+
+    run = launcher.run(*asked, "--trials", "3", studies=studies)
 
     assert run.returncode == 0, run.stderr
     assert run.result["counts"]["complete"] >= 2
     assert "x" in run.result["front"][0]["architecture"]
+    first, second = read_record(studies / "plain-digits").trials[:2]
+    assert (first.params["method"], second.params["method"]) == ("similarity", "none")
+    assert first.curve[0].train_loss > second.curve[0].train_loss  # by the similarities
+
+    more = launcher.run(
+        *("resume", "plain-digits", "--trials", "4", "--json"), studies=studies, module="study"
+    )
+    assert more.returncode == 0, more.stderr
+    assert len(read_record(studies / "plain-digits").trials) == 4
+
+    space.write_text(block.replace("len(student) ** 2", "len(student)"))
+    other = launcher.run(*asked, "--trials", "5", studies=studies)
+    assert other.returncode == 2
+    (line,) = (line for line in other.stderr.splitlines() if line.startswith("error: "))
+    assert "the space's parameters, or its own methods, have changed" in line

@@ -1,10 +1,11 @@
 """How a student is taught: one method a file, and the one place that chooses among them.
 
 A method sees what both networks say of one batch, and answers with its loss and the terms it is
-made of. To add one, write a file with a frozen dataclass like those here and a `from_params`, and
-give it a name in `METHODS`.
+made of. To add one here, write a file with a frozen dataclass like those here and a `from_params`,
+and give it a name in `METHODS`. A space may bring methods of its own, under other names.
 """
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from study.distillation.methods import (
     targets,
 )
 from study.distillation.methods.base import Answers, FeatureTaps, Method, MethodError, Mixing
+from study.distillation.methods.own import Declared, build_own
 from study.distillation.methods.response import TERMS, CrossEntropy, Response
 
 __all__ = [
@@ -48,17 +50,31 @@ METHODS: Mapping[str, Callable[[Mapping[str, Any]], Method]] = {
 }
 
 
-def build(params: Mapping[str, Any]) -> Method:
+def build(params: Mapping[str, Any], own: Mapping[str, Declared] | None = None) -> Method:
     """The method that a trial's parameters ask for.
 
     Args:
-        params: `method` is a name in `METHODS` (default `response`), whose `from_params` says
-            what else it reads. Other keys belong to others and are left alone.
+        params: `method` is a name in `METHODS` or `own` (default `response`); what makes the method
+            says what else it reads. Other keys belong to others and are left alone.
+        own: Methods that the space declares, by name.
 
     Raises:
-        MethodError: There is no such method, or a parameter is missing or outside its range.
+        MethodError: There is no such method, it cannot be loaded, or a parameter is missing or
+            outside its range.
     """
+    own = own or {}
     name = params.get("method", "response")
+    for shadowing in own.keys() & METHODS.keys():
+        raise MethodError(
+            f"the space declares a method {shadowing!r}, which is built in; give it another name"
+        )
+    if name in own:
+        return build_own(name, own[name], params)
     if name not in METHODS:
-        raise MethodError(f"no method {name!r}; choose {', '.join(METHODS)}")
+        raise MethodError(f"no method {name!r}; {_instead(str(name), [*METHODS, *own])}")
     return METHODS[name](params)
+
+
+def _instead(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose {', '.join(known)}"

@@ -148,20 +148,18 @@ def some_weight(**weights: float) -> None:
         raise MethodError(f"{', '.join(weights)} are all 0: give one of them a weight")
 
 
-def several_classes(logits: Tensor, name: str) -> None:
-    """Refuse logits of two classes, of which the method `name` sees nothing but the order.
+def several_classes(count: float, name: str) -> None:
+    """Refuse two classes, of whose logits the method `name` sees nothing but the order.
 
     Args:
-        logits: `(batch, classes)`.
+        count: Of the classes: columns of logits, or `classes` of the data.
         name: Of the method.
 
     Raises:
-        MethodError: There are fewer than 3 columns.
+        MethodError: There are fewer than 3.
     """
-    if logits.shape[1] < 3:
-        raise MethodError(
-            f"{name} has no signal with {logits.shape[1]} classes; use the method response"
-        )
+    if count < 3:
+        raise MethodError(f"{name} has no signal with {count:g} classes; use the method response")
 
 
 def combined(*terms: tuple[str, float, Callable[[], Tensor]]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from study.distillation.methods.base import (
     Method,
     above_zero,
     combined,
+    number,
     required,
     several_classes,
     some_weight,
@@ -104,7 +105,7 @@ class Relations:
         """The total as `"loss"`; the terms as `"ce"`, `"inter"` and `"intra"`."""
         logits, temperature = answers.logits, self.temperature
         teacher = required(answers.teacher_logits)
-        several_classes(logits, self.name)
+        several_classes(logits.shape[1], self.name)
         return combined(
             ("ce", self.ce_weight, lambda: cross_entropy(logits, answers.labels)),
             (
@@ -124,11 +125,13 @@ def from_params(params: Mapping[str, Any]) -> Method:
     """The method of a trial's parameters; the defaults are those of the published code at τ = 4.
 
     Args:
-        params: `temperature` (4), `inter_weight` β (1), `intra_weight` γ (1) and `ce_weight` (1).
+        params: `temperature` (4), `inter_weight` β (1), `intra_weight` γ (1), `ce_weight` (1), and
+            `classes`, of the data.
 
     Raises:
-        MethodError: A parameter is outside its range.
+        MethodError: A parameter is outside its range, or there are two classes.
     """
+    several_classes(number(params, "classes", 3), Relations.name)
     inter = zero_or_more(params, "inter_weight", 1.0)
     intra = zero_or_more(params, "intra_weight", 1.0)
     ce = zero_or_more(params, "ce_weight", 1.0)
@@ -139,7 +142,7 @@ def from_params(params: Mapping[str, Any]) -> Method:
 def _relation(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float, dim: int
 ) -> Tensor:
-    several_classes(student_logits, Relations.name)
+    several_classes(student_logits.shape[1], Relations.name)
     with torch.autocast(student_logits.device.type, enabled=False):
         student = torch.softmax(at_least_float32(student_logits) / temperature, dim=1)
         teacher = torch.softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=1)

@@ -62,7 +62,7 @@ def non_target_divergence(
     Raises:
         MethodError: There are two classes, hence one other, whose share is always 1.
     """
-    several_classes(student_logits, DecoupledResponse.name)
+    several_classes(student_logits.shape[1], DecoupledResponse.name)
     return response_divergence(
         _others(student_logits, labels), _others(teacher_logits, labels), temperature
     )
@@ -103,7 +103,7 @@ class DecoupledResponse:
         """The total as `"loss"`; the terms as `"ce"`, `"tckd"` and `"nckd"`."""
         logits, labels, temperature = answers.logits, answers.labels, self.temperature
         teacher = required(answers.teacher_logits)
-        several_classes(logits, self.name)
+        several_classes(logits.shape[1], self.name)
         return combined(
             ("ce", self.ce_weight, lambda: cross_entropy(logits, labels)),
             (
@@ -124,11 +124,12 @@ def from_params(params: Mapping[str, Any]) -> Method:
 
     Args:
         params: `temperature` (4), `target_weight` α (1), `non_target_weight` β (8), `ce_weight`
-            (1), and `warmup`, a share of the epochs from 0 to 1 (0).
+            (1), `warmup`, a share of the epochs from 0 to 1 (0), and `classes`, of the data.
 
     Raises:
-        MethodError: A parameter is outside its range.
+        MethodError: A parameter is outside its range, or there are two classes.
     """
+    several_classes(number(params, "classes", 3), DecoupledResponse.name)
     warmup = number(params, "warmup", 0.0)
     if not 0 <= warmup <= 1:
         raise MethodError(f"warmup must lie between 0 and 1, got {warmup:g}")

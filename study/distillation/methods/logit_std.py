@@ -14,6 +14,7 @@ from study.distillation.methods.base import (
     Method,
     above_zero,
     combined,
+    number,
     required,
     several_classes,
     some_weight,
@@ -51,7 +52,7 @@ def standardised_divergence(
     Raises:
         MethodError: There are two classes: z is then ±1/√2, whatever the logits are.
     """
-    several_classes(student_logits, StandardisedResponse.name)
+    several_classes(student_logits.shape[1], StandardisedResponse.name)
     with torch.autocast(student_logits.device.type, enabled=False):
         student = standardised(at_least_float32(student_logits))
         teacher = standardised(at_least_float32(teacher_logits.detach()))
@@ -84,7 +85,7 @@ class StandardisedResponse:
     def loss(self, answers: Answers) -> dict[str, Tensor]:
         """The total as `"loss"`; the terms as `"ce"` and `"kl"`."""
         logits, teacher = answers.logits, required(answers.teacher_logits)
-        several_classes(logits, self.name)
+        several_classes(logits.shape[1], self.name)
         return combined(
             ("ce", self.ce_weight, lambda: cross_entropy(logits, answers.labels)),
             (
@@ -99,11 +100,13 @@ def from_params(params: Mapping[str, Any]) -> Method:
     """The method of a trial's parameters; the defaults are the paper's.
 
     Args:
-        params: `base_temperature` (2), `kd_weight` (9) and `ce_weight` (0.1).
+        params: `base_temperature` (2), `kd_weight` (9), `ce_weight` (0.1), and `classes`, of the
+            data.
 
     Raises:
-        MethodError: A parameter is outside its range.
+        MethodError: A parameter is outside its range, or there are two classes.
     """
+    several_classes(number(params, "classes", 3), StandardisedResponse.name)
     kd = zero_or_more(params, "kd_weight", 9.0)
     ce = zero_or_more(params, "ce_weight", 0.1)
     some_weight(kd_weight=kd, ce_weight=ce)

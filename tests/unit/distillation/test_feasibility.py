@@ -80,7 +80,7 @@ def test_a_map_and_a_vector_are_not_compared() -> None:
 
 
 def test_a_method_that_cannot_be_built_is_named() -> None:
-    with pytest.raises(InfeasibleError, match="no method 'hybird'; choose none, response, hybrid"):
+    with pytest.raises(InfeasibleError, match="no method 'hybird'; did you mean hybrid"):
         check(method="hybird")
     with pytest.raises(InfeasibleError, match=r"alpha: decay 1\.5 leads"):
         check(alpha_schedule="exponential", alpha_end_factor=0.5, alpha_decay=1.5)

@@ -1,6 +1,5 @@
 """Decoupled, relational, standardised and label-free losses against formulas written apart."""
 
-import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -419,32 +418,3 @@ def test_no_method_trains_without_its_teacher(name: str) -> None:
 def test_parameters_out_of_range_are_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(MethodError, match=message):
         build(params)
-
-
-# Another implementation
-
-
-@pytest.mark.parametrize(
-    ("params", "name", "arguments"),
-    [
-        ({"terms": "weighted", "temperature": 4.0, "alpha": 0.9}, "KDLoss",
-         {"temperature": 4.0, "alpha": 0.1}),
-        ({"method": "dist"}, "DISTLoss", {"tau": 4.0}),
-        ({"method": "dist", "temperature": 1.0, "inter_weight": 2.0, "intra_weight": 3.0},
-         "DISTLoss", {"beta": 2.0, "gamma": 3.0}),
-        ({"method": "logit_std"}, "LogitStdKDLoss",
-         {"temperature": 2.0, "alpha": 0.1, "beta": 9}),
-    ],
-)  # fmt: skip
-def test_torchdistill_computes_the_same(
-    params: dict[str, Any], name: str, arguments: dict[str, Any]
-) -> None:
-    pytest.importorskip("torchdistill", reason="the check against torchdistill needs it")
-    theirs = getattr(importlib.import_module("torchdistill.losses.mid_level"), name)
-    judge = theirs(".", "output", ".", "output", **arguments)
-    student, teacher = logits(0).double(), logits(1).double()
-    expected = judge({".": {"output": student}}, {".": {"output": teacher}}, LABELS)
-    if name == "DISTLoss":  # without the labels' term, which it leaves to others
-        expected = expected + cross_entropy(student, LABELS)
-    ours = losses(build(params), student, teacher)["loss"]
-    assert torch.allclose(ours, expected, rtol=1e-6)
