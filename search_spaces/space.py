@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from search_spaces.declarations import (
     ACCURACY,
@@ -42,10 +42,12 @@ from search_spaces.parameters import (
 
 __all__ = [
     "ACCURACY",
+    "IMAGENET",
     "LATENCY",
     "PSNR",
     "THIRD_OBJECTIVES",
     "WEIGHTED_F1",
+    "WEIGHTS",
     "Choice",
     "Defaults",
     "Objective",
@@ -64,6 +66,10 @@ __all__ = [
     "configuration_key",
     "nearest",
 ]
+
+# The parameter that says what a student begins with, and its value for pretrained weights.
+WEIGHTS: Final = "weights"
+IMAGENET: Final = "imagenet"
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ class SearchSpace:
         teacher_asked: How trials ask the teacher: ``ahead``, all answers are computed before the
             first trial; ``live``, its network is asked at every step (for feature maps, or for
             images mixed anew); ``both``, where some trials need the one and some the other.
+        pretrained: Torchvision's name of the students' network (``mobilenet_v2``), whose ImageNet
+            weights they begin with where the parameter ``weights`` is ``imagenet``.
         refuses: ``(space, num_classes, shape) -> str | None``: why the space, with parameters
             held as asked, cannot work on such data; found before anything is trained.
 
@@ -121,6 +129,7 @@ class SearchSpace:
     score: Score = ACCURACY
     third: Objective | None = None
     teacher_asked: Literal["ahead", "live", "both"] = "ahead"
+    pretrained: str | None = None
     refuses: Callable[["SearchSpace", int, tuple[int, int, int]], str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -148,6 +157,8 @@ class SearchSpace:
         for preset in self.preset_data:
             if preset not in self.presets:
                 yield f"preset_data names the preset {preset}{nearest(preset, list(self.presets))}"
+        if self.pretrained is not None and WEIGHTS not in {item.name for item in self.parameters}:
+            yield f"pretrained {self.pretrained!r}, and no parameter {WEIGHTS} to ask for it"
         varied = self.teacher_varies_with
         if varied is None:
             return

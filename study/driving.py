@@ -117,6 +117,7 @@ def _load(
     from study.inputs import StudyInputs
     from study.plan_view import plan_rows
     from study.preparation import check_precision, check_space, find_teacher, teacher_recipe
+    from study.student_weights import check_student_weights
 
     summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
     recipe = teacher_recipe(plan, space, summary.name)
@@ -134,6 +135,7 @@ def _load(
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
     check_precision(plan)
     check_space(space, data)
+    check_student_weights(plan, space)
     teacher = find_teacher(plan, space, recipe, data, studies)
     return StudyInputs(plan, space, data, teacher, studies)
 

@@ -69,7 +69,7 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
         ("Parameters", parameter_rows(space)),
         ("Tried first", seed_rows(plan, space)),
         ("Where", where_rows(plan, studies)),
-        ("Time, measured here", _time_rows(plan, estimate)),
+        ("Cost, measured here", [*_time_rows(plan, estimate), _memory_row(plan, summary)]),
     ):
         console.print(f"\n{title}", style="bold")
         width = max((len(name) for name, _ in rows), default=0) + 2
@@ -169,7 +169,7 @@ def _scale(
 
 def _shape(plan: StudyPlan, data: "DataSummary") -> tuple[int, int, int]:
     mnist = data.name in ("mnist", "mnist2x5")
-    side = plan.image_size or (28 if mnist else 32)
+    side = plan.image_size or (28 if mnist else 224 if data.name == "mhist" else 32)
     return side, side, 1 if mnist else 3
 
 
@@ -204,6 +204,14 @@ def _time_rows(plan: StudyPlan, estimate: Estimate) -> Rows:
         ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
     ]
     return [*rows, *budget_rows(plan.budget)]
+
+
+def _memory_row(plan: StudyPlan, data: "DataSummary") -> tuple[str, str]:
+    """What the images take: a byte for each channel of each pixel, once for all trials."""
+    height, width, channels = _shape(plan, data)
+    images = data.train + data.validation + data.test
+    megabytes = images * height * width * channels / 1e6
+    return "memory", f"{megabytes:,.0f} MB of images, shared by all trials of a machine"
 
 
 def _as_json(

@@ -41,11 +41,11 @@ def teacher_network(teacher: TeacherVariant, data: "ImageData", study: str) -> "
     """
     import torch
 
-    from study.distillation.teacher import build_teacher
+    from study.distillation.teacher_network import build_network
 
     key = (study, teacher.recipe, teacher.weights is not None)
     if key not in _NETWORKS:
-        network = build_teacher(teacher.recipe, data.num_classes, data.shape)
+        network = build_network(teacher.recipe, data.num_classes, data.shape)
         if teacher.weights is not None:
             weights = {name: torch.tensor(value) for name, value in teacher.weights.items()}
             network.load_state_dict(weights)

@@ -67,6 +67,7 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
                 f"the method {method.name} asks the teacher's network at every step, and only its "
                 'answers would be there; declare teacher_asked="both" in the space'
             )
+        _check_transfer(of, params)
         taps = method.taps
         if taps is None or (student, taps) in seen:
             continue
@@ -79,6 +80,22 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
             raise InfeasibleError(str(error)) from None
         if own is not None:
             _check_shapes(taps, student, own, targets[taps.teacher])
+
+
+def _check_transfer(of: Networks, params: Mapping[str, Any]) -> None:
+    import torch
+
+    from study.distillation.transfer import TransferError, learning_modules, transfer_of
+
+    try:
+        transfer = transfer_of(params)
+        if transfer.freezes:
+            with torch.device("meta"):
+                student = of.build_student(params, of.num_classes, of.shape)
+            for part in {"fc", transfer.unfreeze}:
+                learning_modules(student, part)
+    except TransferError as error:
+        raise InfeasibleError(f"students: {error}") from None
 
 
 def _check_shapes(taps: "FeatureTaps", student: str, own: Features, targets: Features) -> None:

@@ -1,21 +1,19 @@
 """The teacher as a network: how a recipe builds it, its ImageNet weights, what identifies it."""
 
-import contextlib
 import hashlib
-import pickle
-import sys
-from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from search_spaces.networks import dense, mnist_cnn
+from study.distillation.pretrained import PretrainedError, imagenet_state, take_over
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe
 
 Shape = tuple[int, int, int]
+
+_RESNET_50 = "resnet50"
+_INSTEAD = "train the teacher from scratch with --teacher-weights none"
 
 
 def build_network(recipe: TeacherRecipe, num_classes: int, shape: Shape) -> nn.Module:
@@ -65,15 +63,11 @@ def build_teacher(recipe: TeacherRecipe, num_classes: int, shape: Shape) -> nn.M
         TeacherError: The ImageNet weights are neither on the disk nor to be downloaded.
     """
     network = build_network(recipe, num_classes, shape)
-    channels = shape[2]
-    if recipe.weights is None:
-        return network
-    state = {name: t for name, t in imagenet_weights().items() if not name.startswith("fc.")}
-    if channels == 1:
-        state["conv1.weight"] = state["conv1.weight"].sum(dim=1, keepdim=True)
-    elif channels != 3:
-        del state["conv1.weight"]
-    network.load_state_dict(state, strict=False)
+    if recipe.weights is not None:
+        try:
+            take_over(network, _RESNET_50, _INSTEAD, shape[2])
+        except PretrainedError as error:
+            raise TeacherError(str(error)) from error
     return network
 
 
@@ -83,27 +77,10 @@ def imagenet_weights() -> dict[str, Tensor]:
     Raises:
         TeacherError: There is no network, or the file is damaged; names the ways out.
     """
-    weights = ResNet50_Weights.IMAGENET1K_V2
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    instead = "or train the teacher from scratch with --teacher-weights none"
     try:
-        # torch prints what it downloads; standard output belongs to the caller.
-        with contextlib.redirect_stdout(sys.stderr):
-            state: dict[str, Tensor] = weights.get_state_dict(
-                progress=False, check_hash=True, weights_only=True
-            )
-    except URLError as error:
-        raise TeacherError(
-            f"the ImageNet weights cannot be downloaded from {weights.url} ({error.reason}); "
-            f"run once with a network, or put that file at {file}, {instead}"
-        ) from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise TeacherError(
-            f"the ImageNet weights at {file} cannot be read ({reason}); "
-            f"delete the file to download it again, {instead}"
-        ) from error
-    return state
+        return imagenet_state(_RESNET_50, _INSTEAD)
+    except PretrainedError as error:
+        raise TeacherError(str(error)) from error
 
 
 def weights_hash(model: nn.Module) -> str:
