@@ -32,8 +32,11 @@ def check_student_weights(plan: StudyPlan, space: SearchSpace) -> None:
         return
     from study.distillation.pretrained import PretrainedError, imagenet_state
 
+    # Whoever lacks the one mostly lacks the other: say both before the user has asked twice.
+    teacher = ", the teacher with --teacher-weights none"
+    instead = _INSTEAD + teacher * (plan.teacher_weights == "imagenet")
     try:
-        imagenet_state(str(space.pretrained), _INSTEAD)
+        imagenet_state(str(space.pretrained), instead)
     except PretrainedError as error:
         raise PlanError(f"students: {error}") from None
 

@@ -6,6 +6,7 @@ from html import unescape
 
 import pytest
 
+from analysis.curves import curves_figure, curves_info
 from analysis.export import results_markdown
 from analysis.figures import front_figure, front_info
 from analysis.findings import find, sentences
@@ -110,7 +111,7 @@ def test_the_majority_floor_is_a_named_line_and_chance_is_none(scored, realistic
     (line,) = weighted.layout.shapes
     assert (line.y0, line.y1) == (10.0, 10.0)
     assert [note.text for note in weighted.layout.annotations if note.text] == [
-        "always naming the largest class 10.0 %"
+        "always naming the largest class 10.0\u00a0%"
     ]
     assert not accuracy.layout.shapes
 
@@ -120,7 +121,7 @@ def test_the_majority_floor_is_a_line_among_the_learning_curves_too(scored, real
     accuracy = curves_figure(curves_info(realistic))
 
     named = {note.text: note.y for note in weighted.layout.annotations}
-    assert named["always naming the largest class 10.0 %"] == 10.0
+    assert named["always naming the largest class 10.0\u00a0%"] == 10.0
     assert 10.0 in [line.y0 for line in weighted.layout.shapes]
     assert not any("naming" in note.text for note in accuracy.layout.annotations)
 
