@@ -123,6 +123,7 @@ def _load(
     recipe = teacher_recipe(plan, space, summary.name)
     for name, text in plan_rows(plan, space, summary, recipe):
         progress.say(f"{name:<13}{text}")
+    check_student_weights(plan, space, progress)
     with progress.phase(f"data {Path(plan.data).name}") as phase:
         data = load(
             plan.data,
@@ -135,7 +136,6 @@ def _load(
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
     check_precision(plan)
     check_space(space, data)
-    check_student_weights(plan, space)
     teacher = find_teacher(plan, space, recipe, data, studies)
     return StudyInputs(plan, space, data, teacher, studies)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import IMAGENET, WEIGHTS, SearchSpace
 from study.plan import PlanError, StudyPlan, seed_points
+from study.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,12 +18,13 @@ def begins_pretrained(space: SearchSpace, params: Mapping[str, Any]) -> bool:
     return space.pretrained is not None and params.get(WEIGHTS) == IMAGENET
 
 
-def check_student_weights(plan: StudyPlan, space: SearchSpace) -> None:
+def check_student_weights(plan: StudyPlan, space: SearchSpace, progress: Progress) -> None:
     """Make sure that the weights are here, or can be downloaded, where any student asks for them.
 
     Args:
         plan: The plan.
         space: The space, with ``--fix`` applied.
+        progress: Shows that they are fetched.
 
     Raises:
         PlanError: naming the ways out.
@@ -35,10 +37,11 @@ def check_student_weights(plan: StudyPlan, space: SearchSpace) -> None:
     # Whoever lacks the one mostly lacks the other: say both before the user has asked twice.
     teacher = ", the teacher with --teacher-weights none"
     instead = _INSTEAD + teacher * (plan.teacher_weights == "imagenet")
-    try:
-        imagenet_state(str(space.pretrained), instead)
-    except PretrainedError as error:
-        raise PlanError(f"students: {error}") from None
+    with progress.phase("students' ImageNet weights"):
+        try:
+            imagenet_state(str(space.pretrained), instead)
+        except PretrainedError as error:
+            raise PlanError(f"students: {error}") from None
 
 
 def take_over_weights(

@@ -1,5 +1,6 @@
 """Trials of mhist_mobilenet: what students and teachers begin with, and what they are scored by."""
 
+import io
 import urllib.error
 from argparse import Namespace
 from dataclasses import replace
@@ -26,6 +27,7 @@ from study.distillation.transfer import Transfer
 from study.distillation.views import normalise, to_nchw
 from study.plan import PlanError, StudyPlan
 from study.preparation import teacher_recipe
+from study.progress import make_progress
 from study.student_weights import check_student_weights
 from study.trial import StudentTrial, TrialContext, TrialTask, load_student
 from study.trial_teacher import TeacherVariant
@@ -72,6 +74,10 @@ def planned(*arguments: str) -> tuple[StudyPlan, SearchSpace]:
 # What they begin with.
 
 
+def check_weights(plan: StudyPlan, space: SearchSpace) -> None:
+    check_student_weights(plan, space, make_progress(io.StringIO(), quiet=True))
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_imagenet_weights_are_taken_over_but_for_the_head(
     channels: int, published: dict[str, torch.Tensor]
@@ -97,19 +103,19 @@ def test_weights_of_another_network_are_refused() -> None:
 @pytest.mark.usefixtures("hub")
 def test_without_a_network_the_ways_out_are_named_before_training() -> None:
     with pytest.raises(PlanError) as refusal:
-        check_student_weights(*planned())
+        check_weights(*planned())
     message = str(refusal.value)
     assert "--fix weights=none, the teacher with --teacher-weights none" in message
     assert FILE in message
     assert "\n" not in message
     with pytest.raises(PlanError, match=r"--fix weights=none$"):
-        check_student_weights(*planned("--teacher-weights", "none"))
+        check_weights(*planned("--teacher-weights", "none"))
 
 
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("preset", [(), ("--preset", "paper")])
 def test_students_of_random_weights_need_none(preset: tuple[str, ...]) -> None:
-    check_student_weights(*planned("--fix", "weights=none", *preset))
+    check_weights(*planned("--fix", "weights=none", *preset))
 
 
 def test_the_teacher_starts_as_the_space_declares_unless_told_otherwise() -> None:
