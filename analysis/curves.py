@@ -45,12 +45,14 @@ class CurvesInfo(NamedTuple):
         curves: one a trial that has finished an epoch.
         labelled: names of front members that have room for their name at the end.
         teacher: the teacher's validation score, or None.
+        floor: the score of always naming the largest class, where that is the score's floor.
         score: name and unit of the score.
     """
 
     curves: tuple[Curve, ...]
     labelled: frozenset[str]
     teacher: float | None
+    floor: float | None
     score: Score
 
 
@@ -67,11 +69,13 @@ def curves_info(results: StudyResults) -> CurvesInfo:
         for trial in results.trials
         if trial.curve
     ]
+    score = results.plan.space.score
     return CurvesInfo(
         curves=tuple(curves),
         labelled=_with_room(curves),
         teacher=None if results.teacher is None else results.teacher.val_score,
-        score=results.plan.space.score,
+        floor=results.plan.data.floor_score if score.has_majority_floor else None,
+        score=score,
     )
 
 
@@ -110,6 +114,9 @@ def curves_figure(info: CurvesInfo) -> "go.Figure":
     if info.teacher is not None:
         label = f"teacher {score_text(info.teacher, info.score.unit)}"
         level_line(figure, info.teacher, label, "teacher")
+    if info.floor is not None:
+        label = f"{info.score.floor_name} {score_text(info.floor, info.score.unit)}"
+        level_line(figure, info.floor, label, "muted", width=1.0)
     figure.update_xaxes(range=[0.5, max(longest, 2) * (1.09 if info.labelled else 1.02)])
     if longest < 8:
         figure.update_xaxes(dtick=1)

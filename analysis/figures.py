@@ -257,7 +257,9 @@ def front_figure(info: FrontInfo) -> "go.Figure":
             figure.add_trace(trace)
     figure.update_layout(annotations=[_arrow(arrow) for arrow in info.arrows])
     if info.floor is not None:
-        level_line(figure, info.floor, info.space.score.floor_name, "muted", width=1.0)
+        score = info.space.score
+        label = f"{score.floor_name} {score_text(info.floor, score.unit)}"
+        level_line(figure, info.floor, label, "muted", width=1.0)
     latencies = [mark.latency_ms for mark in (*info.marks, info.teacher) if mark is not None]
     figure.update_xaxes(log_axis(latencies))
     figure.update_yaxes(range=[round(bound, 3) for bound in info.view])

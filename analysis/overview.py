@@ -187,9 +187,9 @@ def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
             f"{label} than whoever beats it in {score.name} and latency."
         )
     if info.floor is not None:
+        seen = "The dotted line is" if info.floor >= info.view[0] else "Below this view lies"
         notes.append(
-            f"The dotted line is the {score.name} of {score.floor_name}: "
-            f"{score_text(info.floor, score.unit)}."
+            f"{seen} the {score.name} of {score.floor_name}: {score_text(info.floor, score.unit)}."
         )
     if info.arrows:
         notes.append("Arrows lead from a student without distillation to its distilled twin.")

@@ -17,6 +17,7 @@ BUILT_IN = (
     "mnist_subclass",
     "cifar_modern",
     "cifar_cnn",
+    "mhist_mobilenet",
 )
 ATTRIBUTE = "SPACE"
 # Modules made from files of one's own; nobody else can import them.

@@ -75,7 +75,8 @@ class TeacherChoice:
     """The teacher a space declares for a data set: its network and how it is trained.
 
     The fields are those of :class:`study.distillation.teacher_recipe.TeacherRecipe`, which says
-    what each means; ``why`` is for people.
+    what each means; ``why`` is for people. ``weights`` may be asked for otherwise, and from random
+    ones all of the network learns from the start.
     """
 
     network: Literal["resnet", "dense", "mnist_cnn", "inception"] = "resnet"
@@ -92,6 +93,10 @@ class TeacherChoice:
     subclasses: int = 1
     subclass_weight: float = 1.0
     subclass_temperature: float = 1.0
+    weights: Literal["imagenet"] | None = None
+    unfreeze: Literal["fc", "layer4", "all"] = "all"
+    head_share: float = 0.0
+    rate_after_head: float = 1.0
     why: str = ""
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from search_spaces.declarations import (
     ACCURACY,
@@ -43,10 +43,12 @@ from search_spaces.parameters import (
 
 __all__ = [
     "ACCURACY",
+    "IMAGENET",
     "LATENCY",
     "PSNR",
     "THIRD_OBJECTIVES",
     "WEIGHTED_F1",
+    "WEIGHTS",
     "Choice",
     "Defaults",
     "Objective",
@@ -65,6 +67,10 @@ __all__ = [
     "configuration_key",
     "nearest",
 ]
+
+# The parameter that says what a student begins with, and its value for pretrained weights.
+WEIGHTS: Final = "weights"
+IMAGENET: Final = "imagenet"
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,8 @@ class SearchSpace:
         methods: Methods of one's own, by the value of the parameter ``method`` that names them:
             each ``params -> Method`` (see ``study.distillation.methods``), or ``module:NAME`` of
             such, a file beside the space's or a module installed where workers run.
+        pretrained: Torchvision's name of the students' network (``mobilenet_v2``), whose ImageNet
+            weights they begin with where the parameter ``weights`` is ``imagenet``.
         refuses: ``(space, num_classes, shape) -> str | None``: why the space, with parameters
             held as asked, cannot work on such data; found before anything is trained.
 
@@ -127,6 +135,7 @@ class SearchSpace:
     third: Objective | None = None
     teacher_asked: Literal["ahead", "live", "both"] = "ahead"
     methods: Mapping[str, DeclaredMethod] = field(default_factory=dict)
+    pretrained: str | None = None
     refuses: Callable[["SearchSpace", int, tuple[int, int, int]], str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -159,6 +168,8 @@ class SearchSpace:
         for preset in self.preset_data:
             if preset not in self.presets:
                 yield f"preset_data names the preset {preset}{nearest(preset, list(self.presets))}"
+        if self.pretrained is not None and WEIGHTS not in {item.name for item in self.parameters}:
+            yield f"pretrained {self.pretrained!r}, and no parameter {WEIGHTS} to ask for it"
         varied = self.teacher_varies_with
         if not self.taught and (varied is not None or self.teacher_asked != "ahead"):
             yield "teacher_varies_with and teacher_asked are of a teacher, and it declares none"

@@ -56,7 +56,7 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
         "help": "end with exit code 3 when more than this share of trials fails (default: 0.5)",
     },
     "--concurrent": {"type": int, "metavar": "N", "help": "trials at once"},
-    "--data-dir": {"metavar": "DIR", "help": "where cifar10 and mnist lie (default: data)"},
+    "--data-dir": {"metavar": "DIR", "help": "where cifar10, mnist and mhist lie (default: data)"},
     "--tracking-uri": {
         "metavar": "URI",
         "help": "MLflow (default: sqlite in the studies folder; none turns it off)",
@@ -127,7 +127,7 @@ def _data(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--data",
         metavar="NAME|FOLDER",
-        help="digits, cifar10, mnist, their halves digits2x5 and mnist2x5, or a folder with "
+        help="digits, cifar10, mnist, their halves digits2x5 and mnist2x5, mhist, or a folder with "
         "train/CLASS/* and test/CLASS/* (default: the space's own, or its preset's)",
     )
     group.add_argument("--data-dir", **CHANGEABLE["--data-dir"])
@@ -158,8 +158,8 @@ def _data(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--teacher-weights",
-        default="none",
-        help="imagenet starts the teacher from torchvision's weights (default: none)",
+        help="imagenet starts the teacher from torchvision's weights, none from random ones "
+        "(default: what the space declares, mostly none)",
     )
     group.add_argument(
         "--teacher-epochs", type=int, metavar="N", help="epochs of the teacher's training"
@@ -250,7 +250,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         preset=args.preset,
         fixed=fixed,
         teacher=args.teacher,
-        teacher_weights=args.teacher_weights,
+        teacher_weights=_teacher_weights(space, short, args),
         teacher_epochs=args.teacher_epochs,
         teacher_outputs=_asked(space, args.teacher_outputs),
         views=args.views if args.views is not None else defaults.views,
@@ -298,6 +298,14 @@ def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:
                 f"--{option} {value}: no teacher teaches in space {space.name}; "
                 "leave the option out"
             )
+
+
+def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) -> str:
+    """What the teacher starts from: as given, else as the space declares."""
+    if args.teacher_weights is not None:
+        return str(args.teacher_weights)
+    declared = None if args.teacher or not space.teachers else space.teacher_for(data).weights
+    return declared or "none"
 
 
 def _asked(space: SearchSpace, asked: str | None) -> str:

@@ -91,11 +91,17 @@ def _confirm(
     student = load_student(context, number)
     data, device = context.data, device_of(context)
     pin_threads(cpus)
-    _, accuracy = evaluate(
-        student, data.test, data.mean, data.std, device, classes=data.num_classes
+    _, score = evaluate(
+        student,
+        data.test,
+        data.mean,
+        data.std,
+        device,
+        classes=data.num_classes,
+        by=context.space.score.name,
     )
     # Timed with the threads that a trial has.
     pin_threads(context.threads)
     if latency is None:
         _, latency = measure(context, student, idle=True, seconds=3.0)
-    return Confirmation(accuracy, latency)
+    return Confirmation(score, latency)

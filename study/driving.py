@@ -117,11 +117,13 @@ def _load(
     from study.inputs import StudyInputs
     from study.plan_view import plan_rows
     from study.preparation import check_precision, check_space, find_teacher, teacher_recipe
+    from study.student_weights import check_student_weights
 
     summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
     recipe = teacher_recipe(plan, space, summary.name) if space.taught else None
     for name, text in plan_rows(plan, space, summary, recipe):
         progress.say(f"{name:<13}{text}")
+    check_student_weights(plan, space, progress)
     with progress.phase(f"data {Path(plan.data).name}") as phase:
         data = load(
             plan.data,

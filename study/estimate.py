@@ -70,7 +70,10 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
         ("Parameters", parameter_rows(space)),
         ("Tried first", seed_rows(plan, space)),
         ("Where", where_rows(plan, studies)),
-        ("Time, measured here", _time_rows(plan, space, estimate)),
+        (
+            "Cost, measured here",
+            [*_time_rows(plan, space, estimate), _memory_row(plan, summary, recipe)],
+        ),
     ):
         console.print(f"\n{title}", style="bold")
         width = max((len(name) for name, _ in rows), default=0) + 2
@@ -177,14 +180,15 @@ def _scale(
     )
 
 
-def _shape(plan: StudyPlan, data: "DataSummary", recipe: "TeacherRecipe") -> tuple[int, int, int]:
+def _shape(
+    plan: StudyPlan, data: "DataSummary", recipe: "TeacherRecipe | None"
+) -> tuple[int, int, int]:
     """Shape of an image; of a folder, which is not read, that of small ones the teacher can see."""
     from study.distillation.teacher_recipe import SMALLEST_INCEPTION_INPUT
 
-    mnist = data.name in ("mnist", "mnist2x5")
-    as_they_are = recipe.network == "inception" and recipe.input_size is None
-    side = known_side(plan) or (SMALLEST_INCEPTION_INPUT if as_they_are else 28 if mnist else 32)
-    return side, side, 1 if mnist else 3
+    as_they_are = recipe is not None and recipe.network == "inception" and not recipe.input_size
+    side = known_side(plan) or (SMALLEST_INCEPTION_INPUT if as_they_are else 32)
+    return side, side, 1 if data.name in ("mnist", "mnist2x5") else 3
 
 
 def _students_to_time(plan: StudyPlan, space: SearchSpace) -> list[dict[str, Value]]:
@@ -221,6 +225,16 @@ def _time_rows(plan: StudyPlan, space: SearchSpace, estimate: Estimate) -> Rows:
         ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
     ]
     return [*rows, *budget_rows(plan.budget)]
+
+
+def _memory_row(
+    plan: StudyPlan, data: "DataSummary", recipe: "TeacherRecipe | None"
+) -> tuple[str, str]:
+    """What the images take: a byte for each channel of each pixel, once for all trials."""
+    height, width, channels = _shape(plan, data, recipe)
+    images = data.train + data.validation + data.test
+    megabytes = images * height * width * channels / 1e6
+    return "memory", f"{megabytes:,.0f} MB of images, shared by all trials of a machine"
 
 
 def _as_json(

@@ -62,8 +62,19 @@ def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "Teac
         **network_overrides(plan, choice),
         **({varied: space.parameter(varied).default} if varied else {}),
         epochs=plan.teacher_epochs or choice.epochs,
-        weights="imagenet" if plan.teacher_weights == "imagenet" else None,
+        score=space.score.name,
+        **_start(plan.teacher_weights),
     )
+
+
+def _start(weights: str) -> dict[str, Any]:
+    """The fields of a recipe that say what the teacher starts from.
+
+    There is no sense in holding random weights as they are.
+    """
+    if weights == "imagenet":
+        return {"weights": "imagenet"}
+    return {"weights": None, "unfreeze": "all", "head_share": 0.0, "rate_after_head": 1.0}
 
 
 def teacher_variants(

@@ -6,7 +6,7 @@ from search_spaces.space import SearchSpace, TeacherChoice
 from study.plan import StudyPlan
 
 # Sides (px) of the images of data sets known by name; those of a folder are found on reading it.
-_SIDES = {"digits": 32, "digits2x5": 32, "cifar10": 32, "mnist": 28, "mnist2x5": 28}
+_SIDES = {"digits": 32, "digits2x5": 32, "cifar10": 32, "mnist": 28, "mnist2x5": 28, "mhist": 224}
 
 
 def network_overrides(plan: StudyPlan, declared: TeacherChoice) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _teach(
             Path(request.checkpoint), data.num_classes, data.shape, request.recipe
         )
         model, recipe, key, seconds = own.model.to(device), own.recipe, own.key, 0.0
-        _, accuracy = evaluate(
+        _, score = evaluate(
             model,
             data.validation,
             data.mean,
@@ -101,6 +101,7 @@ def _teach(
             device,
             precision,
             classes=data.num_classes,
+            by=request.recipe.score,
         )
         source = note = request.checkpoint
     else:
@@ -115,11 +116,11 @@ def _teach(
             precision,
         )
         model, key, seconds = kept.model.to(device), kept.key, kept.train_seconds
-        accuracy, curve = kept.val_score, [asdict(epoch) for epoch in kept.curve]
+        score, curve = kept.val_score, [asdict(epoch) for epoch in kept.curve]
         note = "trained" if source == "trained" else "kept from an earlier study"
     result = request.known
     if request.described and (result is None or result.key != key):
-        result = _describe(request, data, model, recipe, key, seconds, accuracy, source, len(curve))
+        result = _describe(request, data, model, recipe, key, seconds, score, source, len(curve))
     weights = None
     if request.network:
         weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
@@ -128,7 +129,7 @@ def _teach(
         {
             "result": result,
             "key": key,
-            "val_score": accuracy,
+            "val_score": score,
             "recipe": recipe,
             "precision": precision,
             "curve": curve,
@@ -160,7 +161,7 @@ def _describe(
     recipe: "TeacherRecipe",
     key: str,
     seconds: float,
-    accuracy: float,
+    score: float,
     source: str,
     epochs: int,
 ) -> TeacherResult:
@@ -172,7 +173,13 @@ def _describe(
     device = torch.device("cuda" if request.on_gpu else "cpu")
     profile = profile_model(model, data.shape)
     _, test_score = evaluate(
-        model, data.test, data.mean, data.std, device, classes=data.num_classes
+        model,
+        data.test,
+        data.mean,
+        data.std,
+        device,
+        classes=data.num_classes,
+        by=request.recipe.score,
     )
     # Timed as the students are: with the threads of a trial.
     torch.set_num_threads(request.trial_threads)
@@ -189,7 +196,7 @@ def _describe(
         name=recipe.title,
         params_m=profile.params_m,
         flops_m=profile.flops_m,
-        val_score=accuracy,
+        val_score=score,
         test_score=test_score,
         train_seconds=seconds,
         epochs=epochs,

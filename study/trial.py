@@ -192,8 +192,11 @@ class StudentTrial:
     def _make_trainer(self, student: "torch.nn.Module") -> "StudentTrainer":
         from study.distillation import methods
         from study.distillation.training import StudentTrainer, TrainingSettings
+        from study.distillation.transfer import transfer_of
+        from study.student_weights import take_over_weights
 
         params, context = self.task.params, self.context
+        take_over_weights(student, context.space, params, context.data.shape[2])
         asked = {**params, "classes": context.data.num_classes}
         method = methods.build(asked, context.space.methods)
         settings = TrainingSettings(
@@ -206,6 +209,7 @@ class StudentTrial:
             views=context.views,
             view_seed=context.seed,
             precision=context.precision,
+            transfer=transfer_of(params),
         )
         source = teacher_source(context, method, params) if method.needs_teacher else None
         data = training_data(context, float(params.get("train_share", 1.0)))
@@ -318,6 +322,7 @@ def training_data(context: TrialContext, share: float) -> "TrainingData":
         data.augmentation,
         rows,
         classes=data.num_classes,
+        score=context.space.score.name,
     )
 
 

@@ -2,8 +2,9 @@
 
 `digits` comes with scikit-learn and needs no network. `cifar10` and `mnist` are looked for in the
 data folder, in torchvision's layout and as an image folder, and else downloaded by torchvision.
-`digits2x5` and `mnist2x5` are those with two classes, the digits 0 to 4 and 5 to 9. Anything else
-is the path of an image folder, `train/CLASS/*` and `test/CLASS/*`.
+`digits2x5` and `mnist2x5` are those with two classes, the digits 0 to 4 and 5 to 9. `mhist` is
+looked for in the data folder too, as it is distributed, and never downloaded. Anything else is the
+path of an image folder, `train/CLASS/*` and `test/CLASS/*`.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from study.distillation import halves, torchvision_data
+from study.distillation import halves, mhist_data, torchvision_data
 from study.distillation.image_data import (
     Augmentation,
     DataError,
@@ -56,8 +57,8 @@ __all__ = [
 ]
 
 DATASETS = ("digits", "cifar10", "mnist")
-# With those that are others, labelled anew.
-NAMES = (*DATASETS, *halves.HALVES)
+# With those that are others, labelled anew, and the one that access is granted to.
+NAMES = (*DATASETS, *halves.HALVES, mhist_data.NAME)
 DEFAULT_DATA_DIR = Path("data")
 
 # Below this the networks have nothing left to halve.
@@ -70,7 +71,7 @@ _DIGITS_SIDE = 32
 _DIGITS_COUNTS = (1222, 216, 359)
 _DIGITS_SMALLEST_CLASS = 118
 
-Kind = Literal["scikit-learn", "torchvision", "image folder", "download"]
+Kind = Literal["scikit-learn", "torchvision", "image folder", "annotated images", "download"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class DataSummary:
             "scikit-learn": "from scikit-learn",
             "torchvision": f"from {self.path} in torchvision's layout",
             "image folder": f"from the image folder {self.path}",
+            "annotated images": f"from the annotated images in {self.path}",
             "download": f"to be downloaded into {self.path}",
         }[self.kind]
         return (
@@ -125,13 +127,14 @@ _STYLES = {
     "digits": _Style(channels=3, pad_divisor=16, flip=False),
     "cifar10": _Style(channels=3, pad_divisor=8, flip=True),
     "mnist": _Style(channels=1, pad_divisor=14, flip=False),
+    "mhist": _Style(channels=3, pad_divisor=16, flip=True),
 }
 _OWN_STYLE = _Style(channels=None, pad_divisor=8, flip=True)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a data set was found; `folder` is listed when it is an image folder."""
+    """Where a data set was found; `folder` lists its files where each is an image."""
 
     name: str
     kind: Kind
@@ -157,7 +160,8 @@ def load(
 
     Args:
         name_or_path: One of `NAMES`, or the path of an image folder.
-        data_dir: Where `cifar10` and `mnist` are looked for and downloaded to; None for `data`.
+        data_dir: Where `cifar10`, `mnist` and `mhist` are looked for, and the first two downloaded
+            to; None for `data`.
         cache_dir: Where the decoded images of a folder are kept; None to decode them each time.
         image_size: Side in pixels that every image is brought to; None keeps their own.
         augment: Whether training views are padded crops, flipped where that fits the data;
@@ -221,7 +225,7 @@ def describe(
 
     Args:
         name_or_path: One of `NAMES`, or the path of an image folder.
-        data_dir: Where `cifar10` and `mnist` are looked for; None for `data`.
+        data_dir: Where `cifar10`, `mnist` and `mhist` are looked for; None for `data`.
         image_size: Side in pixels that would be asked for.
 
     Raises:
@@ -281,8 +285,12 @@ def _locate(name_or_path: str, data_dir: Path | None) -> _Source:
     """Find a data set: a known name, then a path, then a folder inside the data folder."""
     if name_or_path == "digits":
         return _Source("digits", "scikit-learn", Path())
+    known_in = (data_dir or DEFAULT_DATA_DIR).expanduser()
     if name_or_path in DATASETS:
-        return _locate_published(name_or_path, (data_dir or DEFAULT_DATA_DIR).expanduser())
+        return _locate_published(name_or_path, known_in)
+    if name_or_path == mhist_data.NAME:
+        root = mhist_data.find(known_in)
+        return _Source(mhist_data.NAME, "annotated images", root, mhist_data.list_mhist(root))
     path = Path(name_or_path).expanduser()
     if not path.exists() and data_dir is not None and (data_dir / path).expanduser().is_dir():
         path = (data_dir / path).expanduser()

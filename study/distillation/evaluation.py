@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from study.distillation.image_data import Split
 from study.distillation.losses import class_logits
+from study.distillation.metrics import confusion, score_named
 from study.distillation.precision import Precision, autocast
 from study.distillation.resident import ResidentSplit
 from study.distillation.views import Normalizer
@@ -26,6 +27,7 @@ def evaluate(
     precision: Precision = "float32",
     batch_size: int | None = None,
     classes: int | None = None,
+    by: str = "accuracy",
 ) -> tuple[float, float]:
     """Score a model.
 
@@ -38,12 +40,16 @@ def evaluate(
         precision: Format of the forward pass.
         batch_size: Images at a time; None for what suits their size and the device.
         classes: Number of classes, where the model answers subclasses of them; see `class_logits`.
+        by: Name of the score, one of `metrics.SCORES`.
 
     Returns:
-        The mean cross-entropy, and the accuracy in percent.
+        The mean cross-entropy, and the score in percent.
+
+    Raises:
+        ValueError: There is no score of that name.
     """
-    resident = ResidentSplit.of(split, device)
-    return score(model, resident, Normalizer(mean, std, device), precision, batch_size, classes)
+    resident, normalize = ResidentSplit.of(split, device), Normalizer(mean, std, device)
+    return score(model, resident, normalize, precision, batch_size, classes, by)
 
 
 @torch.inference_mode()
@@ -54,13 +60,15 @@ def score(
     precision: Precision,
     batch_size: int | None = None,
     classes: int | None = None,
+    by: str = "accuracy",
 ) -> tuple[float, float]:
     """`evaluate` for a split that is on the device already."""
+    score_of = score_named(by)
     batch_size = batch_size or _batch_size(split)
     was_training = model.training
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=split.labels.device)
-    correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
+    matrix: Tensor | None = None
     batches = zip(
         torch.split(split.images, batch_size), torch.split(split.labels, batch_size), strict=True
     )
@@ -70,9 +78,11 @@ def score(
         if classes is not None:
             logits = class_logits(logits, classes)
         loss += functional.cross_entropy(logits.float(), labels, reduction="sum")
-        correct += (logits.argmax(dim=1) == labels).sum()
+        counts = confusion(logits.argmax(dim=1), labels, logits.shape[1])
+        matrix = counts if matrix is None else matrix + counts
     model.train(was_training)
-    return loss.item() / len(split), 100 * correct.item() / len(split)
+    assert matrix is not None
+    return loss.item() / len(split), score_of(matrix)
 
 
 def _batch_size(split: ResidentSplit) -> int:

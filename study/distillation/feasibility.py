@@ -83,6 +83,7 @@ def _check_method(student: str, params: Mapping[str, Any], of: Networks, maps: "
             f"the method {method.name} asks the teacher's network at every step, and only its "
             'answers would be there; declare teacher_asked="both" in the space'
         )
+    _check_transfer(of, params)
     features = () if method.taps is None else maps.compared(method.taps, student, params)
     name = params.get("method")
     if name not in of.own_methods or features is None:
@@ -127,6 +128,22 @@ class _Maps:
                 own = own if taps.direction == "teacher-to-student" else targets
             self._compared[student, taps] = own
         return self._compared[student, taps]
+
+
+def _check_transfer(of: Networks, params: Mapping[str, Any]) -> None:
+    import torch
+
+    from study.distillation.transfer import TransferError, learning_modules, transfer_of
+
+    try:
+        transfer = transfer_of(params)
+        if transfer.freezes:
+            with torch.device("meta"):
+                student = of.build_student(params, of.num_classes, of.shape)
+            for part in {"fc", transfer.unfreeze}:
+                learning_modules(student, part)
+    except TransferError as error:
+        raise InfeasibleError(f"students: {error}") from None
 
 
 def _check_shapes(taps: "FeatureTaps", student: str, own: Features, targets: Features) -> None:

@@ -225,8 +225,8 @@ def _cache_key(folder: ImageFolder, settings: DecodeSettings) -> str:
     """Hash the names, sizes and times of the files with all that shapes the arrays."""
     digest = hashlib.sha256()
     digest.update(json.dumps([_FORMAT, settings.image_size, settings.channels]).encode())
+    prefix = len(os.fspath(folder.root)) + 1
     for split in SPLITS:
-        prefix = len(os.fspath(folder.root / split)) + 1
         digest.update(f"{split}\n".encode())
         for path in folder.files(split):
             status = os.stat(path)  # noqa: PTH116 - 60,000 of them

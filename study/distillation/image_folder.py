@@ -57,6 +57,11 @@ def is_meant_as_folder(root: Path) -> bool:
     return any(path.name.lower() in meant and path.is_dir() for path in root.iterdir())
 
 
+def is_image(name: str) -> bool:
+    """Tell whether a file of that name is meant as an image; hidden files are not."""
+    return not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES
+
+
 def names_in(root: Path) -> str:
     """Return the first names in a folder for a message, `nothing` if there are none."""
     names = _visible(root)

@@ -174,6 +174,7 @@ def train_teacher(
             data.std,
             data.augmentation,
             classes=data.num_classes,
+            score=recipe.score,
         ),
         None,
         _settings(recipe, seed, precision),
@@ -233,6 +234,7 @@ def _settings(recipe: TeacherRecipe, seed: int, precision: Precision) -> Trainin
         precision=precision,
         # The auxiliary loss of subclasses depends on the size of a batch.
         drop_last=recipe.subclasses > 1,
+        transfer=recipe.transfer,
     )
 
 

@@ -1,18 +1,13 @@
 """The teacher as a network: how a recipe builds it, its ImageNet weights, what identifies it."""
 
-import contextlib
 import hashlib
-import pickle
-import sys
-from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import Inception_V3_Weights, ResNet50_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from search_spaces.networks import dense, inception, mnist_cnn
+from study.distillation.pretrained import PretrainedError, imagenet_state, take_over
 from study.distillation.teacher_recipe import (
     Network,
     TeacherError,
@@ -22,12 +17,9 @@ from study.distillation.teacher_recipe import (
 
 Shape = tuple[int, int, int]
 
-_IMAGENET: dict[Network, ResNet50_Weights | Inception_V3_Weights] = {
-    "resnet": ResNet50_Weights.IMAGENET1K_V2,
-    "inception": Inception_V3_Weights.IMAGENET1K_V1,
-}
-# Layers that answer the classes of ImageNet.
-_HEADS = ("fc.", "AuxLogits.fc.")
+# Names in `pretrained` of the networks whose ImageNet weights a teacher can begin with.
+_IMAGENET: dict[Network, str] = {"resnet": "resnet50", "inception": "inception_v3"}
+_INSTEAD = "train the teacher from scratch with --teacher-weights none"
 
 
 def build_network(
@@ -109,16 +101,11 @@ def build_teacher(
         TeacherError: The ImageNet weights are neither on the disk nor to be downloaded.
     """
     network = build_network(recipe, num_classes, shape, auxiliary=auxiliary)
-    channels = shape[2]
-    if recipe.weights is None:
-        return network
-    published = imagenet_weights(recipe.network)
-    state = {name: t for name, t in published.items() if not name.startswith(_HEADS)}
-    if recipe.network == "resnet" and channels == 1:
-        state["conv1.weight"] = state["conv1.weight"].sum(dim=1, keepdim=True)
-    elif recipe.network == "resnet" and channels != 3:
-        del state["conv1.weight"]
-    network.load_state_dict(state, strict=False)
+    if recipe.weights is not None:
+        try:
+            take_over(network, _IMAGENET[recipe.network], _INSTEAD, shape[2])
+        except PretrainedError as error:
+            raise TeacherError(str(error)) from error
     return network
 
 
@@ -131,27 +118,10 @@ def imagenet_weights(network: Network = "resnet") -> dict[str, Tensor]:
     Raises:
         TeacherError: There is no network, or the file is damaged; names the ways out.
     """
-    weights = _IMAGENET[network]
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    instead = "or train the teacher from scratch with --teacher-weights none"
     try:
-        # torch prints what it downloads; standard output belongs to the caller.
-        with contextlib.redirect_stdout(sys.stderr):
-            state: dict[str, Tensor] = weights.get_state_dict(
-                progress=False, check_hash=True, weights_only=True
-            )
-    except URLError as error:
-        raise TeacherError(
-            f"the ImageNet weights cannot be downloaded from {weights.url} ({error.reason}); "
-            f"run once with a network, or put that file at {file}, {instead}"
-        ) from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise TeacherError(
-            f"the ImageNet weights at {file} cannot be read ({reason}); "
-            f"delete the file to download it again, {instead}"
-        ) from error
-    return state
+        return imagenet_state(_IMAGENET[network], _INSTEAD)
+    except PretrainedError as error:
+        raise TeacherError(str(error)) from error
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from study.distillation.transfer import Part, Transfer, TransferError
+
 Network = Literal["resnet", "dense", "mnist_cnn", "inception"]
 Block = Literal["bottleneck", "basic"]
 Stem = Literal["imagenet", "cifar"]
@@ -57,6 +59,9 @@ class TeacherRecipe:
         subclasses: Logits a class, each class owning a block of columns; see `losses.class_logits`.
         subclass_weight: β, weight of the auxiliary loss that spreads examples over subclasses.
         subclass_temperature: τ of that loss.
+        unfreeze, head_share, rate_after_head: Which part learns when, see `transfer.Transfer`; of
+            a network that starts from random weights, all of it always.
+        score: Name of what its validation score is; teachers scored by another are kept apart.
     """
 
     network: Network = "resnet"
@@ -77,6 +82,10 @@ class TeacherRecipe:
     subclasses: int = 1
     subclass_weight: float = 1.0
     subclass_temperature: float = 1.0
+    unfreeze: Part = "all"
+    head_share: float = 0.0
+    rate_after_head: float = 1.0
+    score: str = "accuracy"
 
     def __post_init__(self) -> None:
         """Check every field, and those that depend on each other."""
@@ -84,6 +93,11 @@ class TeacherRecipe:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for problem in _problems(self):
             raise TeacherError(problem)
+
+    @property
+    def transfer(self) -> Transfer:
+        """Which part of the network learns in which epoch."""
+        return Transfer(self.unfreeze, self.head_share, self.rate_after_head)
 
     @property
     def layers(self) -> int:
@@ -182,7 +196,7 @@ def _problems(recipe: TeacherRecipe) -> list[str]:
             f"teacher width per group {recipe.width_per_group} needs bottleneck blocks; "
             "basic blocks have 64"
         )
-    return problems or _weights_problems(recipe)
+    return problems or [*_weights_problems(recipe), *_transfer_problems(recipe)]
 
 
 def check_images(recipe: TeacherRecipe, shape: tuple[int, int, int]) -> None:
@@ -239,4 +253,19 @@ def _weights_problems(recipe: TeacherRecipe) -> list[str]:
             f"ImageNet weights fit ResNet-50 [3,4,6,3] and Inception-v3, not {recipe.title}; "
             "use --teacher-weights none"
         ]
+    return []
+
+
+def _transfer_problems(recipe: TeacherRecipe) -> list[str]:
+    try:
+        transfer = recipe.transfer
+    except TransferError as error:
+        return [f"teacher {error}"]
+    if transfer.freezes and recipe.weights is None:
+        return [
+            f"teacher unfreeze {recipe.unfreeze!r} and head_share {recipe.head_share:g} would hold "
+            "random weights as they are; start from ImageNet weights, or let all of it learn"
+        ]
+    if recipe.unfreeze == "layer4" and recipe.network != "resnet":
+        return [f"{recipe.title} has no layer4 to unfreeze; choose fc or all"]
     return []

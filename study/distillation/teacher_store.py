@@ -64,7 +64,7 @@ class TrainedTeacher:
 
     @property
     def val_score(self) -> float:
-        """Accuracy on the validation split after the last epoch (%)."""
+        """The recipe's score on the validation split after the last epoch (%)."""
         return self.curve[-1].val_score
 
     @property

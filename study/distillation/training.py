@@ -12,7 +12,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +28,7 @@ from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
 from study.distillation.schedules import SCHEDULES
 from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
+from study.distillation.transfer import Phase, Transfer, freeze_but
 from study.distillation.views import Normalizer, apply_view, view_draws
 
 __all__ = [
@@ -74,6 +75,7 @@ class TrainingSettings:
         precision: Format of the forward and backward pass.
         drop_last: Leave out an epoch's last batch where it is smaller than the others, for losses
             that depend on a batch's size.
+        transfer: Which part of the network learns in which epoch; all of it by default.
     """
 
     epochs: int
@@ -88,6 +90,7 @@ class TrainingSettings:
     view_seed: int | None = None
     precision: Precision = "float32"
     drop_last: bool = False
+    transfer: Transfer = field(default_factory=Transfer)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
@@ -116,6 +119,7 @@ class TrainingData:
         rows: int64 `(n,)`, the number of each image of `train` in the full train split, by
             which its crops are drawn and the teacher's outputs looked up; None if it is the full.
         classes: Number of classes, where networks answer subclasses of them.
+        score: Name of what a student is scored by, see `metrics.SCORES`.
     """
 
     train: Split
@@ -125,6 +129,7 @@ class TrainingData:
     augmentation: Augmentation
     rows: Rows | None = None
     classes: int | None = None
+    score: str = "accuracy"
 
     def __post_init__(self) -> None:
         """Refuse rows that do not belong to `train`."""
@@ -185,7 +190,8 @@ class StudentTrainer:
         Raises:
             ValueError: The method needs a teacher and there is none, the teacher's table is
                 smaller than the data or lacks what the method asks for, a network has no module
-                that the method taps, or there are fewer training images than make a batch.
+                that the method taps or no such part as is to learn, or there are fewer training
+                images than make a batch.
         """
         rows = np.arange(len(data.train)) if data.rows is None else data.rows
         if len(rows) < 2:
@@ -203,6 +209,7 @@ class StudentTrainer:
         self._validation = ResidentSplit.of(data.validation, device)
         self._normalize = Normalizer(data.mean, data.std, device)
         self._classes = data.classes
+        self._score = data.score
         # Seeded by itself: a caller may or may not have built a teacher just before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(lesson_seed(settings.seed))
@@ -215,7 +222,8 @@ class StudentTrainer:
                 self._train.images[:2].permute(0, 3, 1, 2),
                 data.classes,
             )
-        self._optimizer = _optimizer((self.student, self._lesson), settings)
+        self._phase: Phase | None = None
+        self._enter(0)
         full, left = divmod(len(rows), settings.batch_size)
         self._steps_per_epoch = full + (left > 1 and not settings.drop_last)
         if self._steps_per_epoch == 0:
@@ -244,6 +252,7 @@ class StudentTrainer:
             self._normalize,
             self._settings.precision,
             classes=self._classes,
+            by=self._score,
         )
         self.epochs_done += 1
         if not math.isfinite(val_loss):
@@ -277,14 +286,30 @@ class StudentTrainer:
                 )
         self.student.load_state_dict(state["model"])
         self._lesson.load_state_dict(state["lesson"])
+        # The optimiser of the last epoch done: another phase, if it comes next, makes its own.
+        self._enter(max(state["epochs_done"] - 1, 0))
         # The optimiser would otherwise go on in the caller's tensors.
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.epochs_done = state["epochs_done"]
 
+    def _enter(self, epoch: int) -> None:
+        """Put the student in train mode, as far as it learns in this epoch.
+
+        Each phase begins with a new optimiser, over what learns in it.
+        """
+        settings = self._settings
+        phase = settings.transfer.phase(epoch, settings.epochs)
+        self.student.train()
+        if settings.transfer.freezes:
+            freeze_but(self.student, phase.part)
+        if phase != self._phase:
+            self._optimizer = _optimizer((self.student, self._lesson), settings)
+            self._phase = phase
+
     def _train_epoch(self, epoch: int) -> float:
         """Take the steps of one epoch; returns the mean loss over the images."""
         settings = self._settings
-        self.student.train()
+        self._enter(epoch)
         view = epoch % settings.views
         view_seed = settings.seed if settings.view_seed is None else settings.view_seed
         draws = view_draws(view_seed, view, int(self._rows.max()) + 1, self._augmentation)
@@ -319,8 +344,10 @@ class StudentTrainer:
         return loss.detach()
 
     def _learning_rate(self, step: int) -> float:
-        total = self._settings.epochs * self._steps_per_epoch
-        return self._settings.learning_rate * SCHEDULES[self._settings.schedule](step, total)
+        settings = self._settings
+        course = SCHEDULES[settings.schedule](step, settings.epochs * self._steps_per_epoch)
+        phase = settings.transfer.phase(step // self._steps_per_epoch, settings.epochs)
+        return settings.learning_rate * course * phase.rate
 
     def _wait_for_device(self) -> None:
         if self._device.type == "cuda":

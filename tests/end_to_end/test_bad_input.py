@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mhist_images import write_annotations, write_mhist
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
@@ -151,6 +152,17 @@ CASES = {
     ),
     "a value that is not a choice": Case(
         (*DIGITS, "--fix", "width=17"), ("width=17", "16, 32, 64")
+    ),
+    "a data set that access is granted to": Case(
+        ("--space", "mhist_mobilenet"),
+        ("mhist is not in data", "apply at https://bmirds.github.io/MHIST", "data/mhist"),
+    ),
+    "annotations of a class that is not MHIST's": Case(
+        ("--space", "mhist_mobilenet"),
+        ("annotations.csv, line 2: Majority Vote Label 'TVA'", "neither HP nor SSA"),
+        lambda folder: write_annotations(
+            write_mhist(folder / "data" / "mhist", (2, 2), (1, 1)), [("a.png", "TVA", "3", "test")]
+        ),
     ),
     "a data set with a near match": Case((*SPACE, "--data", "digit"), ("digit", "digits")),
     "a folder that is missing": Case((*SPACE, "--data", "./pictures"), ("pictures", "train")),

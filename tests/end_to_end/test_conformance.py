@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from launching import Launched, Launcher
+from mhist_images import write_mhist
 
 from analysis.record import read_record
 from search_spaces.catalogue import BUILT_IN, load_space
@@ -14,7 +15,11 @@ from search_spaces.space import SearchSpace
 pytestmark = pytest.mark.end_to_end
 
 # Small data of the kind a space is for; the others see digits.
-DATA = {"mnist_subclass": "digits2x5"}
+DATA = {"mnist_subclass": "digits2x5", "mhist_mobilenet": "mhist"}
+# What a space needs besides to run where there is no network.
+BESIDES = {"mhist_mobilenet": ("--fix", "weights=none", "--teacher-weights", "none")}
+# Data of two classes.
+BINARY = ("digits2x5", "mhist")
 DIGITS = (32, 32, 3)
 
 
@@ -30,7 +35,7 @@ def arguments(space: SearchSpace, trials: int) -> tuple[str, ...]:
     return (
         *("--space", space.name, "--data", DATA.get(space.name, "digits"), "--name", "tiny"),
         *("--trials", str(trials), "--tracking-uri", "none", "--json"),
-        *("--scheduler", "none", *epochs, *teacher),
+        *("--scheduler", "none", *epochs, *teacher, *BESIDES.get(space.name, ())),
     )
 
 
@@ -41,6 +46,8 @@ def studied(
     """A space, and the study of its default and its control."""
     space = load_space(request.param)
     studies = tmp_path_factory.mktemp(space.name) / "studies"
+    if DATA.get(space.name) == "mhist":
+        write_mhist(studies.parent / "data" / "mhist")
     return space, launcher.run(*arguments(space, 2), studies=studies)
 
 
@@ -126,7 +133,7 @@ def test_students_of_one_name_have_one_size_and_of_two_names_are_two(name: str) 
     import torch
 
     space, generator = load_space(name), random.Random(0)
-    classes = 2 if DATA.get(name, "").endswith("2x5") else 10
+    classes = 2 if DATA.get(name) in BINARY else 10
     found: dict[str, list[Any]] = {}
     for _ in range(12):
         overrides: dict[str, Any] = {}

@@ -6,6 +6,7 @@ from html import unescape
 
 import pytest
 
+from analysis.curves import curves_figure, curves_info
 from analysis.export import results_markdown
 from analysis.figures import front_figure, front_info
 from analysis.findings import find, sentences
@@ -110,9 +111,27 @@ def test_the_majority_floor_is_a_named_line_and_chance_is_none(scored, realistic
     (line,) = weighted.layout.shapes
     assert (line.y0, line.y1) == (10.0, 10.0)
     assert [note.text for note in weighted.layout.annotations if note.text] == [
-        "always naming the largest class"
+        "always naming the largest class 10.0\u00a0%"
     ]
     assert not accuracy.layout.shapes
+
+
+def test_the_majority_floor_is_a_line_among_the_learning_curves_too(scored, realistic):
+    weighted = curves_figure(curves_info(scored("weighted F1", "%", 100.0, values=(81, 79, 70))))
+    accuracy = curves_figure(curves_info(realistic))
+
+    named = {note.text: note.y for note in weighted.layout.annotations}
+    assert named["always naming the largest class 10.0\u00a0%"] == 10.0
+    assert 10.0 in [line.y0 for line in weighted.layout.shapes]
+    assert not any("naming" in note.text for note in accuracy.layout.annotations)
+
+
+def test_a_floor_below_the_view_is_said_to_be(scored):
+    results = scored("weighted F1", "%", 100.0, values=(81.0, 79.0, 78.0))
+
+    assert "Below this view lies the weighted F1 of always naming the largest class: 10.0" in (
+        words_of(results)
+    )
 
 
 def test_tables_carry_the_name_and_unit_of_the_score(scored):

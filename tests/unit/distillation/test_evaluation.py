@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional
 
@@ -33,3 +34,14 @@ def test_scores_are_those_of_the_whole_split_in_eval_mode() -> None:
     assert loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert accuracy == pytest.approx(100 * (logits.argmax(1) == labels).double().mean().item())
     assert evaluate(model, VALIDATION, MEAN, STD, CPU) == pytest.approx((loss, accuracy), rel=1e-5)
+
+
+def test_a_model_is_scored_by_what_is_named() -> None:
+    model = with_dropout()
+    with torch.no_grad():
+        logits = model.eval()(normalise(to_nchw(torch.from_numpy(VALIDATION.images)), MEAN, STD))
+    expected = f1_score(VALIDATION.labels, logits.argmax(1), average="weighted")
+
+    assert evaluate(model, VALIDATION, MEAN, STD, CPU, batch_size=7, by="weighted F1")[
+        1
+    ] == pytest.approx(100 * expected)

@@ -120,6 +120,9 @@ def test_a_recipe_goes_to_json_and_back() -> None:
         ({"weights": "places"}, "'places' are unknown; choose none or imagenet"),
         ({"weights": "imagenet", "depths": (1, 1, 1, 1)}, r"not ResNet-14 \[1,1,1,1\]; use --t"),
         ({"weights": "imagenet", "stem": "cifar"}, "fit ResNet-50"),
+        ({"weights": "imagenet", "unfreeze": "layer3"}, "teacher unfreeze 'layer3' is unknown"),
+        ({"unfreeze": "fc"}, "would hold random weights as they are"),
+        ({"head_share": 0.3}, "would hold random weights as they are"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused_by_name(
@@ -156,6 +159,10 @@ def test_the_key_changes_with_everything_that_shapes_a_teacher() -> None:
         "subclasses": 2,
         "subclass_weight": 0.5,
         "subclass_temperature": 2.0,
+        "unfreeze": "layer4",
+        "head_share": 0.25,
+        "rate_after_head": 0.1,
+        "score": "weighted F1",
     }
     assert set(changes) == {field.name for field in dataclasses.fields(recipe)}
     keys = {
@@ -164,7 +171,10 @@ def test_the_key_changes_with_everything_that_shapes_a_teacher() -> None:
         teacher_key(recipe, "aa", 1),
     }
     for name, value in changes.items():
-        keys.add(teacher_key(dataclasses.replace(recipe, **{name: value}), "aa", 0))  # type: ignore[arg-type]
+        # Only what was learned elsewhere can be held as it is.
+        start = {"weights": "imagenet"} if name in ("unfreeze", "head_share") else {}
+        changed = dataclasses.replace(recipe, **{**start, name: value})  # type: ignore[arg-type]
+        keys.add(teacher_key(changed, "aa", 0))
     assert len(keys) == 3 + len(changes)
     assert all(len(key) == 16 for key in keys)
     assert teacher_key(TeacherRecipe(), "aa", 0) in keys
