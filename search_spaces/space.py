@@ -96,6 +96,7 @@ class SearchSpace:
         teacher_asked: How trials ask the teacher: ``ahead``, all answers are computed before the
             first trial; ``live``, its network is asked at every step (for feature maps, or for
             images mixed anew); ``both``, where some trials need the one and some the other.
+        cpu_only: Which students run on processors alone, so that no study on GPUs can have them.
         refuses: ``(space, num_classes, shape) -> str | None``: why the space, with parameters
             held as asked, cannot work on such data; found before anything is trained.
 
@@ -121,6 +122,7 @@ class SearchSpace:
     score: Score = ACCURACY
     third: Objective | None = None
     teacher_asked: Literal["ahead", "live", "both"] = "ahead"
+    cpu_only: When | None = None
     refuses: Callable[["SearchSpace", int, tuple[int, int, int]], str | None] | None = None
 
     def __post_init__(self) -> None:
