@@ -92,6 +92,10 @@ def has_vnni() -> bool:
     return any(able.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
+def _has_onednn() -> bool:
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
 def convert(prepared: fx.GraphModule, shape: Shape) -> Int8Network:
     """The int8 network of a graph with trained fake quantisers, on the CPU; the graph is used up.
 
@@ -104,7 +108,7 @@ def convert(prepared: fx.GraphModule, shape: Shape) -> Int8Network:
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-    if platform.machine() not in _X86 or not torch.backends.mkldnn.is_available():
+    if platform.machine() not in _X86 or not _has_onednn():
         raise NoInt8KernelError(
             f"int8 networks are lowered to x86 kernels, and this processor is "
             f"{platform.machine()}; add --fix precision=float32"
@@ -198,9 +202,7 @@ def _lower(reference: nn.Module, shape: Shape) -> fx.GraphModule:
     for node in list(lowered.graph.nodes):
         if node.target is _aten.t.default:
             with lowered.graph.inserting_before(node):
-                turned = lowered.graph.call_function(
-                    _aten.permute.default, (node.args[0], [1, 0])
-                )
+                turned = lowered.graph.call_function(_aten.permute.default, (node.args[0], [1, 0]))
             node.replace_all_uses_with(turned)
             lowered.graph.erase_node(node)
     lowered.graph.lint()

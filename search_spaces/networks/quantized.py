@@ -41,7 +41,7 @@ class QuantizedStudent(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Sequential, shape: Shape, *, start: float = 0.0, freeze: float = 0.0
+        self, network: nn.Module, shape: Shape, *, start: float = 0.0, freeze: float = 0.0
     ) -> None:
         """Export a network and put in the fake quantisers. Takes about five seconds.
 
@@ -111,7 +111,7 @@ class QuantizedStudent(nn.Module):
 class _WithFeatures(nn.Module):
     """A network that also returns its stages' feature maps: modules of an export have no hooks."""
 
-    def __init__(self, network: nn.Sequential) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -124,7 +124,7 @@ class _WithFeatures(nn.Module):
         return images, *features
 
 
-def _prepare(network: nn.Sequential, shape: Shape) -> fx.GraphModule:
+def _prepare(network: nn.Module, shape: Shape) -> fx.GraphModule:
     """The exported graph with its fake quantisers; they have seen random images."""
     with _quiet_import():
         from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
@@ -211,9 +211,10 @@ def _quiet_import() -> Iterator[None]:
         speaker.setLevel(level)
 
 
-def quantized(network: nn.Sequential, shape: Shape, *, start: float, freeze: float) -> nn.Module:
-    """A quantised student of a network; on torch's meta device, where only shapes are asked for,
-    the network itself, whose shapes are the same.
+def quantized(network: nn.Module, shape: Shape, *, start: float, freeze: float) -> nn.Module:
+    """A quantised student of a network.
+
+    On torch's meta device, where only shapes are asked for, it is the network itself.
     """
     if any(parameter.is_meta for parameter in network.parameters()):
         return network

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.end_to_end
 # Small data of the kind a space is for; the others see digits.
 DATA = {"mnist_subclass": "digits2x5"}
 DIGITS = (32, 32, 3)
+# What a space needs of an extra of this package.
+NEEDS = {"cifar_quantized": "torchao"}
 
 
 def arguments(space: SearchSpace, trials: int) -> tuple[str, ...]:
@@ -39,6 +41,8 @@ def studied(
 ) -> tuple[SearchSpace, Launched]:
     """A space, and the study of its default and its control."""
     space = load_space(request.param)
+    if space.name in NEEDS:
+        pytest.importorskip(NEEDS[space.name], reason=f"{NEEDS[space.name]} is not installed")
     studies = tmp_path_factory.mktemp(space.name) / "studies"
     return space, launcher.run(*arguments(space, 2), studies=studies)
 
