@@ -18,6 +18,7 @@ BUILT_IN = (
     "cifar_modern",
     "cifar_cnn",
     "mhist_mobilenet",
+    "cifar_quantized",
 )
 ATTRIBUTE = "SPACE"
 # Modules made from files of one's own; nobody else can import them.

@@ -109,6 +109,7 @@ class SearchSpace:
             such, a file beside the space's or a module installed where workers run.
         pretrained: Torchvision's name of the students' network (``mobilenet_v2``), whose ImageNet
             weights they begin with where the parameter ``weights`` is ``imagenet``.
+        cpu_only: Which students run on processors alone, so that no study on GPUs can have them.
         refuses: ``(space, num_classes, shape) -> str | None``: why the space, with parameters
             held as asked, cannot work on such data; found before anything is trained.
 
@@ -136,6 +137,7 @@ class SearchSpace:
     teacher_asked: Literal["ahead", "live", "both"] = "ahead"
     methods: Mapping[str, DeclaredMethod] = field(default_factory=dict)
     pretrained: str | None = None
+    cpu_only: When | None = None
     refuses: Callable[["SearchSpace", int, tuple[int, int, int]], str | None] | None = None
 
     def __post_init__(self) -> None:

@@ -135,7 +135,7 @@ def _load(
         )
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
     check_precision(plan)
-    check_space(space, data)
+    check_space(space, data, plan)
     teacher = "none" if recipe is None else find_teacher(plan, space, recipe, data, studies)
     return StudyInputs(plan, space, data, teacher, studies)
 

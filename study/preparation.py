@@ -117,8 +117,8 @@ def check_precision(plan: StudyPlan) -> None:
         raise PlanError(f"--precision {plan.precision}: {error}") from None
 
 
-def check_space(space: SearchSpace, data: "ImageData") -> None:
-    """Refuse data on which the space cannot work.
+def check_space(space: SearchSpace, data: "ImageData", plan: StudyPlan) -> None:
+    """Refuse data, or devices, on which the space cannot work.
 
     Raises:
         PlanError: with the space's own words.
@@ -126,6 +126,18 @@ def check_space(space: SearchSpace, data: "ImageData") -> None:
     problem = space.refuses and space.refuses(space, data.num_classes, data.shape)
     if problem:
         raise PlanError(f"space {space.name} on {data.name}: {problem}")
+    alone = space.cpu_only
+    if alone is None or plan.gpus_per_trial == 0:
+        return
+    drawn = space.drawn_values(alone.parameter)
+    bound = [value for value in drawn if value in alone.values]
+    if bound:
+        other = next((value for value in drawn if value not in alone.values), None)
+        instead = "" if other is None else f", or add --fix {alone.parameter}={other}"
+        raise PlanError(
+            f"space {space.name}: students of {alone.parameter}={bound[0]} run on processors "
+            f"alone; leave --gpus-per-trial at 0{instead}"
+        )
 
 
 def find_teacher(

@@ -281,13 +281,15 @@ def load_student(context: TrialContext, number: int) -> "torch.nn.Module":
 def measure(
     context: TrialContext, student: "torch.nn.Module", *, idle: bool, seconds: float
 ) -> tuple[ModelSize, Latency]:
-    """Measure a student's size, and its latency in alternation with the teacher's.
+    """Measure what is shipped of a student: its size, and its latency beside the teacher's.
 
     Without a teacher the default student takes its place.
     """
+    from study.distillation.deployment import deployed
     from study.distillation.measurement import compare_latency, profile_model
 
     device = device_of(context)
+    student = deployed(student)
     profile = profile_model(student, context.data.shape)
     comparison = compare_latency(
         student.to(device),

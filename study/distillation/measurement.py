@@ -147,7 +147,7 @@ def compare_latency(
     return LatencyComparison(
         device=device_name(device),
         threads=torch.get_num_threads(),
-        precision=str(_weights_type(student)).removeprefix("torch."),
+        precision=str(_number_format(student)).removeprefix("torch."),
         idle=idle,
         repeats=small.shape[1],
         batch_1_ms=_timing(small[0]),
@@ -198,8 +198,10 @@ def profile_model(model: nn.Module, shape: Shape) -> ModelProfile:
     height, width, channels = shape
     place = next(model.parameters(), torch.empty(0)).device
     image = torch.zeros(1, channels, height, width, dtype=_weights_type(model), device=place)
+    # Kernels of its own, that the counter does not know, a network puts down in known steps too.
+    counted = getattr(model, "reference", model)
     with in_eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(image)
+        counted(image)
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
     return ModelProfile(
@@ -331,8 +333,14 @@ def _milliseconds(model: nn.Module, images: Tensor, device: torch.device) -> flo
     return (time.perf_counter_ns() - before) / 1e6
 
 
+def _number_format(model: nn.Module) -> torch.dtype:
+    """Number format of most of a network's weights, such as int8; float32 if it has none."""
+    largest = max(model.parameters(), key=Tensor.numel, default=torch.empty(0))
+    return largest.dtype
+
+
 def _weights_type(model: nn.Module) -> torch.dtype:
-    """Number format of a network's weights; float32 if it has none."""
+    """Number format of what a network computes with outside its kernels; float32 if it has none."""
     kinds = (p.dtype for p in model.parameters() if p.is_floating_point())
     return next(kinds, torch.float32)
 

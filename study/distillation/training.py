@@ -310,6 +310,9 @@ class StudentTrainer:
         """Take the steps of one epoch; returns the mean loss over the images."""
         settings = self._settings
         self._enter(epoch)
+        begin = getattr(self.student, "begin_epoch", None)
+        if begin is not None:  # a student whose training has stages of its own
+            begin(epoch, settings.epochs)
         view = epoch % settings.views
         view_seed = settings.seed if settings.view_seed is None else settings.view_seed
         draws = view_draws(view_seed, view, int(self._rows.max()) + 1, self._augmentation)

@@ -21,6 +21,8 @@ BESIDES = {"mhist_mobilenet": ("--fix", "weights=none", "--teacher-weights", "no
 # Data of two classes.
 BINARY = ("digits2x5", "mhist")
 DIGITS = (32, 32, 3)
+# What a space needs of an extra of this package.
+NEEDS = {"cifar_quantized": "torchao"}
 
 
 def arguments(space: SearchSpace, trials: int) -> tuple[str, ...]:
@@ -45,6 +47,8 @@ def studied(
 ) -> tuple[SearchSpace, Launched]:
     """A space, and the study of its default and its control."""
     space = load_space(request.param)
+    if space.name in NEEDS:
+        pytest.importorskip(NEEDS[space.name], reason=f"{NEEDS[space.name]} is not installed")
     studies = tmp_path_factory.mktemp(space.name) / "studies"
     if DATA.get(space.name) == "mhist":
         write_mhist(studies.parent / "data" / "mhist")
