@@ -1,11 +1,12 @@
 """Scoring a model on the plain images of a split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+from study.distillation.deployment import Exits
 from study.distillation.image_data import Split
 from study.distillation.losses import class_logits
 from study.distillation.precision import Precision, autocast
@@ -56,23 +57,53 @@ def score(
     classes: int | None = None,
 ) -> tuple[float, float]:
     """`evaluate` for a split that is on the device already."""
+    return _scores(
+        model, lambda images: (model(images),), split, normalize, precision, batch_size, classes
+    )[0]
+
+
+@torch.inference_mode()
+def exit_scores(
+    student: nn.Module, split: ResidentSplit, normalize: Normalizer, precision: Precision
+) -> list[tuple[float, float]]:
+    """`score` of every exit of a student, in the order of `Exits.exits`, from one pass."""
+    assert isinstance(student, Exits)
+    return _scores(student, student.answers, split, normalize, precision)
+
+
+def _scores(
+    model: nn.Module,
+    answers: Callable[[Tensor], Sequence[Tensor]],
+    split: ResidentSplit,
+    normalize: Normalizer,
+    precision: Precision,
+    batch_size: int | None = None,
+    classes: int | None = None,
+) -> list[tuple[float, float]]:
+    """Loss and accuracy of each of the answers that a model gives."""
     batch_size = batch_size or _batch_size(split)
     was_training = model.training
     model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=split.labels.device)
-    correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
+    totals: list[Tensor] = []
     batches = zip(
         torch.split(split.images, batch_size), torch.split(split.labels, batch_size), strict=True
     )
     for images, labels in batches:
         with autocast(precision, images.device):
-            logits = model(normalize(images.permute(0, 3, 1, 2)))
-        if classes is not None:
-            logits = class_logits(logits, classes)
-        loss += functional.cross_entropy(logits.float(), labels, reduction="sum")
-        correct += (logits.argmax(dim=1) == labels).sum()
+            given = answers(normalize(images.permute(0, 3, 1, 2)))
+        totals.append(torch.stack([_sums(logits, labels, classes) for logits in given]))
     model.train(was_training)
-    return loss.item() / len(split), 100 * correct.item() / len(split)
+    sums = torch.stack(totals).sum(dim=0).tolist()
+    return [(loss / len(split), 100 * correct / len(split)) for loss, correct in sums]
+
+
+def _sums(logits: Tensor, labels: Tensor, classes: int | None) -> Tensor:
+    """Cross-entropy and right answers of a batch, summed: float64 `(2,)`, on the device."""
+    if classes is not None:
+        logits = class_logits(logits, classes)
+    loss = functional.cross_entropy(logits.float(), labels, reduction="sum")
+    correct = (logits.argmax(dim=1) == labels).sum()
+    return torch.stack([loss.double(), correct.double()])
 
 
 def _batch_size(split: ResidentSplit) -> int:

@@ -72,12 +72,12 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
             continue
         seen.add((student, taps))
         try:
-            if taps.teacher not in targets:
+            if taps.teacher and taps.teacher not in targets:
                 targets[taps.teacher] = _features_of_teacher(of, taps.teacher)
             own = _features_of_student(of, taps.student, student, params)
         except TapError as error:
             raise InfeasibleError(str(error)) from None
-        if own is not None:
+        if own is not None and taps.teacher:
             _check_shapes(taps, student, own, targets[taps.teacher])
 
 

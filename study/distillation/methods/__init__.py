@@ -11,6 +11,7 @@ from typing import Any
 from study.distillation.methods import (
     dist,
     dkd,
+    exits,
     features,
     logit_std,
     patient,
@@ -43,6 +44,7 @@ METHODS: Mapping[str, Callable[[Mapping[str, Any]], Method]] = {
     "logit_std": logit_std.from_params,
     "patient": patient.from_params,
     "targets": targets.from_params,
+    "self": exits.from_params,
     "subclass": subclass.from_params,
     "subclass-teacher": subclass.teacher_from_params,
 }
@@ -53,7 +55,8 @@ def build(params: Mapping[str, Any]) -> Method:
 
     Args:
         params: `method` is a name in `METHODS` (default `response`), whose `from_params` says
-            what else it reads. Other keys belong to others and are left alone.
+            what else it reads. With an `exit` the student has several, and each is taught so.
+            Other keys belong to others and are left alone.
 
     Raises:
         MethodError: There is no such method, or a parameter is missing or outside its range.
@@ -61,4 +64,5 @@ def build(params: Mapping[str, Any]) -> Method:
     name = params.get("method", "response")
     if name not in METHODS:
         raise MethodError(f"no method {name!r}; choose {', '.join(METHODS)}")
-    return METHODS[name](params)
+    method = METHODS[name](params)
+    return exits.at_every_exit(method) if exits.EXIT in params else method
