@@ -42,6 +42,7 @@ from search_spaces.parameters import (
 
 __all__ = [
     "ACCURACY",
+    "EXIT",
     "LATENCY",
     "PSNR",
     "THIRD_OBJECTIVES",
@@ -64,6 +65,10 @@ __all__ = [
     "configuration_key",
     "nearest",
 ]
+
+# A space whose students can be left early has a parameter of this name: the exit that a trial is
+# judged by. One training yields the students of all its values.
+EXIT = "exit"
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,9 @@ class SearchSpace:
         for preset in self.preset_data:
             if preset not in self.presets:
                 yield f"preset_data names the preset {preset}{nearest(preset, list(self.presets))}"
+        for parameter in self.parameters:
+            if parameter.when is not None and parameter.when.parameter == EXIT:
+                yield f"{parameter.name} depends on {EXIT}, whose values share one training"
         varied = self.teacher_varies_with
         if varied is None:
             return
@@ -214,6 +222,17 @@ class SearchSpace:
     def is_control(self, params: Params) -> bool:
         """Whether ``params`` trains without a teacher."""
         return all(params.get(name) == value for name, value in self.control.items())
+
+    def siblings(self, params: Params) -> tuple[dict[str, Value], ...]:
+        """Return the configurations that a training of ``params`` yields besides.
+
+        They are the student's other exits, as far as the sampler may draw them; none of a student
+        that has no parameter ``exit``.
+        """
+        if EXIT not in params:
+            return ()
+        others = [value for value in self.drawn_values(EXIT) if value != params[EXIT]]
+        return tuple({**params, EXIT: value} for value in others)
 
     def with_fixed(self, fixed: Params) -> "SearchSpace":
         """Return this space with some parameters held at one value (``--fix NAME=VALUE``).
