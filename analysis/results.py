@@ -362,6 +362,11 @@ class TrialResult:
         return trial_name(self.number)
 
     @property
+    def trained_as(self) -> str:
+        """Name of the trial that trained its student: its own, unless it is another's exit."""
+        return trial_name(self.number if self.trained_with is None else self.trained_with)
+
+    @property
     def title(self) -> str:
         """The preset's label where there is one, else the trial's name."""
         return self.label or self.name

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from analysis.formatting import score_text
 from analysis.front import front_members
-from analysis.results import Third, TrialResult, trained_alone, trial_name
+from analysis.results import Third, TrialResult, trained_alone
 from analysis.stored_plan import Score, Space
 
 if TYPE_CHECKING:
@@ -344,7 +344,7 @@ def _ms(trial: TrialResult) -> str:
 
 def _took(trial: TrialResult) -> str:
     if trial.trained_with is not None:
-        return f"trained with {trial_name(trial.trained_with)}"
+        return f"trained with {trial.trained_as}"
     return f"trained {duration(trial.train_seconds)}"
 
 

@@ -14,7 +14,6 @@ from analysis.results import (
     TeacherResult,
     TrialResult,
     trained_alone,
-    trial_name,
 )
 from study.tracking_points import span
 
@@ -42,7 +41,7 @@ def trial_facts(trial: TrialResult) -> TrialFacts:
     if trial.label:
         tags["preset"] = trial.label
     if trial.trained_with is not None:
-        tags["trained_with"] = trial_name(trial.trained_with)
+        tags["trained_with"] = trial.trained_as
     return TrialFacts(
         name=f"{trial.name} {trial.architecture}{_terms(trial.params)}",
         params={key: str(value) for key, value in trial.params.items()},
