@@ -21,6 +21,13 @@ def trial_cell(trial: TrialResult) -> Cell:
     return Cell(tag("span", tag("b", trial.name), label, class_="stack"))
 
 
+def training_cell(trial: TrialResult) -> Cell:
+    """The time a trial trained; of an exit, with whom it shares it."""
+    shown = duration(trial.train_seconds)
+    shared = None if trial.trained_with is None else tag("small", f"with {trial.trained_as}")
+    return Cell(tag("span", shown, shared, class_="stack"), trial.train_seconds)
+
+
 def taught(results: StudyResults, trial: TrialResult) -> str:
     """The parameters of a trial that do not shape the student, on one line."""
     shape = {p.name for p in results.plan.space.parameters if p.architecture}
@@ -83,7 +90,7 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
                 _ratio(None if latency is None else latency.ratio_batch_64),
                 *_sizes(trial),
                 Cell(signed(gain), gain),
-                Cell(duration(trial.train_seconds), trial.train_seconds),
+                training_cell(trial),
                 Cell(taught(results, trial)),
             ]
         )

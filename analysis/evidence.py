@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from analysis.comparisons import section, taught, trial_cell
+from analysis.comparisons import section, taught, training_cell, trial_cell
 from analysis.curves import CurveGroup, CurvesInfo
 from analysis.findings import Findings, TimeSpent, wall_clock
 from analysis.formatting import (
@@ -120,7 +120,7 @@ def _trial_row(
         Cell(significant(params), params),
         Cell(signed(gain), gain),
         Cell(f"{trial.epochs_done} / {trial.epochs}", trial.epochs_done),
-        Cell(duration(trial.train_seconds), trial.train_seconds),
+        training_cell(trial),
         Cell(taught(results, trial)),
     ]
 
@@ -196,6 +196,8 @@ def time_section(results: StudyResults, spent: TimeSpent) -> Html | None:
         for name, title, seconds in parts
     ]
     note = wall_clock(spent)
+    if any(trial.trained_with is not None for trial in results.trials):
+        note += " Exits of one network share its training, which is counted once."
     if results.teacher is not None and spent.teacher == 0:
         note += f" The teacher was not trained here (source: {results.teacher.source})."
     return section(

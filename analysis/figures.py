@@ -161,6 +161,7 @@ def hover_text(results: StudyResults, trial: TrialResult) -> str:
         size += f", {significant(trial.model.flops_m)} M FLOPs"
     title = f" {plot_text(trial.label)}" if trial.label else ""
     stopped = f", stopped after {trial.epochs_done}" if trial.status == "stopped" else ""
+    shared = "" if trial.trained_with is None else f", trained with {trial.trained_as}"
     return _lines(
         f"<b>{trial.name}</b>{title}",
         plot_text(trial.architecture),
@@ -168,7 +169,7 @@ def hover_text(results: StudyResults, trial: TrialResult) -> str:
         test,
         f"{milliseconds(trial.latency_ms)}, {relative_speed(results, trial)}",
         size,
-        f"{trial.epochs} epochs{stopped}",
+        f"{trial.epochs} epochs{stopped}{shared}",
         "",
         *(f"{plot_text(name)}: {plot_text(shown(item))}" for name, item in trial.params.items()),
     )

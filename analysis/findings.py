@@ -15,7 +15,7 @@ from analysis.formatting import (
 )
 from analysis.front import KdPair, front_members, hypervolume, kd_pairs, trial_point
 from analysis.record import StudyResults
-from analysis.results import STATUSES, Status, TrialResult
+from analysis.results import STATUSES, Status, TrialResult, trained_alone
 from analysis.table import measured_latency
 
 CLOSE_POINTS = 1.0  # "within one point of the teacher"; of a score in dB, within 1 dB
@@ -104,9 +104,12 @@ def _close_to_teacher(
 
 
 def time_spent(results: StudyResults) -> TimeSpent:
-    """Where the training time went; a teacher from the cache or a checkpoint cost none here."""
+    """Where the training time went; a teacher from the cache or a checkpoint cost none here.
+
+    Exits that share a training cost nothing beside it.
+    """
     by_status: dict[Status, float] = dict.fromkeys(STATUSES, 0.0)
-    for trial in results.trials:
+    for trial in trained_alone(results.trials):
         by_status[trial.status] += trial.train_seconds
     teacher = results.teacher
     own = teacher is not None and teacher.source == "trained"

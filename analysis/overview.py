@@ -8,6 +8,7 @@ from analysis.findings import Findings, how_it_ended, sentences
 from analysis.formatting import counted, duration, milliseconds, number, score_text, significant
 from analysis.markup import Html, join, tag
 from analysis.record import StudyResults
+from analysis.results import trained_alone
 
 # Glyphs of the chart's key, drawn as the chart draws its marks, in a box of 16 by 16.
 _GLYPHS = {
@@ -107,9 +108,12 @@ def _compared_with(results: StudyResults) -> tuple[str, str]:
 
 
 def _trials_note(results: StudyResults) -> str:
-    done = sum(trial.status != "running" for trial in results.trials)
-    running = len(results.trials) - done
+    own = trained_alone(results.trials)
+    done = sum(trial.status != "running" for trial in own)
+    running = len(own) - done
     note = f"{done:,} ended"
+    if len(own) < len(results.trials):
+        note += f", and {counted(len(results.trials) - len(own), 'exit')} beside them"
     return f"{note}, {running:,} running or interrupted" if running else note
 
 

@@ -26,6 +26,7 @@ from analysis.results import (
     ATTR_SOURCE,
     ATTR_STARTED_AT,
     ATTR_TEACHER,
+    ATTR_TRAINED_WITH,
     ATTR_USAGE,
     EPOCH_PREFIX,
     JOURNAL_FILE,
@@ -327,4 +328,5 @@ def trial_result(
         mlflow_run_id=late(LATE_MLFLOW_RUN_ID),
         closed=trial.state.is_finished(),
         search_latency_ms=search_latency,
+        trained_with=attributes.get(ATTR_TRAINED_WITH),
     )

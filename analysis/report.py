@@ -26,6 +26,7 @@ from analysis.evidence import (
     time_section,
     trials_section,
 )
+from analysis.exits import exits_section
 from analysis.export import results_markdown, to_csv
 from analysis.figures import front_figure, front_info
 from analysis.findings import find, time_spent
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _CONTENTS = {
     "front": "Front",
+    "exits": "Exits",
     "gains": "Gain by distillation",
     "published": "Published beside measured",
     "sizes": "Parameters and FLOPs",
@@ -71,6 +73,7 @@ def render(results: StudyResults, pictures: Mapping[str, bytes] | None = None) -
     sizes = sizes_info(results)
     sections = {
         "front": front_section(results, findings),
+        "exits": exits_section(results, findings),
         "gains": gains_section(results, findings),
         "published": published_section(results),
         "sizes": sizes_section(sizes),

@@ -7,7 +7,7 @@ as 2 FLOPs).
 """
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from types import NoneType, UnionType
@@ -15,7 +15,8 @@ from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hint
 
 Status = Literal["complete", "stopped", "infeasible", "failed", "running"]
 OutcomeStatus = Literal["complete", "stopped", "infeasible", "failed"]
-Source = Literal["preset", "control", "sampler"]
+# An exit is a student that another trial trained: a network left at another of its exits.
+Source = Literal["preset", "control", "sampler", "exit"]
 # What a study may keep small beside the latency: a field of `ModelSize`.
 Third = Literal["params_m", "flops_m"]
 
@@ -44,6 +45,7 @@ IDLE_LATENCY = "idle_latency"
 # User attributes of an Optuna trial.
 ATTR_SOURCE = "source"
 ATTR_LABEL = "label"
+ATTR_TRAINED_WITH = "trained_with"
 ATTR_ARCHITECTURE = "architecture"
 ATTR_EPOCHS = "epochs"
 ATTR_STARTED_AT = "started_at"
@@ -332,7 +334,7 @@ class TrialResult:
 
     Args:
         number: Optuna's trial number, from 0.
-        source: who proposed it: a preset, a control, or the sampler.
+        source: who proposed it: a preset, a control, or the sampler; or `exit`.
         label: the preset's label, or None.
         params: parameters by name; a conditional parameter that does not apply is absent.
         architecture: canonical description of the student network.
@@ -346,6 +348,7 @@ class TrialResult:
         idle_latency: timing of its architecture on the idle device, once any trial has it.
         closed: the storage holds the trial as finished, whether or not an outcome was written.
         search_latency_ms: latency (ms) searched by, for trials without an outcome.
+        trained_with: of an exit, the number of the trial whose training it shares.
     """
 
     number: int
@@ -365,11 +368,17 @@ class TrialResult:
     mlflow_run_id: str | None = None
     closed: bool = field(default=False, repr=False)
     search_latency_ms: float | None = field(default=None, repr=False)
+    trained_with: int | None = None
 
     @property
     def name(self) -> str:
         """The trial's name, e.g. `t0042`."""
         return trial_name(self.number)
+
+    @property
+    def trained_as(self) -> str:
+        """Name of the trial that trained its student: its own, unless it is another's exit."""
+        return trial_name(self.number if self.trained_with is None else self.trained_with)
 
     @property
     def title(self) -> str:
@@ -429,3 +438,8 @@ class TrialResult:
         if self.outcome is not None:
             return self.outcome.train_seconds
         return sum(epoch.seconds for epoch in self.curve)
+
+
+def trained_alone(trials: Iterable[TrialResult]) -> list[TrialResult]:
+    """The trials that were trained for themselves: all but the exits of others."""
+    return [trial for trial in trials if trial.trained_with is None]

@@ -19,6 +19,7 @@ BUILT_IN = (
     "cifar_cnn",
     "mhist_mobilenet",
     "cifar_quantized",
+    "cifar_self",
 )
 ATTRIBUTE = "SPACE"
 # Modules made from files of one's own; nobody else can import them.

@@ -7,12 +7,21 @@ from search_spaces.space import Choice, Defaults, Params, Range, TeacherChoice
 if TYPE_CHECKING:
     from torch import nn
 
+    from search_spaces.networks.resnet import ResidualSpec
+
 
 def build_student(params: Params, num_classes: int, shape: tuple[int, int, int]) -> "nn.Module":
     """Build the residual network that ``params`` describes."""
-    from search_spaces.networks.resnet import ResidualSpec, build
+    from search_spaces.networks.resnet import build
 
-    spec = ResidualSpec(
+    return build(spec_of(params), num_classes, shape[2])
+
+
+def spec_of(params: Params) -> "ResidualSpec":
+    """Return what the network of ``params`` is built from."""
+    from search_spaces.networks.resnet import ResidualSpec
+
+    return ResidualSpec(
         blocks=(
             int(params["blocks_1"]),
             int(params["blocks_2"]),
@@ -23,7 +32,6 @@ def build_student(params: Params, num_classes: int, shape: tuple[int, int, int])
         stem_stride=int(params["stem_stride"]),
         width=int(params["width"]),
     )
-    return build(spec, num_classes, shape[2])
 
 
 def describe(params: Params) -> str:

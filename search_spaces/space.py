@@ -43,6 +43,7 @@ from search_spaces.parameters import (
 
 __all__ = [
     "ACCURACY",
+    "EXIT",
     "IMAGENET",
     "LATENCY",
     "PSNR",
@@ -71,6 +72,9 @@ __all__ = [
 # The parameter that says what a student begins with, and its value for pretrained weights.
 WEIGHTS: Final = "weights"
 IMAGENET: Final = "imagenet"
+# A space whose students can be left early has a parameter of this name: the exit that a trial is
+# judged by. One training yields the students of all its values.
+EXIT = "exit"
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,9 @@ class SearchSpace:
                 yield f"preset_data names the preset {preset}{nearest(preset, list(self.presets))}"
         if self.pretrained is not None and WEIGHTS not in {item.name for item in self.parameters}:
             yield f"pretrained {self.pretrained!r}, and no parameter {WEIGHTS} to ask for it"
+        for parameter in self.parameters:
+            if parameter.when is not None and parameter.when.parameter == EXIT:
+                yield f"{parameter.name} depends on {EXIT}, whose values share one training"
         varied = self.teacher_varies_with
         if not self.taught and (varied is not None or self.teacher_asked != "ahead"):
             yield "teacher_varies_with and teacher_asked are of a teacher, and it declares none"
@@ -240,6 +247,17 @@ class SearchSpace:
     def is_control(self, params: Params) -> bool:
         """Whether ``params`` trains without a teacher."""
         return all(params.get(name) == value for name, value in self.control.items())
+
+    def siblings(self, params: Params) -> tuple[dict[str, Value], ...]:
+        """Return the configurations that a training of ``params`` yields besides.
+
+        They are the student's other exits, as far as the sampler may draw them; none of a student
+        that has no parameter ``exit``.
+        """
+        if EXIT not in params:
+            return ()
+        others = [value for value in self.drawn_values(EXIT) if value != params[EXIT]]
+        return tuple({**params, EXIT: value} for value in others)
 
     def with_fixed(self, fixed: Params) -> "SearchSpace":
         """Return this space with some parameters held at one value (``--fix NAME=VALUE``).

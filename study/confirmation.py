@@ -85,11 +85,10 @@ class _Worker:
 def _confirm(
     context: TrialContext, number: int, latency: Latency | None, cpus: int
 ) -> Confirmation:
-    from study.distillation.deployment import deployed
     from study.distillation.evaluation import evaluate
     from study.trial import device_of, load_student, measure, pin_threads
 
-    student = deployed(load_student(context, number))
+    student = load_student(context, number)
     data, device = context.data, device_of(context)
     pin_threads(cpus)
     _, score = evaluate(

@@ -67,6 +67,7 @@ def _measure(
 
     import torch
 
+    from study.distillation.deployment import deployed
     from study.distillation.measurement import device_name, measure_alone, profile_model
     from study.distillation.precision import resolve_precision
 
@@ -78,7 +79,7 @@ def _measure(
         return known, resolved
     torch.manual_seed(seed)
     params = space.complete({})
-    student = space.build_student(params, data.num_classes, data.shape)
+    student = deployed(space.build_student(params, data.num_classes, data.shape))
     profile = profile_model(student, data.shape)
     times: dict[str, Any] = measure_alone(student.to(device), data.shape, device)
     latency = SoloLatency(

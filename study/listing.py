@@ -215,7 +215,7 @@ def _state(folder: Path) -> dict[str, Any]:
     return {
         "name": folder.name,
         "state": state_of(summary),
-        "trials": len(summary.trials),
+        "trials": len(summary.trials) - summary.exits,
         "planned": summary.planned,
         "front": len(summary.front),
         "best_val_score": max(scores, default=None),

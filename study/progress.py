@@ -19,7 +19,7 @@ from rich.text import Text
 
 from analysis.formatting import score_text
 from analysis.front import front_members
-from analysis.results import Third, TrialResult
+from analysis.results import Third, TrialResult, trained_alone
 from analysis.stored_plan import Score, Space
 
 if TYPE_CHECKING:
@@ -153,8 +153,14 @@ class Progress:
     def trial_finished(self, trial: TrialResult) -> None:
         """A trial ended."""
         self.trials[trial.number], self._front = trial, None
-        ended = sum(1 for other in self.trials.values() if other.status != "running")
+        own = trained_alone(self.trials.values())
+        ended = sum(1 for other in own if other.status != "running")
         self.say(f"[{ended}/{self.total}] {trial_line(trial, self.score)}")
+
+    def exit_added(self, trial: TrialResult) -> None:
+        """Another exit of a student that has just been trained."""
+        self.trials[trial.number], self._front = trial, None
+        self.say(trial_line(trial, self.score))
 
     def close(self) -> None:
         """Stop drawing."""
@@ -238,7 +244,7 @@ class LiveProgress(Progress):
 
     def _headline(self, trials: list[TrialResult]) -> str:
         count = {status: 0 for status in ("complete", "stopped", "infeasible", "failed")}
-        for trial in trials:
+        for trial in trained_alone(trials):
             if trial.status in count:
                 count[trial.status] += 1
         ended = sum(count.values())
@@ -337,6 +343,8 @@ def _ms(trial: TrialResult) -> str:
 
 
 def _took(trial: TrialResult) -> str:
+    if trial.trained_with is not None:
+        return f"trained with {trial.trained_as}"
     return f"trained {duration(trial.train_seconds)}"
 
 

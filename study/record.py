@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import results
-from analysis.front import third_value
 from analysis.results import (
     Confirmation,
     EpochResult,
@@ -28,6 +27,7 @@ from analysis.results import (
     TrialResult,
     Usage,
 )
+from search_spaces.space import EXIT
 from study.journal import mend_journal, open_journal
 
 if TYPE_CHECKING:
@@ -223,6 +223,72 @@ class StudyRecord:
         )
         return number
 
+    def exit_of(self, number: int, leave_at: Any) -> int | None:
+        """Return the number of another exit of a trial's student, if it is recorded."""
+        for trial in self.trials():
+            if trial.trained_with == number and trial.params.get(EXIT) == leave_at:
+                return trial.number
+        return None
+
+    def add_exit(
+        self,
+        trained_with: int,
+        leave_at: Any,
+        *,
+        architecture: str,
+        model: ModelSize,
+        latency: Latency,
+        curve: Sequence[EpochResult],
+        refusal: str | None = None,
+    ) -> int:
+        """Add another exit of a trial's student as a finished trial, whole, and return its number.
+
+        Args:
+            trained_with: The trial that trains the student, and has done its last epoch.
+            leave_at: The exit.
+            architecture: What the student is called, left there.
+            model: Its size.
+            latency: Its timing; where the architecture has been timed before, that one stands.
+            curve: Its score after each epoch of the shared training.
+            refusal: The constraint that it breaks, if it does.
+        """
+        from optuna.trial import TrialState, create_trial
+
+        model, latency = self._students.setdefault(architecture, (model, latency))
+        trial, frozen = self.trial(trained_with), self._frozen(trained_with)
+        reference = results.ReferencePoint.from_json(self.attribute(results.ATTR_REFERENCE_POINT))
+        outcome = Outcome(
+            status="complete" if refusal is None else "infeasible",
+            reason=refusal,
+            epochs_done=curve[-1].epoch,
+            val_score=curve[-1].val_score,
+            latency_ms=latency.search_latency_ms(reference.latency_ms),
+            train_seconds=sum(epoch.seconds for epoch in curve),
+            finished_at=now(),
+        )
+        values = self._values(outcome, model)
+        number = len(self.frozen_trials())
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.FAIL if values is None else TrialState.COMPLETE,
+                values=values,
+                params={**frozen.params, EXIT: leave_at},
+                distributions=frozen.distributions,
+                user_attrs={
+                    results.ATTR_SOURCE: "exit",
+                    results.ATTR_TRAINED_WITH: trained_with,
+                    results.ATTR_ARCHITECTURE: architecture,
+                    results.ATTR_EPOCHS: trial.epochs,
+                    results.ATTR_STARTED_AT: trial.started_at,
+                    results.ATTR_MODEL: model.to_json(),
+                    results.ATTR_LATENCY: latency.to_json(),
+                    results.ATTR_OUTCOME: outcome.to_json(),
+                    **{results.epoch_attribute(e.epoch): e.to_json() for e in curve},
+                },
+            )
+        )
+        return number
+
     def interrupted(self) -> list[int]:
         """Return the numbers of trials that no outcome closes, oldest first.
 
@@ -323,17 +389,24 @@ class StudyRecord:
     def _tell(self, number: int, outcome: Outcome) -> None:
         from optuna.trial import TrialState
 
-        reached = [outcome.val_score, outcome.latency_ms]
-        if self.third is not None:
-            reached.append(third_value(self.trial(number), self.third))
-        values = [value for value in reached if value is not None]
-        trained = outcome.status in ("complete", "stopped")
-        if trained and len(values) == len(reached):
-            # A stopped trial is told its values at the rung, so that the sampler learns from it;
-            # its outcome keeps it off the front.
+        values = self._values(outcome, self.trial(number).model)
+        if values is not None:
             self.study.tell(number, values, skip_if_finished=True)
         else:
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _values(self, outcome: Outcome, model: ModelSize | None) -> list[float] | None:
+        """What Optuna is told that a trial reached; None of one that reached nothing.
+
+        A stopped trial is told its values at the rung, so that the sampler learns from it; its
+        outcome keeps it off the front.
+        """
+        reached = [outcome.val_score, outcome.latency_ms]
+        if self.third is not None:
+            reached.append(None if model is None else getattr(model, self.third))
+        values = [value for value in reached if value is not None]
+        trained = outcome.status in ("complete", "stopped")
+        return values if trained and len(values) == len(reached) else None
 
 
 @contextlib.contextmanager

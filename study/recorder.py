@@ -18,12 +18,15 @@ from analysis.results import (
     OutcomeStatus,
     TrialResult,
     Usage,
+    trained_alone,
 )
 from study.death import death_of, error_of
 from study.record import StudyRecord, now
 from study.retention import Contenders, prune
 from study.stateless import StatelessForRay
 from study.tracking_facts import final_metrics, trial_facts
+from study.trial import STUDENT_FILE, trial_folder
+from study.trial_exits import exit_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +123,8 @@ class Recorder(StatelessForRay, Callback):
         self._limits = limits
         self._running: dict[int, _Running] = {}
         trials = record.trials()
-        self._ended: Counter[str] = Counter(t.status for t in trials if t.status != "running")
+        ended = [trial.status for trial in trained_alone(trials) if trial.status != "running"]
+        self._ended: Counter[str] = Counter(ended)
         self._contenders = Contenders(trials, record.third)
         self.device_seconds = sum(trial.usage.device_seconds for trial in trials)
         self.fatal: Exception | None = None
@@ -197,6 +201,9 @@ class Recorder(StatelessForRay, Callback):
         if "model" in result:
             model, latency = result["model"], result["latency"]
             self._record.measured(number, ModelSize.from_json(model), Latency.from_json(latency))
+        # Before the last epoch: a trial that has done all its epochs has all its exits on record.
+        for body in result.get("exits", ()):
+            self._add_exit(number, body)
         for body in result.get("curve", ()):
             self._record.epoch(number, EpochResult.from_json(body))
             self._tracker.epoch(number, body)
@@ -206,6 +213,33 @@ class Recorder(StatelessForRay, Callback):
         due = time.monotonic() - running.noted > _NOTE_USAGE_SECONDS
         self._count(number, write=due)
         self._progress.trial_reported(self._trial(number))
+
+    def _add_exit(self, number: int, body: Mapping[str, Any]) -> None:
+        """Add another exit of a trial's student, unless an earlier driver has, and take its file.
+
+        The file comes after the record: until the trial itself has ended, its worker would leave
+        the file once more for the next driver.
+        """
+        added = self._record.exit_of(number, body["exit"])
+        if added is None:
+            added = self._record.add_exit(
+                number,
+                body["exit"],
+                architecture=body["architecture"],
+                model=ModelSize.from_json(body["model"]),
+                latency=Latency.from_json(body["latency"]),
+                curve=[EpochResult.from_json(epoch) for epoch in body["curve"]],
+                refusal=body["infeasible"],
+            )
+            trial = self._trial(added)
+            self._contenders.add(trial)
+            self._tracker.trial_replayed(trial)
+            self._progress.exit_added(trial)
+        left = exit_file(trial_folder(self._record.folder, number), body["exit"])
+        if left.exists():
+            own = trial_folder(self._record.folder, added)
+            own.mkdir(parents=True, exist_ok=True)
+            left.replace(own / STUDENT_FILE)
 
     def _count(self, number: int, *, retries: int = 0, write: bool = True) -> None:
         """Count the device time since the last count, and any retries; put them into the record."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from analysis.results import TrialResult
+from analysis.results import TrialResult, trained_alone
 from search_spaces.space import SearchSpace, Value, configuration_key
 from study.death import OUT_OF_MEMORY
 from study.plan import SeedPoint, StudyPlan
@@ -71,7 +71,7 @@ class TrialQueue:
         trials = self._record.trials()
         if self._interrupted:
             return self._task(trials[self._interrupted.pop(0)])
-        if len(trials) >= self._plan.budget.trials:
+        if len(trained_alone(trials)) >= self._plan.budget.trials:
             return None
         tried = self._configurations(trials)
         for seed in self._seeds:
@@ -106,23 +106,39 @@ class TrialQueue:
         return self._task(self._record.trial(number))
 
     def _configurations(self, trials: Sequence[TrialResult]) -> set[tuple[tuple[str, Value], ...]]:
-        """Keys of all configurations tried so far; those of a trial never change."""
+        """Keys of all configurations tried so far; those of a trial never change.
+
+        Of a trial that runs, those that its training will yield besides count as well.
+        """
         self._tried.update(configuration_key(trial.params) for trial in trials[self._looked_at :])
         self._looked_at = len(trials)
-        return self._tried
+        running = [trial for trial in trials if trial.status == "running"]
+        expected = {
+            configuration_key(params)
+            for trial in running
+            for params in self._space.siblings(trial.params)
+        }
+        return self._tried | expected if expected else self._tried
 
     def _task(self, trial: TrialResult) -> TrialTask:
         self._handed_out.add(trial.number)
-        # One latency an architecture: whoever measured it first measured it for all.
-        known = self._record.known_student(trial.architecture)
-        model, latency = (None, None) if known is None else known
+        known = self._known(trial.architecture)
+        exits = map(self._space.describe, self._space.siblings(trial.params))
         return TrialTask(
             number=trial.number,
             params=dict(trial.params),
             protected=trial.label is not None,
-            model=None if model is None else model.to_json(),
-            latency=None if latency is None else latency.to_json(),
+            model=known.get("model"),
+            latency=known.get("latency"),
+            known_exits={name: found for name in exits if (found := self._known(name))},
         )
+
+    def _known(self, architecture: str) -> dict[str, Any]:
+        """One latency an architecture: whoever measured it first measured it for all."""
+        known = self._record.known_student(architecture)
+        if known is None:
+            return {}
+        return {"model": known[0].to_json(), "latency": known[1].to_json()}
 
 
 class Refused:

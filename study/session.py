@@ -269,7 +269,8 @@ class Session:
         halving = ParetoHalving(
             epochs, default_grace(epochs), compared_by=self._stored.space.compared_by
         )
-        for trial in self._record.trials():
+        # A trial is judged by its own exit; the others of its student were in no race.
+        for trial in results.trained_alone(self._record.trials()):
             for epoch in trial.curve:
                 halving.enter(epoch.epoch, self._rung_entry(trial, epoch.val_score))
 

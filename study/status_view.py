@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.formatting import counted, duration, score_text, size
+from analysis.results import trained_alone
 from study.listing import SILENT, StudyStatus
 from study.progress import front_table, make_console, trial_line
 
@@ -49,7 +50,11 @@ def counts_line(status: StudyStatus) -> str:
     if not status.is_live:
         counts = {"interrupted" if k == "running" else k: n for k, n in counts.items()}
     named = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
-    return f"{len(status.summary.trials)} of {status.summary.planned} trials: {named or 'none'}"
+    begun = len(status.summary.trials) - status.summary.exits
+    text = f"{begun} of {status.summary.planned} trials: {named or 'none'}"
+    if status.summary.exits:
+        text += f"; {counted(status.summary.exits, 'exit')} trained with them"
+    return text
 
 
 def spent_line(status: StudyStatus) -> str:
@@ -93,7 +98,7 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
     """Say in a line each what happened between two looks at a study, but for its end."""
     known = {trial.number: trial for trial in before.summary.trials}
     # Those that ended, counted as they came.
-    ended = sum(1 for trial in known.values() if trial.status != "running")
+    ended = sum(1 for trial in trained_alone(known.values()) if trial.status != "running")
     score = now.summary.score
     for trial in now.summary.trials:
         old = known.get(trial.number)
@@ -102,7 +107,9 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
         name = f"{trial.name} {trial.architecture}"
         if old is not None and trial.usage.retries > old.usage.retries:
             yield f"{name}: its worker died; going on from epoch {trial.epochs_done}"
-        if trial.status != "running":
+        if old is None and trial.trained_with is not None:
+            yield trial_line(trial, score)
+        elif trial.status != "running":
             if old is None or old.status == "running":
                 ended += 1
                 yield f"[{ended}/{now.summary.planned}] {trial_line(trial, score)}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.front import front_hypervolume
 from analysis.record import StudyResults, read_record
-from analysis.results import STATUSES, TrialResult
+from analysis.results import STATUSES, TrialResult, trained_alone
 from analysis.stored_plan import Score
 from study.tracking import without_password
 
@@ -42,10 +42,19 @@ class StudySummary:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials by status; ``waiting`` are those planned that have not begun."""
-        counted = Counter(trial.status for trial in self.trials)
-        waiting = max(0, self.planned - len(self.trials))
+        """Trials by status; ``waiting`` are those planned that have not begun.
+
+        Exits of other trials' students are not counted: see :attr:`exits`.
+        """
+        trained = trained_alone(self.trials)
+        counted = Counter(trial.status for trial in trained)
+        waiting = max(0, self.planned - len(trained))
         return {**{status: counted[status] for status in STATUSES}, "waiting": waiting}
+
+    @property
+    def exits(self) -> int:
+        """Students that cost no training: other exits of those that trials trained."""
+        return len(self.trials) - len(trained_alone(self.trials))
 
     @property
     def hypervolume(self) -> float | None:
@@ -87,6 +96,7 @@ class StudySummary:
             "score": self.score.to_json(),
             "objectives": [objective.key for objective in self.results.plan.space.objectives],
             "counts": self.counts,
+            "exits": self.exits,
             "front": [member(trial) for trial in self.front],
             "teacher": None if teacher is None else teacher.to_json(),
             "default_student": None if default is None else default.to_json(),

@@ -3,12 +3,18 @@
 The same words, whether a driver tells them while it happens or the record afterwards.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from analysis.front import Point, dominates, hypervolume, trial_point
-from analysis.results import ReferencePoint, TeacherResult, TrialResult
+from analysis.results import (
+    ReferencePoint,
+    TeacherResult,
+    TrialResult,
+    trained_alone,
+)
 from study.tracking_points import span
 
 
@@ -34,6 +40,8 @@ def trial_facts(trial: TrialResult) -> TrialFacts:
     tags = {"source": trial.source, "architecture": trial.architecture}
     if trial.label:
         tags["preset"] = trial.label
+    if trial.trained_with is not None:
+        tags["trained_with"] = trial.trained_as
     return TrialFacts(
         name=f"{trial.name} {trial.architecture}{_terms(trial.params)}",
         params={key: str(value) for key, value in trial.params.items()},
@@ -78,7 +86,7 @@ def study_metrics(
     """The figures of a whole study; `covered` is its hypervolume."""
     return {
         "front": float(len(front)),
-        "trials": float(len(trials)),
+        "trials": float(len(trained_alone(trials))),
         "hypervolume": covered,
     }
 
@@ -87,17 +95,25 @@ def hypervolume_curve(trials: Iterable[TrialResult], reference: ReferencePoint) 
     """What the front covered each time a trial had ended, by the latencies searched by.
 
     The front is carried along, so a thousand trials cost about as many comparisons as its size.
+    Exits come with the trial that trained them, and count as no end of their own.
     """
-    ended = [(span(trial, 0)[1], trial) for trial in trials if trial.status != "running"]
+    trials = list(trials)
+    exits: dict[int, list[TrialResult]] = defaultdict(list)
+    for trial in trials:
+        if trial.trained_with is not None:
+            exits[trial.trained_with].append(trial)
+    own = trained_alone(trials)
+    ended = [(span(trial, 0)[1], trial) for trial in own if trial.status != "running"]
     ended.sort(key=lambda entry: (entry[0], entry[1].number))
     front: list[Point] = []
     covered = 0.0
     curve = []
     for count, (at, trial) in enumerate(ended, start=1):
-        point = trial_point(replace(trial, confirmed=None))
-        if point is not None and not any(dominates(other, point) for other in front):
-            front = [other for other in front if not dominates(point, other)] + [point]
-            covered = hypervolume(front, reference)
+        for student in (*exits[trial.number], trial):
+            point = trial_point(replace(student, confirmed=None))
+            if point is not None and not any(dominates(other, point) for other in front):
+                front = [other for other in front if not dominates(point, other)] + [point]
+                covered = hypervolume(front, reference)
         curve.append(Covered(count, covered, at))
     return curve
 

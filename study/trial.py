@@ -82,7 +82,8 @@ class TrialTask:
     """What one trial is given.
 
     ``model`` and ``latency`` are those already in the record for this architecture, if any.
-    ``protected`` trials (presets and controls) are never stopped early.
+    ``protected`` trials (presets and controls) are never stopped early. ``known_exits`` are size
+    and latency of the student's other exits, by architecture, as far as they are in the record.
     """
 
     number: int
@@ -90,6 +91,7 @@ class TrialTask:
     protected: bool
     model: Mapping[str, Any] | None = None
     latency: Mapping[str, Any] | None = None
+    known_exits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_config(self) -> dict[str, Any]:
         """Return it as the configuration of a Ray trial."""
@@ -106,7 +108,8 @@ class StudentTrial:
     """A trial without Ray: each :meth:`advance` is one report.
 
     The first report holds the student's size and latency, before anything is trained, and the
-    curve of an interrupted trial; each later one an epoch. A report with ``done`` is the last;
+    curve of an interrupted trial; each later one an epoch. A report with ``done`` is the last,
+    and tells of the student's other exits, if it has some;
     with ``failure``, ``infeasible`` or ``disk_full`` it says why nothing more follows.
     """
 
@@ -115,6 +118,8 @@ class StudentTrial:
     _trainer: "StudentTrainer | None" = None
     _latency_ms: float = float("nan")
     _curve: list[EpochResult] = field(default_factory=list)
+    # Of every exit of a student that has several, after each epoch: loss and score.
+    _exit_scores: list[list[list[float]]] = field(default_factory=list)
 
     def advance(self) -> dict[str, Any]:
         """Do the next step and report it; failures are reported, not raised."""
@@ -138,10 +143,10 @@ class StudentTrial:
         student = build_student(self.context, self.task.params)
         model, latency = self._measure(student)
         self._latency_ms = latency.search_latency_ms(self.context.teacher_ms)
-        facts = {"model": model.to_json(), "latency": latency.to_json()}
-        refusal = self._refusal(model)
-        if refusal:
-            return self._report(done=True, infeasible=refusal, **facts)
+        facts: dict[str, Any] = {"model": model.to_json(), "latency": latency.to_json()}
+        problem = refusal(self.context, model, self._latency_ms)
+        if problem:
+            return self._report(done=True, infeasible=problem, **facts)
         # The generator that built the network has moved on by a number of draws that depends on
         # whether latency was measured here: start the training from a known state.
         torch.manual_seed(self.context.seed)
@@ -149,7 +154,7 @@ class StudentTrial:
         self._resume(self._trainer)
         done = self._trainer.epochs_done >= self._epochs
         if done:
-            self._keep_student(self._trainer)
+            facts |= self._keep_student(self._trainer)
         return self._report(done=done, curve=[e.to_json() for e in self._curve], **facts)
 
     def _epoch(self, trainer: "StudentTrainer") -> dict[str, Any]:
@@ -157,13 +162,21 @@ class StudentTrial:
 
         epoch = EpochResult(**asdict(trainer.run_epoch()))
         self._curve.append(epoch)
+        if trainer.exit_scores:
+            self._exit_scores.append([list(scores) for scores in trainer.exit_scores])
+        # Also after the last epoch: a driver that dies before it hears of this epoch finds the
+        # trial finished, not to be trained again.
+        checkpoint.save(self._folder / CHECKPOINT_FILE, self._state(trainer))
         done = trainer.epochs_done >= self._epochs
-        if done:
-            self._keep_student(trainer)
-        else:
-            state = {"trainer": trainer.state(), "curve": [e.to_json() for e in self._curve]}
-            checkpoint.save(self._folder / CHECKPOINT_FILE, state)
-        return self._report(done=done, curve=[epoch.to_json()])
+        facts = self._keep_student(trainer) if done else {}
+        return self._report(done=done, curve=[epoch.to_json()], **facts)
+
+    def _state(self, trainer: "StudentTrainer") -> dict[str, Any]:
+        return {
+            "trainer": trainer.state(),
+            "curve": [epoch.to_json() for epoch in self._curve],
+            "exit_scores": self._exit_scores,
+        }
 
     def _report(self, *, done: bool, **facts: Any) -> dict[str, Any]:
         last = self._curve[-1] if self._curve else None
@@ -180,14 +193,6 @@ class StudentTrial:
         if self.task.model is not None and self.task.latency is not None:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
         return measure(self.context, student, idle=False, seconds=2.0)
-
-    def _refusal(self, model: ModelSize) -> str | None:
-        most, limit = self.context.max_params_m, self.context.max_latency_ms
-        if most is not None and model.params_m > most:
-            return f"{model.params_m:.2f} M parameters, more than {most:g} M"
-        if limit is not None and self._latency_ms > limit:
-            return f"latency {self._latency_ms:.2f} ms, more than {limit:g} ms"
-        return None
 
     def _make_trainer(self, student: "torch.nn.Module") -> "StudentTrainer":
         from study.distillation import methods
@@ -227,21 +232,25 @@ class StudentTrial:
             return  # nothing whole is left: the trial starts again
         trainer.load_state(state["trainer"])
         self._curve = [EpochResult.from_json(epoch) for epoch in state["curve"]]
+        self._exit_scores = state.get("exit_scores", [])
 
-    def _keep_student(self, trainer: "StudentTrainer") -> None:
+    def _keep_student(self, trainer: "StudentTrainer") -> dict[str, Any]:
+        """Keep what is shipped of the finished student; returns what there is to say of it."""
         from study.distillation import checkpoint
+        from study.distillation.deployment import kept
+        from study.trial_exits import exit_reports
 
-        curve = [epoch.to_json() for epoch in self._curve]
-        state = {"trainer": trainer.state(), "curve": curve}
-        # Also the checkpoint of the last epoch: a driver that dies before it hears of this epoch
-        # finds the trial finished, not to be trained again.
-        checkpoint.save(self._folder / CHECKPOINT_FILE, state)
-        weights = {name: value.cpu() for name, value in trainer.student.state_dict().items()}
+        state = kept(trainer.student).state_dict()
+        weights = {name: value.cpu() for name, value in state.items()}
         checkpoint.save(
             self._folder / STUDENT_FILE,
             {"params": dict(self.task.params), "weights": weights},
             keep_previous=False,
         )
+        others = exit_reports(
+            self.context, self.task, trainer.student, self._curve, self._exit_scores, self._folder
+        )
+        return {"exits": others} if others else {}
 
     @property
     def _epochs(self) -> int:
@@ -252,8 +261,21 @@ class StudentTrial:
         return trial_folder(Path(self.context.folder), self.task.number)
 
 
+def refusal(context: TrialContext, model: ModelSize, latency_ms: float) -> str | None:
+    """Say which constraint of the study a student breaks, or nothing."""
+    most, limit = context.max_params_m, context.max_latency_ms
+    if most is not None and model.params_m > most:
+        return f"{model.params_m:.2f} M parameters, more than {most:g} M"
+    if limit is not None and latency_ms > limit:
+        return f"latency {latency_ms:.2f} ms, more than {limit:g} ms"
+    return None
+
+
 def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn.Module":
-    """Build a student with the study's seed, so that twins start from the same weights."""
+    """Build a student with the study's seed, so that twins start from the same weights.
+
+    As it is trained, which may be more than what is shipped of it.
+    """
     import torch
 
     torch.manual_seed(context.seed)
@@ -264,18 +286,19 @@ def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn
 
 
 def load_student(context: TrialContext, number: int) -> "torch.nn.Module":
-    """Load the finished student of a trial.
+    """Load the finished student of a trial, as it is shipped.
 
     Raises:
         study.distillation.checkpoint.CheckpointError: if it is missing or damaged.
     """
     from study.distillation import checkpoint
+    from study.distillation.deployment import deployed, kept
 
     path = trial_folder(Path(context.folder), number) / STUDENT_FILE
     state = checkpoint.load(path)
-    student = build_student(context, state["params"])
-    student.load_state_dict(state["weights"])
-    return student.to(device_of(context))
+    network = kept(build_student(context, state["params"]))
+    network.load_state_dict(state["weights"])
+    return deployed(network).to(device_of(context))
 
 
 def measure(
@@ -288,8 +311,7 @@ def measure(
     from study.distillation.deployment import deployed
     from study.distillation.measurement import compare_latency, profile_model
 
-    device = device_of(context)
-    student = deployed(student)
+    device, student = device_of(context), deployed(student)
     profile = profile_model(student, context.data.shape)
     comparison = compare_latency(
         student.to(device),
@@ -303,8 +325,10 @@ def measure(
 
 
 def _compared_with(context: TrialContext) -> "torch.nn.Module":
+    from study.distillation.deployment import deployed
+
     if context.teacher is None:
-        return build_student(context, context.space.complete({})).eval()
+        return deployed(build_student(context, context.space.complete({}))).eval()
     return teacher_network(context.teacher, context.data, context.folder)
 
 

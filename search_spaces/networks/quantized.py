@@ -40,6 +40,8 @@ class QuantizedStudent(nn.Module):
     Feature maps can be tapped under the names of the stages, as in the float network.
     """
 
+    deployed_anew = True  # its scales are known only then
+
     def __init__(
         self, network: nn.Module, shape: Shape, *, start: float = 0.0, freeze: float = 0.0
     ) -> None:

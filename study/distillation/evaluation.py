@@ -1,11 +1,12 @@
 """Scoring a model on the plain images of a split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from study.distillation.deployment import Exits
 from study.distillation.image_data import Split
 from study.distillation.losses import class_logits
 from study.distillation.metrics import confusion, score_named
@@ -63,26 +64,63 @@ def score(
     by: str = "accuracy",
 ) -> tuple[float, float]:
     """`evaluate` for a split that is on the device already."""
+    return _scores(
+        model, lambda images: (model(images),), split, normalize, precision, batch_size, classes, by
+    )[0]
+
+
+@torch.inference_mode()
+def exit_scores(
+    student: nn.Module,
+    split: ResidentSplit,
+    normalize: Normalizer,
+    precision: Precision,
+    by: str = "accuracy",
+) -> list[tuple[float, float]]:
+    """`score` of every exit of a student, in the order of `Exits.exits`, from one pass."""
+    assert isinstance(student, Exits)
+    return _scores(student, student.answers, split, normalize, precision, by=by)
+
+
+def _scores(
+    model: nn.Module,
+    answers: Callable[[Tensor], Sequence[Tensor]],
+    split: ResidentSplit,
+    normalize: Normalizer,
+    precision: Precision,
+    batch_size: int | None = None,
+    classes: int | None = None,
+    by: str = "accuracy",
+) -> list[tuple[float, float]]:
+    """Loss and score of each of the answers that a model gives."""
     score_of = score_named(by)
     batch_size = batch_size or _batch_size(split)
     was_training = model.training
     model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=split.labels.device)
-    matrix: Tensor | None = None
+    losses: list[Tensor] = []
+    matrices: list[Tensor] = []
     batches = zip(
         torch.split(split.images, batch_size), torch.split(split.labels, batch_size), strict=True
     )
     for images, labels in batches:
         with autocast(precision, images.device):
-            logits = model(normalize(images.permute(0, 3, 1, 2)))
+            given = answers(normalize(images.permute(0, 3, 1, 2)))
         if classes is not None:
-            logits = class_logits(logits, classes)
-        loss += functional.cross_entropy(logits.float(), labels, reduction="sum")
-        counts = confusion(logits.argmax(dim=1), labels, logits.shape[1])
-        matrix = counts if matrix is None else matrix + counts
+            given = [class_logits(logits, classes) for logits in given]
+        sums = [_summed_loss(logits, labels) for logits in given]
+        losses.append(torch.stack(sums))
+        counts = [confusion(logits.argmax(dim=1), labels, logits.shape[1]) for logits in given]
+        matrices.append(torch.stack(counts))
     model.train(was_training)
-    assert matrix is not None
-    return loss.item() / len(split), score_of(matrix)
+    total = torch.stack(losses).sum(dim=0).tolist()
+    counted = torch.stack(matrices).sum(dim=0)
+    return [
+        (loss / len(split), score_of(matrix)) for loss, matrix in zip(total, counted, strict=True)
+    ]
+
+
+def _summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(logits.float(), labels, reduction="sum").double()
 
 
 def _batch_size(split: ResidentSplit) -> int:

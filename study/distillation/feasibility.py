@@ -119,11 +119,12 @@ class _Maps:
             InfeasibleError: The maps cannot be brought to one shape.
         """
         if (student, taps) not in self._compared:
-            if taps.teacher not in self._targets:
+            if taps.teacher and taps.teacher not in self._targets:
                 self._targets[taps.teacher] = _features_of_teacher(self._of, taps.teacher)
             own = _features_of_student(self._of, taps.student, student, params)
-            targets = self._targets[taps.teacher]
-            if own is not None:
+            # A student's own maps, without a teacher's beside them, are compared by the method.
+            targets = self._targets.get(taps.teacher, ())
+            if own is not None and taps.teacher:
                 _check_shapes(taps, student, own, targets)
                 own = own if taps.direction == "teacher-to-student" else targets
             self._compared[student, taps] = own

@@ -81,7 +81,7 @@ class Lesson(nn.Module):
         self._classes = classes
         self._taps = method.taps
         self.projectors = nn.ModuleList()
-        if self._taps is not None:
+        if self._taps is not None and self._taps.teacher:
             self._join(self._taps, sample)
 
     @property
@@ -104,7 +104,7 @@ class Lesson(nn.Module):
             )
         with autocast(self._precision, images.device):
             logits, features, auxiliary = self._ask_student(images)
-            if self._taps is not None:
+            if self._taps is not None and self._taps.teacher:
                 features, targets = self._projected(self._taps, features, targets)
         if teacher_logits is not None:
             teacher_logits = self._comparable(teacher_logits, logits)

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from study.distillation.deployment import Exits
 from study.distillation.draws import epoch_draws, lesson_seed, mix_draw
-from study.distillation.evaluation import evaluate, score
+from study.distillation.evaluation import evaluate, exit_scores, score
 from study.distillation.image_data import Augmentation, Rows, Split
 from study.distillation.lesson import Batch, Lesson
 from study.distillation.methods import Method
@@ -199,6 +200,8 @@ class StudentTrainer:
         if method.needs_teacher:
             _require_answers(method, teacher, settings.views, int(rows.max()) + 1)
         self.epochs_done = 0
+        # Of each exit of a student that has several, after the last epoch: loss and score.
+        self.exit_scores: list[tuple[float, float]] = []
         self.student = student.to(device).to(memory_format=torch.channels_last)
         self._settings = settings
         self._device = device
@@ -246,14 +249,7 @@ class StudentTrainer:
         self._wait_for_device()
         seconds = time.perf_counter() - start
         rate = self._learning_rate((self.epochs_done + 1) * self._steps_per_epoch - 1)
-        val_loss, val_score = score(
-            self.student,
-            self._validation,
-            self._normalize,
-            self._settings.precision,
-            classes=self._classes,
-            by=self._score,
-        )
+        val_loss, val_score = self._validate()
         self.epochs_done += 1
         if not math.isfinite(val_loss):
             raise Diverged(
@@ -305,6 +301,22 @@ class StudentTrainer:
         if phase != self._phase:
             self._optimizer = _optimizer((self.student, self._lesson), settings)
             self._phase = phase
+
+    def _validate(self) -> tuple[float, float]:
+        """Loss and score on the validation split, of the exit judged by where there are several."""
+        precision = self._settings.precision
+        if isinstance(self.student, Exits):
+            asked = (self.student, self._validation, self._normalize, precision)
+            self.exit_scores = exit_scores(*asked, self._score)
+            return self.exit_scores[self.student.exits.index(self.student.exit)]
+        return score(
+            self.student,
+            self._validation,
+            self._normalize,
+            precision,
+            classes=self._classes,
+            by=self._score,
+        )
 
     def _train_epoch(self, epoch: int) -> float:
         """Take the steps of one epoch; returns the mean loss over the images."""

@@ -9,6 +9,7 @@ from launching import Launched, Launcher
 from mhist_images import write_mhist
 
 from analysis.record import read_record
+from analysis.results import trained_alone
 from search_spaces.catalogue import BUILT_IN, load_space
 from search_spaces.space import SearchSpace
 
@@ -62,7 +63,7 @@ def test_a_study_of_the_space_ends_with_a_front(studied: tuple[SearchSpace, Laun
     assert run.result["counts"]["complete"] == 2
     assert run.result["front"]
     assert all(member["test_score"] > 0 for member in run.result["front"])
-    first, second = read_record(run.studies / "tiny").trials
+    first, second = trained_alone(read_record(run.studies / "tiny").trials)
     assert [first.source, second.source] == ["preset", "control"]
     assert first.architecture == space.describe(first.params)
     assert second.architecture == space.describe(space.control_of(first.params))
@@ -77,29 +78,51 @@ def test_its_report_tells_of_both_trials(studied: tuple[SearchSpace, Launched]) 
 
     assert space.title in report.read_text(encoding="utf-8")
     with (report.parent / "results.csv").open() as file:
-        assert [row["status"] for row in csv.DictReader(file)] == ["complete", "complete"]
+        rows = list(csv.DictReader(file))
+    assert {row["status"] for row in rows} == {"complete"}
+    assert len([row for row in rows if row["source"] != "exit"]) == 2
+
+
+def test_whoever_tells_of_it_counts_the_same_trials_and_exits(
+    studied: tuple[SearchSpace, Launched],
+) -> None:
+    space, run = studied
+    trials = read_record(run.studies / "tiny").trials
+    exits = [trial for trial in trials if trial.source == "exit"]
+    expected = [
+        space.describe(other)
+        for trial in trained_alone(trials)
+        for other in space.siblings(trial.params)
+    ]
+
+    assert sorted(trial.architecture for trial in exits) == sorted(expected)
+    assert run.result["exits"] == len(expected)
+    assert sum(run.result["counts"].values()) == len(trials) - len(exits) == 2
+    with (Path(run.result["report"]).parent / "results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(trials)
 
 
 def test_its_students_are_kept_as_plain_state_dicts(studied: tuple[SearchSpace, Launched]) -> None:
     from study.distillation import checkpoint
+    from study.distillation.deployment import kept
 
     space, run = studied
     trials = read_record(run.studies / "tiny").trials
     classes = len(read_record(run.studies / "tiny").plan.data.classes)
     shape = read_record(run.studies / "tiny").plan.data.shape
     for path in sorted((run.studies / "tiny" / "checkpoints").glob("*/student.pt")):
-        kept = checkpoint.load(path)
+        state = checkpoint.load(path)
         trial = trials[int(path.parent.name[1:])]
-        assert kept["params"] == dict(trial.params)
-        student = space.build_student(trial.params, classes, (shape[0], shape[1], shape[2]))
-        student.load_state_dict(kept["weights"])
+        assert state["params"] == dict(trial.params)
+        trained = space.build_student(trial.params, classes, (shape[0], shape[1], shape[2]))
+        kept(trained).load_state_dict(state["weights"])
 
 
 def test_one_more_trial_is_added_and_none_runs_again(
     studied: tuple[SearchSpace, Launched], launcher: Launcher
 ) -> None:
     _, run = studied
-    before = read_record(run.studies / "tiny").trials[:2]
+    before = read_record(run.studies / "tiny").trials
 
     again = launcher.run(
         *("resume", "tiny", "--trials", "3", "--json"), studies=run.studies, module="study"
@@ -107,8 +130,8 @@ def test_one_more_trial_is_added_and_none_runs_again(
 
     assert again.returncode == 0, again.stderr
     trials = read_record(run.studies / "tiny").trials
-    assert len(trials) == 3
-    assert trials[2].status in ("complete", "infeasible")
+    assert len(trained_alone(trials)) == 3
+    assert trained_alone(trials)[2].status in ("complete", "infeasible")
     for then, now in zip(before, trials, strict=False):
         assert (then.curve, then.outcome, then.params) == (now.curve, now.outcome, now.params)
 
@@ -136,6 +159,8 @@ def test_students_of_one_name_have_one_size_and_of_two_names_are_two(name: str) 
 
     import torch
 
+    from study.distillation.deployment import kept
+
     space, generator = load_space(name), random.Random(0)
     classes = 2 if DATA.get(name) in BINARY else 10
     found: dict[str, list[Any]] = {}
@@ -148,7 +173,7 @@ def test_students_of_one_name_have_one_size_and_of_two_names_are_two(name: str) 
                 overrides[parameter.name] = generator.choice(choices)
         params = space.complete(overrides)
         with torch.device("meta"):
-            student = space.build_student(params, classes, DIGITS)
+            student = kept(space.build_student(params, classes, DIGITS))
         shapes = [tuple(tensor.shape) for tensor in student.state_dict().values()]
         known = found.setdefault(space.describe(params), shapes)
         assert known == shapes

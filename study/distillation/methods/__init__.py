@@ -12,6 +12,7 @@ from typing import Any
 from study.distillation.methods import (
     dist,
     dkd,
+    exits,
     features,
     logit_std,
     patient,
@@ -47,6 +48,7 @@ METHODS: Mapping[str, Callable[[Mapping[str, Any]], Method]] = {
     "logit_std": logit_std.from_params,
     "patient": patient.from_params,
     "targets": targets.from_params,
+    "self": exits.from_params,
     "subclass": subclass.from_params,
     "subclass-teacher": subclass.teacher_from_params,
 }
@@ -57,7 +59,8 @@ def build(params: Mapping[str, Any], own: Mapping[str, Declared] | None = None) 
 
     Args:
         params: `method` is a name in `METHODS` or `own` (default `response`); what makes the method
-            says what else it reads. Other keys belong to others and are left alone.
+            says what else it reads. With an `exit` the student has several, and each is taught so.
+            Other keys belong to others and are left alone.
         own: Methods that the space declares, by name.
 
     Raises:
@@ -71,10 +74,14 @@ def build(params: Mapping[str, Any], own: Mapping[str, Declared] | None = None) 
             f"the space declares a method {shadowing!r}, which is built in; give it another name"
         )
     if name in own:
-        return build_own(name, own[name], params)
+        return _at_exits(build_own(name, own[name], params), params)
     if name not in METHODS:
         raise MethodError(f"no method {name!r}; {_instead(str(name), [*METHODS, *own])}")
-    return METHODS[name](params)
+    return _at_exits(METHODS[name](params), params)
+
+
+def _at_exits(method: Method, params: Mapping[str, Any]) -> Method:
+    return exits.at_every_exit(method) if exits.EXIT in params else method
 
 
 def _instead(name: str, known: list[str]) -> str:

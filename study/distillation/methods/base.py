@@ -21,7 +21,8 @@ class Answers:
         logits: Of the student, float32 `(batch, outputs)`, with gradient.
         labels: int64 `(batch,)`.
         teacher_logits: float32 `(batch, outputs)`; None if the method needs no teacher.
-        features: The student's feature maps, one a tap, in the shapes of `teacher_features`.
+        features: What the student's tapped modules put out, one a tap, in the shapes of
+            `teacher_features` where the teacher is tapped too.
         teacher_features: The teacher's, without gradient but for a projector's.
         auxiliary: Of the network's auxiliary head, as `logits`; None if it has none.
     """
@@ -36,15 +37,19 @@ class Answers:
 
 @dataclass(frozen=True)
 class FeatureTaps:
-    """Which modules of the two networks are compared, in pairs, and which side is projected."""
+    """Which modules are looked at: pairs of the two networks, or some of the student's alone.
+
+    Of a pair, one side is projected to the shape of the other, as `direction` says.
+    """
 
     student: tuple[str, ...]
-    teacher: tuple[str, ...]
+    teacher: tuple[str, ...] = ()
     direction: Direction = "student-to-teacher"
 
     def __post_init__(self) -> None:
         """Refuse taps that are no pairs."""
-        if len(self.student) != len(self.teacher) or not self.student:
+        pairs = len(self.student) == len(self.teacher)
+        if not self.student or (self.teacher and not pairs):
             raise MethodError(
                 f"taps come in pairs, got {len(self.student)} of the student and "
                 f"{len(self.teacher)} of the teacher"
