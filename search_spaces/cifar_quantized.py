@@ -86,7 +86,7 @@ SPACE = SearchSpace(
             "qat_freeze",
             0.0,
             0.4,
-            "share of the epochs, the last ones, in which ranges and batch statistics stand still",
+            "share of the epochs, the last ones, in which the ranges of rounding stand still",
             default_value=0.2,
             when=_INT8,
         ),

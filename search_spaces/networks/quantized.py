@@ -33,7 +33,7 @@ class QuantizedStudent(nn.Module):
     """A network with fake quantisers, as it is trained; `deployed` is the int8 network.
 
     In eval mode it always answers as the int8 network would. In train mode `begin_epoch` says
-    whether it rounds yet, and whether ranges and batch statistics still move. Its arithmetic is
+    whether it rounds yet, and whether ranges still move. Its arithmetic is
     float32 under any autocast: bfloat16, with a mantissa of eight bits, would bring in a rounding
     of its own that no int8 network has.
 
@@ -52,8 +52,10 @@ class QuantizedStudent(nn.Module):
             shape: `(h, w, c)` of an image.
             start: Share of the epochs, the first ones, in which ranges are observed and nothing is
                 rounded; the last epoch always rounds.
-            freeze: Share of the epochs, the last ones, in which ranges and the statistics of batch
-                normalisation stand still; not before a first epoch has rounded.
+            freeze: Share of the epochs, the last ones, in which ranges stand still; not before a
+                first epoch has rounded. Statistics of batch normalisation move to the end: recipes
+                that freeze them fine-tune, and at the rates of a training from scratch float and
+                int8 students alike diverge without.
         """
         super().__init__()
         self._shape = shape
@@ -90,14 +92,13 @@ class QuantizedStudent(nn.Module):
         from torchao.quantization.pt2e import FakeQuantizeBase
 
         self.training = mode
-        moves = mode and not self._frozen
         for node in self.graph.graph.nodes:
             if node.target is torch.ops.aten.batch_norm.default:
-                node.update_arg(_TRAINING, moves)
+                node.update_arg(_TRAINING, mode)
         self.graph.recompile()
         for module in self.graph.modules():
             if isinstance(module, FakeQuantizeBase):
-                module.enable_observer(moves)
+                module.enable_observer(mode and not self._frozen)
                 module.enable_fake_quant(self._rounds or not mode)
         return self
 

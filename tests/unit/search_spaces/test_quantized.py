@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 SHAPE = (32, 32, 3)
 PARAMS = SPACE.complete({"blocks_3": 0, "blocks_4": 0, "width": 16, "qat_freeze": 0.34})
 SETTINGS = TrainingSettings(
-    epochs=4, batch_size=64, learning_rate=0.1, schedule="onecycle", views=2
+    epochs=6, batch_size=64, learning_rate=0.05, schedule="onecycle", views=2
 )
 
 
@@ -73,14 +73,14 @@ def trainer(student: nn.Module, digits: ImageData) -> StudentTrainer:
 def trained(
     fresh: QuantizedStudent, digits: ImageData, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[QuantizedStudent, list[float], Path]:
-    """A student of four epochs, its scores, and the checkpoint of its second epoch."""
+    """A student of six epochs, its scores, and the checkpoint of its third."""
     student = copy.deepcopy(fresh)
     path = tmp_path_factory.mktemp("trained") / "last.pt"
     teaching = trainer(student, digits)
     scores = []
     for epoch in range(SETTINGS.epochs):
         scores.append(teaching.run_epoch().val_score)
-        if epoch == 1:
+        if epoch == 2:
             checkpoint.save(path, teaching.state())
     return student, scores, path
 
@@ -105,7 +105,7 @@ def test_the_int8_network_scores_what_the_student_scored_while_it_learnt(
     _, scores, _ = trained
     _, score = evaluate(shipped, digits.validation, digits.mean, digits.std, CPU)
 
-    assert scores[-1] > 60
+    assert scores[-1] > 90
     assert score == pytest.approx(scores[-1], abs=1.5)
 
 
@@ -166,7 +166,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     again = trainer(copy.deepcopy(fresh), digits)
     again.load_state(checkpoint.load(path))
 
-    assert [again.run_epoch().val_score for _ in range(2)] == scores[2:]
+    assert [again.run_epoch().val_score for _ in range(3)] == scores[3:]
     state = again.student.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
 
@@ -210,12 +210,10 @@ def moves_and_rounds(student: QuantizedStudent) -> tuple[bool, bool]:
     """Whether a step in train mode changes a range, and whether a weight is rounded in it."""
     student.train()
     images = 3 * torch.randn(8, 3, 32, 32)
-    ranges = [v.clone() for n, v in student.state_dict().items() if n.endswith("running_var")]
-    ranges += [v.clone() for n, v in student.state_dict().items() if n.endswith("max_val")]
+    ranges = {n: v.clone() for n, v in student.state_dict().items() if n.endswith("max_val")}
     student(images)
-    now = [v for n, v in student.state_dict().items() if n.endswith("running_var")]
-    now += [v for n, v in student.state_dict().items() if n.endswith("max_val")]
-    moved = any(not torch.equal(a, b) for a, b in zip(ranges, now, strict=True))
+    now = student.state_dict()
+    moved = any(not torch.equal(value, now[name]) for name, value in ranges.items())
     quantisers = [m for m in student.modules() if hasattr(m, "fake_quant_enabled")]
     return moved, all(bool(m.fake_quant_enabled) for m in quantisers)
 
@@ -228,7 +226,7 @@ def moves_and_rounds(student: QuantizedStudent) -> tuple[bool, bool]:
         (2, [(True, True)] * 2),
     ],
 )
-def test_it_observes_then_rounds_then_stands_still(
+def test_it_observes_then_rounds_then_its_ranges_stand_still(
     fresh: QuantizedStudent, epochs: int, stages: list[tuple[bool, bool]]
 ) -> None:
     student = copy.deepcopy(fresh)
