@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _study_rows(space: "SearchSpace") -> list[tuple[str, str]]:
     """What a study of the space does unless told otherwise."""
+    from search_spaces.own_methods import methods_json
     from study.plan import recipe_of
 
     data = space.default_data
@@ -77,8 +78,10 @@ def _study_rows(space: "SearchSpace") -> list[tuple[str, str]]:
         teacher = f"{recipe.title}, {recipe.epochs} epochs of {recipe.optimizer}"
     objectives = ", ".join(f"{o.label} ({o.direction}, {o.unit})" for o in space.objectives)
     control = ", ".join(f"{name}={value}" for name, value in space.control.items())
+    own = methods_json(space.methods).items()
     return [
         ("objectives", objectives),
+        *(("own method", f"{name}, {method['reference']}") for name, method in own),
         ("control", control),
         ("data", data),
         ("teacher", teacher),

@@ -88,7 +88,7 @@ def rehearse(
     Draws from a generator of its own.
 
     Args:
-        name: The value of `trial`'s `method` that names it.
+        name: The value of `method` that names it.
         method: The method.
         classes: Columns of both networks' logits.
         features: Shape of one image's feature map at each tap, after projection.
@@ -121,8 +121,10 @@ def rehearse(
 
 def _problem_of_terms(terms: Any) -> str | None:
     """What keeps a student from learning from what `loss` returned, or nothing."""
-    if not isinstance(terms, Mapping) or "loss" not in terms:
+    if not isinstance(terms, Mapping):
         return f'{_kind(terms)}, not a dict of tensors with the total as "loss"'
+    if "loss" not in terms:
+        return f'a dict of {", ".join(map(repr, terms)) or "nothing"} without the total, "loss"'
     for key, term in terms.items():
         if not isinstance(term, torch.Tensor) or term.dim() != 0:
             return f"{_kind(term)} as {key!r}, not a tensor of one number"

@@ -164,7 +164,7 @@ def test_a_function_that_returns_no_method_is_named() -> None:
     [
         ("        return answers.logits.mean()\n", "returns a Tensor, not a dict of tensors"),
         ("        pass\n", "returns None, not a dict of tensors with the total as \"loss\""),
-        ("        return {'total': answers.logits.mean()}\n", "not a dict of tensors"),
+        ("        return {'total': answers.logits.mean()}\n", "a dict of 'total' without the"),
         ("        return {'loss': 1.0}\n", "returns a float as 'loss', not a tensor of one number"),
         ("        return {'loss': answers.logits.mean(1)}\n", "as 'loss', not a tensor of one"),
         ("        return {'loss': answers.teacher_logits.mean()}\n", '"loss" without a gradient'),
