@@ -53,7 +53,7 @@ def draw(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None
         study.distillation.teacher_recipe.TeacherError: if the teacher is.
     """
     from study.distillation.saliency import first_of_classes, saliency
-    from study.trial import device_of, load_student, pin_threads
+    from study.trial import device_of, load_kept, pin_threads
     from study.trial_teacher import trained_teacher
 
     pin_threads(context.threads)
@@ -62,8 +62,8 @@ def draw(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None
     teacher = context.teacher_of(distilled.params)
     networks = (
         trained_teacher(teacher, data, context.folder, context.seed, teacher_checkpoint),
-        load_student(context, distilled.number),
-        load_student(context, control.number),
+        load_kept(context, distilled.number),
+        load_kept(context, control.number),
     )
     images = data.test.take(first_of_classes(data.test.labels))
     looked = [

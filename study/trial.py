@@ -291,14 +291,25 @@ def load_student(context: TrialContext, number: int) -> "torch.nn.Module":
     Raises:
         study.distillation.checkpoint.CheckpointError: if it is missing or damaged.
     """
+    from study.distillation.deployment import deployed
+
+    return deployed(load_kept(context, number)).to(device_of(context))
+
+
+def load_kept(context: TrialContext, number: int) -> "torch.nn.Module":
+    """Load what is kept of a trial's student, which has gradients: integer kernels have none.
+
+    Raises:
+        study.distillation.checkpoint.CheckpointError: if it is missing or damaged.
+    """
     from study.distillation import checkpoint
-    from study.distillation.deployment import deployed, kept
+    from study.distillation.deployment import kept
 
     path = trial_folder(Path(context.folder), number) / STUDENT_FILE
     state = checkpoint.load(path)
     network = kept(build_student(context, state["params"]))
     network.load_state_dict(state["weights"])
-    return deployed(network).to(device_of(context))
+    return network
 
 
 def measure(
