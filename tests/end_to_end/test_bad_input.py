@@ -197,11 +197,6 @@ CASES = {
         (*DIGITS, "--teacher-network", "inception", "--teacher-size", "32"),
         ("--teacher-size 32", "give 75 or more"),
     ),
-    "an inception on a folder of small images": Case(
-        (*SPACE, "--data", "./pets", "--teacher-network", "inception"),
-        ("16 px", "--teacher-size 75 or more"),
-        lambda folder: image_folder(folder / "pets"),
-    ),
     "a studies folder below a file": Case(
         (*DIGITS, "--studies", "taken/studies"),
         ("taken", "name a folder"),

@@ -33,10 +33,11 @@ def test_every_verb_in_readme_is_one_the_parser_takes(line: str) -> None:
 
 @pytest.mark.end_to_end
 def test_the_space_and_the_method_in_readme_run_to_a_front(
-    studies: Path, launcher: Launcher
+    tmp_path: Path, launcher: Launcher
 ) -> None:
+    studies = tmp_path / "studies"
     (block,) = re.findall(r"```python\n(# my_space\.py\n.*?)```", README, flags=re.DOTALL)
-    space = studies.parent / "my_space.py"
+    space = tmp_path / "my_space.py"
     space.write_text(block)
     assert load_space(str(space)).name == "plain"
     asked = (
