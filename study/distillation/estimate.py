@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+from study.distillation.deployment import Exits
 from study.distillation.measurement import Shape, in_eval_mode, random_images
 from study.distillation.precision import Precision, autocast
 
@@ -41,10 +42,14 @@ def training_step_seconds(
     # A rate of 0 costs as much as any, and cannot diverge.
     optimiser = torch.optim.SGD(trained.parameters(), lr=0.0, momentum=0.9, weight_decay=5e-4)
 
+    def answers(images: Tensor) -> tuple[Tensor, ...]:
+        # Every exit is taught, whichever is judged.
+        given = trained.answers(images) if isinstance(trained, Exits) else trained(images)
+        return given if isinstance(given, tuple) else (given,)
+
     def step() -> None:
         with autocast(precision, device):
-            answer = trained(images)
-        heads = answer if isinstance(answer, tuple) else (answer,)
+            heads = answers(images)
         optimiser.zero_grad()
         losses = [functional.cross_entropy(logits.float(), labels) for logits in heads]
         torch.autograd.backward(losses)

@@ -14,6 +14,7 @@ from search_spaces.networks.multi_exit import ENSEMBLE, EXITS, Exit, MultiExit
 from search_spaces.networks.resnet import ResidualSpec, build
 from study.distillation import methods
 from study.distillation.deployment import Exits, deployed
+from study.distillation.estimate import training_step_seconds
 from study.distillation.evaluation import evaluate
 from study.distillation.image_data import Augmentation, Split
 from study.distillation.lesson import Batch
@@ -317,3 +318,18 @@ def test_a_resumed_training_takes_the_very_same_steps() -> None:
     assert resumed.exit_scores == whole.exit_scores
     ours, theirs = whole.student.state_dict(), resumed.student.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_submodule_called_deployed_is_no_exit() -> None:
+    student = nn.Sequential()
+    student.add_module("deployed", nn.Identity())
+
+    assert deployed(student) is student
+
+
+def test_a_step_is_timed_with_every_exit_taught() -> None:
+    student, reached = network(leave_at=1), []
+    student.head4.register_full_backward_hook(lambda *heard: reached.append("head4"))
+    training_step_seconds(student, (SIDE, SIDE, 3), CLASSES, 4, CPU, steps=1)
+
+    assert reached == ["head4"] * 2
