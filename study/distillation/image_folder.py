@@ -179,11 +179,11 @@ def _images_below(folder: str, owner: str) -> Iterator[str]:
                     f"{entry.path} is a link to a folder inside {owner}: put the images there"
                 )
             yield from _images_below(entry.path, owner)
-        elif is_image(entry):
+        elif is_image_file(entry):
             yield entry.path
 
 
-def is_image(entry: "os.DirEntry[str]") -> bool:
+def is_image_file(entry: "os.DirEntry[str]") -> bool:
     """Tell whether a file is an image, by its name; False for what is passed over.
 
     Raises:

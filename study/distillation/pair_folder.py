@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.distillation.image_data import DataError
-from study.distillation.image_folder import is_image, names_in
+from study.distillation.image_folder import is_image_file, names_in
 
 SPLITS = ("train", "val", "test")
 PAIR_LAYOUT = "train/*, and val/* or test/*, each file two halves side by side"
@@ -87,7 +87,7 @@ def _pairs_in(split: Path) -> tuple[Path, ...]:
             f"classes, and pairs of images are wanted: give a folder with {PAIR_LAYOUT}, or choose "
             "a space that learns classes"
         )
-    files = tuple(Path(entry.path) for entry in entries if is_image(entry))
+    files = tuple(Path(entry.path) for entry in entries if is_image_file(entry))
     if not files:
         raise DataError(f"{split} holds no image: add images, or remove the folder")
     return files
@@ -95,6 +95,6 @@ def _pairs_in(split: Path) -> tuple[Path, ...]:
 
 def _is_image_quietly(entry: "os.DirEntry[str]") -> bool:
     try:
-        return entry.is_file() and is_image(entry)
+        return entry.is_file() and is_image_file(entry)
     except DataError:
         return False

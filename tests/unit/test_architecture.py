@@ -28,7 +28,7 @@ LIGHT = (
     "search_spaces/*.py",
 )
 
-TORCH_AND_KIN = frozenset({"torch", "torchvision", "numpy", "PIL", "sklearn"})
+TORCH_AND_KIN = frozenset({"torch", "torchvision", "torchmetrics", "numpy", "PIL", "sklearn"})
 EXTRAS = frozenset({"torchao", "onnx", "onnxruntime", "onnxscript"})
 
 
