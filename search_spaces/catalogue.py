@@ -8,7 +8,14 @@ from types import ModuleType
 
 from search_spaces.space import SearchSpace, SpaceError, nearest
 
-BUILT_IN = ("cifar_blocks", "mnist_dense", "cifar_hybrid", "mnist_subclass", "cifar_modern")
+BUILT_IN = (
+    "cifar_blocks",
+    "mnist_dense",
+    "cifar_hybrid",
+    "mnist_subclass",
+    "cifar_modern",
+    "pairs_autoencoder",
+)
 ATTRIBUTE = "SPACE"
 # Modules made from files of one's own; nobody else can import them.
 FILE_MODULE_PREFIX = "_space_"

@@ -88,7 +88,7 @@ SPACE = SearchSpace(
             "width",
             (8, 16, 32, 64),
             "channels of encoder 1; each further one has twice as many",
-            default_value=32,
+            default_value=16,
             architecture=True,
         ),
         Range("learning_rate", 2e-4, 1e-2, "peak learning rate", log=True, default_value=2e-3),

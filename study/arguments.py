@@ -228,7 +228,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         space=args.space,
         data=data,
         data_dir=args.data_dir,
-        image_size=args.image_size,
+        image_size=args.image_size or defaults.image_size,
         train_per_class=args.train_per_class,
         preset=args.preset,
         fixed=fixed,

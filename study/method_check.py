@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.space import SearchSpace
 from study.inputs import StudyInputs
 from study.plan import PlanError, seed_points
 from study.preparation import get, teacher_recipe
 from study.progress import Progress
+from study.task import task_of
 
 if TYPE_CHECKING:
     from study.distillation.feasibility import Networks
@@ -47,15 +49,18 @@ def check_methods(inputs: StudyInputs, progress: Progress) -> None:
     )
     with progress.phase("checking the methods"):
         try:
-            get(worker.remote(configurations, networks, plan.teacher))
+            get(worker.remote(space, configurations, networks, plan.teacher))
         except InfeasibleError as error:
             raise PlanError(f"space {space.name} on {data.name}: {error}") from None
 
 
-def _check(configurations: Configurations, networks: "Networks", checkpoint: str | None) -> None:
+def _check(
+    space: SearchSpace,
+    configurations: Configurations,
+    networks: "Networks",
+    checkpoint: str | None,
+) -> None:
     from dataclasses import replace
-
-    from study.distillation.feasibility import check_methods
 
     if checkpoint is not None and networks.teacher is not None:
         from study.distillation.teacher_checkpoint import load_checkpoint
@@ -64,4 +69,4 @@ def _check(configurations: Configurations, networks: "Networks", checkpoint: str
             Path(checkpoint), networks.num_classes, networks.shape, networks.teacher
         )
         networks = replace(networks, teacher=own.recipe)
-    check_methods(configurations, networks)
+    task_of(space).check_methods(configurations, networks)

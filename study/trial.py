@@ -12,17 +12,19 @@ import numpy as np
 from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize, trial_name
+from study.class_task import class_data
 from study.death import OUT_OF_MEMORY
+from study.task import task_of
 from study.trial_teacher import TeacherVariant, teacher_network
 
 if TYPE_CHECKING:
     import torch
 
     from search_spaces.space import SearchSpace, Value
-    from study.distillation.data import ImageData
     from study.distillation.methods import Method
     from study.distillation.precision import Precision
-    from study.distillation.training import StudentTrainer, TeacherSource, TrainingData
+    from study.distillation.training import TeacherSource, TrainingData, TrainingSettings
+    from study.task import Data, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class TrialContext:
     """
 
     space: "SearchSpace"
-    data: "ImageData"
+    data: "Data"
     reduced_rows: Mapping[float, np.ndarray[Any, Any]]
     teacher: TeacherVariant | None
     teacher_ms: float
@@ -112,7 +114,7 @@ class StudentTrial:
 
     task: TrialTask
     context: TrialContext
-    _trainer: "StudentTrainer | None" = None
+    _trainer: "Trainer | None" = None
     _latency_ms: float = float("nan")
     _curve: list[EpochResult] = field(default_factory=list)
 
@@ -152,7 +154,7 @@ class StudentTrial:
             self._keep_student(self._trainer)
         return self._report(done=done, curve=[e.to_json() for e in self._curve], **facts)
 
-    def _epoch(self, trainer: "StudentTrainer") -> dict[str, Any]:
+    def _epoch(self, trainer: "Trainer") -> dict[str, Any]:
         from study.distillation import checkpoint
 
         epoch = EpochResult(**asdict(trainer.run_epoch()))
@@ -189,28 +191,11 @@ class StudentTrial:
             return f"latency {self._latency_ms:.2f} ms, more than {limit:g} ms"
         return None
 
-    def _make_trainer(self, student: "torch.nn.Module") -> "StudentTrainer":
-        from study.distillation import methods
-        from study.distillation.training import StudentTrainer, TrainingSettings
+    def _make_trainer(self, student: "torch.nn.Module") -> "Trainer":
+        task = task_of(self.context.space)
+        return task.trainer(student, self.task.params, self.context, self._epochs)
 
-        params, context = self.task.params, self.context
-        method = methods.build({**params, "classes": context.data.num_classes})
-        settings = TrainingSettings(
-            epochs=self._epochs,
-            batch_size=int(params["batch_size"]),
-            learning_rate=float(params["learning_rate"]),
-            schedule=params.get("schedule", "onecycle"),
-            optimizer=params.get("optimizer", "sgd"),
-            seed=context.seed,
-            views=context.views,
-            view_seed=context.seed,
-            precision=context.precision,
-        )
-        source = teacher_source(context, method, params) if method.needs_teacher else None
-        data = training_data(context, float(params.get("train_share", 1.0)))
-        return StudentTrainer(student, method, data, source, settings, device_of(context))
-
-    def _resume(self, trainer: "StudentTrainer") -> None:
+    def _resume(self, trainer: "Trainer") -> None:
         from study.distillation import checkpoint
 
         path = self._folder / CHECKPOINT_FILE
@@ -223,7 +208,7 @@ class StudentTrial:
         trainer.load_state(state["trainer"])
         self._curve = [EpochResult.from_json(epoch) for epoch in state["curve"]]
 
-    def _keep_student(self, trainer: "StudentTrainer") -> None:
+    def _keep_student(self, trainer: "Trainer") -> None:
         from study.distillation import checkpoint
 
         curve = [epoch.to_json() for epoch in self._curve]
@@ -283,9 +268,10 @@ def measure(
     from study.distillation.measurement import compare_latency, profile_model
 
     device = device_of(context)
-    profile = profile_model(student, context.data.shape)
+    measured = task_of(context.space).measured(student)
+    profile = profile_model(measured, context.data.shape)
     comparison = compare_latency(
-        student.to(device),
+        measured.to(device),
         _compared_with(context).to(device),
         context.data.shape,
         device,
@@ -297,8 +283,28 @@ def measure(
 
 def _compared_with(context: TrialContext) -> "torch.nn.Module":
     if context.teacher is None:
-        return build_student(context, context.space.complete({})).eval()
+        default = build_student(context, context.space.complete({}))
+        return task_of(context.space).measured(default).eval()
     return teacher_network(context.teacher, context.data, context.folder)
+
+
+def training_settings(
+    context: TrialContext, params: Mapping[str, Any], epochs: int
+) -> "TrainingSettings":
+    """Return how long and how fast the student of a trial learns."""
+    from study.distillation.training import TrainingSettings
+
+    return TrainingSettings(
+        epochs=epochs,
+        batch_size=int(params["batch_size"]),
+        learning_rate=float(params["learning_rate"]),
+        schedule=params.get("schedule", "onecycle"),
+        optimizer=params.get("optimizer", "sgd"),
+        seed=context.seed,
+        views=context.views,
+        view_seed=context.seed,
+        precision=context.precision,
+    )
 
 
 def training_data(context: TrialContext, share: float) -> "TrainingData":
@@ -306,7 +312,7 @@ def training_data(context: TrialContext, share: float) -> "TrainingData":
     from study.distillation.data import Split
     from study.distillation.training import TrainingData
 
-    data = context.data
+    data = class_data(context.data)
     rows = context.reduced_rows.get(share)
     train = data.train if rows is None else Split(data.train.images[rows], data.train.labels[rows])
     return TrainingData(
@@ -335,7 +341,8 @@ def teacher_source(
             f"the method {method.name} asks the teacher's network, and only its answers are here"
         )
     network = teacher_network(teacher, context.data, context.folder).to(device)
-    return LiveTeacher(network, context.data.mean, context.data.std, device, context.precision)
+    data = class_data(context.data)
+    return LiveTeacher(network, data.mean, data.std, device, context.precision)
 
 
 def device_of(context: TrialContext) -> "torch.device":

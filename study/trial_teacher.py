@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from study.distillation.image_data import ImageData
     from study.distillation.teacher_recipe import TeacherRecipe
+    from study.task import Data
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TeacherVariant:
 _NETWORKS: "dict[tuple[str, TeacherRecipe, bool], torch.nn.Module]" = {}
 
 
-def teacher_network(teacher: TeacherVariant, data: "ImageData", study: str) -> "torch.nn.Module":
+def teacher_network(teacher: TeacherVariant, data: "Data", study: str) -> "torch.nn.Module":
     """Return a teacher's network, built once a process; its latency needs no weights.
 
     Args:
