@@ -25,8 +25,14 @@ class ClassTask:
 
     def describe(self, plan: StudyPlan) -> "DataSummary":
         """Say what image folder or published data set the plan names."""
+        from study.distillation import pair_data
         from study.distillation.data import describe
 
+        if plan.data in pair_data.NAMES:
+            raise PlanError(
+                f"--data {plan.data}: these are pairs of images without classes, and space "
+                f"{plan.space} learns classes; choose --space pairs_autoencoder, or --data digits"
+            )
         summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
         asked, smallest = plan.train_per_class, summary.smallest_class
         if asked is not None and asked > smallest:

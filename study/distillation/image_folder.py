@@ -167,7 +167,10 @@ def _list_split(split: Path) -> dict[str, tuple[str, ...]]:
                     "from train/ and test/"
                 )
         elif Path(entry.name).suffix.lower() in _SUFFIXES:
-            raise DataError(f"{entry.path} lies outside any class folder: move it into one")
+            raise DataError(
+                f"{entry.path} lies outside any class folder: move it into one (or, if it holds a "
+                "pair of images side by side, choose a space that learns from pairs)"
+            )
     return listed
 
 

@@ -69,15 +69,6 @@ def list_pairs(root: Path) -> PairFolder:
     return PairFolder(root, files["train"], val, test)
 
 
-def holds_pairs(root: Path) -> bool:
-    """Tell whether `root` looks like a folder of pairs: images lie in `train/` itself."""
-    train = root / "train"
-    try:
-        return train.is_dir() and any(_is_image_quietly(entry) for entry in os.scandir(train))
-    except OSError:
-        return False
-
-
 def _pairs_in(split: Path) -> tuple[Path, ...]:
     entries = sorted(os.scandir(split), key=lambda entry: entry.name)
     folders = [entry.name for entry in entries if entry.is_dir() and entry.name[0] != "."]
@@ -91,10 +82,3 @@ def _pairs_in(split: Path) -> tuple[Path, ...]:
     if not files:
         raise DataError(f"{split} holds no image: add images, or remove the folder")
     return files
-
-
-def _is_image_quietly(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_file() and is_image_file(entry)
-    except DataError:
-        return False
