@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis.front import front_members
+from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
 from analysis.results import (
     ATTR_ARCHITECTURE,
     ATTR_DEFAULT_STUDENT,
@@ -73,6 +74,7 @@ class StudyResults:
         open_session: a run that goes on or was killed, as far as it was last noted.
         mlflow: where the study is tracked, if it is.
         trials: every trial, by number.
+        illustrations: pictures made of the results, whose files lie in the study's folder.
     """
 
     plan: StoredPlan
@@ -84,6 +86,7 @@ class StudyResults:
     mlflow: Mapping[str, Any] | None = None
     trials: tuple[TrialResult, ...] = ()
     default_student: DefaultStudent | None = None
+    illustrations: tuple[Illustration, ...] = ()
 
     @property
     def compared_with(self) -> TeacherResult | DefaultStudent | None:
@@ -148,11 +151,7 @@ class RecordReader:
             trials = self._study.get_trials(deepcopy=False)
         reference = _stored(ReferencePoint, attributes.get(ATTR_REFERENCE_POINT), plan.name)
         teacher_ms = None if reference is None else reference.latency_ms
-        sessions = tuple(
-            session
-            for item in attributes.get(ATTR_SESSIONS) or ()
-            if (session := _stored(Session, item, plan.name)) is not None
-        )
+        sessions = _all_stored(Session, attributes.get(ATTR_SESSIONS), plan.name)
         return StudyResults(
             plan=plan,
             teacher=_stored(TeacherResult, attributes.get(ATTR_TEACHER), plan.name),
@@ -169,6 +168,7 @@ class RecordReader:
                 for trial in trials
                 if trial.state.name != "WAITING"
             ),
+            illustrations=_all_stored(Illustration, attributes.get(ATTR_ILLUSTRATIONS), plan.name),
         )
 
     def _trial(
@@ -270,6 +270,11 @@ def _stored(kind: type[S], value: Any, owner: str) -> S | None:
         return kind.from_json(value)
     except ResultFormatError as error:
         raise RecordReadError(f"the record of {owner} is damaged: {error}") from error
+
+
+def _all_stored(kind: type[S], values: Any, owner: str) -> tuple[S, ...]:
+    found = (_stored(kind, item, owner) for item in values or ())
+    return tuple(item for item in found if item is not None)
 
 
 def trial_result(

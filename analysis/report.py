@@ -2,14 +2,14 @@
 
 python -m analysis.report studies/NAME
 
-reads the record in that folder, and nothing else, and writes report/index.html, results.csv,
-results.md and front.csv there. The same record gives the same bytes.
+reads the record in that folder with its pictures, and nothing else, and writes report/index.html,
+results.csv, results.md and front.csv there. The same record gives the same bytes.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -29,10 +29,13 @@ from analysis.evidence import (
 from analysis.export import results_markdown, to_csv
 from analysis.figures import front_figure, front_info
 from analysis.findings import find, time_spent
+from analysis.gallery import gallery_section
+from analysis.illustration import read_pictures
 from analysis.markup import Html, compact_json, join, script_json, tag, text
 from analysis.overview import asked, found, front_chart, header
 from analysis.record import RecordReadError, StudyResults, read_record
 from analysis.results import REPORT_FOLDER
+from analysis.sizes import QUANTITIES, sizes_figure, sizes_info, sizes_section
 from analysis.table import front_table, results_table
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ _CONTENTS = {
     "front": "Front",
     "gains": "Gain by distillation",
     "published": "Published beside measured",
+    "sizes": "Parameters and FLOPs",
+    "illustrations": "Illustrations",
     "curves": "Learning curves",
     "trials": "All trials",
     "endings": "Endings",
@@ -50,17 +55,26 @@ _CONTENTS = {
 }
 
 
-def render(results: StudyResults) -> str:
-    """The report as one HTML document that loads nothing and depends on nothing but `results`."""
+def render(results: StudyResults, pictures: Mapping[str, bytes] | None = None) -> str:
+    """The report as one HTML document that loads nothing.
+
+    Args:
+        results: what the record tells.
+        pictures: PNG files of the study's illustrations by name, which become part of the page;
+            those that are missing are said to be.
+    """
     from plotly.offline import get_plotlyjs
 
     findings = find(results)
     front = front_info(results)
     curves = curves_info(results)
+    sizes = sizes_info(results)
     sections = {
         "front": front_section(results, findings),
         "gains": gains_section(results, findings),
         "published": published_section(results),
+        "sizes": sizes_section(sizes),
+        "illustrations": gallery_section(results.illustrations, pictures or {}),
         "curves": curves_section(curves),
         "trials": trials_section(results, findings),
         "endings": failures_section(results),
@@ -72,6 +86,8 @@ def render(results: StudyResults) -> str:
         data.append(_figure_json("front", front_figure(front)))
     if curves.curves:
         data.append(_figure_json("curves", curves_figure(curves)))
+    if sizes is not None:
+        data += [_figure_json(name, sizes_figure(sizes, name)) for name in QUANTITIES]
     body = [
         header(results),
         asked(results),
@@ -122,7 +138,7 @@ def write_report(study_folder: Path) -> list[Path]:
     folder = study_folder / REPORT_FOLDER
     folder.mkdir(exist_ok=True)
     contents = {
-        "index.html": render(results),
+        "index.html": render(results, read_pictures(study_folder, results.illustrations)),
         "results.csv": to_csv(results_table(results)),
         "results.md": results_markdown(results),
         "front.csv": to_csv(front_table(results)),

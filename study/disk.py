@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.results import JOURNAL_FILE, PLAN_FILE, REPORT_FOLDER
 
 
@@ -16,6 +17,7 @@ class DiskUse:
         checkpoints: Last epochs of trials that run, and the students that are kept.
         record: The plan and the journal; a record in a database counts as its plan alone.
         report: The report and its tables.
+        illustrations: The pictures that the report shows.
         logs: What libraries printed.
         total: Everything in the study's folder.
         teachers: Teachers and their answers, shared by all studies of the studies folder.
@@ -25,6 +27,7 @@ class DiskUse:
     checkpoints: int
     record: int
     report: int
+    illustrations: int
     logs: int
     total: int
     teachers: int
@@ -40,6 +43,7 @@ def disk_use(folder: Path) -> DiskUse:
         checkpoints=_size(folder / "checkpoints"),
         record=_size(folder / PLAN_FILE) + _size(folder / JOURNAL_FILE),
         report=_size(folder / REPORT_FOLDER),
+        illustrations=_size(folder / ILLUSTRATIONS_FOLDER),
         logs=_size(folder / "logs"),
         total=_size(folder),
         teachers=_size(folder.parent / "teachers"),

@@ -193,11 +193,22 @@ class Session:
         import ray
 
         from study.confirmation import confirm
+        from study.illustrations import Illustrator, kinds_for
 
         reference = ray.put(prepared.context)
         ending = self._run_trials(prepared, reference)
         if ending.exit_code in (0, 3):
             confirm(self._record, prepared.context, reference, self._cluster, self._progress)
+            # Before the students of controls are removed.
+            Illustrator(
+                self._record,
+                self._stored.space,
+                prepared.context,
+                reference,
+                self._plan.teacher,
+                self._cluster,
+                self._progress,
+            ).draw(kinds_for(self._inputs.space))
             self._prune()
         front = front_members(self._record.trials(), self._plan.third)
         if ending.exit_code == 0 and not front:

@@ -66,7 +66,7 @@ def disk_line(status: StudyStatus) -> str:
     """Say what the study takes on disk."""
     disk = status.disk
     own = [("checkpoints", disk.checkpoints), ("record", disk.record)]
-    own += [("report", disk.report), ("logs", disk.logs)]
+    own += [("report", disk.report), ("illustrations", disk.illustrations), ("logs", disk.logs)]
     shared = [("teachers", disk.teachers), ("datasets", disk.datasets)]
     text = f"{size(disk.total)} on disk"
     if parts := _sizes(own):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis import results
 from analysis.front import front_members
+from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.results import TrialResult
 from analysis.stored_plan import StoredPlan
 from study.record import StudyRecord
@@ -86,7 +87,7 @@ def close_study(
     report: Iterable[Path],
     at: str | None = None,
 ) -> None:
-    """Close a study's run, with its figures, its report and the students of its front.
+    """Close a study's run: with its figures, its report and pictures, the students of its front.
 
     Args:
         record: The study's record.
@@ -101,7 +102,7 @@ def close_study(
     tracker.study_finished(
         ending,
         study_metrics(trials, front, record.hypervolume()),
-        report,
+        [*report, record.folder / ILLUSTRATIONS_FOLDER],
         [path for path in students if path.exists()],
         at=at,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,3 +54,29 @@ def teacher_network(teacher: TeacherVariant, data: "Data", study: str) -> "torch
             del _NETWORKS[other]
         _NETWORKS[key] = network.eval()
     return _NETWORKS[key]
+
+
+def trained_teacher(
+    teacher: TeacherVariant, data: "Data", study: str, seed: int, checkpoint: str | None
+) -> "torch.nn.Module":
+    """Return a teacher's network as it was trained, also where trials have its answers alone.
+
+    Args:
+        teacher: The teacher.
+        data: What it sees, by the content hash of all of it.
+        study: The study's folder, which lies beside the folder of teachers.
+        seed: Of the study.
+        checkpoint: Path of one's own teacher; None for one that was trained here.
+
+    Raises:
+        study.distillation.teacher_recipe.TeacherError: if it is missing or damaged.
+    """
+    from study.distillation.teacher import load_checkpoint, load_teacher, teacher_key
+
+    if teacher.weights is not None:
+        return teacher_network(teacher, data, study)
+    if checkpoint is not None:
+        own = load_checkpoint(Path(checkpoint), data.num_classes, data.shape, teacher.recipe)
+        return own.model
+    key = teacher_key(teacher.recipe, data.content_hash, seed)
+    return load_teacher(Path(study).parent / "teachers" / key).model

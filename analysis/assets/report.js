@@ -50,21 +50,22 @@
 
   const draw = (name) => {
     const box = document.getElementById("chart-" + name);
+    const panel = box.classList.contains("panel"); // one of two side by side, as tall as its bars
     const copy = expand(JSON.parse(charts[name]));
     const figure = dark.matches && !printing ? recolour(copy) : copy;
     const layout = figure.layout;
     layout.autosize = true;
     layout.showlegend = false;
     layout.uirevision = whole.has(name); // a zoomed view survives a change of theme
-    if (narrow.matches && !printing) {
+    if (narrow.matches && !printing && !panel) {
       layout.margin = { l: 40, r: name === "curves" ? 40 : 8, t: 12, b: 44 };
       layout.dragmode = false; // a finger on the chart scrolls the page
       if (name === "curves") layout.xaxis.range[1] /= 1.06; // the names stand in the margin
     }
     if (printing) {
       layout.autosize = false;
-      layout.width = 660;
-      layout.height = 380;
+      layout.width = panel ? 320 : 660;
+      layout.height = panel ? box.clientHeight : 380;
     }
     if (name === "front" && (layout.width || box.clientWidth) < 720) roomForNames(figure, box);
     for (const trace of figure.data) {
@@ -77,7 +78,7 @@
       displaylogo: false,
       displayModeBar: narrow.matches ? false : "hover",
       // Named one by one: Plotly's own choice has a button that sends the chart to a server.
-      modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "resetScale2d"]],
+      modeBarButtons: panel ? [["toImage"]] : [["toImage"], ["zoom2d", "pan2d", "resetScale2d"]],
       plotlyServerURL: "",
       toImageButtonOptions: { format: "svg", filename: document.title + " " + name },
     });

@@ -1,4 +1,4 @@
-"""Scoring a pair of autoencoders on the plain pairs of a split, and showing what they make."""
+"""Scoring a pair of autoencoders on the plain pairs of a split, and having them translate some."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -113,33 +113,22 @@ def score_pairs(
 
 
 @torch.inference_mode()
-def strips(
-    model: nn.Module, split: PairSplit, count: int, device: torch.device
-) -> dict[str, Images]:
-    """Draw what both directions make of the first pairs of a split, beside the truth.
+def translated(model: nn.Module, split: PairSplit, device: torch.device) -> PairSplit:
+    """Return what both directions make of a split: in `y` the X translated, in `x` the Y.
 
     Args:
         model: As of `score_pairs`, on `device`.
-        split: Where the pairs come from.
-        count: How many.
+        split: Pairs, few enough to be translated at once.
         device: Where the model is.
-
-    Returns:
-        `"x_to_y"` and `"y_to_x"`: uint8 `(count * height, 3 * width, 3)`, a pair a row: the
-        predicted image, the true X, the true Y.
     """
-    shown = split.take(np.arange(min(count, len(split))))
-    resident = ResidentPairs.of(shown, device)
-    normalize = pair_normalizer(shown.x.shape[3], device)
+    resident = ResidentPairs.of(split, device)
+    normalize = pair_normalizer(split.x.shape[3], device)
     training = model.training
     model.eval()
     x, y = (normalize(images.permute(0, 3, 1, 2)) for images in (resident.x, resident.y))
     to_y, to_x = _translate(model, x, y, "float32")
     model.train(training)
-    return {
-        "x_to_y": _strip(_to_bytes(to_y), shown),
-        "y_to_x": _strip(_to_bytes(to_x), shown),
-    }
+    return PairSplit(x=_to_bytes(to_x), y=_to_bytes(to_y))
 
 
 def unit_scale(images: Tensor) -> Tensor:
@@ -171,15 +160,8 @@ def _translate(
 
 def _to_bytes(images: Tensor) -> Images:
     levels = (unit_scale(images).clamp(0, 1) * 255).round().to(torch.uint8)
-    array: Images = levels.permute(0, 2, 3, 1).cpu().numpy()
+    array: Images = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return array
-
-
-def _strip(predicted: Images, true: PairSplit) -> Images:
-    rows = np.concatenate([predicted, true.x, true.y], axis=2)
-    height = rows.shape[0] * rows.shape[1]
-    strip = rows.reshape(height, rows.shape[2], rows.shape[3])
-    return np.ascontiguousarray(np.broadcast_to(strip, (*strip.shape[:2], 3)))
 
 
 def _batch_size(split: ResidentPairs) -> int:

@@ -14,7 +14,7 @@ from study.distillation.pair_evaluation import (
     ResidentPairs,
     mean_answer_psnr,
     score_pairs,
-    strips,
+    translated,
 )
 
 CPU = torch.device("cpu")
@@ -63,25 +63,24 @@ def test_the_scores_do_not_depend_on_the_batches_and_the_mode_is_kept() -> None:
     assert together.loss == pytest.approx(apart.loss, rel=1e-5)
 
 
-def test_a_strip_shows_the_predicted_image_the_true_x_and_the_true_y() -> None:
-    split = make_pairs(4)
+def test_translated_pairs_hold_what_was_made_of_x_as_y_and_of_y_as_x() -> None:
+    split = make_pairs(3)
 
-    drawn = strips(Copies(), split, 3, CPU)
+    made = translated(Copies(), split, CPU)
 
-    assert list(drawn) == ["x_to_y", "y_to_x"]
-    for own, predicted in (("x_to_y", split.x), ("y_to_x", split.y)):
-        strip = drawn[own]
-        assert (strip.dtype, strip.shape) == (np.uint8, (3 * 32, 3 * 32, 3))
-        assert (strip[32:64, :32] == predicted[1]).all()
-        assert (strip[32:64, 32:64] == split.x[1]).all()
-        assert (strip[32:64, 64:] == split.y[1]).all()
+    assert (made.y == split.x).all()
+    assert (made.x == split.y).all()
 
 
-def test_a_strip_of_grey_images_is_rgb_and_no_longer_than_the_split() -> None:
-    drawn = strips(Copies(), make_pairs(2, channels=1), 9, CPU)
+def test_what_lies_beyond_the_scale_is_drawn_black_or_white() -> None:
+    class Beyond(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> tuple[Stages, Stages]:
+            return Stages(x + 9, (), ()), Stages(y - 9, (), ())
 
-    assert drawn["x_to_y"].shape == (64, 96, 3)
-    assert drawn["x_to_y"].flags.c_contiguous
+    made = translated(Beyond(), make_pairs(1), CPU)
+
+    assert (made.y == 255).all()
+    assert (made.x == 0).all()
 
 
 def flat(x: int, y: int) -> PairSplit:

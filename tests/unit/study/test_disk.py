@@ -19,6 +19,7 @@ def test_every_byte_is_counted_under_what_it_is_for(tmp_path: Path) -> None:
     write(study / "checkpoints" / "t0001" / "last.pt", 30_000)
     write(study / "checkpoints" / "t0002" / "student.pt", 40_000)
     write(study / "report" / "figures" / "front.svg", 500)
+    write(study / "illustrations" / "saliency-0-0-abc.png", 8)
     write(study / "logs" / "driver.log", 60)
     write(tmp_path / "teachers" / "abc" / "weights.pt", 800_000)
     write(tmp_path / "datasets" / "def.npz", 900_000)
@@ -28,8 +29,9 @@ def test_every_byte_is_counted_under_what_it_is_for(tmp_path: Path) -> None:
         "checkpoints": 70_000,
         "record": 2_100,
         "report": 500,
+        "illustrations": 8,
         "logs": 60,
-        "total": 72_667,
+        "total": 72_675,
         "teachers": 800_000,
         "datasets": 900_000,
     }
