@@ -14,6 +14,7 @@ from search_spaces.space import (
     Defaults,
     Params,
     Preset,
+    PublishedColumn,
     PublishedTable,
     Range,
     SearchSpace,
@@ -128,7 +129,7 @@ SPACE = SearchSpace(
     published={
         "paper": PublishedTable(
             source="Chavhan: Knowledge Distillation (GNR638 course project), paired CityScapes",
-            columns=(),
+            columns=(PublishedColumn("score", "PSNR", "dB"),),
             note=(
                 "The document prints images and what was seen in them, no figures: to be expected "
                 "is that experiment 3 is the best and 2 the worst. It states neither layers, "
