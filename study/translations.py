@@ -4,7 +4,6 @@ One illustration a direction: the predicted image, that of the control, the true
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from analysis.front import front_members
@@ -47,14 +46,25 @@ def _by_score(trial: TrialResult) -> tuple[float, int]:
     return -(trial.val_score or 0.0), trial.number
 
 
-def draw(
-    direction: Direction, context: "TrialContext", trials: Trials, teacher_checkpoint: str | None
-) -> Drawing:
-    """Draw what the students make of the first test images in one direction; on a worker.
+def draw_x_to_y(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None) -> Drawing:
+    """Draw what the students make of X in the first test pairs; on a worker.
 
     Raises:
         study.distillation.checkpoint.CheckpointError: if a student is missing or damaged.
     """
+    return _draw("x_to_y", context, trials)
+
+
+def draw_y_to_x(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None) -> Drawing:
+    """Draw what the students make of Y in the first test pairs; on a worker.
+
+    Raises:
+        study.distillation.checkpoint.CheckpointError: if a student is missing or damaged.
+    """
+    return _draw("y_to_x", context, trials)
+
+
+def _draw(direction: Direction, context: "TrialContext", trials: Trials) -> Drawing:
     import numpy as np
 
     from study.distillation.pair_evaluation import translated
@@ -125,6 +135,6 @@ def _psnr(predicted: "Images", true: "Images") -> float:
 
 
 TRANSLATIONS = (
-    Kind("x-to-y", "images from X to Y", subjects, partial(draw, "x_to_y")),
-    Kind("y-to-x", "images from Y to X", subjects, partial(draw, "y_to_x")),
+    Kind("x-to-y", "images from X to Y", subjects, draw_x_to_y),
+    Kind("y-to-x", "images from Y to X", subjects, draw_y_to_x),
 )

@@ -14,7 +14,7 @@ from search_spaces.space import SearchSpace
 pytestmark = pytest.mark.end_to_end
 
 # Small data of the kind a space is for; the others see digits.
-DATA = {"mnist_subclass": "digits2x5"}
+DATA = {"mnist_subclass": "digits2x5", "pairs_autoencoder": "digit_pairs"}
 DIGITS = (32, 32, 3)
 
 
