@@ -124,6 +124,7 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
     if not findings.pairs:
         return None
     score = results.plan.space.score
+    alone = "without connections" if results.plan.space.of_pairs else "taught by the labels alone"
     heads = [
         Head("Distilled", numeric=False),
         Head("Control", numeric=False),
@@ -139,8 +140,8 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
         tag(
             "p",
             "Each distilled student beside its control: the same student, recipe, data order and "
-            "seed, taught by the labels alone. One pair is one run of each, so a gain well under "
-            f"{score.one_point} may be chance.",
+            f"seed, {alone}. One pair is one run of each, so a gain well under {score.one_point} "
+            "may be chance.",
             class_="note",
         ),
         sortable_table(

@@ -90,6 +90,8 @@ def _data_note(results: StudyResults) -> str:
     sizes = f"{data.train:,} / {data.validation:,} / {data.test:,} train / validation / test"
     if data.student_train != data.train:
         sizes += f"; students see {data.student_train:,}"
+    if results.plan.space.of_pairs:
+        return f"{sizes}, pairs of images"
     return f"{sizes}, {counted(len(data.classes), 'class', 'classes')}"
 
 

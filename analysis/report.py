@@ -30,6 +30,7 @@ from analysis.exits import exits_section
 from analysis.export import results_markdown, to_csv
 from analysis.figures import front_figure, front_info
 from analysis.findings import find, time_spent
+from analysis.further import further_section
 from analysis.gallery import gallery_section
 from analysis.illustration import read_pictures
 from analysis.markup import Html, compact_json, join, script_json, tag, text
@@ -48,6 +49,7 @@ _CONTENTS = {
     "gains": "Gain by distillation",
     "published": "Published beside measured",
     "sizes": "Parameters and FLOPs",
+    "further": "Further figures",
     "illustrations": "Illustrations",
     "curves": "Learning curves",
     "trials": "All trials",
@@ -77,6 +79,7 @@ def render(results: StudyResults, pictures: Mapping[str, bytes] | None = None) -
         "gains": gains_section(results, findings),
         "published": published_section(results),
         "sizes": sizes_section(sizes),
+        "further": further_section(results),
         "illustrations": gallery_section(results.illustrations, pictures or {}),
         "curves": curves_section(curves),
         "trials": trials_section(results, findings),

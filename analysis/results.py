@@ -273,11 +273,24 @@ class Outcome(Stored):
 
 
 @dataclass(frozen=True)
+class Figure(Stored):
+    """A figure that no study optimises, with the words and the unit it is shown with."""
+
+    label: str
+    value: float | None
+    unit: str
+
+
+@dataclass(frozen=True)
 class Confirmation(Stored):
-    """A finished student scored once on the test split and timed again on the idle device."""
+    """A finished student scored once on the test split and timed again on the idle device.
+
+    `figures` are what else the test split told, such as another score; None of earlier records.
+    """
 
     test_score: float
     latency: Latency
+    figures: tuple[Figure, ...] | None = None
 
 
 @dataclass(frozen=True)

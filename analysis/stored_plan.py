@@ -77,6 +77,8 @@ class Score(Stored):
         """What the floor stands for, in words."""
         if self.has_majority_floor:
             return "always naming the largest class"
+        if self.name == "PSNR":
+            return "always answering the mean training image"
         return f"chance {self.name}" if self.name == "accuracy" else "an uninformed answer"
 
 
@@ -135,6 +137,12 @@ class Space(Stored):
     taught: bool
     published: PublishedTable | None = None
     control: Mapping[str, Any] | None = None
+    data_kind: str | None = None
+
+    @property
+    def of_pairs(self) -> bool:
+        """Whether students translate paired images, and name no classes."""
+        return self.data_kind == "pairs"
 
     @property
     def third(self) -> Third | None:

@@ -20,6 +20,7 @@ BUILT_IN = (
     "mhist_mobilenet",
     "cifar_quantized",
     "cifar_self",
+    "pairs_autoencoder",
 )
 ATTRIBUTE = "SPACE"
 # Modules made from files of one's own; nobody else can import them.

@@ -102,8 +102,12 @@ class TeacherChoice:
 
 @dataclass(frozen=True)
 class Defaults:
-    """How much a study of the space does on a data set unless told otherwise."""
+    """How much a study of the space does on a data set unless told otherwise.
+
+    ``image_size`` is the side in pixels that images are brought to; None keeps their own.
+    """
 
     trials: int
     max_epochs: int
     views: int
+    image_size: int | None = None

@@ -95,6 +95,8 @@ class SearchSpace:
         published: The tables they come from, by preset name.
         preset_data: The data set of a preset, by preset name, where that is not ``default_data``.
         default_data: The data set used where none is named.
+        data_kind: What a data set holds: ``classes``, images with labels, or ``pairs``, images X
+            and Y, which are to be translated to each other.
         augment: Whether teacher and students see the data set's padded crops and flips; without,
             they see the images themselves, and one view is all there is.
         teachers: The teacher for each data set; ``"*"`` serves the others. None at all where
@@ -132,6 +134,7 @@ class SearchSpace:
     published: Mapping[str, PublishedTable] = field(default_factory=dict)
     preset_data: Mapping[str, str] = field(default_factory=dict)
     default_data: str = "cifar10"
+    data_kind: Literal["classes", "pairs"] = "classes"
     augment: bool = True
     teachers: Mapping[str, TeacherChoice] = field(default_factory=lambda: {"*": TeacherChoice()})
     teacher_varies_with: str | None = None
@@ -385,6 +388,7 @@ class SearchSpace:
             "score": vars(self.score),
             "objectives": [vars(objective) for objective in self.objectives],
             "control": dict(self.control),
+            "data_kind": self.data_kind,
             "augment": self.augment,
             "taught": self.taught,
             "published": self._published_json(preset),

@@ -128,7 +128,8 @@ def _data(group: "argparse._ArgumentGroup") -> None:
         "--data",
         metavar="NAME|FOLDER",
         help="digits, cifar10, mnist, their halves digits2x5 and mnist2x5, mhist, or a folder with "
-        "train/CLASS/* and test/CLASS/* (default: the space's own, or its preset's)",
+        "train/CLASS/* and test/CLASS/*; for pairs of images digit_pairs, or a folder with train/* "
+        "and val/* or test/* (default: the space's own, or its preset's)",
     )
     group.add_argument("--data-dir", **CHANGEABLE["--data-dir"])
     group.add_argument("--image-size", type=int, metavar="PX", help="bring all images to this size")
@@ -245,7 +246,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         space=args.space,
         data=data,
         data_dir=args.data_dir,
-        image_size=args.image_size,
+        image_size=args.image_size or defaults.image_size,
         train_per_class=args.train_per_class,
         preset=args.preset,
         fixed=fixed,

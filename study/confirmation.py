@@ -15,6 +15,7 @@ from study.preparation import get, largest_node
 from study.progress import Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front
+from study.task import task_of
 from study.trial import STUDENT_FILE, TrialContext, trial_folder
 
 
@@ -85,23 +86,13 @@ class _Worker:
 def _confirm(
     context: TrialContext, number: int, latency: Latency | None, cpus: int
 ) -> Confirmation:
-    from study.distillation.evaluation import evaluate
-    from study.trial import device_of, load_student, measure, pin_threads
+    from study.trial import load_student, measure, pin_threads
 
     student = load_student(context, number)
-    data, device = context.data, device_of(context)
     pin_threads(cpus)
-    _, score = evaluate(
-        student,
-        data.test,
-        data.mean,
-        data.std,
-        device,
-        classes=data.num_classes,
-        by=context.space.score.name,
-    )
+    tested = task_of(context.space).test(student, context)
     # Timed with the threads that a trial has.
     pin_threads(context.threads)
     if latency is None:
         _, latency = measure(context, student, idle=True, seconds=3.0)
-    return Confirmation(score, latency)
+    return Confirmation(tested.score, latency, tested.figures)

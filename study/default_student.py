@@ -8,12 +8,12 @@ from study.progress import Progress
 
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
-    from study.distillation.image_data import ImageData
+    from study.task import Data
 
 
 def prepare_default_student(
     space: "SearchSpace",
-    data: "ImageData",
+    data: "Data",
     precision: str,
     seed: int,
     threads: int,
@@ -56,7 +56,7 @@ def prepare_default_student(
 
 def _measure(
     space: "SearchSpace",
-    data: "ImageData",
+    data: "Data",
     precision: str,
     seed: int,
     threads: int,
@@ -67,9 +67,9 @@ def _measure(
 
     import torch
 
-    from study.distillation.deployment import deployed
     from study.distillation.measurement import device_name, measure_alone, profile_model
     from study.distillation.precision import resolve_precision
+    from study.task import task_of
 
     # Timed as the students are: with the threads of a trial.
     torch.set_num_threads(threads)
@@ -79,7 +79,7 @@ def _measure(
         return known, resolved
     torch.manual_seed(seed)
     params = space.complete({})
-    student = deployed(space.build_student(params, data.num_classes, data.shape))
+    student = task_of(space).measured(space.build_student(params, data.num_classes, data.shape))
     profile = profile_model(student, data.shape)
     times: dict[str, Any] = measure_alone(student.to(device), data.shape, device)
     latency = SoloLatency(

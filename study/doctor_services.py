@@ -22,6 +22,9 @@ def check_data(scope: Scope) -> Check:
         try:
             summary = describe_data(scope.data, scope.data_dir)
         except DataError as error:
+            pairs = _pairs_summary(scope.data, scope.data_dir)
+            if pairs is not None:
+                return Check("data", "ok", pairs)
             return Check("data", "fail", str(error), "--data digits needs no files at all")
         if summary.kind == "download":
             mend = "the first study fetches it; without a network, give a folder with --data-dir"
@@ -44,6 +47,17 @@ def check_data(scope: Scope) -> Check:
         mend = "or name another folder with --data-dir"
         return Check("data", "note", f"{text}; {'; '.join(damaged)}", mend)
     return Check("data", "ok", text)
+
+
+def _pairs_summary(data: str, data_dir: Path | None) -> str | None:
+    """Say what pairs of images a data set holds; None if it holds none."""
+    from study.distillation.image_data import DataError
+    from study.distillation.pair_data import describe
+
+    try:
+        return str(describe(data, data_dir))
+    except DataError:
+        return None
 
 
 def check_mlflow(scope: Scope) -> Check:

@@ -16,6 +16,7 @@ from search_spaces.space import SearchSpace
 from study.plan import PlanError, StudyPlan, check_writable
 
 if TYPE_CHECKING:
+    from study.class_task import class_data
     from study.inputs import StudyInputs
     from study.progress import Progress
     from study.session import Ending, StopRequest
@@ -30,16 +31,16 @@ class Shown:
     debug: bool = False
 
 
-def check(plan: StudyPlan, studies: Path) -> None:
+def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     """Refuse in under a second what cannot be done, without Ray and without torch.
 
     Raises:
         ValueError: one of the refusals, each a clear line.
     """
-    from study.distillation.data import describe
     from study.distillation.teacher_checkpoint import inspect_checkpoint
     from study.lock import check_free
     from study.record import check_storage
+    from study.task import task_of
     from study.tracking import check_tracking_uri
 
     check_writable(studies)
@@ -49,13 +50,7 @@ def check(plan: StudyPlan, studies: Path) -> None:
         problem = check_tracking_uri(plan.tracking_uri)
     if problem is not None:
         raise PlanError(problem)
-    summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
-    asked, smallest = plan.train_per_class, summary.smallest_class
-    if asked is not None and asked > smallest:
-        raise PlanError(
-            f"--train-per-class {asked}: the smallest class of {summary.name} has {smallest} "
-            f"images to train on; give {smallest} or fewer"
-        )
+    task_of(space).describe(plan)
     if plan.teacher is not None:
         inspect_checkpoint(Path(plan.teacher))
     if plan.address is None and plan.gpus_per_trial == 0:
@@ -113,30 +108,31 @@ def _load(
     plan: StudyPlan, space: SearchSpace, studies: Path, progress: "Progress"
 ) -> "StudyInputs":
     """Show the plan and read what it names; nothing is written before all of it fits."""
-    from study.distillation.data import describe, load
     from study.inputs import StudyInputs
     from study.plan_view import plan_rows
     from study.preparation import check_precision, check_space, find_teacher, teacher_recipe
     from study.student_weights import check_student_weights
+    from study.task import task_of
 
-    summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
+    task = task_of(space)
+    summary = task.describe(plan)
     recipe = teacher_recipe(plan, space, summary.name) if space.taught else None
     for name, text in plan_rows(plan, space, summary, recipe):
         progress.say(f"{name:<13}{text}")
     check_student_weights(plan, space, progress)
     with progress.phase(f"data {Path(plan.data).name}") as phase:
-        data = load(
-            plan.data,
-            Path(plan.data_dir) if plan.data_dir else None,
+        data = task.load(
+            plan,
+            space,
             cache_dir=studies / "datasets",
-            image_size=plan.image_size,
-            augment=space.augment,
             progress=lambda what, done, total: phase.update(done, total, what),
         )
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
     check_precision(plan)
     check_space(space, data, plan)
-    teacher = "none" if recipe is None else find_teacher(plan, space, recipe, data, studies)
+    teacher = "none"
+    if recipe is not None:
+        teacher = find_teacher(plan, space, recipe, class_data(data), studies)
     return StudyInputs(plan, space, data, teacher, studies)
 
 

@@ -16,11 +16,12 @@ from search_spaces.space import SearchSpace, Value
 from study.plan import StudyPlan, seed_points, teacher_values
 from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_rows, where_rows
 from study.progress import Progress, duration, make_console, make_progress
+from study.task import task_of
 from study.teacher_choice import known_side
 
 if TYPE_CHECKING:
-    from study.distillation.data import DataSummary
     from study.distillation.teacher_recipe import TeacherRecipe
+    from study.task import Summary
 
 _BATCH = 64
 _STUDENTS_TIMED = 4
@@ -54,10 +55,9 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
     """Print what would be done and how long it would take; write nothing. Returns 0."""
     import sys
 
-    from study.distillation.data import describe
     from study.preparation import teacher_recipe
 
-    summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
+    summary = task_of(space).describe(plan)
     recipe = teacher_recipe(plan, space, summary.name) if space.taught else None
     progress = make_progress(sys.stderr, quiet=as_json)
     estimate = measure_estimate(plan, space, summary, recipe, progress)
@@ -86,7 +86,7 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
 def measure_estimate(
     plan: StudyPlan,
     space: SearchSpace,
-    data: "DataSummary",
+    data: "Summary",
     recipe: "TeacherRecipe | None",
     progress: Progress,
 ) -> Estimate:
@@ -118,7 +118,7 @@ def measure_estimate(
     shape = _shape(plan, data, recipe)
     classes = len(data.classes)
     check_methods_here(plan, space, data.name, classes, shape)
-    students = _students_to_time(plan, space)
+    task, students = task_of(space), _students_to_time(plan, space)
     threads = available_cpus()
     with progress.phase("timing a few steps") as phase:
         torch.set_num_threads(threads)
@@ -134,9 +134,7 @@ def measure_estimate(
         for index, params in enumerate(students, start=1):
             student = space.build_student(params, classes, shape)
             batch = int(params.get("batch_size", _BATCH))
-            steps.append(
-                training_step_seconds(student, shape, classes, batch, device, precision=precision)
-            )
+            steps.append(task.step_seconds(student, shape, classes, batch, device, precision))
             phase.update(index, len(students), space.describe(params))
     epochs = [space.epochs_of(params, plan.max_epochs) for params in students]
     per_image, mean_epochs = sum(steps) / len(steps), sum(epochs) / len(epochs)
@@ -147,7 +145,7 @@ def measure_estimate(
 
 def _scale(
     plan: StudyPlan,
-    data: "DataSummary",
+    data: "Summary",
     teacher_training: float,
     teacher_forward: float,
     student_step: float,
@@ -181,7 +179,7 @@ def _scale(
 
 
 def _shape(
-    plan: StudyPlan, data: "DataSummary", recipe: "TeacherRecipe | None"
+    plan: StudyPlan, data: "Summary", recipe: "TeacherRecipe | None"
 ) -> tuple[int, int, int]:
     """Shape of an image; of a folder, which is not read, that of small ones the teacher can see."""
     from study.distillation.teacher_recipe import SMALLEST_INCEPTION_INPUT
@@ -228,7 +226,7 @@ def _time_rows(plan: StudyPlan, space: SearchSpace, estimate: Estimate) -> Rows:
 
 
 def _memory_row(
-    plan: StudyPlan, data: "DataSummary", recipe: "TeacherRecipe | None"
+    plan: StudyPlan, data: "Summary", recipe: "TeacherRecipe | None"
 ) -> tuple[str, str]:
     """What the images take: a byte for each channel of each pixel, once for all trials."""
     height, width, channels = _shape(plan, data, recipe)
@@ -240,7 +238,7 @@ def _memory_row(
 def _as_json(
     plan: StudyPlan,
     space: SearchSpace,
-    data: "DataSummary",
+    data: "Summary",
     recipe: "TeacherRecipe | None",
     studies: Path,
     estimate: Estimate,

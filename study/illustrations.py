@@ -27,14 +27,18 @@ from study.preparation import get, largest_node
 from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.saliency import SALIENCY
+from study.translations import TRANSLATIONS
 from study.trial import STUDENT_FILE, TrialContext, trial_folder
 
 
 def kinds_for(space: SearchSpace) -> tuple[Kind, ...]:
     """Return the kinds of illustration that suit a space.
 
-    Classes that a teacher taught: saliency maps of teacher, student and control.
+    Classes that a teacher taught: saliency maps of teacher, student and control. Pairs of images:
+    what is predicted, beside the truth, in both directions.
     """
+    if space.data_kind == "pairs":
+        return TRANSLATIONS
     if space.score in (ACCURACY, WEIGHTED_F1) and space.teachers:
         return (SALIENCY,)
     return ()

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import results
-from search_spaces.space import ACCURACY, WEIGHTED_F1, SearchSpace, SpaceError
+from search_spaces.space import SearchSpace
 from study.plan import StudyPlan, differences, identity_hash
 from study.record import RecordError, now, read_plan_file, write_atomically
+from study.task import task_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from study.distillation.image_data import ImageData
+    from study.task import Data
 
 
 class DifferentPlanError(ValueError):
@@ -27,7 +26,7 @@ class StudyInputs:
 
     plan: StudyPlan
     space: SearchSpace
-    data: "ImageData"
+    data: "Data"
     teacher_key: str
     studies: Path
 
@@ -35,37 +34,6 @@ class StudyInputs:
     def folder(self) -> Path:
         """The study's folder."""
         return self.studies / self.plan.name
-
-
-def floor_score(space: SearchSpace, data: "ImageData") -> float:
-    """Return the score, in its unit, of an answer that has learnt nothing of the images.
-
-    Of accuracy it is chance: one class of all. Weighted F1 weighs the classes by their size, so its
-    floor is the score of always naming the class that the validation split has most of.
-
-    Raises:
-        SpaceError: if the space has a score whose floor is not known.
-    """
-    if space.score == ACCURACY:
-        return 100 / data.num_classes
-    if space.score == WEIGHTED_F1:
-        return _majority_f1(data.validation.labels)
-    raise SpaceError(
-        f"space {space.name}: no floor is known of the score {space.score.name}; "
-        f"use {ACCURACY.name} or {WEIGHTED_F1.name}"
-    )
-
-
-def _majority_f1(labels: "np.ndarray[Any, Any]") -> float:
-    """Return the weighted F1 (%) of always naming the most frequent of ``labels``.
-
-    That class has precision p, its share, and recall 1, so an F1 of 2p / (1 + p), which counts p
-    times; the F1 of all others is 0.
-    """
-    import numpy as np
-
-    share = float(np.bincount(labels).max()) / len(labels)
-    return 100 * share * 2 * share / (1 + share)
 
 
 def plan_document(inputs: StudyInputs) -> dict[str, Any]:
@@ -98,7 +66,7 @@ def plan_document(inputs: StudyInputs) -> dict[str, Any]:
             "shape": list(data.shape),
             "hash": data.content_hash,
             "source": data.source,
-            "floor_score": floor_score(inputs.space, data),
+            "floor_score": task_of(inputs.space).floor_score(inputs.space, data),
         },
     }
 

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     studies = Path(args.studies)
     try:
         plan, space = resolve(args)
-        check(plan, studies)
+        check(plan, space, studies)
         if args.dry_run:
             from study.estimate import show_plan
 

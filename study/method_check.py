@@ -13,6 +13,7 @@ from study.inputs import StudyInputs
 from study.plan import PlanError, StudyPlan, seed_points
 from study.preparation import get, teacher_recipe
 from study.progress import Progress
+from study.task import task_of
 
 if TYPE_CHECKING:
     from study.distillation.feasibility import Networks
@@ -38,7 +39,7 @@ def check_methods(inputs: StudyInputs, progress: Progress) -> None:
         num_cpus=plan.cpus_per_trial, num_gpus=plan.gpus_per_trial, max_retries=0
     )
     with progress.phase("checking the methods"), _refusing(inputs.space, data.name):
-        get(worker.remote(*asked, plan.teacher))
+        get(worker.remote(inputs.space, *asked, plan.teacher))
 
 
 def check_methods_here(
@@ -57,7 +58,7 @@ def check_methods_here(
         PlanError: naming the space and what is wrong.
     """
     with _refusing(space, name):
-        _check(*_asked(plan, space, name, num_classes, shape), plan.teacher)
+        _check(space, *_asked(plan, space, name, num_classes, shape), plan.teacher)
 
 
 def _asked(
@@ -88,10 +89,13 @@ def _refusing(space: SearchSpace, data: str) -> Iterator[None]:
         raise PlanError(f"space {space.name} on {data}: {error}") from None
 
 
-def _check(configurations: Configurations, networks: "Networks", checkpoint: str | None) -> None:
+def _check(
+    space: SearchSpace,
+    configurations: Configurations,
+    networks: "Networks",
+    checkpoint: str | None,
+) -> None:
     from dataclasses import replace
-
-    from study.distillation.feasibility import check_methods
 
     if checkpoint is not None and networks.teacher is not None:
         from study.distillation.teacher_checkpoint import load_checkpoint
@@ -100,4 +104,4 @@ def _check(configurations: Configurations, networks: "Networks", checkpoint: str
             Path(checkpoint), networks.num_classes, networks.shape, networks.teacher
         )
         networks = replace(networks, teacher=own.recipe)
-    check_methods(configurations, networks)
+    task_of(space).check_methods(configurations, networks)

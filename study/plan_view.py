@@ -12,14 +12,14 @@ from study.record import read_plan_file
 from study.tracking import default_tracking_uri, without_password
 
 if TYPE_CHECKING:
-    from study.distillation.data import DataSummary
     from study.distillation.teacher_recipe import TeacherRecipe
+    from study.task import Summary
 
 Rows = Sequence[tuple[str, str]]
 
 
 def plan_rows(
-    plan: StudyPlan, space: SearchSpace, data: "DataSummary", recipe: "TeacherRecipe | None"
+    plan: StudyPlan, space: SearchSpace, data: "Summary", recipe: "TeacherRecipe | None"
 ) -> Rows:
     """Return what was asked, resolved: name and text of each line."""
     rows = [
@@ -51,7 +51,7 @@ def plan_rows(
 
 
 def _teacher_rows(
-    plan: StudyPlan, space: SearchSpace, data: "DataSummary", recipe: "TeacherRecipe | None"
+    plan: StudyPlan, space: SearchSpace, data: "Summary", recipe: "TeacherRecipe | None"
 ) -> Rows:
     if recipe is None:
         return [("teacher", "none; latencies are compared with the default student's")]

@@ -14,6 +14,7 @@ import numpy as np
 from analysis.results import DefaultStudent, TeacherResult
 from cluster.connect import Cluster, ClusterError
 from search_spaces.space import Choice, SearchSpace, Value
+from study.class_task import class_data
 from study.default_student import prepare_default_student
 from study.plan import PlanError, StudyPlan, recipe_of, teacher_values
 from study.progress import Progress
@@ -25,6 +26,7 @@ from study.trial_teacher import TeacherVariant
 if TYPE_CHECKING:
     from study.distillation.image_data import ImageData
     from study.distillation.teacher_recipe import TeacherRecipe
+    from study.task import Data
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def check_precision(plan: StudyPlan) -> None:
         raise PlanError(f"--precision {plan.precision}: {error}") from None
 
 
-def check_space(space: SearchSpace, data: "ImageData", plan: StudyPlan) -> None:
+def check_space(space: SearchSpace, data: "Data", plan: StudyPlan) -> None:
     """Refuse data, or devices, on which the space cannot work.
 
     Raises:
@@ -213,7 +215,7 @@ def check_batches(recipe: "TeacherRecipe", data: "ImageData") -> None:
         )
 
 
-def student_data(data: "ImageData", per_class: int | None) -> "ImageData":
+def student_data(data: "Data", per_class: int | None) -> "Data":
     """Return the data as the students see it: the first ``per_class`` images of each class.
 
     Raises:
@@ -223,12 +225,11 @@ def student_data(data: "ImageData", per_class: int | None) -> "ImageData":
 
     if per_class is None:
         return data
-    return replace(data, train=first_per_class(data.train, per_class, data.classes))
+    whole = class_data(data)
+    return replace(whole, train=first_per_class(whole.train, per_class, whole.classes))
 
 
-def reduced_rows(
-    data: "ImageData", space: SearchSpace, per_class: int | None
-) -> dict[float, Array]:
+def reduced_rows(data: "Data", space: SearchSpace, per_class: int | None) -> dict[float, Array]:
     """Return the rows that each share of ``train_share`` below 1 keeps: the first of each class.
 
     A share is of the class's training images before the validation split was held out, as papers
@@ -238,10 +239,10 @@ def reduced_rows(
     wanted = [float(v) for p in shares for v in p.choices if isinstance(v, float) and v < 1]
     rows: dict[float, Array] = {}
     for share in wanted:
-        kept = []
+        kept, split = [], class_data(data)
         for label in range(data.num_classes):
-            own = np.flatnonzero(data.train.labels == label)
-            held_out = 0 if per_class else int((data.validation.labels == label).sum())
+            own = np.flatnonzero(split.train.labels == label)
+            held_out = 0 if per_class else int((split.validation.labels == label).sum())
             kept.append(own[: max(2, round(share * (len(own) + held_out)))])
         rows[share] = np.sort(np.concatenate(kept))
     return rows
@@ -250,7 +251,7 @@ def reduced_rows(
 def prepare(
     plan: StudyPlan,
     space: SearchSpace,
-    data: "ImageData",
+    data: "Data",
     folder: Path,
     cluster: Cluster,
     progress: Progress,
@@ -305,7 +306,9 @@ def prepare(
         known=known if isinstance(known, TeacherResult) else None,
     )
     variants = teacher_variants(plan, space, recipe)
-    found, teachers = _get_teachers(request, variants, data, students, progress, space.score.unit)
+    found, teachers = _get_teachers(
+        request, variants, class_data(data), class_data(students), progress, space.score.unit
+    )
     own, ms = teachers[0], found["result"].latency.batch_1_ms.median
     context = replace(
         _context(plan, space, students, folder, own, ms, found["precision"]),
@@ -318,7 +321,7 @@ def prepare(
 def _context(
     plan: StudyPlan,
     space: SearchSpace,
-    students: "ImageData",
+    students: "Data",
     folder: Path,
     teacher: TeacherVariant | None,
     compared_ms: float,

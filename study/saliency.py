@@ -8,6 +8,7 @@ from analysis.front import KdPair, front_members, kd_pairs
 from analysis.illustration import IllustrationColumn
 from analysis.results import TrialResult
 from analysis.stored_plan import Space
+from study.class_task import class_data
 from study.drawing import Drawing, DrawnCell, Kind, Trials
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def draw(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None
 
     pin_threads(context.threads)
     distilled, control = trials
-    data, device = context.data, device_of(context)
+    data, device = class_data(context.data), device_of(context)
     teacher = context.teacher_of(distilled.params)
     networks = (
         trained_teacher(teacher, data, context.folder, context.seed, teacher_checkpoint),

@@ -65,6 +65,9 @@ def final_metrics(trial: TrialResult) -> dict[str, float]:
         figures["flops_m"] = trial.model.flops_m
     if trial.confirmed is not None:
         figures["test_score"] = trial.confirmed.test_score
+        for each in trial.confirmed.figures or ():
+            # "PSNR, X to Y" as MLflow takes it: test_psnr_x_to_y.
+            figures[f"test_{each.label.lower().replace(',', '').replace(' ', '_')}"] = each.value
     return {key: value for key, value in figures.items() if value is not None}
 
 

@@ -13,16 +13,16 @@ from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize, trial_name
 from study.death import OUT_OF_MEMORY
+from study.task import task_of
 from study.trial_teacher import TeacherVariant, teacher_network
 
 if TYPE_CHECKING:
     import torch
 
     from search_spaces.space import SearchSpace, Value
-    from study.distillation.data import ImageData
-    from study.distillation.methods import Method
     from study.distillation.precision import Precision
-    from study.distillation.training import StudentTrainer, TeacherSource, TrainingData
+    from study.distillation.training import TrainingSettings
+    from study.task import Data, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class TrialContext:
     """
 
     space: "SearchSpace"
-    data: "ImageData"
+    data: "Data"
     reduced_rows: Mapping[float, np.ndarray[Any, Any]]
     teacher: TeacherVariant | None
     teacher_ms: float
@@ -115,7 +115,7 @@ class StudentTrial:
 
     task: TrialTask
     context: TrialContext
-    _trainer: "StudentTrainer | None" = None
+    _trainer: "Trainer | None" = None
     _latency_ms: float = float("nan")
     _curve: list[EpochResult] = field(default_factory=list)
     # Of every exit of a student that has several, after each epoch: loss and score.
@@ -157,7 +157,7 @@ class StudentTrial:
             facts |= self._keep_student(self._trainer)
         return self._report(done=done, curve=[e.to_json() for e in self._curve], **facts)
 
-    def _epoch(self, trainer: "StudentTrainer") -> dict[str, Any]:
+    def _epoch(self, trainer: "Trainer") -> dict[str, Any]:
         from study.distillation import checkpoint
 
         epoch = EpochResult(**asdict(trainer.run_epoch()))
@@ -171,7 +171,7 @@ class StudentTrial:
         facts = self._keep_student(trainer) if done else {}
         return self._report(done=done, curve=[epoch.to_json()], **facts)
 
-    def _state(self, trainer: "StudentTrainer") -> dict[str, Any]:
+    def _state(self, trainer: "Trainer") -> dict[str, Any]:
         return {
             "trainer": trainer.state(),
             "curve": [epoch.to_json() for epoch in self._curve],
@@ -194,33 +194,11 @@ class StudentTrial:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
         return measure(self.context, student, idle=False, seconds=2.0)
 
-    def _make_trainer(self, student: "torch.nn.Module") -> "StudentTrainer":
-        from study.distillation import methods
-        from study.distillation.training import StudentTrainer, TrainingSettings
-        from study.distillation.transfer import transfer_of
-        from study.student_weights import take_over_weights
+    def _make_trainer(self, student: "torch.nn.Module") -> "Trainer":
+        task = task_of(self.context.space)
+        return task.trainer(student, self.task.params, self.context, self._epochs)
 
-        params, context = self.task.params, self.context
-        take_over_weights(student, context.space, params, context.data.shape[2])
-        asked = {**params, "classes": context.data.num_classes}
-        method = methods.build(asked, context.space.methods)
-        settings = TrainingSettings(
-            epochs=self._epochs,
-            batch_size=int(params["batch_size"]),
-            learning_rate=float(params["learning_rate"]),
-            schedule=params.get("schedule", "onecycle"),
-            optimizer=params.get("optimizer", "sgd"),
-            seed=context.seed,
-            views=context.views,
-            view_seed=context.seed,
-            precision=context.precision,
-            transfer=transfer_of(params),
-        )
-        source = teacher_source(context, method, params) if method.needs_teacher else None
-        data = training_data(context, float(params.get("train_share", 1.0)))
-        return StudentTrainer(student, method, data, source, settings, device_of(context))
-
-    def _resume(self, trainer: "StudentTrainer") -> None:
+    def _resume(self, trainer: "Trainer") -> None:
         from study.distillation import checkpoint
 
         path = self._folder / CHECKPOINT_FILE
@@ -234,7 +212,7 @@ class StudentTrial:
         self._curve = [EpochResult.from_json(epoch) for epoch in state["curve"]]
         self._exit_scores = state.get("exit_scores", [])
 
-    def _keep_student(self, trainer: "StudentTrainer") -> dict[str, Any]:
+    def _keep_student(self, trainer: "Trainer") -> dict[str, Any]:
         """Keep what is shipped of the finished student; returns what there is to say of it."""
         from study.distillation import checkpoint
         from study.distillation.deployment import kept
@@ -319,13 +297,13 @@ def measure(
 
     Without a teacher the default student takes its place.
     """
-    from study.distillation.deployment import deployed
     from study.distillation.measurement import compare_latency, profile_model
 
-    device, student = device_of(context), deployed(student)
-    profile = profile_model(student, context.data.shape)
+    device = device_of(context)
+    measured = task_of(context.space).measured(student)
+    profile = profile_model(measured, context.data.shape)
     comparison = compare_latency(
-        student.to(device),
+        measured.to(device),
         _compared_with(context).to(device),
         context.data.shape,
         device,
@@ -336,49 +314,31 @@ def measure(
 
 
 def _compared_with(context: TrialContext) -> "torch.nn.Module":
-    from study.distillation.deployment import deployed
-
     if context.teacher is None:
-        return deployed(build_student(context, context.space.complete({}))).eval()
+        default = build_student(context, context.space.complete({}))
+        return task_of(context.space).measured(default).eval()
     return teacher_network(context.teacher, context.data, context.folder)
 
 
-def training_data(context: TrialContext, share: float) -> "TrainingData":
-    """Return the data a student is trained on: all of the train split, or the rows of a share."""
-    from study.distillation.data import Split
-    from study.distillation.training import TrainingData
+def training_settings(
+    context: TrialContext, params: Mapping[str, Any], epochs: int
+) -> "TrainingSettings":
+    """Return how long and how fast the student of a trial learns."""
+    from study.distillation.training import TrainingSettings
+    from study.distillation.transfer import transfer_of
 
-    data = context.data
-    rows = context.reduced_rows.get(share)
-    train = data.train if rows is None else Split(data.train.images[rows], data.train.labels[rows])
-    return TrainingData(
-        train,
-        data.validation,
-        data.mean,
-        data.std,
-        data.augmentation,
-        rows,
-        classes=data.num_classes,
-        score=context.space.score.name,
+    return TrainingSettings(
+        epochs=epochs,
+        batch_size=int(params["batch_size"]),
+        learning_rate=float(params["learning_rate"]),
+        schedule=params.get("schedule", "onecycle"),
+        optimizer=params.get("optimizer", "sgd"),
+        seed=context.seed,
+        views=context.views,
+        view_seed=context.seed,
+        precision=context.precision,
+        transfer=transfer_of(params),
     )
-
-
-def teacher_source(
-    context: TrialContext, method: "Method", params: Mapping[str, Any]
-) -> "TeacherSource":
-    """Return what answers for a trial's teacher: its outputs, computed ahead, or its network."""
-    from study.distillation.training import CachedTeacher, LiveTeacher
-
-    device = device_of(context)
-    teacher = context.teacher_of(params)
-    if teacher.outputs is not None and not method.needs_network:
-        return CachedTeacher(teacher.outputs, device)
-    if teacher.weights is None:
-        raise ValueError(
-            f"the method {method.name} asks the teacher's network, and only its answers are here"
-        )
-    network = teacher_network(teacher, context.data, context.folder).to(device)
-    return LiveTeacher(network, context.data.mean, context.data.std, device, context.precision)
 
 
 def device_of(context: TrialContext) -> "torch.device":

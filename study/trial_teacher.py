@@ -10,8 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from study.distillation.image_data import ImageData
     from study.distillation.teacher_recipe import TeacherRecipe
+    from study.task import Data
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TeacherVariant:
 _NETWORKS: "dict[tuple[str, TeacherRecipe, bool], torch.nn.Module]" = {}
 
 
-def teacher_network(teacher: TeacherVariant, data: "ImageData", study: str) -> "torch.nn.Module":
+def teacher_network(teacher: TeacherVariant, data: "Data", study: str) -> "torch.nn.Module":
     """Return a teacher's network, built once a process; its latency needs no weights.
 
     Args:
@@ -58,7 +58,7 @@ def teacher_network(teacher: TeacherVariant, data: "ImageData", study: str) -> "
 
 
 def trained_teacher(
-    teacher: TeacherVariant, data: "ImageData", study: str, seed: int, checkpoint: str | None
+    teacher: TeacherVariant, data: "Data", study: str, seed: int, checkpoint: str | None
 ) -> "torch.nn.Module":
     """Return a teacher's network as it was trained, also where trials have its answers alone.
 

@@ -7,9 +7,7 @@ looked for in the data folder too, as it is distributed, and never downloaded. A
 path of an image folder, `train/CLASS/*` and `test/CLASS/*`.
 """
 
-import contextlib
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -40,6 +38,7 @@ from study.distillation.image_folder import (
     has_both_splits,
     is_meant_as_folder,
     list_images,
+    unreadable_is_data_error,
 )
 
 __all__ = [
@@ -183,7 +182,7 @@ def load(
             write_cache=write_cache,
         )
         return halves.in_halves(name_or_path, whole)
-    with _unreadable_is_data_error():
+    with unreadable_is_data_error():
         source = _locate(name_or_path, data_dir)
         if source.kind == "scikit-learn":
             return _load_digits(image_size or _DIGITS_SIDE, augment=augment)
@@ -235,7 +234,7 @@ def describe(
     _require_side(image_size)
     if name_or_path in halves.HALVES:
         return _describe_halves(name_or_path, data_dir)
-    with _unreadable_is_data_error():
+    with unreadable_is_data_error():
         source = _locate(name_or_path, data_dir)
         if source.kind == "scikit-learn":
             digits = tuple("0123456789")
@@ -362,15 +361,3 @@ def _augmentation(style: _Style, split: Split, *, augment: bool) -> Augmentation
 def _require_side(image_size: int | None) -> None:
     if image_size is not None and image_size < SMALLEST_SIDE:
         raise DataError(f"--image-size {image_size} is too small: give {SMALLEST_SIDE} or more")
-
-
-@contextlib.contextmanager
-def _unreadable_is_data_error() -> Iterator[None]:
-    """Turn what the file system refuses into a DataError that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot read {error.filename or 'the data'} ({error.strerror or error}): make it "
-            "readable, or give another folder"
-        ) from error

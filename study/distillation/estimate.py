@@ -55,7 +55,7 @@ def training_step_seconds(
         torch.autograd.backward(losses)
         optimiser.step()
 
-    return _mean_seconds(step, steps, device) / batch_size
+    return mean_seconds(step, steps, device) / batch_size
 
 
 def forward_seconds(
@@ -81,10 +81,12 @@ def forward_seconds(
     model.to(device).to(memory_format=torch.channels_last)
     images = random_images(shape, batch_size, 1, device)[0]
     with in_eval_mode(model), torch.inference_mode(), autocast(precision, device):
-        return _mean_seconds(lambda: model(images), steps, device) / batch_size
+        return mean_seconds(lambda: model(images), steps, device) / batch_size
 
 
-def _mean_seconds(work: Callable[[], object], steps: int, device: torch.device) -> float:
+def mean_seconds(work: Callable[[], object], steps: int, device: torch.device) -> float:
+    """Seconds that `work` takes on `device`, after once to warm up, mean of `steps`."""
+
     def finish() -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)

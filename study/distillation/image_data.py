@@ -179,6 +179,17 @@ def hold_out(labels: Rows, fraction: float, classes: Sequence[str]) -> tuple[Row
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
+def held_out_rows(count: int, held_out: int) -> tuple[Rows, Rows]:
+    """Choose `held_out` of `count` rows without regard to classes, the same for every study.
+
+    Returns:
+        Rows kept and rows held out, each int64 and ascending.
+    """
+    words = np.random.Philox(key=_HOLD_OUT_KEY).random_raw(count)
+    order = np.argsort(words, kind="stable")
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
 def require_splittable(class_name: str, count: int) -> None:
     """Raise DataError when a class of `count` training images cannot give one to validation."""
     if count < 2:

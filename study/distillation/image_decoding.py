@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 Progress = Callable[[str, int, int], None]
+Shaping = Callable[["Picture"], "Picture"]
 
 _FORMAT = 1
 _CHUNK = 64
@@ -119,10 +120,10 @@ def _decode(
     """Decode `paths` in order into one array, which turns to RGB at the first image in colour."""
     images: Images | None = None
     done = 0
-    for chunk in _decoded_chunks(paths, settings):
+    for chunk in decoded_chunks(paths, lambda path: _decode_file(path, settings)):
         for image in chunk:
             if images is None:
-                images = _allocate(len(paths), image.shape, paths[0])
+                images = allocate(len(paths), image.shape, paths[0])
             if image.shape[:2] != images.shape[1:3]:
                 (height, width), (first_height, first_width) = image.shape[:2], images.shape[1:3]
                 raise DataError(
@@ -131,7 +132,7 @@ def _decode(
                     f"{min(first_height, first_width)}"
                 )
             if image.shape[2] > images.shape[3]:
-                wide = _allocate(len(paths), image.shape, paths[done])
+                wide = allocate(len(paths), image.shape, paths[done])
                 wide[:done] = images[:done]
                 images = wide
             images[done] = image
@@ -141,7 +142,12 @@ def _decode(
     return images
 
 
-def _allocate(count: int, shape: tuple[int, ...], path: Path) -> Images:
+def allocate(count: int, shape: tuple[int, ...], path: Path) -> Images:
+    """Return room for `count` images of `shape`, as that of `path`.
+
+    Raises:
+        DataError: They are too many for this machine's memory.
+    """
     needed = count * int(np.prod(shape))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory * _MEMORY_SHARE:
@@ -154,8 +160,10 @@ def _allocate(count: int, shape: tuple[int, ...], path: Path) -> Images:
     return np.empty((count, *shape), dtype=np.uint8)
 
 
-def _decoded_chunks(paths: Sequence[Path], settings: DecodeSettings) -> Iterator[list[Images]]:
-    """Yield the decoded images in order, a list at a time."""
+def decoded_chunks(
+    paths: Sequence[Path], decode_one: Callable[[Path], Images]
+) -> Iterator[list[Images]]:
+    """Yield the decoded images in order, a list at a time; `decode_one` runs on threads."""
     from PIL import Image, ImageFile
 
     Image.preinit()  # the common formats first; init() would have each file tried by forty readers
@@ -164,7 +172,7 @@ def _decoded_chunks(paths: Sequence[Path], settings: DecodeSettings) -> Iterator
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
 
     def decode(chunk: Sequence[Path]) -> list[Images]:
-        return [_decode_file(path, settings) for path in chunk]
+        return [decode_one(path) for path in chunk]
 
     pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="decode")
     try:
@@ -176,6 +184,25 @@ def _decoded_chunks(paths: Sequence[Path], settings: DecodeSettings) -> Iterator
 
 def _decode_file(path: Path, settings: DecodeSettings) -> Images:
     """Decode one file to uint8 `(height, width, 1 or 3)`."""
+    side = settings.image_size
+    shaped: Shaping | None = None if side is None else lambda picture: _fit(picture, side)
+    return decode_picture(path, settings.channels, shaped)
+
+
+def decode_picture(path: Path, channels: int | None, shaped: Shaping | None = None) -> Images:
+    """Decode one file.
+
+    Args:
+        path: The file.
+        channels: 1 or 3; None gives 1 for a grey image, and 3 otherwise.
+        shaped: Brings the decoded picture to its final shape.
+
+    Returns:
+        uint8 `(height, width, 1 or 3)`.
+
+    Raises:
+        DataError: It is damaged, no image, or has more than 8 bits a channel; or as `shaped` does.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -188,13 +215,13 @@ def _decode_file(path: Path, settings: DecodeSettings) -> Images:
                     f"{path} has more than 8 bits a channel (PIL mode {picture.mode!r}): convert "
                     "it to 8 bits"
                 )
-            grey = settings.channels == 1 or (settings.channels is None and picture.mode in _GREY)
+            grey = channels == 1 or (channels is None and picture.mode in _GREY)
             if "transparency" in picture.info:
                 picture = picture.convert("RGBA")
             if picture.mode != (mode := "L" if grey else "RGB"):
                 picture = picture.convert(mode)
-            if settings.image_size is not None:
-                picture = _fit(picture, settings.image_size)
+            if shaped is not None:
+                picture = shaped(picture)
             pixels: Images = np.asarray(picture)
             return pixels[:, :, None] if grey else pixels
     except (DataError, MemoryError):

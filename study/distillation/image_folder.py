@@ -1,5 +1,6 @@
 """An image folder, `train/CLASS/*` and `test/CLASS/*`: what is in it, without opening an image."""
 
+import contextlib
 import difflib
 import os
 from collections.abc import Iterator, Sequence
@@ -171,32 +172,56 @@ def _list_split(split: Path) -> dict[str, tuple[str, ...]]:
                     "from train/ and test/"
                 )
         elif Path(entry.name).suffix.lower() in _SUFFIXES:
-            raise DataError(f"{entry.path} lies outside any class folder: move it into one")
+            raise DataError(
+                f"{entry.path} lies outside any class folder: move it into one (or, if it holds a "
+                "pair of images side by side, choose a space that learns from pairs)"
+            )
     return listed
 
 
 def _images_below(folder: str, owner: str) -> Iterator[str]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        name = entry.name.lower()
-        if name.startswith(".") or name in _LITTER:
-            continue
-        if entry.is_dir():
+        if entry.is_dir() and not entry.name.startswith("."):
             if entry.is_symlink():
                 raise DataError(
                     f"{entry.path} is a link to a folder inside {owner}: put the images there"
                 )
             yield from _images_below(entry.path, owner)
-            continue
-        stem, dot, ending = name.partition(".")
-        if stem in _NOTES and ending in ("", "txt", "md"):
-            continue
-        suffix = "." + name.rpartition(".")[2] if dot else ""
-        if not entry.is_file():
-            raise DataError(f"{entry.path} leads to no file: remove it, or restore what it names")
-        # A name without an ending may be an image: left to the decoder.
-        if suffix and suffix not in _SUFFIXES:
-            raise DataError(
-                f"{entry.path} is no image, by its ending {suffix!r}: remove it, or convert it to "
-                "png or jpg"
-            )
-        yield entry.path
+        elif is_image_file(entry):
+            yield entry.path
+
+
+def is_image_file(entry: "os.DirEntry[str]") -> bool:
+    """Tell whether a file is an image, by its name; False for what is passed over.
+
+    Raises:
+        DataError: It is something else, or leads nowhere.
+    """
+    name = entry.name.lower()
+    if name.startswith(".") or name in _LITTER:
+        return False
+    stem, dot, ending = name.partition(".")
+    if stem in _NOTES and ending in ("", "txt", "md"):
+        return False
+    suffix = "." + name.rpartition(".")[2] if dot else ""
+    if not entry.is_file():
+        raise DataError(f"{entry.path} leads to no file: remove it, or restore what it names")
+    # A name without an ending may be an image: left to the decoder.
+    if suffix and suffix not in _SUFFIXES:
+        raise DataError(
+            f"{entry.path} is no image, by its ending {suffix!r}: remove it, or convert it to "
+            "png or jpg"
+        )
+    return True
+
+
+@contextlib.contextmanager
+def unreadable_is_data_error() -> Iterator[None]:
+    """Turn what the file system refuses into a DataError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot read {error.filename or 'the data'} ({error.strerror or error}): make it "
+            "readable, or give another folder"
+        ) from error

@@ -11,7 +11,6 @@ deterministic.)
 import copy
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +27,13 @@ from study.distillation.methods import Method
 from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
 from study.distillation.schedules import SCHEDULES
+from study.distillation.stepping import (
+    Diverged,
+    LossLog,
+    make_optimizer,
+    on_cpu,
+    steps_between_readings,
+)
 from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
 from study.distillation.transfer import Phase, Transfer, freeze_but
 from study.distillation.views import Normalizer, apply_view, view_draws
@@ -47,12 +53,6 @@ __all__ = [
 ]
 
 OPTIMIZERS = ("sgd", "adam")
-# Reading a loss makes the processor wait for a GPU, so there it is read this seldom (steps).
-_STEPS_BETWEEN_READINGS = 10
-
-
-class Diverged(RuntimeError):
-    """The loss became infinite or not a number; the student is of no further use."""
 
 
 @dataclass(frozen=True)
@@ -263,9 +263,9 @@ class StudentTrainer:
         return {
             "epochs_done": self.epochs_done,
             "settings": asdict(self._settings),
-            "model": _on_cpu(self.student.state_dict()),
-            "lesson": _on_cpu(self._lesson.state_dict()),
-            "optimizer": _on_cpu(self._optimizer.state_dict()),
+            "model": on_cpu(self.student.state_dict()),
+            "lesson": on_cpu(self._lesson.state_dict()),
+            "optimizer": on_cpu(self._optimizer.state_dict()),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -299,7 +299,7 @@ class StudentTrainer:
         if settings.transfer.freezes:
             freeze_but(self.student, phase.part)
         if phase != self._phase:
-            self._optimizer = _optimizer((self.student, self._lesson), settings)
+            self._optimizer = make_optimizer((self.student, self._lesson), settings)
             self._phase = phase
 
     def _validate(self) -> tuple[float, float]:
@@ -331,7 +331,7 @@ class StudentTrainer:
         draws = draws.take(self._rows).to(self._device)
         order, dropout_seed = epoch_draws(settings.seed, epoch, len(self._rows))
         first_step = epoch * self._steps_per_epoch
-        log = _LossLog(epoch, 1 if self._device.type == "cpu" else _STEPS_BETWEEN_READINGS)
+        log = LossLog(epoch, steps_between_readings(self._device))
         gpus = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus):
             torch.manual_seed(dropout_seed)
@@ -369,61 +369,6 @@ class StudentTrainer:
             torch.cuda.synchronize(self._device)
 
 
-class _LossLog:
-    """The losses of an epoch: left on the device, read and checked a few at a time."""
-
-    def __init__(self, epoch: int, steps_between_readings: int) -> None:
-        self._epoch = epoch
-        self._every = steps_between_readings
-        self._unread: list[tuple[Tensor, int, float]] = []
-        self._steps = 0
-        self._total = 0.0
-        self._images = 0
-
-    def add(self, loss: Tensor, images: int, rate: float) -> None:
-        self._unread.append((loss, images, rate))
-        if len(self._unread) >= self._every:
-            self._read()
-
-    def mean(self) -> float:
-        self._read()
-        return self._total / self._images
-
-    def _read(self) -> None:
-        if not self._unread:
-            return
-        losses = torch.stack([loss for loss, _, _ in self._unread]).tolist()
-        for loss, (_, images, rate) in zip(losses, self._unread, strict=True):
-            self._steps += 1
-            if not math.isfinite(loss):
-                raise Diverged(
-                    f"the loss is {loss} in epoch {self._epoch + 1} at step {self._steps} "
-                    f"(learning rate {rate:.3g})"
-                )
-            self._total += loss * images
-            self._images += images
-        self._unread.clear()
-
-
-def _optimizer(modules: Sequence[nn.Module], settings: TrainingSettings) -> torch.optim.Optimizer:
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    fused = all(p.device.type in ("cpu", "cuda") for p in parameters) or None
-    if settings.optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=fused)
-    return torch.optim.SGD(
-        groups,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
-        fused=fused,
-    )
-
-
 def _require_answers(
     method: Method, teacher: TeacherSource | None, views: int, images: int
 ) -> None:
@@ -434,14 +379,3 @@ def _require_answers(
             f"the teacher's table answers {teacher.images} images under {teacher.views} views; "
             f"{images} under {views} are needed"
         )
-
-
-def _on_cpu(value: Any) -> Any:
-    """A copy of nested dictionaries and lists in which every tensor is a CPU tensor of its own."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_on_cpu(item) for item in value]
-    return value

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     plan = changed(stored, args)
     _enter(Path(document.get("directory", ".")))
     space = load_space(plan.space).with_fixed(plan.fixed).with_objectives(plan.objectives)
-    check(plan, studies)
+    check(plan, space, studies)
     return drive(plan, space, studies, Shown(args.json, args.quiet, args.debug))
 
 

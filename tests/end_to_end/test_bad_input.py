@@ -43,6 +43,13 @@ def image_folder(root: Path, *, truncated: bool = False, missing_class: bool = F
         victim.write_bytes(victim.read_bytes()[:200])
 
 
+def pair_folder(root: Path, width: int = 64) -> None:
+    for split in ("train", "test"):
+        (root / split).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (width, 32)).save(root / split / f"{number}.png")
+
+
 def nothing(_: Path) -> None:
     pass
 
@@ -178,6 +185,36 @@ CASES = {
     ),
     "more images of a class than there are": Case(
         (*DIGITS, "--train-per-class", "5000"), ("5000", "or fewer")
+    ),
+    "classes where pairs are wanted": Case(
+        ("--space", "pairs_autoencoder", "--data", "./pets"),
+        ("pets/train holds folders (cat, dog)", "choose a space that learns classes"),
+        lambda folder: image_folder(folder / "pets"),
+    ),
+    "pairs where classes are wanted": Case(
+        (*SPACE, "--data", "./streets"),
+        ("streets/train/0.png lies outside any class folder", "a space that learns from pairs"),
+        lambda folder: pair_folder(folder / "streets"),
+    ),
+    "built-in classes where pairs are wanted": Case(
+        ("--space", "pairs_autoencoder", "--data", "digits"), ("did you mean 'digit_pairs'?",)
+    ),
+    "built-in pairs where classes are wanted": Case(
+        (*SPACE, "--data", "digit_pairs"), ("without classes", "--space pairs_autoencoder")
+    ),
+    "pairs of an odd width": Case(
+        ("--space", "pairs_autoencoder", "--data", "./streets"),
+        ("0.png is 33 pixels wide", "even width"),
+        lambda folder: pair_folder(folder / "streets", width=33),
+    ),
+    "pairs that cannot be halved": Case(
+        ("--space", "pairs_autoencoder", "--data", "./streets", "--image-size", "48"),
+        ("48x48 pixels cannot be halved 5 times", "--image-size 64"),
+        lambda folder: pair_folder(folder / "streets"),
+    ),
+    "images of each class where there are pairs": Case(
+        ("--space", "pairs_autoencoder", "--train-per-class", "5"),
+        ("--train-per-class 5", "no classes", "leave the option out"),
     ),
     "a teacher checkpoint that is missing": Case(
         (*DIGITS, "--teacher", "none.pt"), ("none.pt", "check the path")

@@ -16,7 +16,11 @@ from search_spaces.space import SearchSpace
 pytestmark = pytest.mark.end_to_end
 
 # Small data of the kind a space is for; the others see digits.
-DATA = {"mnist_subclass": "digits2x5", "mhist_mobilenet": "mhist"}
+DATA = {
+    "mnist_subclass": "digits2x5",
+    "mhist_mobilenet": "mhist",
+    "pairs_autoencoder": "digit_pairs",
+}
 # What a space needs besides to run where there is no network.
 BESIDES = {"mhist_mobilenet": ("--fix", "weights=none", "--teacher-weights", "none")}
 # Data of two classes.

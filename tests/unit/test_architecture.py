@@ -28,7 +28,9 @@ LIGHT = (
     "search_spaces/*.py",
 )
 
-TORCH_AND_KIN = frozenset({"torch", "torchvision", "numpy", "PIL", "sklearn", "captum"})
+TORCH_AND_KIN = frozenset(
+    {"torch", "torchvision", "torchmetrics", "numpy", "PIL", "sklearn", "captum"}
+)
 EXTRAS = frozenset({"torchao", "onnx", "onnxruntime", "onnxscript"})
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 from search_spaces.networks.resnet import ResidualSpec, build
 from study.distillation import checkpoint, methods, training
 from study.distillation.image_data import Augmentation, Split
+from study.distillation.stepping import LossLog
 from study.distillation.training import (
     CachedTeacher,
     Diverged,
@@ -313,7 +314,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial_by_name(bad_step: int) -> None
 
 
 def test_a_loss_is_found_out_at_the_end_of_the_epoch_if_it_is_read_seldom() -> None:
-    log = training._LossLog(epoch=0, steps_between_readings=10)
+    log = LossLog(epoch=0, steps_between_readings=10)
     for loss in [1.0, 2.0, 3.0, torch.inf]:
         log.add(torch.tensor(loss), 16, 0.1)
     with pytest.raises(Diverged, match=r"inf in epoch 1 at step 4 \(learning rate 0.1\)"):

@@ -69,6 +69,8 @@ def test_a_data_set_asked_for_is_described_or_refused(tmp_path: Path) -> None:
         "cifar10: 10 classes, 45000 train, 5000 validation and 10000 test images, "
         f"to be downloaded into {tmp_path}",
     )
+    assert look("digit_pairs")[0] == "ok"
+    assert look("digit_pairs")[1].startswith("digit_pairs: pairs of images, 1222 train")
     assert look("digit")[0] == "fail"
     assert "did you mean 'digits'?" in look("digit")[1]
 

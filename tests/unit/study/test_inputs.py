@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from search_spaces.cifar_blocks import SPACE
-from search_spaces.space import PSNR, WEIGHTED_F1, SpaceError
+from search_spaces.space import PSNR, WEIGHTED_F1, SearchSpace, SpaceError
 from study.distillation.image_data import ImageData, Split
 from study.distillation.views import Augmentation
-from study.inputs import floor_score
+from study.task import task_of
 
 
 def data_of(labels: list[int]) -> ImageData:
@@ -28,6 +28,10 @@ def data_of(labels: list[int]) -> ImageData:
         content_hash="0" * 16,
         source="made up",
     )
+
+
+def floor_score(space: SearchSpace, data: ImageData) -> float:
+    return task_of(space).floor_score(space, data)
 
 
 def test_the_floor_of_accuracy_is_chance_however_large_the_classes_are() -> None:

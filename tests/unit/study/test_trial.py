@@ -11,6 +11,7 @@ from torch import nn
 
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
+from study.class_task import training_data
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.trial import (
@@ -18,7 +19,6 @@ from study.trial import (
     TrialContext,
     TrialTask,
     load_student,
-    training_data,
     trial_folder,
 )
 from study.trial import build_student as build_seeded

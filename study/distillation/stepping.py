@@ -1,0 +1,106 @@
+"""What every trainer's steps share: the optimiser, the log of an epoch's losses, copies to keep."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from study.distillation.training import TrainingSettings
+
+# Reading a loss makes the processor wait for a GPU, so there it is read this seldom.
+_STEPS_BETWEEN_READINGS = 10
+
+
+def steps_between_readings(device: torch.device) -> int:
+    """Return after how many steps losses on `device` are read."""
+    return 1 if device.type == "cpu" else _STEPS_BETWEEN_READINGS
+
+
+class Diverged(RuntimeError):
+    """The loss became infinite or not a number; the student is of no further use."""
+
+
+class LossLog:
+    """The losses of an epoch: left on the device, read and checked a few at a time."""
+
+    def __init__(self, epoch: int, steps_between_readings: int) -> None:
+        """Begin the log of an epoch (from 0)."""
+        self._epoch = epoch
+        self._every = steps_between_readings
+        self._unread: list[tuple[Tensor, int, float]] = []
+        self._steps = 0
+        self._total = 0.0
+        self._images = 0
+
+    def add(self, loss: Tensor, images: int, rate: float) -> None:
+        """Add the loss of a step, a scalar on the device, over so many images at this rate.
+
+        Raises:
+            Diverged: One of the losses that are read now is not finite.
+        """
+        self._unread.append((loss, images, rate))
+        if len(self._unread) >= self._every:
+            self._read()
+
+    def mean(self) -> float:
+        """Return the mean loss over the images.
+
+        Raises:
+            Diverged: One of the last losses is not finite.
+        """
+        self._read()
+        return self._total / self._images
+
+    def _read(self) -> None:
+        if not self._unread:
+            return
+        losses = torch.stack([loss for loss, _, _ in self._unread]).tolist()
+        for loss, (_, images, rate) in zip(losses, self._unread, strict=True):
+            self._steps += 1
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the loss is {loss} in epoch {self._epoch + 1} at step {self._steps} "
+                    f"(learning rate {rate:.3g})"
+                )
+            self._total += loss * images
+            self._images += images
+        self._unread.clear()
+
+
+def make_optimizer(
+    modules: Sequence[nn.Module], settings: "TrainingSettings"
+) -> torch.optim.Optimizer:
+    """Return the optimiser of all that learns in `modules`.
+
+    Weight decay leaves alone what has one axis: biases and normalisation.
+    """
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters) or None
+    if settings.optimizer == "adam":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=fused)
+    return torch.optim.SGD(
+        groups,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+        fused=fused,
+    )
+
+
+def on_cpu(value: Any) -> Any:
+    """Return nested dictionaries and lists with every tensor copied to the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [on_cpu(item) for item in value]
+    return value

@@ -1,0 +1,151 @@
+"""What a study asks of students: a task, and the one place that chooses it by the kind of data.
+
+Classes are to be recognised, or images to be translated. Everything that depends on which it is,
+is asked of the task; all else in the service (searching, stopping, confirming) is the same.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from analysis.results import Figure
+from search_spaces.space import SearchSpace
+from study.plan import StudyPlan
+
+if TYPE_CHECKING:
+    import torch
+
+    from study.distillation.data import DataSummary
+    from study.distillation.feasibility import Networks
+    from study.distillation.image_data import ImageData
+    from study.distillation.pair_data import PairData, PairSummary
+    from study.distillation.precision import Precision
+    from study.distillation.training import EpochMetrics
+    from study.trial import TrialContext
+
+    Data: TypeAlias = ImageData | PairData
+    Summary: TypeAlias = DataSummary | PairSummary
+
+
+class Trainer(Protocol):
+    """What a trial asks of whoever trains its student, one epoch at a time."""
+
+    @property
+    def student(self) -> "torch.nn.Module":
+        """The network, as far as it is trained."""
+        ...
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs trained so far."""
+        ...
+
+    @property
+    def exit_scores(self) -> Sequence[tuple[float, float]]:
+        """Loss and score of every exit after the last epoch; empty of a student of one."""
+        ...
+
+    def run_epoch(self) -> "EpochMetrics":
+        """Train for one epoch and score the student on the validation split."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything that resuming needs: CPU tensors and JSON."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a finished student reaches on the test split: its score, and further figures."""
+
+    score: float
+    figures: tuple[Figure, ...] = ()
+
+
+class Task(Protocol):
+    """What is asked of students, and what that means for data, training and scoring."""
+
+    def describe(self, plan: StudyPlan) -> "Summary":
+        """Say what data the plan names, without decoding an image or importing torch.
+
+        Raises:
+            DataError: if there are none of the task's kind.
+            PlanError: if the plan asks of them what they do not have.
+        """
+        ...
+
+    def load(
+        self,
+        plan: StudyPlan,
+        space: SearchSpace,
+        cache_dir: Path,
+        progress: Callable[[str, int, int], None],
+    ) -> "Data":
+        """Read the data that the plan names.
+
+        Raises:
+            DataError: if they cannot be had.
+        """
+        ...
+
+    def floor_score(self, space: SearchSpace, data: "Data") -> float:
+        """Return the score of an answer that has learnt nothing of the images.
+
+        Raises:
+            SpaceError: if the space has a score whose floor is not known.
+        """
+        ...
+
+    def check_methods(
+        self, configurations: Iterable[tuple[str, Mapping[str, Any]]], networks: "Networks"
+    ) -> None:
+        """Refuse configurations that no training can follow; runs on a worker.
+
+        Raises:
+            InfeasibleError: for the first of them.
+        """
+        ...
+
+    def step_seconds(
+        self,
+        student: "torch.nn.Module",
+        shape: tuple[int, int, int],
+        classes: int,
+        batch_size: int,
+        device: "torch.device",
+        precision: "Precision",
+    ) -> float:
+        """Time a training step, in seconds an image or a pair."""
+        ...
+
+    def measured(self, student: "torch.nn.Module") -> "torch.nn.Module":
+        """Return the part of a student whose size and latency count."""
+        ...
+
+    def trainer(
+        self,
+        student: "torch.nn.Module",
+        params: Mapping[str, Any],
+        context: "TrialContext",
+        epochs: int,
+    ) -> Trainer:
+        """Return who trains a student as a trial's parameters say."""
+        ...
+
+    def test(self, student: "torch.nn.Module", context: "TrialContext") -> Tested:
+        """Score a finished student on the test split."""
+        ...
+
+
+def task_of(space: SearchSpace) -> Task:
+    """Return the task of a space's students: that of the kind of data it learns from."""
+    from study.class_task import ClassTask
+    from study.pair_task import PairTask
+
+    tasks: Mapping[str, Task] = {"classes": ClassTask(), "pairs": PairTask()}
+    return tasks[space.data_kind]
