@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.results import Stored
+from analysis.stored import Stored
 
 ATTR_ILLUSTRATIONS = "illustrations"  # user attribute of the study: a list of `Illustration`
 ILLUSTRATIONS_FOLDER = "illustrations"

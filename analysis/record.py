@@ -40,9 +40,7 @@ from analysis.results import (
     ModelSize,
     Outcome,
     ReferencePoint,
-    ResultFormatError,
     Session,
-    Stored,
     TeacherResult,
     TrialResult,
     Usage,
@@ -50,6 +48,7 @@ from analysis.results import (
     late_attribute,
     trial_name,
 )
+from analysis.stored import ResultFormatError, Stored
 from analysis.stored_plan import RecordReadError, StoredPlan, read_plan
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analysis.formatting import NBSP
-from analysis.results import PLAN_FILE, PLAN_FORMAT, ResultFormatError, Stored, Third
+from analysis.results import PLAN_FILE, PLAN_FORMAT, Third
+from analysis.stored import ResultFormatError, Stored
 
 
 class RecordReadError(ValueError):

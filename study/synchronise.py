@@ -17,11 +17,11 @@ from typing import Any
 from analysis import results
 from analysis.results import (
     ReferencePoint,
-    ResultFormatError,
     Session,
     TeacherResult,
     TrialResult,
 )
+from analysis.stored import ResultFormatError
 from analysis.stored_plan import RecordReadError, StoredPlan, read_plan
 from study.lock import StudyLock
 from study.plan import PlanError

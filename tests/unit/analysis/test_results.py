@@ -10,13 +10,13 @@ from analysis.results import (
     ModelSize,
     Outcome,
     Ratio,
-    ResultFormatError,
     TeacherResult,
     Timing,
     TrialResult,
     epoch_attribute,
     trial_name,
 )
+from analysis.stored import ResultFormatError
 
 OUTCOME = Outcome("complete", None, 30, 77.25, 7.6, 291.5, "2025-03-04T09:00:00+00:00")
 
