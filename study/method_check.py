@@ -69,7 +69,7 @@ def _asked(
     configurations = tuple((space.describe(p), p) for p in (*seeds, *space.samples()))
     networks = Networks(
         build_student=space.build_student,
-        teacher=teacher_recipe(plan, space, name),
+        teacher=teacher_recipe(plan, space, name) if space.taught else None,
         num_classes=num_classes,
         shape=shape,
         teacher_asked_live=plan.teacher_outputs == "live" or space.teacher_asked == "both",
@@ -93,7 +93,7 @@ def _check(configurations: Configurations, networks: "Networks", checkpoint: str
 
     from study.distillation.feasibility import check_methods
 
-    if checkpoint is not None:
+    if checkpoint is not None and networks.teacher is not None:
         from study.distillation.teacher_checkpoint import load_checkpoint
 
         own = load_checkpoint(
