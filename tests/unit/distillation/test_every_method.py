@@ -78,11 +78,17 @@ def subclass_ce(s: Doubles, t: Doubles, temperature: float) -> float:
     return -(temperature**2) * float((softmax(t / temperature, axis=1) * log_q).sum(1).mean())
 
 
-def features() -> float:
+def features(of: Callable[[Doubles], Doubles] = np.asarray) -> float:
     return sum(
-        float(mean_squared_error(a.flatten().numpy(), b.flatten().numpy()))
+        float(mean_squared_error(a.flatten().numpy(), of(b.flatten().numpy())))
         for a, b in zip(OWN_MAPS, TEACHER_MAPS, strict=True)
     )
+
+
+def rounded(values: Doubles) -> Doubles:
+    """To the nearest of 255 even steps over the range, as int8 has them without -128."""
+    step = np.abs(values).max() / 127
+    return np.asarray(np.rint(values / step) * step)
 
 
 @dataclass(frozen=True)
@@ -104,13 +110,15 @@ class Case:
         return build({**self.params, "classes": CLASSES, **changes}).at(0, 1)
 
     def answers(self, student: Tensor, teacher: Tensor, labels: Tensor = LABELS) -> Answers:
-        maps = (OWN_MAPS, TEACHER_MAPS) if self.params["method"] == "hybrid" else ((), ())
+        maps = (OWN_MAPS, TEACHER_MAPS) if self.params["method"] in MAPPED else ((), ())
         return Answers(student, labels, teacher if self.taught else None, *maps)
 
     def total(self, student: Tensor, teacher: Tensor, labels: Tensor = LABELS) -> Tensor:
         return self.method().loss(self.answers(student, teacher, labels))["loss"]
 
 
+# Methods that compare feature maps.
+MAPPED = ("hybrid", "quantized")
 ALPHA: dict[str, Any] = {"unlabelled": {"alpha": 1.0}, "untaught": {"alpha": 0.0}}
 CASES = {
     "none": Case({"method": "none"}, lambda s, t, y: ce(s, y), taught=False, untaught={}),
@@ -134,6 +142,12 @@ CASES = {
         {"method": "hybrid", "temperature": 4.0, "alpha": 0.3, "feature_weight": 0.2,
          "taps": "a+b"},
         lambda s, t, y: 0.7 * ce(s, y) + 0.3 * kl(s, t, 4) + 0.2 * features(),
+        **ALPHA,
+    ),
+    "quantized": Case(
+        {"method": "quantized", "temperature": 4.0, "alpha": 0.3, "feature_weight": 0.2,
+         "taps": "a+b"},
+        lambda s, t, y: 0.7 * ce(s, y) + 0.3 * kl(s, t, 4) + 0.2 * features(rounded),
         **ALPHA,
     ),
     "targets, mixed": Case(
@@ -200,7 +214,9 @@ def logits(case: Case, *, grad: bool = False) -> tuple[Tensor, Tensor]:
 
 
 def test_every_registered_method_has_a_case_here() -> None:
-    assert {str(case.params["method"]) for case in CASES.values()} == set(METHODS)
+    tested = {str(case.params["method"]) for case in CASES.values()}
+    # Of several logits an image; what holds of it is in test_exits.
+    assert tested | {"self"} == set(METHODS)
 
 
 @cases()
@@ -237,7 +253,7 @@ def test_neither_the_order_of_the_images_nor_that_of_the_classes_matters(case: C
     assert torch.allclose(case.total(student[:, columns], teacher[:, columns], renamed), expected)
 
 
-@cases(lambda case: case.params["method"] != "hybrid")
+@cases(lambda case: case.params["method"] not in MAPPED)
 def test_a_batch_seen_twice_over_is_the_batch(case: Case) -> None:
     student, teacher = logits(case)
     twice = case.total(student.repeat(2, 1), teacher.repeat(2, 1), LABELS.repeat(2))
@@ -249,7 +265,7 @@ def test_the_gradient_is_that_of_finite_differences_and_spares_the_teacher(case:
     student, teacher = random(3, 5, case.columns), random(4, 5, case.columns)
     maps = tuple(each[:5].clone().requires_grad_() for each in OWN_MAPS)
     targets = tuple(each[:5] for each in TEACHER_MAPS)
-    hybrid = case.params["method"] == "hybrid"
+    hybrid = case.params["method"] in MAPPED
 
     def total(rows: Tensor, *features: Tensor) -> Tensor:
         given = teacher if case.taught else None
@@ -283,7 +299,11 @@ def test_without_weight_on_the_teacher_its_logits_are_not_read(case: Case) -> No
     terms = method.loss(case.answers(student, broken))
     s, y = student.numpy(), LABELS.numpy()
     weight = {"logit_std": 0.1}.get(str(case.params["method"]), 1.0)
-    extra = {"hybrid": 0.2 * features(), "subclass-teacher": 0.5 * auxiliary(s, 2)}
+    extra = {
+        "hybrid": 0.2 * features(),
+        "quantized": 0.2 * features(rounded),
+        "subclass-teacher": 0.5 * auxiliary(s, 2),
+    }
     plain = weight * ce(by_class(s, CLASSES), y) + extra.get(str(case.params["method"]), 0.0)
     assert terms["loss"].item() == pytest.approx(plain, rel=1e-6)
 

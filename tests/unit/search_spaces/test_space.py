@@ -156,3 +156,9 @@ def test_a_space_without_a_teacher_says_so_and_asks_none() -> None:
     assert SPACE.to_json()["taught"] is True
     with pytest.raises(SpaceError, match="it declares none"):
         replace(SPACE, teachers={}, teacher_asked="live")
+
+
+def test_a_preset_s_figures_must_have_a_column_in_its_table() -> None:
+    row = replace(SPACE.presets["paper"][0], published={"time_ratoi": 6.58})
+    with pytest.raises(SpaceError, match="no column 'time_ratoi'; did you mean time_ratio"):
+        replace(SPACE, presets={"paper": (row,)})
