@@ -120,7 +120,7 @@ def _load(
     from study.student_weights import check_student_weights
 
     summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
-    recipe = teacher_recipe(plan, space, summary.name)
+    recipe = teacher_recipe(plan, space, summary.name) if space.taught else None
     for name, text in plan_rows(plan, space, summary, recipe):
         progress.say(f"{name:<13}{text}")
     check_student_weights(plan, space, progress)
@@ -136,7 +136,7 @@ def _load(
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
     check_precision(plan)
     check_space(space, data)
-    teacher = find_teacher(plan, space, recipe, data, studies)
+    teacher = "none" if recipe is None else find_teacher(plan, space, recipe, data, studies)
     return StudyInputs(plan, space, data, teacher, studies)
 
 
