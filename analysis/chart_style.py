@@ -73,9 +73,18 @@ def chart_layout(x_title: str, y_title: str) -> dict[str, Any]:
 
 
 def level_line(
-    figure: "go.Figure", level: float, label: str, color: str, *, width: float = 1.2
+    figure: "go.Figure",
+    level: float,
+    label: str,
+    color: str,
+    *,
+    width: float = 1.2,
+    below: bool = False,
 ) -> None:
-    """Draws a thin dotted line across a chart at one value of its y axis, named at its left."""
+    """Draws a thin dotted line across a chart at one value of its y axis, named at its left.
+
+    The name stands on the line, or `below` it, clear of the names of what lies on it.
+    """
     figure.add_shape(
         type="line",
         x0=0,
@@ -92,7 +101,7 @@ def level_line(
         xref="paper",
         xanchor="left",
         y=rounded(level),
-        yanchor="bottom",
+        yanchor="top" if below else "bottom",
         showarrow=False,
     )
 

@@ -116,7 +116,7 @@ def curves_figure(info: CurvesInfo) -> "go.Figure":
         level_line(figure, info.teacher, label, "teacher")
     if info.floor is not None:
         label = f"{info.score.floor_name} {score_text(info.floor, info.score.unit)}"
-        level_line(figure, info.floor, label, "muted", width=1.0)
+        level_line(figure, info.floor, label, "muted", width=1.0, below=True)
     figure.update_xaxes(range=[0.5, max(longest, 2) * (1.09 if info.labelled else 1.02)])
     if longest < 8:
         figure.update_xaxes(dtick=1)

@@ -260,7 +260,7 @@ def front_figure(info: FrontInfo) -> "go.Figure":
     if info.floor is not None:
         score = info.space.score
         label = f"{score.floor_name} {score_text(info.floor, score.unit)}"
-        level_line(figure, info.floor, label, "muted", width=1.0)
+        level_line(figure, info.floor, label, "muted", width=1.0, below=True)
     latencies = [mark.latency_ms for mark in (*info.marks, info.teacher) if mark is not None]
     figure.update_xaxes(log_axis(latencies))
     figure.update_yaxes(range=[round(bound, 3) for bound in info.view])

@@ -284,6 +284,14 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     return plan, space
 
 
+def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) -> str:
+    """What the teacher starts from: as given, else as the space declares."""
+    if args.teacher_weights is not None:
+        return str(args.teacher_weights)
+    declared = None if args.teacher or not space.taught else space.teacher_for(data).weights
+    return declared or "none"
+
+
 def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:
     weights = None if args.teacher_weights == "none" else args.teacher_weights
     for option, value in (
@@ -299,14 +307,6 @@ def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:
                 f"--{option} {value}: no teacher teaches in space {space.name}; "
                 "leave the option out"
             )
-
-
-def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) -> str:
-    """What the teacher starts from: as given, else as the space declares."""
-    if args.teacher_weights is not None:
-        return str(args.teacher_weights)
-    declared = None if args.teacher or not space.teachers else space.teacher_for(data).weights
-    return declared or "none"
 
 
 def _asked(space: SearchSpace, asked: str | None) -> str:
