@@ -184,9 +184,10 @@ def _shape(
     """Shape of an image; of a folder, which is not read, that of small ones the teacher can see."""
     from study.distillation.teacher_recipe import SMALLEST_INCEPTION_INPUT
 
+    mnist = data.name in ("mnist", "mnist2x5")
     as_they_are = recipe is not None and recipe.network == "inception" and not recipe.input_size
-    side = known_side(plan) or (SMALLEST_INCEPTION_INPUT if as_they_are else 32)
-    return side, side, 1 if data.name in ("mnist", "mnist2x5") else 3
+    side = known_side(plan) or (SMALLEST_INCEPTION_INPUT if as_they_are else 28 if mnist else 32)
+    return side, side, 1 if mnist else 3
 
 
 def _students_to_time(plan: StudyPlan, space: SearchSpace) -> list[dict[str, Value]]:

@@ -64,6 +64,8 @@ def test_it_goes_on_and_is_compared_as_before(alone: Launched, launcher: Launche
         ("--teacher", "weights.pt"),
         ("--teacher-weights", "imagenet"),
         ("--teacher-epochs", "3"),
+        ("--teacher-network", "inception"),
+        ("--teacher-size", "75"),
         ("--teacher-outputs", "live"),
     ],
 )
