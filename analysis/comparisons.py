@@ -47,15 +47,15 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
     if not findings.front:
         return None
     space = results.plan.space
-    score = space.score
+    score, interval = space.score, "with its 95 % interval"
     heads = [
         Head("Trial", numeric=False),
         Head("Student", numeric=False),
         Head("Validation", score.unit, help=f"validation {score.name} after the last epoch"),
         Head("Test", score.unit, help=f"test {score.name}, scored once after the search"),
         Head("Latency", "ms", help="batch 1, median"),
-        Head("Ratio", "batch 1", help="teacher time / student time, with its 95 % interval"),
-        Head("Ratio", "batch 64", help="teacher time / student time, with its 95 % interval"),
+        Head("Ratio", "batch 1", help=f"{space.yardstick} time / student time, {interval}"),
+        Head("Ratio", "batch 64", help=f"{space.yardstick} time / student time, {interval}"),
         Head("Parameters", "M"),
         Head("FLOPs", "M", help="one example; a multiply-accumulate counts as 2"),
         Head(
@@ -242,15 +242,15 @@ def _footnotes(rows: tuple[PublishedResult, ...], note: str | None, score: Score
 
 def _why_they_differ(results: StudyResults) -> Html:
     data, plan = results.plan.data, results.plan.plan
-    device = "this study's device"
-    if results.teacher is not None:
-        device = results.teacher.latency.device
+    compared, yardstick = results.compared_with, results.plan.space.yardstick
+    device = "this study's device" if compared is None else compared.latency.device
     reasons = [
         (
             "Hardware and batch size",
-            f"The ratios here were measured on {device}, teacher and student in alternation, at "
-            "batch 1 and at batch 64. A published ratio depends on a device and a batch size that "
-            "are often not stated; the smaller the work, the more of it is fixed cost.",
+            f"The ratios here were measured on {device}, {yardstick} and student in "
+            "alternation, at batch 1 and at batch 64. A published ratio depends on a device and a "
+            "batch size that are often not stated; the smaller the work, the more of it is fixed "
+            "cost.",
         ),
         (
             "Data",
@@ -264,9 +264,9 @@ def _why_they_differ(results: StudyResults) -> Html:
             "beside others on one machine; training seconds compare within a column only.",
         ),
         (
-            "Teacher",
-            "The ratios divide by this study's teacher"
-            + (f", {results.teacher.name}." if results.teacher is not None else "."),
+            yardstick.capitalize(),
+            f"The ratios divide by this study's {yardstick}"
+            + (f", {compared.name}." if compared is not None else "."),
         ),
     ]
     items = [item for term, text in reasons for item in (tag("dt", term), tag("dd", text))]

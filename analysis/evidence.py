@@ -69,7 +69,7 @@ def trials_section(results: StudyResults, findings: Findings) -> Html | None:
         Head("Validation", score.unit, help=f"validation {score.name}"),
         Head("Test", score.unit, help=f"test {score.name}"),
         Head("Latency", "ms"),
-        Head("Ratio", "batch 1", help="teacher time / student time"),
+        Head("Ratio", "batch 1", help=f"{results.plan.space.yardstick} time / student time"),
         Head("Parameters", "M"),
         Head("KD gain", score.points),
         Head("Epochs", "done / planned"),
@@ -225,9 +225,11 @@ def provenance_section(results: StudyResults) -> Html:
         identity[f"teacher's test {score.name}"] = (
             "not scored" if tested is None else score_text(tested, score.unit, 2)
         )
-        identity["timed on"] = (
-            f"{teacher.latency.device}, {counted(teacher.latency.threads, 'thread')}"
-        )
+    if results.default_student is not None:
+        identity["default student"] = results.default_student.name
+    if results.compared_with is not None:
+        timed = results.compared_with.latency
+        identity["timed on"] = f"{timed.device}, {counted(timed.threads, 'thread')}"
     if results.mlflow:
         identity["tracked in"] = ", ".join(f"{k} {v}" for k, v in results.mlflow.items())
     return section(

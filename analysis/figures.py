@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from analysis.chart_style import chart_layout, level_line, log_axis, plot_text, rounded
-from analysis.findings import speed_up
-from analysis.formatting import milliseconds, score_text, significant, times
+from analysis.findings import relative_speed
+from analysis.formatting import milliseconds, score_text, significant
 from analysis.formatting import value as shown
 from analysis.front import front_members, is_distilled, kd_pairs
 from analysis.palette import light
@@ -166,7 +166,7 @@ def hover_text(results: StudyResults, trial: TrialResult) -> str:
         plot_text(trial.architecture),
         f"{label} {score_text(trial.val_score, unit)}",
         test,
-        f"{milliseconds(trial.latency_ms)}, {times(speed_up(results, trial))} the teacher's speed",
+        f"{milliseconds(trial.latency_ms)}, {relative_speed(results, trial)}",
         size,
         f"{trial.epochs} epochs{stopped}",
         "",

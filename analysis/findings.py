@@ -27,7 +27,7 @@ class Findings(NamedTuple):
     Args:
         counts: trials by status.
         front: the front, fastest first.
-        hypervolume: 0..1, None without a teacher.
+        hypervolume: 0..1, None before its corners are known.
         best_trade_off: the front member that dominates the largest area by itself.
         close: the fastest complete student within `CLOSE_POINTS` of the teacher's validation
             score, else the one that comes closest to it.
@@ -139,13 +139,21 @@ def _no_front(results: StudyResults, found: Findings) -> str:
 
 
 def speed_up(results: StudyResults, trial: TrialResult) -> float | None:
-    """Inference-time ratio teacher/student at batch 1, as measured in alternation."""
+    """Inference-time ratio at batch 1, as measured in alternation.
+
+    Of the teacher to the student; of the default student, where there is no teacher.
+    """
     latency = measured_latency(trial)
     if latency is not None:
         return latency.ratio_batch_1.median
     if results.reference is not None and trial.latency_ms:
         return results.reference.latency_ms / trial.latency_ms
     return None
+
+
+def relative_speed(results: StudyResults, trial: TrialResult) -> str:
+    """The ratio in words: `2.1x the teacher's speed`."""
+    return f"{times(speed_up(results, trial))} the {results.plan.space.yardstick}'s speed"
 
 
 def _place(results: StudyResults, trial: TrialResult) -> str:
@@ -180,10 +188,9 @@ def _front_sentence(results: StudyResults, found: Findings) -> str:
     best = found.best_trade_off
     if best is None or len(found.front) == 1:
         return size + "."
-    ratio = times(speed_up(results, best))
     return (
         f"{size}. The best trade-off is {_called(best)}: {_place(results, best)}, "
-        f"{ratio} the teacher's speed."
+        f"{relative_speed(results, best)}."
     )
 
 

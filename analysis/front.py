@@ -130,9 +130,10 @@ def front_members(
 def hypervolume(points: Iterable[Point], reference: ReferencePoint) -> float:
     """Area dominated by `points` inside the reference corner, as a share of the largest possible.
 
-    The corner is (floor score, teacher latency); the largest area is (best - floor) times the
-    teacher's latency. Points outside the corner add nothing. 0 where the corner leaves no area.
-    It is an area also where a study has a third objective, which plays no part in it.
+    The corner is (floor score, latency of the teacher or the default student); the largest area
+    is (best - floor) times that latency. Points outside the corner add nothing. 0 where the
+    corner leaves no area. It is an area also where a study has a third objective, which plays no
+    part in it.
     """
     floor, slowest, perfect = reference.val_score, reference.latency_ms, reference.best_score
     whole = (perfect - floor) * slowest

@@ -45,7 +45,7 @@ def asked(results: StudyResults) -> Html:
     entries = [
         ("Space", results.plan.space.name, _space_note(results)),
         ("Data", data.name, _data_note(results)),
-        ("Teacher", _teacher_name(results), _teacher_note(results)),
+        (results.plan.space.yardstick.capitalize(), *_compared_with(results)),
         ("Trials", _asked_count(plan.get("trials")), _trials_note(results)),
         ("Epochs", _asked_count(plan.get("max_epochs")), "at most, each trial"),
         ("Time budget", *_time_budget(plan)),
@@ -92,18 +92,18 @@ def _data_note(results: StudyResults) -> str:
     return f"{sizes}, {counted(len(data.classes), 'class', 'classes')}"
 
 
-def _teacher_name(results: StudyResults) -> str:
-    return results.teacher.name if results.teacher is not None else "not ready yet"
-
-
-def _teacher_note(results: StudyResults) -> str:
-    teacher, reference = results.teacher, results.reference
-    if teacher is None:
-        return "no student can be compared with it"
+def _compared_with(results: StudyResults) -> tuple[str, str]:
+    """Name and facts of the teacher, or of the default student where there is none."""
+    compared, reference = results.compared_with, results.reference
+    if compared is None:
+        return "not ready yet", "no student can be compared with it"
     score = results.plan.space.score
-    note = f"{score.name} {score_text(teacher.val_score, score.unit)}"
-    note += f", {significant(teacher.params_m)} M parameters"
-    return note if reference is None else f"{note}, {milliseconds(reference.latency_ms)}"
+    facts = [f"{significant(compared.params_m)} M parameters"]
+    if results.teacher is not None:
+        facts.insert(0, f"{score.name} {score_text(results.teacher.val_score, score.unit)}")
+    if reference is not None:
+        facts.append(milliseconds(reference.latency_ms))
+    return compared.name, ", ".join(facts)
 
 
 def _trials_note(results: StudyResults) -> str:
@@ -203,7 +203,7 @@ def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
         flat = f", whatever its {third[0].label}" if third else ""
         notes.append(
             f"Hypervolume {number(findings.hypervolume, 3)}: the share of the area between "
-            f"{score.floor_name} at the teacher's latency and "
+            f"{score.floor_name} at the {info.space.yardstick}'s latency and "
             f"{score_text(score.best, score.unit, 0)} at no latency that the front "
             f"dominates{flat}; the best trade-off is the member that dominates most of it alone."
         )

@@ -12,6 +12,7 @@ from analysis.front import front_members
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
 from analysis.results import (
     ATTR_ARCHITECTURE,
+    ATTR_DEFAULT_STUDENT,
     ATTR_ENVIRONMENT,
     ATTR_EPOCHS,
     ATTR_LABEL,
@@ -32,6 +33,7 @@ from analysis.results import (
     LATE_MLFLOW_RUN_ID,
     PLAN_FILE,
     Confirmation,
+    DefaultStudent,
     EpochResult,
     Latency,
     ModelSize,
@@ -63,8 +65,10 @@ class StudyResults:
 
     Args:
         plan: what was asked, with the search space and the data.
-        teacher: the teacher, None before it is ready.
-        reference: the corner hypervolumes are measured from, None before the teacher is ready.
+        teacher: the teacher, None before it is ready, or where there is none.
+        default_student: whom latencies are compared with where there is no teacher.
+        reference: the corner hypervolumes are measured from, None before the latencies are known
+            that others are compared with.
         environment: versions and hardware, by name.
         sessions: the driver's runs over the study that have ended, in order.
         open_session: a run that goes on or was killed, as far as it was last noted.
@@ -82,6 +86,12 @@ class StudyResults:
     mlflow: Mapping[str, Any] | None = None
     trials: tuple[TrialResult, ...] = ()
     illustrations: tuple[Illustration, ...] = ()
+    default_student: DefaultStudent | None = None
+
+    @property
+    def compared_with(self) -> TeacherResult | DefaultStudent | None:
+        """Whose latency all others are compared with, None before it is timed."""
+        return self.teacher or self.default_student
 
     @property
     def name(self) -> str:
@@ -145,6 +155,9 @@ class RecordReader:
         return StudyResults(
             plan=plan,
             teacher=_stored(TeacherResult, attributes.get(ATTR_TEACHER), plan.name),
+            default_student=_stored(
+                DefaultStudent, attributes.get(ATTR_DEFAULT_STUDENT), plan.name
+            ),
             reference=reference,
             environment=dict(attributes.get(ATTR_ENVIRONMENT) or {}),
             sessions=sessions,

@@ -25,6 +25,7 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 # User attributes of the Optuna study.
 ATTR_TEACHER = "teacher"
+ATTR_DEFAULT_STUDENT = "default_student"  # in its place where there is no teacher
 ATTR_REFERENCE_POINT = "reference_point"
 ATTR_ENVIRONMENT = "environment"
 ATTR_SESSIONS = "sessions"
@@ -182,7 +183,10 @@ class Ratio(Stored):
 
 @dataclass(frozen=True)
 class Latency(Stored):
-    """A student and its teacher timed in alternation on one device, at batch 1 and batch 64."""
+    """A student and its teacher timed in alternation on one device, at batch 1 and batch 64.
+
+    Where there is no teacher the space's default student stands in its place.
+    """
 
     device: str
     threads: int
@@ -291,11 +295,21 @@ class TeacherResult(Stored):
 
 
 @dataclass(frozen=True)
+class DefaultStudent(Stored):
+    """The student of the space's default configuration, untrained: where there is no teacher."""
+
+    name: str
+    params_m: float
+    flops_m: float
+    latency: SoloLatency
+
+
+@dataclass(frozen=True)
 class ReferencePoint(Stored):
     """The corners a hypervolume is measured between.
 
-    From the score of who learnt nothing at the teacher's latency (ms), up to the best score there
-    is at no latency.
+    From the score of who learnt nothing at the latency (ms) of the teacher, or else of the default
+    student, up to the best score there is at no latency.
     """
 
     val_score: float

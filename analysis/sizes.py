@@ -293,7 +293,8 @@ def _in_words(info: SizesInfo, quantity: Quantity) -> str:
 
 
 def _notes(info: SizesInfo) -> list[str]:
-    shown = "the published rows" if info.of_presets else "the front's distilled students"
+    members = "the front's distilled students" if info.teacher else "the front's students"
+    shown = "the published rows" if info.of_presets else members
     order = "fastest first"
     if info.left_out:
         order += f", {info.left_out} between them left out"

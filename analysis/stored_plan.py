@@ -120,7 +120,10 @@ class PublishedTable(Stored):
 
 @dataclass(frozen=True)
 class Space(Stored):
-    """The search space; `control` holds the values that turn a student into its control."""
+    """The search space; `control` holds the values that turn a student into its control.
+
+    Where students are not `taught` there is no teacher, and ratios are to the default student.
+    """
 
     name: str
     title: str
@@ -129,6 +132,7 @@ class Space(Stored):
     parameters: tuple[Parameter, ...]
     score: Score
     objectives: tuple[Objective, ...]
+    taught: bool
     published: PublishedTable | None = None
     control: Mapping[str, Any] | None = None
 
@@ -139,6 +143,11 @@ class Space(Stored):
             if objective.key == "params_m" or objective.key == "flops_m":
                 return objective.key
         return None
+
+    @property
+    def yardstick(self) -> str:
+        """Whose latency all others are compared with: the teacher, or the default student."""
+        return "teacher" if self.taught else "default student"
 
     @property
     def compared_by(self) -> str:

@@ -86,7 +86,8 @@ class SearchSpace:
         default_data: The data set used where none is named.
         augment: Whether teacher and students see the data set's padded crops and flips; without,
             they see the images themselves, and one view is all there is.
-        teachers: The teacher for each data set; ``"*"`` serves the others.
+        teachers: The teacher for each data set; ``"*"`` serves the others. None at all where
+            students learn without one, and are compared with the space's default student.
         teacher_varies_with: A parameter whose every value needs a teacher of its own, made with
             that value in the recipe's field of the same name. The default's is the study's own
             teacher, and teaches the students for which the parameter does not exist.
@@ -149,6 +150,8 @@ class SearchSpace:
             if preset not in self.presets:
                 yield f"preset_data names the preset {preset}{nearest(preset, list(self.presets))}"
         varied = self.teacher_varies_with
+        if not self.taught and (varied is not None or self.teacher_asked != "ahead"):
+            yield "teacher_varies_with and teacher_asked are of a teacher, and it declares none"
         if varied is None:
             return
         known = [item.name for item in fields(TeacherChoice) if item.name != "why"]
@@ -228,6 +231,11 @@ class SearchSpace:
         return replace(
             self, parameters=tuple(held(parameter, fixed) for parameter in self.parameters)
         )
+
+    @property
+    def taught(self) -> bool:
+        """Whether there is a teacher; else students are compared with the default student."""
+        return bool(self.teachers)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -315,7 +323,11 @@ class SearchSpace:
         return None
 
     def teacher_for(self, data: str) -> TeacherChoice:
-        """Return the teacher declared for the data set called ``data``."""
+        """Return the teacher declared for the data set called ``data``.
+
+        Raises:
+            KeyError: if there is none.
+        """
         return self.teachers.get(data) or self.teachers["*"]
 
     def defaults_for(self, data: str) -> Defaults:
@@ -333,6 +345,7 @@ class SearchSpace:
             "objectives": [vars(objective) for objective in self.objectives],
             "control": dict(self.control),
             "augment": self.augment,
+            "taught": self.taught,
             "published": self._published_json(preset),
         }
         # A third objective is the plan's wish, and told apart there.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.catalogue import load_space
-from search_spaces.space import SearchSpace, SpaceError
+from search_spaces.space import SearchSpace, SpaceError, nearest
 from study import plan as plans
 from study.budget import Budget
 from study.names import StudyName
@@ -214,10 +214,12 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     space = load_space(args.space)
     plans.check_preset(space, args.preset)
     fixed = plans.parse_fixed(args.fix, space)
+    if not space.taught:
+        _refuse_teachers(space, args)
     data = args.data or space.preset_data.get(args.preset, space.default_data)
     short = Path(data).name or "data"
     defaults = space.defaults_for(short)
-    if "*" not in space.teachers and short not in space.teachers:
+    if space.taught and "*" not in space.teachers and short not in space.teachers:
         raise SpaceError(f"space {space.name} declares no teacher for {short}; add one under '*'")
     # The seed points come first: fewer trials than those is what the user asked for, not an error.
     presets = len(space.presets[args.preset]) if args.preset else 0
@@ -260,13 +262,34 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     return plan, space.with_fixed(fixed).with_objectives(plan.objectives)
 
 
+def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:
+    weights = None if args.teacher_weights == "none" else args.teacher_weights
+    for option, value in (
+        ("teacher", args.teacher),
+        ("teacher-weights", weights),
+        ("teacher-epochs", args.teacher_epochs),
+        ("teacher-outputs", args.teacher_outputs),
+    ):
+        if value is not None:
+            raise plans.PlanError(
+                f"--{option} {value}: no teacher teaches in space {space.name}; "
+                "leave the option out"
+            )
+
+
 def _asked(space: SearchSpace, asked: str | None) -> str:
     """How the teacher is asked: as given, else as the space declares."""
+    if asked is not None and asked not in plans.TEACHER_OUTPUTS:
+        raise plans.PlanError(
+            f"--teacher-outputs {asked!r} is unknown{nearest(asked, plans.TEACHER_OUTPUTS)}"
+        )
     if asked == "ahead" and space.teacher_asked == "live":
         raise plans.PlanError(
             f"--teacher-outputs ahead: space {space.name} compares what no table of answers holds; "
             "leave the option out"
         )
+    if not space.taught:
+        return plans.NO_TEACHER
     if asked is not None:
         return asked
     return "live" if space.teacher_asked == "live" else "ahead"

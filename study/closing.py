@@ -29,6 +29,13 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
             f"{teacher.latency.batch_1_ms.median:.2f} ms",
             highlight=False,
         )
+    default = summary.results.default_student
+    if default is not None:
+        console.print(
+            f"default student {default.name}: {default.latency.batch_1_ms.median:.2f} ms, "
+            f"{default.params_m:.2f} M parameters",
+            highlight=False,
+        )
     if summary.hypervolume is not None:
         console.print(f"hypervolume {summary.hypervolume:.3f}", highlight=False)
     console.print()

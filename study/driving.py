@@ -119,7 +119,7 @@ def _load(
     from study.preparation import check_precision, check_space, find_teacher, teacher_recipe
 
     summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
-    recipe = teacher_recipe(plan, space, summary.name)
+    recipe = teacher_recipe(plan, space, summary.name) if space.taught else None
     for name, text in plan_rows(plan, space, summary, recipe):
         progress.say(f"{name:<13}{text}")
     with progress.phase(f"data {Path(plan.data).name}") as phase:
@@ -134,7 +134,7 @@ def _load(
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
     check_precision(plan)
     check_space(space, data)
-    teacher = find_teacher(plan, space, recipe, data, studies)
+    teacher = "none" if recipe is None else find_teacher(plan, space, recipe, data, studies)
     return StudyInputs(plan, space, data, teacher, studies)
 
 

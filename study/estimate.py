@@ -57,7 +57,7 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
     from study.preparation import teacher_recipe
 
     summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
-    recipe = teacher_recipe(plan, space, summary.name)
+    recipe = teacher_recipe(plan, space, summary.name) if space.taught else None
     progress = make_progress(sys.stderr, quiet=as_json)
     estimate = measure_estimate(plan, space, summary, recipe, progress)
     if as_json:
@@ -69,7 +69,7 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
         ("Parameters", parameter_rows(space)),
         ("Tried first", seed_rows(plan, space)),
         ("Where", where_rows(plan, studies)),
-        ("Time, measured here", _time_rows(plan, estimate)),
+        ("Time, measured here", _time_rows(plan, space, estimate)),
     ):
         console.print(f"\n{title}", style="bold")
         width = max((len(name) for name, _ in rows), default=0) + 2
@@ -83,7 +83,7 @@ def measure_estimate(
     plan: StudyPlan,
     space: SearchSpace,
     data: "DataSummary",
-    recipe: "TeacherRecipe",
+    recipe: "TeacherRecipe | None",
     progress: Progress,
 ) -> Estimate:
     """Time a few steps and scale them.
@@ -92,7 +92,7 @@ def measure_estimate(
         plan: The plan.
         space: The space, with ``--fix`` applied.
         data: Counts of the data set.
-        recipe: The teacher's recipe.
+        recipe: The teacher's recipe; None where there is none.
         progress: Shows how far it is.
     """
     # Before torch is imported: more threads than a trial gets would promise too much, and threads
@@ -113,9 +113,13 @@ def measure_estimate(
     threads = available_cpus()
     with progress.phase("timing a few steps") as phase:
         torch.set_num_threads(threads)
-        teacher = build_network(recipe, classes, shape)
-        step = training_step_seconds(teacher, shape, classes, _BATCH, device, precision=precision)
-        forward = forward_seconds(teacher, shape, _BATCH, device, precision=precision)
+        step = forward = 0.0
+        if recipe is not None:
+            teacher = build_network(recipe, classes, shape)
+            step = training_step_seconds(
+                teacher, shape, classes, _BATCH, device, precision=precision
+            )
+            forward = forward_seconds(teacher, shape, _BATCH, device, precision=precision)
         torch.set_num_threads(plan.cpus_per_trial)
         steps = []
         for index, params in enumerate(students, start=1):
@@ -128,14 +132,14 @@ def measure_estimate(
     epochs = [space.epochs_of(params, plan.max_epochs) for params in students]
     per_image, mean_epochs = sum(steps) / len(steps), sum(epochs) / len(epochs)
     teachers = len(teacher_values(space, plan.preset, plan.fixed)) or 1
-    return _scale(plan, data, recipe, teachers * step, teachers * forward, per_image, mean_epochs)
+    trained = 0 if recipe is None or plan.teacher else teachers * recipe.epochs
+    return _scale(plan, data, trained * step, teachers * forward, per_image, mean_epochs)
 
 
 def _scale(
     plan: StudyPlan,
     data: "DataSummary",
-    recipe: "TeacherRecipe",
-    teacher_step: float,
+    teacher_training: float,
     teacher_forward: float,
     student_step: float,
     epochs: float,
@@ -159,7 +163,7 @@ def _scale(
         trials = min(trials, 3600 * plan.budget.device_hours / devices)
     share = _SHARE_WITH_STOPPING if plan.scheduler == "pareto" else 1.0
     return Estimate(
-        teacher=0.0 if plan.teacher else data.train * teacher_step * recipe.epochs,
+        teacher=data.train * teacher_training,
         outputs=images * plan.views * teacher_forward if plan.teacher_outputs == "ahead" else 0.0,
         trials=trials,
         trials_stopped_early=trials * share,
@@ -195,10 +199,13 @@ def _students_to_time(plan: StudyPlan, space: SearchSpace) -> list[dict[str, Val
     return [*seeds, *drawn] if asked > len(seeds) else seeds[:asked]
 
 
-def _time_rows(plan: StudyPlan, estimate: Estimate) -> Rows:
-    rows = [
+def _time_rows(plan: StudyPlan, space: SearchSpace, estimate: Estimate) -> Rows:
+    of_teacher = [
         ("teacher", duration(estimate.teacher) + ", unless one is kept"),
         ("its outputs", duration(estimate.outputs) + ", unless they are kept"),
+    ]
+    rows = [
+        *(of_teacher if space.taught else []),
         ("trials", f"{duration(estimate.trials_stopped_early)} to {duration(estimate.trials)}"),
         ("confirmation", duration(estimate.confirmation)),
         ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
@@ -210,7 +217,7 @@ def _as_json(
     plan: StudyPlan,
     space: SearchSpace,
     data: "DataSummary",
-    recipe: "TeacherRecipe",
+    recipe: "TeacherRecipe | None",
     studies: Path,
     estimate: Estimate,
 ) -> dict[str, Any]:
@@ -223,7 +230,7 @@ def _as_json(
             "validation": data.validation,
             "test": data.test,
         },
-        "teacher": recipe.title,
+        "teacher": None if recipe is None else recipe.title,
         "where": dict(where_rows(plan, studies)),
         "seconds": {
             "teacher": round(estimate.teacher, 1),

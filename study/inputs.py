@@ -23,7 +23,7 @@ class DifferentPlanError(ValueError):
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """A checked plan with everything it names, found and read."""
+    """A checked plan with everything it names, found and read; ``teacher_key`` may be "none"."""
 
     plan: StudyPlan
     space: SearchSpace

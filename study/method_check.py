@@ -36,7 +36,7 @@ def check_methods(inputs: StudyInputs, progress: Progress) -> None:
     configurations = tuple((space.describe(p), p) for p in (*seeds, *space.samples()))
     networks = Networks(
         build_student=space.build_student,
-        teacher=teacher_recipe(plan, space, data.name),
+        teacher=teacher_recipe(plan, space, data.name) if space.taught else None,
         num_classes=data.num_classes,
         shape=data.shape,
         teacher_asked_live=plan.teacher_outputs == "live" or space.teacher_asked == "both",
@@ -57,7 +57,7 @@ def _check(configurations: Configurations, networks: "Networks", checkpoint: str
 
     from study.distillation.feasibility import check_methods
 
-    if checkpoint is not None:
+    if checkpoint is not None and networks.teacher is not None:
         from study.distillation.teacher_checkpoint import load_checkpoint
 
         own = load_checkpoint(

@@ -26,6 +26,8 @@ from study.distillation.teacher_recipe import TeacherRecipe
 SAMPLERS = ("tpe", "random")
 SCHEDULERS = ("pareto", "none")
 TEACHER_OUTPUTS = ("ahead", "live")
+# How a plan says that its space has no teacher.
+NO_TEACHER = "none"
 TEACHER_WEIGHTS = ("none", "imagenet")
 PRECISIONS = ("auto", "float32", "bfloat16")
 OBJECTIVES = ("score", "latency", *THIRD_OBJECTIVES)
@@ -206,7 +208,7 @@ def _problems(plan: StudyPlan) -> list[str]:
         for name, value, known in (
             ("sampler", plan.sampler, SAMPLERS),
             ("scheduler", plan.scheduler, SCHEDULERS),
-            ("teacher-outputs", plan.teacher_outputs, TEACHER_OUTPUTS),
+            ("teacher-outputs", plan.teacher_outputs, (*TEACHER_OUTPUTS, NO_TEACHER)),
             ("teacher-weights", plan.teacher_weights, TEACHER_WEIGHTS),
             ("precision", plan.precision, PRECISIONS),
         )

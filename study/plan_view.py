@@ -19,7 +19,7 @@ Rows = Sequence[tuple[str, str]]
 
 
 def plan_rows(
-    plan: StudyPlan, space: SearchSpace, data: "DataSummary", recipe: "TeacherRecipe"
+    plan: StudyPlan, space: SearchSpace, data: "DataSummary", recipe: "TeacherRecipe | None"
 ) -> Rows:
     """Return what was asked, resolved: name and text of each line."""
     rows = [
@@ -31,19 +31,8 @@ def plan_rows(
         rows.append(
             ("students", f"learn from the first {plan.train_per_class} images of each class")
         )
-    choice = space.teacher_for(data.name)
-    if plan.teacher:
-        rows.append(("teacher", plan.teacher))
-    else:
-        why = f" ({choice.why})" if choice.why else ""
-        weights = ", from ImageNet weights" if recipe.weights else ""
-        rows.append(("teacher", f"{recipe.title}, {_many(recipe.epochs, 'epoch')}{weights}{why}"))
-    others = ", ".join(map(str, teacher_values(space, plan.preset, plan.fixed)[1:]))
-    if others:
-        rows.append(("its variants", f"one teacher each for {space.teacher_varies_with} {others}"))
-    asked = f"computed once for {_many(plan.views, 'view')}"
     rows += [
-        ("its outputs", asked if plan.teacher_outputs == "ahead" else "asked live at every step"),
+        *_teacher_rows(plan, space, data, recipe),
         ("trials", f"{plan.budget.trials}, of at most {_many(plan.max_epochs, 'epoch')}"),
         *budget_rows(plan.budget),
         ("objectives", ", ".join(f"{o.label}, {o.unit}" for o in space.objectives)),
@@ -59,6 +48,25 @@ def plan_rows(
     if limits:
         rows.append(("constraints", ", ".join(limits)))
     return rows
+
+
+def _teacher_rows(
+    plan: StudyPlan, space: SearchSpace, data: "DataSummary", recipe: "TeacherRecipe | None"
+) -> Rows:
+    if recipe is None:
+        return [("teacher", "none; latencies are compared with the default student's")]
+    choice = space.teacher_for(data.name)
+    why = f" ({choice.why})" if choice.why else ""
+    weights = ", from ImageNet weights" if recipe.weights else ""
+    trained = f"{recipe.title}, {_many(recipe.epochs, 'epoch')}{weights}{why}"
+    rows = [("teacher", plan.teacher or trained)]
+    others = ", ".join(map(str, teacher_values(space, plan.preset, plan.fixed)[1:]))
+    if others:
+        rows.append(("its variants", f"one teacher each for {space.teacher_varies_with} {others}"))
+    asked = f"computed once for {_many(plan.views, 'view')}"
+    if plan.teacher_outputs != "ahead":
+        asked = "asked live at every step"
+    return [*rows, ("its outputs", asked)]
 
 
 def _many(number: int, what: str) -> str:

@@ -5,15 +5,16 @@ the way streams back to the driver.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.results import TeacherResult
+from analysis.results import DefaultStudent, TeacherResult
 from cluster.connect import Cluster, ClusterError
 from search_spaces.space import Choice, SearchSpace, Value
+from study.default_student import prepare_default_student
 from study.plan import PlanError, StudyPlan, recipe_of, teacher_values
 from study.progress import Progress
 from study.teacher_worker import Array, TeacherRequest, prepare_teacher
@@ -27,12 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that trials share, and what is known of the teacher."""
+    """All that trials share, and whom students are compared with: the teacher, if there is one.
+
+    Attributes:
+        context: What trials share.
+        compared_with: The teacher, or the default student where there is none.
+        curve: The teacher's epochs.
+        recipe: How the teacher was trained.
+    """
 
     context: TrialContext
-    teacher: TeacherResult
-    curve: tuple[Mapping[str, Any], ...]
-    recipe: Mapping[str, Any]
+    compared_with: TeacherResult | DefaultStudent
+    curve: tuple[Mapping[str, Any], ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "TeacherRecipe":
@@ -217,30 +225,45 @@ def prepare(
     plan: StudyPlan,
     space: SearchSpace,
     data: "ImageData",
-    recipe: "TeacherRecipe",
     folder: Path,
     cluster: Cluster,
     progress: Progress,
     precision: str,
-    known: TeacherResult | None = None,
+    known: TeacherResult | DefaultStudent | None = None,
 ) -> Prepared:
     """Get the teachers and their answers, and put together what all trials share.
+
+    Without a teacher, the space's default student is timed in its place.
 
     Args:
         plan: The plan.
         space: The space, with ``--fix`` applied.
         data: The whole data set.
-        recipe: That of the study's own teacher.
         folder: The study's folder.
         cluster: Where the teachers run.
         progress: Shows how far it is.
         precision: Of the training: ``float32``, ``bfloat16`` or, not resolved yet, ``auto``.
-        known: What an earlier run of the study found of its own teacher.
+        known: What an earlier run of the study found of whom students are compared with.
 
     Raises:
         study.distillation.teacher_recipe.TeacherError: if a teacher cannot be had.
     """
     students = student_data(data, plan.train_per_class)
+    if not space.taught:
+        default, resolved = prepare_default_student(
+            space,
+            students,
+            precision,
+            plan.seed,
+            plan.cpus_per_trial,
+            cluster,
+            progress,
+            on_gpu=plan.gpus_per_trial > 0,
+            known=known if isinstance(known, DefaultStudent) else None,
+        )
+        ms = default.latency.batch_1_ms.median
+        return Prepared(_context(plan, space, students, folder, None, ms, resolved), default)
+    recipe = teacher_recipe(plan, space, data.name)
     request = TeacherRequest(
         recipe=recipe,
         checkpoint=plan.teacher,
@@ -253,30 +276,45 @@ def prepare(
         threads=largest_node(cluster),
         trial_threads=plan.cpus_per_trial,
         on_gpu=plan.gpus_per_trial > 0,
-        known=known,
+        known=known if isinstance(known, TeacherResult) else None,
     )
     variants = teacher_variants(plan, space, recipe)
     found, teachers = _get_teachers(request, variants, data, students, progress, space.score.unit)
-    own = teachers[0]
-    context = TrialContext(
-        space=space,
-        data=students,
-        reduced_rows=reduced_rows(students, space, plan.train_per_class),
-        teacher=own,
-        teacher_ms=found["result"].latency.batch_1_ms.median,
-        folder=str(folder.absolute()),
-        epochs=plan.max_epochs,
-        views=plan.views,
-        seed=plan.seed,
-        precision=found["precision"],
-        threads=plan.cpus_per_trial,
-        on_gpu=request.on_gpu,
-        max_latency_ms=plan.max_latency_ms,
-        max_params_m=plan.max_params_m,
+    own, ms = teachers[0], found["result"].latency.batch_1_ms.median
+    context = replace(
+        _context(plan, space, students, folder, own, ms, found["precision"]),
         variants=dict(zip(variants, teachers, strict=True)) if variants else {},
     )
     described = {**own.recipe.to_json(), "key": found["key"]}
     return Prepared(context, found["result"], tuple(found["curve"]), described)
+
+
+def _context(
+    plan: StudyPlan,
+    space: SearchSpace,
+    students: "ImageData",
+    folder: Path,
+    teacher: TeacherVariant | None,
+    compared_ms: float,
+    precision: Any,
+) -> TrialContext:
+    """What trials share, of one teacher or none; ``compared_ms`` is the latency compared with."""
+    return TrialContext(
+        space=space,
+        data=students,
+        reduced_rows=reduced_rows(students, space, plan.train_per_class),
+        teacher=teacher,
+        teacher_ms=compared_ms,
+        folder=str(folder.absolute()),
+        epochs=plan.max_epochs,
+        views=plan.views,
+        seed=plan.seed,
+        precision=precision,
+        threads=plan.cpus_per_trial,
+        on_gpu=plan.gpus_per_trial > 0,
+        max_latency_ms=plan.max_latency_ms,
+        max_params_m=plan.max_params_m,
+    )
 
 
 def _get_teachers(

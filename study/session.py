@@ -20,7 +20,7 @@ from cluster.resources import TrialResources
 from study.environment import describe_environment
 from study.inputs import StudyInputs
 from study.plan import seed_points
-from study.preparation import Prepared, prepare, teacher_recipe
+from study.preparation import Prepared, prepare
 from study.progress import Progress
 from study.record import StudyRecord, now
 from study.recorder import Halted, Limits, Recorder, halted_by
@@ -166,23 +166,28 @@ class Session:
 
     def _work(self) -> Ending:
         self._record.set_attribute(results.ATTR_ENVIRONMENT, describe_environment())
-        recipe = teacher_recipe(self._plan, self._inputs.space, self._inputs.data.name)
-        known = self._record.attribute(results.ATTR_TEACHER)
         prepared = prepare(
             self._plan,
             self._inputs.space,
             self._inputs.data,
-            recipe,
             self._inputs.folder,
             self._cluster,
             self._progress,
             # Students of one study are all trained alike, also those of a later run.
             self._record.attribute(results.ATTR_PRECISION) or self._plan.precision,
-            None if known is None else results.TeacherResult.from_json(known),
+            self._known(),
         )
         self._record.set_attribute(results.ATTR_PRECISION, prepared.context.precision)
-        self._note_teacher(prepared)
+        self._note_compared_with(prepared)
         return self._trials_and_front(prepared)
+
+    def _known(self) -> results.TeacherResult | results.DefaultStudent | None:
+        """Whom an earlier run compared the students with."""
+        teacher = self._record.attribute(results.ATTR_TEACHER)
+        if teacher is not None:
+            return results.TeacherResult.from_json(teacher)
+        default = self._record.attribute(results.ATTR_DEFAULT_STUDENT)
+        return None if default is None else results.DefaultStudent.from_json(default)
 
     def _trials_and_front(self, prepared: Prepared) -> Ending:
         import ray
@@ -321,18 +326,21 @@ class Session:
 
     # The teacher, MLflow, the report
 
-    def _note_teacher(self, prepared: Prepared) -> None:
-        teacher = prepared.teacher
+    def _note_compared_with(self, prepared: Prepared) -> None:
+        compared = prepared.compared_with
+        taught = isinstance(compared, results.TeacherResult)
         stored = self._record.attribute(results.ATTR_REFERENCE_POINT)
         if stored is None:
             floor, best = self._stored.data.floor_score, self._stored.space.score.best
-            point = ReferencePoint(floor, teacher.latency.batch_1_ms.median, best)
+            point = ReferencePoint(floor, compared.latency.batch_1_ms.median, best)
             self._record.set_attribute(results.ATTR_REFERENCE_POINT, point.to_json())
-            self._record.set_attribute(results.ATTR_TEACHER, teacher.to_json())
-        params = {key: str(value) for key, value in prepared.recipe.items()}
-        self._tracker.teacher_trained(
-            teacher.key, teacher.name, params, prepared.curve, teacher_metrics(teacher)
-        )
+            key = results.ATTR_TEACHER if taught else results.ATTR_DEFAULT_STUDENT
+            self._record.set_attribute(key, compared.to_json())
+        if isinstance(compared, results.TeacherResult):
+            params = {key: str(value) for key, value in prepared.recipe.items()}
+            self._tracker.teacher_trained(
+                compared.key, compared.name, params, prepared.curve, teacher_metrics(compared)
+            )
 
     def _publish(self, ending: Ending) -> None:
         """Write the report, and show MLflow what it does not have yet."""

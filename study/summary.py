@@ -49,7 +49,7 @@ class StudySummary:
 
     @property
     def hypervolume(self) -> float | None:
-        """Share of the area between the floor at the teacher's latency, and perfection."""
+        """Share of the area between the floor at the reference point's latency, and perfection."""
         reference = self.results.reference
         if reference is None:
             return None
@@ -80,7 +80,7 @@ class StudySummary:
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts."""
         teacher = self.results.teacher
-        reference = self.results.reference
+        default, reference = self.results.default_student, self.results.reference
         uri = (self.results.mlflow or {}).get("tracking_uri")
         return {
             "study": self.folder.name,
@@ -89,6 +89,7 @@ class StudySummary:
             "counts": self.counts,
             "front": [member(trial) for trial in self.front],
             "teacher": None if teacher is None else teacher.to_json(),
+            "default_student": None if default is None else default.to_json(),
             "reference_point": None if reference is None else reference.to_json(),
             "hypervolume": self.hypervolume,
             "report": str(self.report.absolute()),

@@ -38,7 +38,8 @@ class TrialContext:
         space: The search space.
         data: The data set; the train split is the students'.
         reduced_rows: For each share of the train set below 1, the rows it keeps.
-        teacher: The study's teacher, whose latency all students are compared with.
+        teacher: The study's teacher, whose latency all students are compared with; None where
+            there is none, and the space's default student takes its place.
         teacher_ms: Its batch-1 latency on the idle device.
         folder: The study's folder.
         epochs, views, seed, precision, threads, on_gpu: As planned.
@@ -50,7 +51,7 @@ class TrialContext:
     space: "SearchSpace"
     data: "ImageData"
     reduced_rows: Mapping[float, np.ndarray[Any, Any]]
-    teacher: TeacherVariant
+    teacher: TeacherVariant | None
     teacher_ms: float
     folder: str
     epochs: int
@@ -64,9 +65,16 @@ class TrialContext:
     variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
 
     def teacher_of(self, params: Mapping[str, Any]) -> TeacherVariant:
-        """Return who teaches a trial: the study's teacher, unless its parameters name another."""
+        """Return who teaches a trial: the study's teacher, unless its parameters name another.
+
+        Raises:
+            ValueError: if nobody does.
+        """
         value = params.get(self.space.teacher_varies_with or "")
-        return self.teacher if value is None else self.variants[value]
+        teacher = self.teacher if value is None else self.variants[value]
+        if teacher is None:
+            raise ValueError(f"space {self.space.name} has no teacher to ask")
+        return teacher
 
 
 @dataclass(frozen=True)
@@ -268,20 +276,29 @@ def load_student(context: TrialContext, number: int) -> "torch.nn.Module":
 def measure(
     context: TrialContext, student: "torch.nn.Module", *, idle: bool, seconds: float
 ) -> tuple[ModelSize, Latency]:
-    """Measure a student's size, and its latency in alternation with the teacher's."""
+    """Measure a student's size, and its latency in alternation with the teacher's.
+
+    Without a teacher the default student takes its place.
+    """
     from study.distillation.measurement import compare_latency, profile_model
 
     device = device_of(context)
     profile = profile_model(student, context.data.shape)
     comparison = compare_latency(
         student.to(device),
-        teacher_network(context.teacher, context.data, context.folder).to(device),
+        _compared_with(context).to(device),
         context.data.shape,
         device,
         idle=idle,
         seconds=seconds,
     )
     return ModelSize(**asdict(profile)), Latency.from_json(comparison.to_json())
+
+
+def _compared_with(context: TrialContext) -> "torch.nn.Module":
+    if context.teacher is None:
+        return build_student(context, context.space.complete({})).eval()
+    return teacher_network(context.teacher, context.data, context.folder)
 
 
 def training_data(context: TrialContext, share: float) -> "TrainingData":

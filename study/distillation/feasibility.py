@@ -28,14 +28,14 @@ class Networks:
 
     Attributes:
         build_student: `(params, num_classes, shape) -> torch.nn.Module`.
-        teacher: The teacher's recipe.
+        teacher: The teacher's recipe; None where nobody teaches.
         num_classes: Of the data.
         shape: `(h, w, c)` of an image.
         teacher_asked_live: Whether trials have the teacher's network, not its answers alone.
     """
 
     build_student: Callable[[Mapping[str, Any], int, Shape], "nn.Module"]
-    teacher: "TeacherRecipe"
+    teacher: "TeacherRecipe | None"
     num_classes: int
     shape: Shape
     teacher_asked_live: bool
@@ -62,6 +62,11 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
             method = methods.build({**params, "classes": of.num_classes})
         except methods.MethodError as error:
             raise InfeasibleError(str(error)) from None
+        if method.needs_teacher and of.teacher is None:
+            raise InfeasibleError(
+                f"the method {method.name} asks a teacher, and the space declares none; "
+                "declare one in teachers"
+            )
         if method.needs_network and not of.teacher_asked_live:
             raise InfeasibleError(
                 f"the method {method.name} asks the teacher's network at every step, and only its "
@@ -100,10 +105,13 @@ def _check_shapes(taps: "FeatureTaps", student: str, own: Features, targets: Fea
 def _features_of_teacher(of: Networks, names: tuple[str, ...]) -> Features:
     from study.distillation.teacher_network import build_network
 
-    def build() -> "nn.Module":
-        return build_network(of.teacher, of.num_classes, of.shape)
+    recipe = of.teacher
+    assert recipe is not None
 
-    return _features(build, names, f"the teacher {of.teacher.title}", of.shape, "meta")
+    def build() -> "nn.Module":
+        return build_network(recipe, of.num_classes, of.shape)
+
+    return _features(build, names, f"the teacher {recipe.title}", of.shape, "meta")
 
 
 def _features_of_student(

@@ -71,15 +71,17 @@ def _study_rows(space: "SearchSpace") -> list[tuple[str, str]]:
     from study.plan import recipe_of
 
     data = space.default_data
-    choice, budget = space.teacher_for(data), space.defaults_for(data)
-    recipe = recipe_of(choice)
+    budget, teacher = space.defaults_for(data), "none"
+    if space.taught:
+        recipe = recipe_of(space.teacher_for(data))
+        teacher = f"{recipe.title}, {recipe.epochs} epochs of {recipe.optimizer}"
     objectives = ", ".join(f"{o.label} ({o.direction}, {o.unit})" for o in space.objectives)
     control = ", ".join(f"{name}={value}" for name, value in space.control.items())
     return [
         ("objectives", objectives),
         ("control", control),
         ("data", data),
-        ("teacher", f"{recipe.title}, {recipe.epochs} epochs of {recipe.optimizer}"),
+        ("teacher", teacher),
         ("budget", f"{budget.trials} trials of at most {budget.max_epochs} epochs"),
         ("cost", f"python -m study.launch --space {space.name} --dry-run measures it here"),
     ]

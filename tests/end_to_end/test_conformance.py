@@ -26,10 +26,11 @@ def arguments(space: SearchSpace, trials: int) -> tuple[str, ...]:
             value for value in range(1, most + 1) if space.parameter("epochs").check(value) is None
         )
         epochs = ("--fix", f"epochs={least}")
+    teacher = ("--teacher-epochs", "1") if space.taught else ()
     return (
         *("--space", space.name, "--data", DATA.get(space.name, "digits"), "--name", "tiny"),
-        *("--teacher-epochs", "1", "--trials", str(trials), "--tracking-uri", "none", "--json"),
-        *("--scheduler", "none", *epochs),
+        *("--trials", str(trials), "--tracking-uri", "none", "--json"),
+        *("--scheduler", "none", *epochs, *teacher),
     )
 
 

@@ -131,6 +131,7 @@ def plan(name="pareto-demo", *, published=True, **changes):
             "hash": "a1b2c3d4e5f60718",
             "parameters": [_parameter(name) for name in DISTRIBUTIONS],
             "score": {"name": "accuracy", "unit": "%", "best": 100.0},
+            "taught": True,
             "objectives": [
                 {
                     "key": "val_score",

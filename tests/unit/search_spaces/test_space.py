@@ -146,3 +146,13 @@ def test_every_built_in_space_loads_by_name_and_describes_itself(name: str) -> N
     assert loaded.name == name
     assert loaded.to_json()["hash"] == load_space(name).to_json()["hash"]
     assert len(loaded.to_json()["parameters"]) == len(loaded.parameters)
+
+
+def test_a_space_without_a_teacher_says_so_and_asks_none() -> None:
+    alone = replace(SPACE, teachers={})
+
+    assert not alone.taught
+    assert alone.to_json()["taught"] is False
+    assert SPACE.to_json()["taught"] is True
+    with pytest.raises(SpaceError, match="it declares none"):
+        replace(SPACE, teachers={}, teacher_asked="live")

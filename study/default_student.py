@@ -1,0 +1,91 @@
+"""Where no teacher is: the default student, timed once, whose latency others are compared with."""
+
+from typing import TYPE_CHECKING, Any
+
+from analysis.results import DefaultStudent, SoloLatency, Timing
+from cluster.connect import Cluster
+from study.progress import Progress
+
+if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace
+    from study.distillation.image_data import ImageData
+
+
+def prepare_default_student(
+    space: "SearchSpace",
+    data: "ImageData",
+    precision: str,
+    seed: int,
+    threads: int,
+    cluster: Cluster,
+    progress: Progress,
+    *,
+    on_gpu: bool,
+    known: DefaultStudent | None = None,
+) -> tuple[DefaultStudent, str]:
+    """Have the default student timed on a worker that has a node to itself.
+
+    Args:
+        space: The space, with ``--fix`` applied: its default configuration is built.
+        data: What students see.
+        precision: Of the training, ``auto`` to have it chosen.
+        seed: Of its weights, which nothing depends on.
+        threads: Those of a trial.
+        cluster: Where to.
+        progress: Shows it.
+        on_gpu: Whether trials run on a GPU.
+        known: What an earlier run of the study found, which stays.
+
+    Returns:
+        The default student, and the precision resolved.
+    """
+    import ray
+
+    from study.preparation import get, largest_node
+
+    worker = ray.remote(_measure).options(
+        num_cpus=largest_node(cluster), num_gpus=1 if on_gpu else 0, max_retries=0
+    )
+    with progress.phase("default student") as phase:
+        found: tuple[DefaultStudent, str] = get(
+            worker.remote(space, ray.put(data), precision, seed, threads, on_gpu, known)
+        )
+        phase.note = f"{found[0].latency.batch_1_ms.median:.2f} ms"
+    return found
+
+
+def _measure(
+    space: "SearchSpace",
+    data: "ImageData",
+    precision: str,
+    seed: int,
+    threads: int,
+    on_gpu: bool,
+    known: DefaultStudent | None,
+) -> tuple[DefaultStudent, str]:
+    from dataclasses import asdict
+
+    import torch
+
+    from study.distillation.measurement import device_name, measure_alone, profile_model
+    from study.distillation.precision import resolve_precision
+
+    # Timed as the students are: with the threads of a trial.
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if on_gpu else "cpu")
+    resolved = resolve_precision(precision, device)
+    if known is not None:
+        return known, resolved
+    torch.manual_seed(seed)
+    params = space.complete({})
+    student = space.build_student(params, data.num_classes, data.shape)
+    profile = profile_model(student, data.shape)
+    times: dict[str, Any] = measure_alone(student.to(device), data.shape, device)
+    latency = SoloLatency(
+        Timing(**asdict(times["batch_1_ms"])),
+        Timing(**asdict(times["batch_64_ms"])),
+        device_name(device),
+        threads,
+    )
+    name = space.describe(params)
+    return DefaultStudent(name, profile.params_m, profile.flops_m, latency), resolved
