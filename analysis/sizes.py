@@ -34,6 +34,7 @@ _GROUPS: dict[BarGroup, str] = {
 }
 _ROW_PIXELS = 42
 _AROUND_PIXELS = 58
+_NAME_LETTERS = 52
 
 
 class Bar(NamedTuple):
@@ -175,7 +176,7 @@ def sizes_figure(info: SizesInfo, quantity: Quantity) -> "go.Figure":
     )
     for place, (bar, value) in enumerate(zip(bars, values, strict=True)):
         color = light("teacher" if bar.group == "teacher" else "muted")
-        name = {"text": plot_text(bar.name), "x": 0, "xref": "paper", "yshift": 16}
+        name = {"text": plot_text(_shortened(bar.name)), "x": 0, "xref": "paper", "yshift": 16}
         figure.add_annotation(name | _words(place, color))
         amount = {"text": f"{significant(value)} {unit}", "x": rounded(value), "xshift": 4}
         figure.add_annotation(amount | _words(place, light("ink")))
@@ -190,6 +191,11 @@ def sizes_figure(info: SizesInfo, quantity: Quantity) -> "go.Figure":
             line={"color": light("teacher"), "width": 1.4, "dash": "dot"},
         )
     return figure
+
+
+def _shortened(name: str) -> str:
+    """A name that fits above a bar on a phone; the whole is told where the bar is pointed at."""
+    return name if len(name) <= _NAME_LETTERS else f"{name[: _NAME_LETTERS - 1].rstrip()}…"
 
 
 def _words(place: int, color: str) -> dict[str, Any]:
@@ -287,7 +293,8 @@ def _in_words(info: SizesInfo, quantity: Quantity) -> str:
 
 
 def _notes(info: SizesInfo) -> list[str]:
-    shown = "the published rows" if info.of_presets else "the front's distilled students"
+    members = "the front's distilled students" if info.teacher else "the front's students"
+    shown = "the published rows" if info.of_presets else members
     order = "fastest first"
     if info.left_out:
         order += f", {info.left_out} between them left out"

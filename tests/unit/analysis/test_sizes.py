@@ -135,3 +135,12 @@ def test_the_section_says_to_all_readers_what_the_bars_show(realistic):
     html = sizes_section(sizes_info(realistic))
     assert html.count('class="chart panel"') == 2
     assert 'aria-label="Parameters: teacher ResNet-50 [3,4,6,3] 23.5 M, ' in html
+
+
+def test_a_long_name_is_cut_above_its_bar_and_whole_where_it_is_pointed_at(sample, study):
+    label = "a label that goes on and on and on, for longer than a phone is wide"
+    trials = [sample.trial(sample.params(), accuracy=77.0, ratio=3.0, label=label)]
+    info = sizes_info(study(trials, plan_content=sample.plan(published=False)))
+    figure = sizes_figure(info, "params")
+    assert max(len(note.text) for note in figure.layout.annotations) == 52
+    assert label in figure.data[0].hovertext[1]
