@@ -110,19 +110,20 @@ SPACE = SearchSpace(
             Preset(
                 "1. Encoder 1 and decoder 4, max pool",
                 {"connections": "1-4", "adapter": "maxpool"},
-                note="Observed in experiment 1: images are blurry, Y to X is not proper, purple and "
-                "pink are missing from X to Y.",
+                note="Observed in experiment 1: images are blurry, Y to X is not proper, purple "
+                "and pink are missing from X to Y.",
             ),
             Preset(
                 "2. Encoders 1, 2 and decoders 4, 3, max pool",
                 {"connections": "1-4+2-3", "adapter": "maxpool"},
-                note="Observed in experiment 2: Y to X is worse than in the first, blurry and grainy.",
+                note="Observed in experiment 2: Y to X is worse than in the first, blurry and "
+                "grainy.",
             ),
             Preset(
                 "3. Encoder 1 and decoder 4, convolution",
                 {"connections": "1-4", "adapter": "conv"},
-                note="Observed in experiment 3: both directions are better than in the others, Y to X "
-                "much sharper.",
+                note="Observed in experiment 3: both directions are better than in the others, "
+                "Y to X much sharper.",
             ),
         ),
     },
