@@ -37,14 +37,12 @@ def _illustration(illustration: Illustration, pictures: Mapping[str, bytes]) -> 
         tag("tbody", *(_row(row, pictures) for row in illustration.rows)),
         class_="pictures",
     )
+    paragraphs = [tag("p", text) for text in illustration.caption.split("\n") if text]
     return tag(
         "figure",
-        tag(
-            "figcaption",
-            tag("h3", illustration.title),
-            *(tag("p", text) for text in illustration.caption.split("\n") if text),
-        ),
+        tag("h3", illustration.title),
         scroll_box(table, illustration.title),
+        tag("figcaption", *paragraphs),
         class_="illustration",
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from analysis.chart_style import chart_layout, plot_text, rounded
 from analysis.comparisons import section
-from analysis.formatting import NBSP, milliseconds, number, significant
+from analysis.formatting import NBSP, milliseconds, significant
 from analysis.front import is_distilled
 from analysis.markup import Html, tag
 from analysis.palette import light
@@ -34,6 +34,7 @@ _GROUPS: dict[BarGroup, str] = {
 }
 _ROW_PIXELS = 42
 _AROUND_PIXELS = 58
+_NAME_LETTERS = 52
 
 
 class Bar(NamedTuple):
@@ -127,7 +128,7 @@ def _student(results: StudyResults, trial: TrialResult, model: ModelSize) -> Bar
     group: BarGroup = "front" if trial.number in members else "dominated"
     if not is_distilled(trial, results.plan.space):
         group = "control"
-    about = (trial.architecture, milliseconds(trial.latency_ms))
+    about = (*((trial.architecture,) if trial.label else ()), milliseconds(trial.latency_ms))
     return Bar(name.rstrip(), group, model.params_m, model.flops_m, about)
 
 
@@ -175,7 +176,7 @@ def sizes_figure(info: SizesInfo, quantity: Quantity) -> "go.Figure":
     )
     for place, (bar, value) in enumerate(zip(bars, values, strict=True)):
         color = light("teacher" if bar.group == "teacher" else "muted")
-        name = {"text": plot_text(bar.name), "x": 0, "xref": "paper", "yshift": 16}
+        name = {"text": plot_text(_shortened(bar.name)), "x": 0, "xref": "paper", "yshift": 16}
         figure.add_annotation(name | _words(place, color))
         amount = {"text": f"{significant(value)} {unit}", "x": rounded(value), "xshift": 4}
         figure.add_annotation(amount | _words(place, light("ink")))
@@ -190,6 +191,11 @@ def sizes_figure(info: SizesInfo, quantity: Quantity) -> "go.Figure":
             line={"color": light("teacher"), "width": 1.4, "dash": "dot"},
         )
     return figure
+
+
+def _shortened(name: str) -> str:
+    """A name that fits above a bar on a phone; the whole is told where the bar is pointed at."""
+    return name if len(name) <= _NAME_LETTERS else f"{name[: _NAME_LETTERS - 1].rstrip()}…"
 
 
 def _words(place: int, color: str) -> dict[str, Any]:
@@ -243,8 +249,8 @@ def _hover(info: SizesInfo, bar: Bar) -> str:
 
 
 def _percent(share: float) -> str:
-    percent = 100 * share
-    return f"{significant(percent, 2) if percent < 100 else number(percent, 0)}{NBSP}%"
+    """A share to two digits: `0.71 %`, `49 %`, `560 %`."""
+    return f"{significant(float(f'{100 * share:.2g}'), 2)}{NBSP}%"
 
 
 # The section
@@ -287,13 +293,13 @@ def _in_words(info: SizesInfo, quantity: Quantity) -> str:
 
 
 def _notes(info: SizesInfo) -> list[str]:
-    shown = "the published rows" if info.of_presets else "the front's distilled students"
+    members = "the front's distilled students" if info.teacher else "the front's students"
+    shown = "the published rows" if info.of_presets else members
     order = "fastest first"
     if info.left_out:
         order += f", {info.left_out} between them left out"
-    notes = [
-        f"Teacher and {shown}, {order}." if info.teacher else f"{shown.capitalize()}, {order}."
-    ]
+    whose = f"The teacher and {shown}" if info.teacher else f"{shown[:1].upper()}{shown[1:]}"
+    notes = [f"{whose}, {order}."]
     if info.teacher is not None:
         spans = [_span(info, info.teacher, quantity) for quantity in QUANTITIES]
         who = "The student has" if len(info.students) == 1 else "The students have"
@@ -301,9 +307,7 @@ def _notes(info: SizesInfo) -> list[str]:
             f"{who} {spans[0]} of the teacher's parameters and {spans[1]} of its FLOPs"
             f"{_crossing(info, info.teacher)}; the dotted line is the teacher's."
         )
-    notes.append(
-        "FLOPs are of one image, and a multiply-accumulate counts as two (1 MAC = 2 FLOPs)."
-    )
+    notes.append("FLOPs are of one image; a multiply-accumulate counts as two (1 MAC = 2 FLOPs).")
     return notes
 
 

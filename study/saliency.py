@@ -20,9 +20,9 @@ _CAPTION = """\
 Saliency maps (Simonyan et al., 2013): how strongly each pixel moves the logit of the image's true \
 class, as the absolute gradient, of the channels the largest. Black is nothing. Each map is scaled \
 to its own largest value, so brightness compares places within a map and not one map with another.
-{student} is the best distilled student by validation {score} that has a control, from the front \
-or, with none there, from the seed points. {control} is that control: the same student and recipe, \
-taught by labels alone.
+{student} is the distilled student of the best validation {score} among those of the front that \
+have a control (where none has, among the seed points). {control} is that control: the same \
+student and recipe, taught by labels alone.
 The images are {images}, in the data set's order; none was picked for what it shows. Under each \
 map stands the class that the network predicts."""
 
@@ -94,7 +94,8 @@ def _chosen(images: "Split", data: "ImageData") -> str:
     """Say which test images are shown."""
     shown = len(set(images.labels.tolist()))
     each = len(images) // max(shown, 1)
-    which = "the first test image" if each == 1 else f"the first {each} test images"
+    count = "two" if each == 2 else str(each)
+    which = "the first test image" if each == 1 else f"the first {count} test images"
     whose = "each class" if shown == data.num_classes else f"each of the first {shown} classes"
     return f"{which} of {whose}"
 

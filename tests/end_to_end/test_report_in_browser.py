@@ -4,9 +4,15 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from analysis.illustration import ATTR_ILLUSTRATIONS, ILLUSTRATIONS_FOLDER, IllustrationColumn
 from analysis.report import write_report
+from study.distillation.pictures import heat_png
+from study.drawing import Drawing, DrawnCell
+from study.illustrations import store
+from study.record import StudyRecord
 
 pytestmark = pytest.mark.browser
 
@@ -207,6 +213,76 @@ def test_pointing_at_a_mark_tells_its_configuration_and_runs_nothing(visit, samp
     assert " 77.0 %" in said
     assert page.locator("img").count() == 0
     assert EVIL in page.title()
+
+
+def test_bars_of_parameters_and_flops_are_drawn_beside_each_other(visit, report):
+    page = visit(report)
+    for name in ("params", "flops"):
+        assert page.locator(f"#chart-{name} .barlayer .point path").count() == 10
+        values = page.locator(f"#chart-{name} .annotation-text").all_text_contents()
+        assert values[0] == "teacher ResNet-50 [3,4,6,3]"
+        assert values[1] == {"params": "23.5 M", "flops": "167 M"}[name]
+    left, right = (page.locator(f"#chart-{name}").bounding_box() for name in ("params", "flops"))
+    assert left["y"] == right["y"]
+    assert left["x"] + left["width"] < right["x"]
+    phone = visit(report, width=390, touch=True)
+    upper, lower = (phone.locator(f"#chart-{name}").bounding_box() for name in ("params", "flops"))
+    assert upper["y"] + upper["height"] <= lower["y"]
+
+
+def test_pointing_at_a_bar_tells_its_share_of_the_teacher(visit, report):
+    page = visit(report, scheme="dark")
+    bar = page.locator("#chart-params .barlayer .point path").nth(9)  # the last: the slowest row
+    bar.scroll_into_view_if_needed()
+    box = bar.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    hover = page.locator("#chart-params .hoverlayer .hovertext")
+    hover.wait_for()
+    said = hover.text_content().replace("\u00a0", " ")
+    assert "t0000 Baseline" in said
+    assert "22.1 M parameters, 94 % of the teacher's" in said
+    ink = page.evaluate("document.querySelector('#chart-params').layout.annotations[1].font.color")
+    assert ink == "#e6e9ec"
+
+
+@pytest.fixture(scope="module")
+def illustrated(sample, tmp_path_factory):
+    """A report with pictures whose words are markup; made as a study makes them."""
+    folder = tmp_path_factory.mktemp("illustrated") / "pareto-demo"
+    sample.write_record(folder, [sample.trial(sample.params(), accuracy=77.0, ratio=3.0)])
+    shades = np.linspace(0, 1, 64).reshape(8, 8)
+    pictures = [heat_png(shades), heat_png(shades.T), heat_png(shades[:, ::-1])]
+    cells = [
+        DrawnCell(png, EVIL, EVIL, None if n == 0 else n == 1) for n, png in enumerate(pictures)
+    ]
+    columns = tuple(IllustrationColumn(title, EVIL) for title in ("Test image", "Teacher", EVIL))
+    drawing = Drawing(EVIL, EVIL, columns, (tuple(cells),))
+    made = store(folder / ILLUSTRATIONS_FOLDER, "saliency", (), drawing)
+    record = StudyRecord(folder, "pareto-demo", None)
+    record.set_attribute(ATTR_ILLUSTRATIONS, [made.to_json()])
+    return write_report(folder)[0]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_pictures_are_part_of_the_page_and_fit(visit, illustrated, width, scheme):
+    page = visit(illustrated, width=width, scheme=scheme)
+    shown = page.evaluate(
+        """[...document.querySelectorAll("#illustrations img")].map((image) => [
+          image.naturalWidth, getComputedStyle(image).imageRendering, image.alt,
+          image.getBoundingClientRect().width, image.getBoundingClientRect().height,
+        ])"""
+    )
+    assert len(shown) == 3
+    for natural, rendering, alt, wide, tall in shown:
+        assert (natural, rendering, alt) == (8, "pixelated", EVIL)
+        assert wide == pytest.approx(tall)
+        assert wide == pytest.approx(shown[0][3], abs=1)
+        assert wide == 112 if width == 1280 else wide > 80
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.title() != "broken"
+    assert (
+        page.locator("#illustrations .wrong").text_content().startswith("✗\u00a0wrong: </script>")
+    )
 
 
 def test_a_chart_is_saved_as_a_file_and_sent_nowhere(visit, report):

@@ -97,6 +97,9 @@ def test_record_mlflow_and_report_agree_on_every_trial(finished: Launched) -> No
     assert study_run.info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(study_run.info.run_id, "report")}
     assert "report/index.html" in names
+    (maps,) = record.illustrations
+    pictures = client.list_artifacts(study_run.info.run_id, "report/illustrations")
+    assert {Path(item.path).name for item in pictures} == set(maps.files)
 
 
 def test_the_teacher_has_a_run_of_its_own(finished: Launched) -> None:
@@ -112,6 +115,18 @@ def test_the_teacher_has_a_run_of_its_own(finished: Launched) -> None:
 
     assert run.data.metrics["final/val_score"] == record.teacher.val_score
     assert len(client.get_metric_history(run.info.run_id, "val_score")) == 3
+
+
+def test_the_report_shows_where_teacher_student_and_control_look(finished: Launched) -> None:
+    record = read(finished)
+    (maps,) = record.illustrations
+    distilled, control = (record.trials[number] for number in maps.trials)
+    assert distilled.params["terms"] != "ce"
+    assert control.params["terms"] == "ce"
+    assert distilled.architecture == control.architecture
+    assert [len(row.cells) for row in maps.rows] == [4] * 5
+    html = (finished.studies / "small" / "report" / "index.html").read_text()
+    assert html.count("data:image/png;base64,") == 20
 
 
 def test_only_the_students_of_the_front_are_kept(finished: Launched) -> None:

@@ -83,7 +83,7 @@ def test_plotly_is_there_once(html, page):
 def test_ids_are_unique_and_links_lead_somewhere(page):
     assert len(page.ids) == len(set(page.ids))
     links = [a["href"] for n, a in page.elements if n == "a"]
-    assert len(links) == 8
+    assert len(links) == 9
     assert all(link[1:] in page.ids for link in links)
 
 
@@ -102,8 +102,9 @@ def test_what_was_asked_and_found_comes_first(page):
 def test_every_section_is_there(page):
     for heading in (
         "The front", "What distillation added", "Published beside measured", "Why they may differ",
-        "Learning curves", "All trials", "Trials that did not run to their end",
-        "Where the time went", "Provenance", "Sessions", "Search space",
+        "Parameters and FLOPs", "Learning curves", "All trials",
+        "Trials that did not run to their end", "Where the time went", "Provenance", "Sessions",
+        "Search space",
     ):  # fmt: skip
         assert heading in page.words
     assert "loss is not finite at epoch 3, step 41" in page.words
@@ -173,10 +174,10 @@ def test_names_cannot_become_markup(sample, study):
     html = render(results)
     page = Page(html)
     assert page.count("img") == 0
-    assert page.count("script") == 5  # colours, two charts, plotly, the page's own
+    assert page.count("script") == 7  # colours, four charts, plotly, the page's own
     assert not any("onerror" in attributes for _, attributes in page.elements)
     assert " ".join(EVIL.split()) in page.words
-    for identifier in ("figure-front", "figure-curves"):
+    for identifier in ("figure-front", "figure-curves", "figure-params", "figure-flops"):
         stored = re.search(f'id="{identifier}">(.*?)</script>', html, re.DOTALL)[1]
         assert "<" not in stored
         json.loads(stored)

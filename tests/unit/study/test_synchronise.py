@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from analysis.front import front_hypervolume, front_members
+from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.record import read_record
 from analysis.results import Session, TrialResult
 from analysis.stored_plan import read_plan
@@ -164,6 +165,9 @@ def assert_all_shown(client: MlflowClient, folder: Path) -> dict[str, Run]:
 def test_a_study_that_mlflow_never_heard_of_is_shown_whole(
     folder: Path, client: MlflowClient
 ) -> None:
+    (folder / ILLUSTRATIONS_FOLDER).mkdir()
+    (folder / ILLUSTRATIONS_FOLDER / "saliency-0-0-ab12.png").write_bytes(b"a picture")
+
     report = synchronise(folder, None, quiet())
 
     record = read_record(folder)
@@ -180,7 +184,9 @@ def test_a_study_that_mlflow_never_heard_of_is_shown_whole(
     assert study.data.metrics["final/front"] == len(front_members(record.trials))
     run_id = study.info.run_id
     files = {file.path for file in client.list_artifacts(run_id, "report")}
-    assert files >= {"report/index.html", "report/results.csv"}
+    assert files >= {"report/index.html", "report/results.csv", "report/illustrations"}
+    (picture,) = client.list_artifacts(run_id, "report/illustrations")
+    assert picture.path == "report/illustrations/saliency-0-0-ab12.png"
     (student,) = client.list_artifacts(run_id, "students")
     assert student.path == f"students/{front_members(record.trials)[0].name}"
     (teacher,) = runs_of(client, "teacher").values()
