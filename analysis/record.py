@@ -85,8 +85,8 @@ class StudyResults:
     open_session: Session | None = None
     mlflow: Mapping[str, Any] | None = None
     trials: tuple[TrialResult, ...] = ()
-    default_student: DefaultStudent | None = None
     illustrations: tuple[Illustration, ...] = ()
+    default_student: DefaultStudent | None = None
 
     @property
     def compared_with(self) -> TeacherResult | DefaultStudent | None:

@@ -103,7 +103,8 @@ def test_an_image_outside_the_class_folders_is_refused_by_name(
 ) -> None:
     write_image(pets / "train" / "stray.png")
     assert refusal(pets) == (
-        f"{pets / 'train' / 'stray.png'} lies outside any class folder: move it into one"
+        f"{pets / 'train' / 'stray.png'} lies outside any class folder: move it into one (or, if "
+        "it holds a pair of images side by side, choose a space that learns from pairs)"
     )
 
 
