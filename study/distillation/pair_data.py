@@ -7,7 +7,7 @@ folder in the layout of pix2pix, see `pair_folder`. Its images are decoded at ev
 import difflib
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -205,12 +205,6 @@ def load(
         Augmentation(pad=0, flip=augment),
         source,
     )
-
-
-def first_pairs(data: PairData, count: int) -> PairData:
-    """Return `data` with the first `count` pairs of its train split."""
-    rows = np.arange(min(count, len(data.train)))
-    return replace(data, train=data.train.take(rows))
 
 
 def _find(name_or_path: str, data_dir: Path | None) -> Path:
