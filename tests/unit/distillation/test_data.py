@@ -91,7 +91,8 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_the_way_to_an_own_folde
         describe(name, None)
     assert str(caught.value) == (
         f"no data set {name!r}, did you mean {nearest!r}? Choose digits, cifar10, mnist, "
-        "digits2x5, mnist2x5, or a path to an image folder with train/CLASS/* and test/CLASS/*"
+        "digits2x5, mnist2x5, mhist, or a path to an image folder with train/CLASS/* and "
+        "test/CLASS/*"
     )
 
 

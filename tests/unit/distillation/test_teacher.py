@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from typing import TypeVar
 
 import numpy as np
@@ -171,9 +172,12 @@ def test_the_key_changes_with_everything_that_shapes_a_teacher() -> None:
         teacher_key(recipe, "aa", 1),
     }
     for name, value in changes.items():
-        # Only what was learned elsewhere can be held as it is.
-        start = {"weights": "imagenet"} if name in ("unfreeze", "head_share") else {}
-        changed = dataclasses.replace(recipe, **{**start, name: value})  # type: ignore[arg-type]
+        # Only what was learned elsewhere can be held as it is, and one network enlarges its images.
+        start: dict[str, Any] = (
+            {"weights": "imagenet"} if name in ("unfreeze", "head_share") else {}
+        )
+        start |= {"network": "inception"} if name == "input_size" else {}
+        changed = dataclasses.replace(recipe, **{**start, name: value})
         keys.add(teacher_key(changed, "aa", 0))
     assert len(keys) == 3 + len(changes)
     assert all(len(key) == 16 for key in keys)
