@@ -16,7 +16,6 @@ from search_spaces.space import SearchSpace
 from study.plan import PlanError, StudyPlan, check_writable
 
 if TYPE_CHECKING:
-    from study.class_task import class_data
     from study.inputs import StudyInputs
     from study.progress import Progress
     from study.session import Ending, StopRequest
@@ -108,6 +107,7 @@ def _load(
     plan: StudyPlan, space: SearchSpace, studies: Path, progress: "Progress"
 ) -> "StudyInputs":
     """Show the plan and read what it names; nothing is written before all of it fits."""
+    from study.class_task import class_data
     from study.inputs import StudyInputs
     from study.plan_view import plan_rows
     from study.preparation import check_precision, check_space, find_teacher, teacher_recipe
