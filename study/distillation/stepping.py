@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from study.distillation.training import TrainingSettings
+    from study.distillation.trainer import TrainingSettings
 
 # Reading a loss makes the processor wait for a GPU, so there it is read this seldom.
 _STEPS_BETWEEN_READINGS = 10

@@ -2,21 +2,16 @@
 
 Everything random is drawn by number: the order of an epoch and its dropout masks by
 `(seed, epoch)`, its crops and flips by `(view_seed, view)`, which images are mixed by
-`(seed, epoch, step)`. So the state between epochs is the
-weights, the momentum and the count of epochs, and a resumed training takes the very same steps.
-(On a CPU to the last bit, given the same number of threads; on a GPU as far as its kernels are
-deterministic.)
+`(seed, epoch, step)`. So the state between epochs is the weights, the momentum and the count of
+epochs, and a resumed training takes the very same steps. (On a CPU to the last bit, given the same
+number of threads; on a GPU as far as its kernels are deterministic.)
 """
 
-import copy
-import math
-import time
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from study.distillation.deployment import Exits
 from study.distillation.draws import epoch_draws, lesson_seed, mix_draw
@@ -26,16 +21,9 @@ from study.distillation.lesson import Batch, Lesson
 from study.distillation.methods import Method
 from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
-from study.distillation.schedules import SCHEDULES
-from study.distillation.stepping import (
-    Diverged,
-    LossLog,
-    make_optimizer,
-    on_cpu,
-    steps_between_readings,
-)
+from study.distillation.stepping import Diverged, LossLog, steps_between_readings
 from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
-from study.distillation.transfer import Phase, Transfer, freeze_but
+from study.distillation.trainer import EpochMetrics, EpochTrainer, TrainingSettings
 from study.distillation.views import Normalizer, apply_view, view_draws
 
 __all__ = [
@@ -51,60 +39,6 @@ __all__ = [
     "evaluate",
     "resolve_precision",
 ]
-
-OPTIMIZERS = ("sgd", "adam")
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How long and how fast a student learns.
-
-    Attributes:
-        epochs: Passes over the train split.
-        batch_size: Images a step, at least 2 (batch normalisation).
-        learning_rate: The highest rate of the schedule.
-        schedule: "onecycle", "cosine" or "constant", see `schedules`.
-        optimizer: "sgd" or "adam".
-        momentum: Of SGD, with Nesterov's correction; 0 switches both off. Adam has its usual
-            moments instead (0.9 and 0.999).
-        weight_decay: Of every parameter with two or more axes.
-        seed: Of the data order, the dropout, the mixing of images and a lesson's projectors. The
-            caller seeds the student's weights.
-        views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`.
-        view_seed: Of the views, the one that the teacher's outputs were made with; None is `seed`.
-            A replicate has another `seed` and the same views.
-        precision: Format of the forward and backward pass.
-        drop_last: Leave out an epoch's last batch where it is smaller than the others, for losses
-            that depend on a batch's size.
-        transfer: Which part of the network learns in which epoch; all of it by default.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule: Literal["onecycle", "cosine", "constant"]
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    seed: int = 0
-    views: int = 8
-    view_seed: int | None = None
-    precision: Precision = "float32"
-    drop_last: bool = False
-    transfer: Transfer = field(default_factory=Transfer)
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
-        for name, least in (("epochs", 1), ("batch_size", 2), ("views", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"no schedule {self.schedule!r}; choose {', '.join(SCHEDULES)}")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"no optimizer {self.optimizer!r}; choose {', '.join(OPTIMIZERS)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,28 +72,7 @@ class TrainingData:
             raise ValueError(f"rows are {self.rows.shape} for {len(self.train)} training images")
 
 
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What one epoch led to.
-
-    Attributes:
-        epoch: Number of the epoch, from 1.
-        train_loss: The method's total, mean over the images trained on.
-        val_loss: Cross-entropy on the validation split.
-        val_score: Percent.
-        learning_rate: At the epoch's last step.
-        seconds: Of training, without the validation.
-    """
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_score: float
-    learning_rate: float
-    seconds: float
-
-
-class StudentTrainer:
+class StudentTrainer(EpochTrainer):
     """Teaches one student by one method.
 
     Weight decay leaves biases and normalisation alone, as is common
@@ -199,12 +112,7 @@ class StudentTrainer:
             raise ValueError(f"training needs at least 2 images, got {len(rows)}")
         if method.needs_teacher:
             _require_answers(method, teacher, settings.views, int(rows.max()) + 1)
-        self.epochs_done = 0
-        # Of each exit of a student that has several, after the last epoch: loss and score.
-        self.exit_scores: list[tuple[float, float]] = []
-        self.student = student.to(device).to(memory_format=torch.channels_last)
-        self._settings = settings
-        self._device = device
+        student = student.to(device).to(memory_format=torch.channels_last)
         self._augmentation = data.augmentation
         self._rows = borrow(rows)
         self._device_rows = self._rows.to(device)
@@ -216,91 +124,17 @@ class StudentTrainer:
         # Seeded by itself: a caller may or may not have built a teacher just before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(lesson_seed(settings.seed))
-            self._lesson = Lesson(
+            lesson = Lesson(
                 method,
-                self.student,
+                student,
                 teacher,
                 self._normalize,
                 settings.precision,
                 self._train.images[:2].permute(0, 3, 1, 2),
                 data.classes,
             )
-        self._phase: Phase | None = None
-        self._enter(0)
-        full, left = divmod(len(rows), settings.batch_size)
-        self._steps_per_epoch = full + (left > 1 and not settings.drop_last)
-        if self._steps_per_epoch == 0:
-            raise ValueError(
-                f"{len(rows)} training images do not fill a batch of {settings.batch_size}"
-            )
-
-    def run_epoch(self) -> EpochMetrics:
-        """Train for one epoch and score the student on the validation split.
-
-        Raises:
-            Diverged: A loss is not finite; names epoch, step and learning rate.
-            RuntimeError: All epochs are done.
-        """
-        if self.epochs_done >= self._settings.epochs:
-            raise RuntimeError(f"all {self._settings.epochs} epochs are done")
-        self._wait_for_device()
-        start = time.perf_counter()
-        train_loss = self._train_epoch(self.epochs_done)
-        self._wait_for_device()
-        seconds = time.perf_counter() - start
-        rate = self._learning_rate((self.epochs_done + 1) * self._steps_per_epoch - 1)
-        val_loss, val_score = self._validate()
-        self.epochs_done += 1
-        if not math.isfinite(val_loss):
-            raise Diverged(
-                f"the validation loss is {val_loss} after epoch {self.epochs_done} "
-                f"(learning rate {rate:.3g})"
-            )
-        return EpochMetrics(self.epochs_done, train_loss, val_loss, val_score, rate, seconds)
-
-    def state(self) -> dict[str, Any]:
-        """Everything that resuming needs: CPU tensors and JSON, copied, safe to keep and save."""
-        return {
-            "epochs_done": self.epochs_done,
-            "settings": asdict(self._settings),
-            "model": on_cpu(self.student.state_dict()),
-            "lesson": on_cpu(self._lesson.state_dict()),
-            "optimizer": on_cpu(self._optimizer.state_dict()),
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, which stays as it is.
-
-        Raises:
-            ValueError: It was reached under other settings. (Another precision is let pass, so
-                that a training can move to another machine.)
-        """
-        for name, value in asdict(self._settings).items():
-            if name != "precision" and state["settings"][name] != value:
-                raise ValueError(
-                    f"the state was reached with {name} {state['settings'][name]}, not {value}"
-                )
-        self.student.load_state_dict(state["model"])
-        self._lesson.load_state_dict(state["lesson"])
-        # The optimiser of the last epoch done: another phase, if it comes next, makes its own.
-        self._enter(max(state["epochs_done"] - 1, 0))
-        # The optimiser would otherwise go on in the caller's tensors.
-        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self.epochs_done = state["epochs_done"]
-
-    def _enter(self, epoch: int) -> None:
-        """Put the student in train mode, as far as it learns in this epoch.
-
-        Each phase begins with a new optimiser, over what learns in it.
-        """
-        settings = self._settings
-        phase = settings.transfer.phase(epoch, settings.epochs)
-        self.student.train()
-        if settings.transfer.freezes:
-            freeze_but(self.student, phase.part)
-        if phase != self._phase:
-            self._optimizer = make_optimizer((self.student, self._lesson), settings)
-            self._phase = phase
+        self._mixup = lesson.mixup
+        super().__init__(student, lesson, settings, device, len(rows))
 
     def _validate(self) -> tuple[float, float]:
         """Loss and score on the validation split, of the exit judged by where there are several."""
@@ -342,31 +176,11 @@ class StudentTrainer:
                 rate = self._learning_rate(first_step + step)
                 rows = self._device_rows[picks]
                 labels = self._train.labels[picks]
-                mix = mix_draw(settings.seed, epoch, step, len(picks), self._lesson.mixup)
+                mix = mix_draw(settings.seed, epoch, step, len(picks), self._mixup)
                 batch = Batch(images, labels, rows, view, epoch, settings.epochs, mix)
-                loss = self._step(batch, rate)
+                loss = self._descend(self._lesson(batch)["loss"], rate)
                 log.add(loss, len(picks), rate)
         return log.mean()
-
-    def _step(self, batch: Batch, rate: float) -> Tensor:
-        """One step of the optimiser; returns the batch's loss, on the device."""
-        loss: Tensor = self._lesson(batch)["loss"]
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
-        return loss.detach()
-
-    def _learning_rate(self, step: int) -> float:
-        settings = self._settings
-        course = SCHEDULES[settings.schedule](step, settings.epochs * self._steps_per_epoch)
-        phase = settings.transfer.phase(step // self._steps_per_epoch, settings.epochs)
-        return settings.learning_rate * course * phase.rate
-
-    def _wait_for_device(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
 
 
 def _require_answers(

@@ -1,5 +1,6 @@
 """Training a student: exactly repeatable, exactly resumable, and fed what it should be fed."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search_spaces.networks.resnet import ResidualSpec, build
-from study.distillation import checkpoint, methods, training
+from study.distillation import checkpoint, methods
 from study.distillation.image_data import Augmentation, Split
 from study.distillation.stepping import LossLog
 from study.distillation.training import (
     CachedTeacher,
     Diverged,
+    EpochMetrics,
     StudentTrainer,
     TrainingData,
     TrainingSettings,
@@ -85,7 +87,7 @@ def trainer(
     return StudentTrainer(model or student(), method, data, teacher, settings, CPU)
 
 
-def train(run: StudentTrainer, epochs: int) -> list[training.EpochMetrics]:
+def train(run: StudentTrainer, epochs: int) -> list[EpochMetrics]:
     return [run.run_epoch() for _ in range(epochs)]
 
 
@@ -294,7 +296,7 @@ def test_a_student_learns_from_labels() -> None:
 
 def test_seconds_are_those_of_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 12.5])
-    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     assert trainer(linear()).run_epoch().seconds == 2.5
 
 
