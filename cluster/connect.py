@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,8 +97,13 @@ def set_ray_defaults(address: str | None) -> None:
 
     Args:
         address: As in :func:`check_address`.
+
+    Raises:
+        RuntimeError: if it is too late, and a Ray of one's own would listen on every interface.
     """
     own = address in (None, "local")
+    if own and "ray" in sys.modules and not _LOOPBACK_ONLY.keys() <= os.environ.keys():
+        raise RuntimeError("Ray was imported before it was told to listen on loopback only")
     for name, value in {**_RAY_DEFAULTS, **(_LOOPBACK_ONLY if own else {})}.items():
         os.environ.setdefault(name, value)
 

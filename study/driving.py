@@ -110,9 +110,10 @@ def _load(
     from study.class_task import class_data
     from study.inputs import StudyInputs
     from study.plan_view import plan_rows
-    from study.preparation import check_precision, check_space, find_teacher, teacher_recipe
+    from study.preparation import check_precision, check_space, find_teacher
     from study.student_weights import check_student_weights
     from study.task import task_of
+    from study.teacher_choice import teacher_recipe
 
     task = task_of(space)
     summary = task.describe(plan)

@@ -17,7 +17,7 @@ from study.plan import StudyPlan, seed_points, teacher_values
 from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_rows, where_rows
 from study.progress import Progress, duration, make_console, make_progress
 from study.task import task_of
-from study.teacher_choice import known_side
+from study.teacher_choice import known_side, teacher_recipe
 
 if TYPE_CHECKING:
     from study.distillation.teacher_recipe import TeacherRecipe
@@ -54,8 +54,6 @@ class Estimate:
 def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bool) -> int:
     """Print what would be done and how long it would take; write nothing. Returns 0."""
     import sys
-
-    from study.preparation import teacher_recipe
 
     summary = task_of(space).describe(plan)
     recipe = teacher_recipe(plan, space, summary.name) if space.taught else None

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.space import SearchSpace
 from study.inputs import StudyInputs
 from study.plan import PlanError, StudyPlan, seed_points
-from study.preparation import get, teacher_recipe
+from study.preparation import get
 from study.progress import Progress
 from study.task import task_of
+from study.teacher_choice import teacher_recipe
 
 if TYPE_CHECKING:
     from study.distillation.feasibility import Networks

@@ -16,9 +16,9 @@ from cluster.connect import Cluster, ClusterError
 from search_spaces.space import Choice, SearchSpace, Value
 from study.class_task import class_data
 from study.default_student import prepare_default_student
-from study.plan import PlanError, StudyPlan, recipe_of, teacher_values
+from study.plan import PlanError, StudyPlan
 from study.progress import Progress
-from study.teacher_choice import network_overrides
+from study.teacher_choice import teacher_recipe, teacher_variants
 from study.teacher_worker import Array, TeacherRequest, prepare_teacher
 from study.trial import TrialContext
 from study.trial_teacher import TeacherVariant
@@ -44,60 +44,6 @@ class Prepared:
     compared_with: TeacherResult | DefaultStudent
     curve: tuple[Mapping[str, Any], ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
-
-
-def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "TeacherRecipe":
-    """Return the recipe of the study's teacher: the space's choice for the data, as overridden.
-
-    Args:
-        plan: The plan.
-        space: The space, with ``--fix`` applied.
-        data_name: The data set's name.
-
-    Raises:
-        study.distillation.teacher_recipe.TeacherError: if the overrides do not fit together.
-    """
-    choice = space.teacher_for(data_name)
-    varied = space.teacher_varies_with
-    return recipe_of(
-        choice,
-        **network_overrides(plan, choice),
-        **({varied: space.parameter(varied).default} if varied else {}),
-        epochs=plan.teacher_epochs or choice.epochs,
-        score=space.score.name,
-        **_start(plan.teacher_weights),
-    )
-
-
-def _start(weights: str) -> dict[str, Any]:
-    """The fields of a recipe that say what the teacher starts from.
-
-    There is no sense in holding random weights as they are.
-    """
-    if weights == "imagenet":
-        return {"weights": "imagenet"}
-    return {"weights": None, "unfreeze": "all", "head_share": 0.0, "rate_after_head": 1.0}
-
-
-def teacher_variants(
-    plan: StudyPlan, space: SearchSpace, recipe: "TeacherRecipe"
-) -> "dict[Value, TeacherRecipe]":
-    """Return the recipe of every teacher that trials may ask, the study's own first.
-
-    Args:
-        plan: The plan.
-        space: The space, with ``--fix`` applied.
-        recipe: That of the study's own teacher.
-
-    Returns:
-        A recipe for each value of ``space.teacher_varies_with``; none where one serves all.
-
-    Raises:
-        study.distillation.teacher_recipe.TeacherError: if a value does not fit a teacher.
-    """
-    values = teacher_values(space, plan.preset, plan.fixed)
-    changes: list[dict[str, Any]] = [{str(space.teacher_varies_with): value} for value in values]
-    return {value: replace(recipe, **change) for value, change in zip(values, changes, strict=True)}
 
 
 def check_precision(plan: StudyPlan) -> None:

@@ -17,7 +17,9 @@ from study.trial import STUDENT_FILE
 # A student this much slower than one that beats it in score may still be as fast, once timed
 # without noise.
 CONFIRMED_WITHIN = 1.15
-_KEPT_WITHIN = 1.3
+# While trials run, busy neighbours move the latency searched by further than that: doubled, of
+# small students, has been seen. Whoever is confirmed later than others has to be there still.
+KEPT_WITHIN = 2.0
 
 
 def near_front(
@@ -61,15 +63,19 @@ def _third(trial: TrialResult, third: Third | None) -> float:
     return math.inf if value is None else value
 
 
-def students_to_keep(trials: Sequence[TrialResult], third: Third | None = None) -> set[int]:
+def students_to_keep(
+    trials: Sequence[TrialResult], third: Third | None = None, within: float = KEPT_WITHIN
+) -> set[int]:
     """Return the numbers of complete trials whose student is still needed.
 
     Args:
         trials: All that may matter.
         third: What the study keeps small beside the latency, if anything.
+        within: How many times slower than who beats it in score a student may be, to be kept until
+            it is confirmed.
     """
     keep = {trial.number for trial in front_members(trials, third)}
-    for trial in near_front(trials, _KEPT_WITHIN, third):
+    for trial in near_front(trials, within, third):
         if trial.confirmed is None:
             keep.add(trial.number)
     for trial in trials:

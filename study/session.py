@@ -24,7 +24,7 @@ from study.preparation import Prepared, prepare
 from study.progress import Progress
 from study.record import StudyRecord, now
 from study.recorder import Halted, Limits, Recorder, halted_by
-from study.retention import prune, students_to_keep
+from study.retention import CONFIRMED_WITHIN, KEPT_WITHIN, prune, students_to_keep
 from study.scheduler import ParetoHalving, ParetoHalvingScheduler, RungEntry, default_grace
 from study.searcher import TrialQueue
 from study.synchronise import replay
@@ -209,7 +209,7 @@ class Session:
                 self._cluster,
                 self._progress,
             ).draw(kinds_for(self._inputs.space))
-            self._prune()
+            self._prune(CONFIRMED_WITHIN)
         front = front_members(self._record.trials(), self._plan.third)
         if ending.exit_code == 0 and not front:
             return Ending("no front", 1, "no trial was trained to the end: there is no front")
@@ -320,10 +320,10 @@ class Session:
         code = self._stop.exit_code
         return Ending(signal.Signals(code - 128).name, code)
 
-    def _prune(self) -> None:
+    def _prune(self, within: float = KEPT_WITHIN) -> None:
         """Remove what no trial needs any more, also what a killed driver left."""
         trials = self._record.trials()
-        prune(self._record.folder, trials, students_to_keep(trials, self._plan.third))
+        prune(self._record.folder, trials, students_to_keep(trials, self._plan.third, within))
 
     # The teacher, MLflow, the report
 

@@ -1,12 +1,70 @@
 """Which network teaches: the one a space declares, unless the user chose another."""
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from search_spaces.space import SearchSpace, TeacherChoice
-from study.plan import StudyPlan
+from search_spaces.space import SearchSpace, TeacherChoice, Value
+from study.plan import StudyPlan, recipe_of, teacher_values
+
+if TYPE_CHECKING:
+    from study.distillation.teacher_recipe import TeacherRecipe
 
 # Sides (px) of the images of data sets known by name; those of a folder are found on reading it.
 _SIDES = {"digits": 32, "digits2x5": 32, "cifar10": 32, "mnist": 28, "mnist2x5": 28, "mhist": 224}
+
+
+def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "TeacherRecipe":
+    """Return the recipe of the study's teacher: the space's choice for the data, as overridden.
+
+    Args:
+        plan: The plan.
+        space: The space, with ``--fix`` applied.
+        data_name: The data set's name.
+
+    Raises:
+        study.distillation.teacher_recipe.TeacherError: if the overrides do not fit together.
+    """
+    choice = space.teacher_for(data_name)
+    varied = space.teacher_varies_with
+    return recipe_of(
+        choice,
+        **network_overrides(plan, choice),
+        **({varied: space.parameter(varied).default} if varied else {}),
+        epochs=plan.teacher_epochs or choice.epochs,
+        score=space.score.name,
+        **_start(plan.teacher_weights),
+    )
+
+
+def _start(weights: str) -> dict[str, Any]:
+    """The fields of a recipe that say what the teacher starts from.
+
+    There is no sense in holding random weights as they are.
+    """
+    if weights == "imagenet":
+        return {"weights": "imagenet"}
+    return {"weights": None, "unfreeze": "all", "head_share": 0.0, "rate_after_head": 1.0}
+
+
+def teacher_variants(
+    plan: StudyPlan, space: SearchSpace, recipe: "TeacherRecipe"
+) -> "dict[Value, TeacherRecipe]":
+    """Return the recipe of every teacher that trials may ask, the study's own first.
+
+    Args:
+        plan: The plan.
+        space: The space, with ``--fix`` applied.
+        recipe: That of the study's own teacher.
+
+    Returns:
+        A recipe for each value of ``space.teacher_varies_with``; none where one serves all.
+
+    Raises:
+        study.distillation.teacher_recipe.TeacherError: if a value does not fit a teacher.
+    """
+    values = teacher_values(space, plan.preset, plan.fixed)
+    changes: list[dict[str, Any]] = [{str(space.teacher_varies_with): value} for value in values]
+    return {value: replace(recipe, **change) for value, change in zip(values, changes, strict=True)}
 
 
 def network_overrides(plan: StudyPlan, declared: TeacherChoice) -> dict[str, Any]:
@@ -36,7 +94,6 @@ def check_teacher(plan: StudyPlan, space: SearchSpace, data_name: str) -> None:
         study.distillation.teacher_recipe.TeacherError: naming the mend.
     """
     from study.distillation.teacher_recipe import check_images
-    from study.preparation import teacher_recipe
 
     if not space.taught:
         return

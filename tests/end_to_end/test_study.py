@@ -126,7 +126,8 @@ def test_the_report_shows_where_teacher_student_and_control_look(finished: Launc
     assert distilled.architecture == control.architecture
     assert [len(row.cells) for row in maps.rows] == [4] * 5
     html = (finished.studies / "small" / "report" / "index.html").read_text()
-    assert html.count("data:image/png;base64,") == 20
+    page = html.partition("<body")[2].partition("<script")[0]
+    assert page.count("data:image/png;base64,") == 20
 
 
 def test_only_the_students_of_the_front_are_kept(finished: Launched) -> None:

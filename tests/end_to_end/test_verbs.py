@@ -38,7 +38,7 @@ def test_list_names_the_study_its_state_and_its_best(finished: Launched) -> None
     assert state["state"] == "finished"
     assert (state["trials"], state["planned"]) == (6, 6)
     assert state["best_val_score"] == best
-    assert f"{best:.2f} %" in shown.stdout
+    assert f"{best:.2f}\u00a0%" in shown.stdout
 
 
 def test_a_damaged_study_is_listed_as_such_beside_the_others(
@@ -78,7 +78,7 @@ def test_status_tells_what_a_study_took(finished: Launched) -> None:
     assert disk["checkpoints"] == students > 0
     assert disk["report"] > (folder / "report" / "index.html").stat().st_size
     assert disk["teachers"] > 0
-    own = sum(disk[part] for part in ("checkpoints", "record", "report", "logs"))
+    own = sum(disk[part] for part in ("checkpoints", "record", "report", "illustrations", "logs"))
     assert own <= disk["total"] < own + 10_000
     assert body["device_seconds"] > 0
     assert body["seconds"] > max(member["train_seconds"] for member in body["front"])

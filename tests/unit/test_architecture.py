@@ -159,6 +159,29 @@ def test_light_modules_load_nothing_heavy_by_others() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_whatever_is_asked_is_checked_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    """Ray above all: it reads on import that it is to listen on loopback only."""
+    script = (
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "from search_spaces.catalogue import BUILT_IN\n"
+        "from study.arguments import parser, resolve\n"
+        "from study.driving import check\n"
+        "for space in BUILT_IN:\n"
+        "    asked = ['--space', space, '--data', 'digits']\n"
+        "    if space == 'pairs_autoencoder':\n"
+        "        asked = asked[:2]\n"
+        "    plan, found = resolve(parser().parse_args(asked))\n"
+        f"    check(plan, found, Path({str(tmp_path)!r}))\n"
+        f"    loaded = {{'ray', 'torch', 'mlflow', 'plotly'}} & set(sys.modules)\n"
+        "    assert not loaded, f'{space} loads {sorted(loaded)}'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def unpickled(root: Path) -> list[str]:
     """Calls that may run code hidden in the file they read."""
     found = []

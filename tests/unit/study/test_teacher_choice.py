@@ -12,7 +12,8 @@ from study.distillation.image_data import Augmentation, ImageData, Split, assemb
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe
 from study.plan import PlanError, StudyPlan, differences, identity_hash
 from study.plan_view import plan_rows
-from study.preparation import find_teacher, teacher_recipe
+from study.preparation import find_teacher
+from study.teacher_choice import teacher_recipe
 from study.trial_teacher import TeacherVariant, teacher_network
 
 INCEPTION = ("--teacher-network", "inception", "--teacher-size", "75")

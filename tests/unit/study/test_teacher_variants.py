@@ -15,7 +15,8 @@ from study.arguments import parser, resolve
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe, teacher_key
 from study.plan import StudyPlan, teacher_values
-from study.preparation import find_teacher, teacher_recipe, teacher_variants
+from study.preparation import find_teacher
+from study.teacher_choice import teacher_recipe, teacher_variants
 from study.trial import StudentTrial, TrialContext, TrialTask, load_student
 from study.trial_teacher import TeacherVariant
 

@@ -26,9 +26,9 @@ from study.distillation.teacher_recipe import TeacherRecipe
 from study.distillation.transfer import Transfer
 from study.distillation.views import normalise, to_nchw
 from study.plan import PlanError, StudyPlan
-from study.preparation import teacher_recipe
 from study.progress import make_progress
 from study.student_weights import check_student_weights
+from study.teacher_choice import teacher_recipe
 from study.trial import StudentTrial, TrialContext, TrialTask, load_student
 from study.trial_teacher import TeacherVariant
 
