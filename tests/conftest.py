@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 from launching import SMALL, Launched, Launcher
 
+from cluster.connect import set_ray_defaults
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# Before any test imports Ray: what it starts is to listen on loopback only.
+set_ray_defaults(None)
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGS = [

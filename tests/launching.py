@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
+# What tests tell the Ray of their own process, a command line has to tell its own.
+_TOLD_TO_ALL = frozenset(os.environ)
 # Real digits and real training, small: narrow students, two views, three epochs.
 SMALL = (
     *("--space", "cifar_blocks", "--data", "digits", "--fix", "width=16", "--views", "2"),
@@ -38,7 +40,12 @@ class Launcher:
     small = SMALL
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        told = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("RAY_") or name in _TOLD_TO_ALL
+        }
+        return {**told, "PYTHONPATH": str(REPOSITORY)}
 
     def start(
         self,
