@@ -450,7 +450,7 @@ def test_exits_cost_no_trial_no_training_and_no_device_time(finished: Any) -> No
 
     assert driver.recorder._ended == {"complete": 1}
     assert driver.recorder.device_seconds == pytest.approx(
-        sum(trial.usage.device_seconds for trial in record.trials()), abs=1e-3
+        sum(trial.usage.device_seconds for trial in record.trials()), abs=1e-2
     )
     assert {trial.usage.device_seconds for trial in record.trials()[1:]} == {0.0}
     # Of as many as the view was told of, which is none here.
