@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cluster.connect import set_ray_defaults
+
 # The trial, and the epoch of it, that the points below mean.
 TRIAL, EPOCH = 1, 2
 
@@ -27,6 +29,8 @@ def wrap(owner: Any, name: str, made: Callable[[Callable[..., Any]], Callable[..
 
 
 def before_the_first_trial() -> None:
+    # What is wrapped here loads Ray, which must be told where to listen first.
+    set_ray_defaults(None)
     from study import execution
 
     wrap(execution, "run_trials", lambda original: lambda *args, **kwargs: die())

@@ -1,6 +1,7 @@
 """What goes wrong inside a trial, or with its worker, costs that trial alone."""
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +17,28 @@ FAULTY = str(Path(__file__).with_name("faulty.py"))
 GIB = 2**30
 
 
-def worker_of(driver: int) -> psutil.Process:
-    """The process that a driver's trial runs in."""
-    (worker,) = [
-        process
-        for process in psutil.Process(driver).children(recursive=True)
-        if process.name().startswith("ray::ResourceTrainable")
-    ]
-    return worker
+def worker_of(driver: int, seconds: float = 10) -> psutil.Process:
+    """The process that a driver's trial runs in.
+
+    Ray renames it with every call and psutil reads a long name in two pieces, so that one look may
+    find none; the kernel's own name holds its first 15 letters.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        processes = psutil.Process(driver).children(recursive=True)
+        named = [(process, _name(process)) for process in processes]
+        workers = [process for process, name in named if name.startswith("ray::ResourceT")]
+        if len(workers) == 1:
+            return workers[0]
+        assert time.monotonic() < deadline, named
+        time.sleep(0.01)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
