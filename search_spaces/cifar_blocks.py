@@ -5,6 +5,7 @@ Searched: basic blocks per stage, stride of the stem, width, loss terms, tempera
 learning rate and its schedule. The published rows are the preset ``paper``.
 """
 
+from search_spaces.distillation_parameters import alpha, temperature
 from search_spaces.residual_students import (
     ARCHITECTURE,
     DEFAULTS,
@@ -19,7 +20,6 @@ from search_spaces.space import (
     Preset,
     PublishedColumn,
     PublishedTable,
-    Range,
     SearchSpace,
     When,
 )
@@ -65,23 +65,8 @@ SPACE = SearchSpace(
             ("weighted", "ce+kl", "ce"),
             "loss: (1-alpha)*CE + alpha*T^2*KL, the paper's CE + T^2*KL, or CE alone (control)",
         ),
-        Range(
-            "temperature",
-            1.0,
-            20.0,
-            "softening of both outputs",
-            log=True,
-            default_value=4.0,
-            when=_DISTILLED,
-        ),
-        Range(
-            "alpha",
-            0.1,
-            0.95,
-            "weight of the distillation term",
-            default_value=0.5,
-            when=When("terms", ("weighted",)),
-        ),
+        temperature(_DISTILLED),
+        alpha(When("terms", ("weighted",))),
         *RECIPE,
     ),
     control={"terms": "ce"},

@@ -8,6 +8,7 @@ schedule, batch size. The document prints no results: its plans are the preset `
 
 from typing import TYPE_CHECKING
 
+from search_spaces.distillation_parameters import alpha, temperature
 from search_spaces.space import (
     Choice,
     Defaults,
@@ -120,23 +121,8 @@ SPACE = SearchSpace(
             ("weighted", "ce+kl", "ce"),
             "loss: (1-alpha)*CE + alpha*T^2*KL, the plain sum CE + T^2*KL, or CE alone (control)",
         ),
-        Range(
-            "temperature",
-            1.0,
-            20.0,
-            "softening of both outputs",
-            log=True,
-            default_value=4.0,
-            when=When("terms", ("weighted", "ce+kl")),
-        ),
-        Range(
-            "alpha",
-            0.1,
-            0.95,
-            "weight of the distillation term",
-            default_value=0.5,
-            when=When("terms", ("weighted",)),
-        ),
+        temperature(When("terms", ("weighted", "ce+kl"))),
+        alpha(When("terms", ("weighted",))),
         Choice("epochs", (5, 10, 20, 30), "passes over the training images", default_value=20),
         Range("learning_rate", 0.005, 0.2, "peak learning rate", log=True, default_value=0.05),
         Choice("schedule", ("onecycle", "cosine"), "course of the learning rate"),

@@ -6,6 +6,7 @@ stages (the taps need all four), the method, temperature and alpha with their sc
 taps of the feature term, learning rate. The published rows are the preset ``paper``.
 """
 
+from search_spaces.distillation_parameters import alpha, temperature
 from search_spaces.residual_students import build_student, describe
 from search_spaces.space import (
     Choice,
@@ -104,24 +105,11 @@ SPACE = SearchSpace(
             ("hybrid", "response", "none"),
             "answers and feature maps, answers alone, or the labels alone (control)",
         ),
-        Range(
-            "temperature",
-            0.3,
-            20.0,
-            "softening of both outputs (below 1: sharpening), at the start",
-            log=True,
-            default_value=4.0,
-            when=_TAUGHT,
+        temperature(
+            _TAUGHT, "softening of both outputs (below 1: sharpening), at the start", low=0.3
         ),
         *_course("temperature", "temperature"),
-        Range(
-            "alpha",
-            0.1,
-            0.95,
-            "weight of the distillation term, at the start",
-            default_value=0.5,
-            when=_TAUGHT,
-        ),
+        alpha(_TAUGHT, "weight of the distillation term, at the start"),
         *_course("alpha", "weight"),
         Range(
             "feature_weight",

@@ -5,6 +5,7 @@ The students of ``cifar_blocks``; searched besides: the method and its own param
 on CIFAR-100, and no table is put beside what is measured here.
 """
 
+from search_spaces.distillation_parameters import alpha, temperature
 from search_spaces.parameters import searched_values
 from search_spaces.residual_students import (
     ARCHITECTURE,
@@ -63,23 +64,8 @@ SPACE = SearchSpace(
             ("response", "dkd", "dist", "logit_std", "patient", "none"),
             "how the teacher is listened to; none is the control",
         ),
-        Range(
-            "temperature",
-            1.0,
-            20.0,
-            "softening of both outputs",
-            log=True,
-            default_value=4.0,
-            when=_only("response", "dkd", "dist"),
-        ),
-        Range(
-            "alpha",
-            0.1,
-            0.95,
-            "weight of the softened outputs against the labels",
-            default_value=0.9,
-            when=_only("response"),
-        ),
+        temperature(_only("response", "dkd", "dist")),
+        alpha(_only("response"), "weight of the softened outputs against the labels", default=0.9),
         _weight("target_weight", 4.0, 1.0, "dkd", "weight of the labelled class, alpha"),
         _weight("non_target_weight", 16.0, 8.0, "dkd", "weight of the other classes, beta"),
         Range(

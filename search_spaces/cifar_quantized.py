@@ -10,6 +10,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from search_spaces import residual_students
+from search_spaces.distillation_parameters import alpha, temperature
 from search_spaces.residual_students import ARCHITECTURE, DEFAULTS, RECIPE, TEACHERS
 from search_spaces.space import Choice, Params, Preset, Range, SearchSpace, When
 
@@ -95,23 +96,8 @@ SPACE = SearchSpace(
             ("quantized", "none"),
             "answers and rounded feature maps, or the labels alone (control)",
         ),
-        Range(
-            "temperature",
-            1.0,
-            20.0,
-            "softening of both outputs",
-            log=True,
-            default_value=4.0,
-            when=_TAUGHT,
-        ),
-        Range(
-            "alpha",
-            0.1,
-            0.95,
-            "weight of the softened outputs against the labels",
-            default_value=0.5,
-            when=_TAUGHT,
-        ),
+        temperature(_TAUGHT),
+        alpha(_TAUGHT, "weight of the softened outputs against the labels"),
         Range(
             "feature_weight",
             0.001,

@@ -9,6 +9,7 @@ the report compares on CIFAR, soft targets and hard ones, at every exit alike.
 from typing import TYPE_CHECKING
 
 from search_spaces import residual_students
+from search_spaces.distillation_parameters import alpha, temperature
 from search_spaces.residual_students import ARCHITECTURE, DEFAULTS, RECIPE, TEACHERS, spec_of
 from search_spaces.space import Choice, Params, Preset, Range, SearchSpace, When
 
@@ -79,23 +80,8 @@ SPACE = SearchSpace(
             "the teacher's likeliest class, or its answers as they are (T 1)",
             when=When("method", ("targets",)),
         ),
-        Range(
-            "temperature",
-            1.0,
-            20.0,
-            "softening of both outputs; the report has none (1)",
-            log=True,
-            default_value=3.0,
-            when=_SOFTENED,
-        ),
-        Range(
-            "alpha",
-            0.1,
-            0.95,
-            "weight of the distillation term against the labels",
-            default_value=0.3,
-            when=_SOFTENED,
-        ),
+        temperature(_SOFTENED, "softening of both outputs; the report has none (1)", default=3.0),
+        alpha(_SOFTENED, "weight of the distillation term against the labels", default=0.3),
         Range(
             "feature_weight",
             0.01,

@@ -8,6 +8,7 @@ size that the data has (MHIST: 224 pixels).
 
 from typing import TYPE_CHECKING
 
+from search_spaces.distillation_parameters import SUBCLASS_METHODS
 from search_spaces.space import (
     IMAGENET,
     WEIGHTED_F1,
@@ -26,7 +27,6 @@ from search_spaces.space import (
 if TYPE_CHECKING:
     from torch import nn
 
-_DISTILLED = When("method", ("subclass", "response"))
 # Random weights are no features: where students begin with them, all of a student learns.
 _PRETRAINED = When("weights", (IMAGENET,))
 _FROM_SCRATCH = When("weights", ("none",))
@@ -63,36 +63,7 @@ SPACE = SearchSpace(
         "the test split."
     ),
     parameters=(
-        Choice(
-            "method",
-            ("subclass", "response", "none"),
-            "taught by subclasses, by classes (conventional), or by labels alone (control)",
-        ),
-        Choice(
-            "subclasses",
-            (2, 4, 5, 8),
-            "subclasses a class; each number has a teacher of its own",
-            default_value=2,
-            architecture=True,
-            when=When("method", ("subclass",)),
-        ),
-        Range(
-            "temperature",
-            1.0,
-            20.0,
-            "softening of both outputs",
-            log=True,
-            default_value=4.0,
-            when=_DISTILLED,
-        ),
-        Range(
-            "alpha",
-            0.1,
-            0.95,
-            "weight of the distillation term",
-            default_value=0.5,
-            when=_DISTILLED,
-        ),
+        *SUBCLASS_METHODS,
         Choice(
             "weights",
             (IMAGENET, "none"),

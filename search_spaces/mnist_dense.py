@@ -7,6 +7,7 @@ epochs, batch size, learning rate and its schedule. The published rows are the p
 
 from typing import TYPE_CHECKING
 
+from search_spaces.distillation_parameters import alpha, temperature
 from search_spaces.space import (
     Choice,
     Defaults,
@@ -83,23 +84,8 @@ SPACE = SearchSpace(
             "learnt from: the teacher's softened answers, (1-alpha)*CE + alpha*T^2*KL of labels "
             "and teacher, the teacher's likeliest class, or labels alone (control)",
         ),
-        Range(
-            "temperature",
-            1.0,
-            20.0,
-            "softening of both outputs",
-            log=True,
-            default_value=3.5,
-            when=When("targets", ("soft", "mixed")),
-        ),
-        Range(
-            "alpha",
-            0.1,
-            0.95,
-            "weight of the teacher",
-            default_value=0.5,
-            when=When("targets", ("mixed",)),
-        ),
+        temperature(When("targets", ("soft", "mixed")), default=3.5),
+        alpha(When("targets", ("mixed",)), "weight of the teacher"),
         Choice("epochs", (2, 3, 5), "passes over the training images", default_value=3),
         Choice("batch_size", (16, 32, 64), "images a step", default_value=32),
         Range("learning_rate", 3e-4, 1e-2, "peak learning rate", log=True, default_value=2e-3),

@@ -9,6 +9,7 @@ learning rate and batch size. MNIST-2x5, the data of the published rows, is MNIS
 
 from typing import TYPE_CHECKING
 
+from search_spaces.distillation_parameters import SUBCLASS_METHODS
 from search_spaces.space import (
     Choice,
     Defaults,
@@ -19,13 +20,10 @@ from search_spaces.space import (
     Range,
     SearchSpace,
     TeacherChoice,
-    When,
 )
 
 if TYPE_CHECKING:
     from torch import nn
-
-_DISTILLED = When("method", ("subclass", "response"))
 
 
 def build_student(params: Params, num_classes: int, shape: tuple[int, int, int]) -> "nn.Module":
@@ -56,36 +54,7 @@ SPACE = SearchSpace(
         "The paper's student has more parameters than its teacher, and fewer FLOPs."
     ),
     parameters=(
-        Choice(
-            "method",
-            ("subclass", "response", "none"),
-            "taught by subclasses, by classes (conventional), or by labels alone (control)",
-        ),
-        Choice(
-            "subclasses",
-            (2, 4, 5, 8),
-            "subclasses a class; each number has a teacher of its own",
-            default_value=2,
-            architecture=True,
-            when=When("method", ("subclass",)),
-        ),
-        Range(
-            "temperature",
-            1.0,
-            20.0,
-            "softening of both outputs",
-            log=True,
-            default_value=4.0,
-            when=_DISTILLED,
-        ),
-        Range(
-            "alpha",
-            0.1,
-            0.95,
-            "weight of the distillation term",
-            default_value=0.5,
-            when=_DISTILLED,
-        ),
+        *SUBCLASS_METHODS,
         Choice(
             "width",
             (98, 196, 392, 784),
