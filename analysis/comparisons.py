@@ -34,10 +34,6 @@ def taught(results: StudyResults, trial: TrialResult) -> str:
     return configuration({k: v for k, v in trial.params.items() if k not in shape})
 
 
-def _test(trial: TrialResult) -> float | None:
-    return None if trial.confirmed is None else trial.confirmed.test_score
-
-
 def _ratio(ratio: Ratio | None, digits: int = 2) -> Cell:
     """A ratio over its 95 % interval."""
     if ratio is None:
@@ -84,7 +80,7 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
                 trial_cell(trial),
                 Cell(trial.architecture),
                 Cell(number(trial.val_score, 2), trial.val_score),
-                Cell(number(_test(trial), 2), _test(trial)),
+                Cell(number(trial.test_score, 2), trial.test_score),
                 Cell(join([significant(trial.latency_ms), mark]), trial.latency_ms),
                 _ratio(None if latency is None else latency.ratio_batch_1),
                 _ratio(None if latency is None else latency.ratio_batch_64),

@@ -105,7 +105,7 @@ def _trial_row(
 ) -> list[Cell]:
     latency = measured_latency(trial)
     ratio = None if latency is None else latency.ratio_batch_1.median
-    test = None if trial.confirmed is None else trial.confirmed.test_score
+    test = trial.test_score
     params = None if trial.model is None else trial.model.params_m
     status = "on the front" if on_front else trial.status
     return [

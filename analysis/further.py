@@ -2,7 +2,6 @@
 
 from analysis.comparisons import section, trial_cell
 from analysis.formatting import NONE, number
-from analysis.front import front_members
 from analysis.markup import Cell, Head, Html, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.results import Figure, TrialResult
@@ -19,7 +18,7 @@ def further_section(results: StudyResults) -> Html | None:
         return None
     score = results.plan.space.score
     names = {each.label: each for trial in known for each in figures[trial.number].values()}
-    front = {trial.number for trial in front_members(results.trials, results.plan.space.third)}
+    front = {trial.number for trial in results.front}
     heads = [
         Head("Trial", numeric=False),
         Head("Student", numeric=False),
@@ -32,7 +31,7 @@ def further_section(results: StudyResults) -> Html | None:
             trial_cell(trial),
             Cell(trial.architecture),
             Cell("yes" if trial.number in front else "no"),
-            Cell(number(_test(trial), 2), _test(trial)),
+            Cell(number(trial.test_score, 2), trial.test_score),
             *(_cell(figures[trial.number].get(label)) for label in names),
         ]
         for trial in sorted(known, key=lambda trial: (trial.number not in front, trial.number))
@@ -52,10 +51,6 @@ def further_section(results: StudyResults) -> Html | None:
 def _figures(trial: TrialResult) -> dict[str, Figure]:
     figures = trial.confirmed.figures if trial.confirmed is not None else None
     return {each.label: each for each in figures or ()}
-
-
-def _test(trial: TrialResult) -> float | None:
-    return None if trial.confirmed is None else trial.confirmed.test_score
 
 
 def _cell(figure: Figure | None) -> Cell:

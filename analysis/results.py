@@ -352,6 +352,11 @@ class TrialResult:
         return self.confirmed.latency if self.confirmed is not None else self.idle_latency
 
     @property
+    def test_score(self) -> float | None:
+        """Score on the test split, of students that were confirmed; None of others."""
+        return None if self.confirmed is None else self.confirmed.test_score
+
+    @property
     def val_score(self) -> float | None:
         """Validation score after the last epoch done, None before the first."""
         if self.outcome is not None and self.outcome.val_score is not None:

@@ -129,7 +129,7 @@ def _row(trial: TrialResult, pair: KdPair | None) -> dict[str, Any]:
         "epochs": trial.epochs,
         "epochs_done": trial.epochs_done,
         "val_score": trial.val_score,
-        "test_score": None if trial.confirmed is None else trial.confirmed.test_score,
+        "test_score": trial.test_score,
         "latency_ms": trial.latency_ms,
         "train_seconds": trial.train_seconds,
         "started_at": trial.started_at,

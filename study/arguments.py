@@ -280,8 +280,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         teacher_size=args.teacher_size,
     )
     space = space.with_fixed(fixed).with_objectives(plan.objectives)
-    if space.taught:
-        check_teacher(plan, space, short)
+    check_teacher(plan, space, short)
     return plan, space
 
 
@@ -301,8 +300,6 @@ def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:
         ("teacher-size", args.teacher_size),
         ("teacher-weights", weights),
         ("teacher-epochs", args.teacher_epochs),
-        ("teacher-network", args.teacher_network),
-        ("teacher-size", args.teacher_size),
         ("teacher-outputs", args.teacher_outputs),
     ):
         if value is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import ACCURACY, WEIGHTED_F1, SearchSpace, SpaceError
 from study.plan import PlanError, StudyPlan
-from study.task import Tested, Trainer
+from study.task import Tested
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from study.distillation.image_data import ImageData
     from study.distillation.methods import Method
     from study.distillation.precision import Precision
+    from study.distillation.trainer import EpochTrainer
     from study.distillation.training import TeacherSource, TrainingData
     from study.task import Data
     from study.trial import TrialContext
@@ -35,7 +36,7 @@ class ClassTask:
                 f"--data {plan.data}: these are pairs of images without classes, and space "
                 f"{plan.space} learns classes; choose --space pairs_autoencoder, or --data digits"
             )
-        summary = describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
+        summary = describe(plan.data, plan.data_folder)
         asked, smallest = plan.train_per_class, summary.smallest_class
         if asked is not None and asked > smallest:
             raise PlanError(
@@ -56,7 +57,7 @@ class ClassTask:
 
         return load(
             plan.data,
-            Path(plan.data_dir) if plan.data_dir else None,
+            plan.data_folder,
             cache_dir=cache_dir,
             image_size=plan.image_size,
             augment=space.augment,
@@ -114,7 +115,7 @@ class ClassTask:
         params: Mapping[str, Any],
         context: "TrialContext",
         epochs: int,
-    ) -> Trainer:
+    ) -> "EpochTrainer":
         """Return a trainer for the method that the parameters ask for."""
         from study.distillation import methods
         from study.distillation.training import StudentTrainer

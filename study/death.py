@@ -29,6 +29,12 @@ class Death:
     retry: bool
 
 
+def described(error: BaseException) -> str:
+    """Return an error's type and the first line of its message."""
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def error_of(trial: Any) -> BaseException | None:
     """Return what ended a trial of Ray's, as soon as its callbacks hear of it.
 

@@ -1,10 +1,11 @@
 """Where no teacher is: the default student, timed once, whose latency others are compared with."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from analysis.results import DefaultStudent, SoloLatency, Timing
+from analysis.results import DefaultStudent
 from cluster.connect import Cluster
 from study.progress import Progress
+from study.timing import time_alone
 
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
@@ -63,16 +64,12 @@ def _measure(
     on_gpu: bool,
     known: DefaultStudent | None,
 ) -> tuple[DefaultStudent, str]:
-    from dataclasses import asdict
-
     import torch
 
-    from study.distillation.measurement import device_name, measure_alone, profile_model
+    from study.distillation.measurement import profile_model
     from study.distillation.precision import resolve_precision
     from study.task import task_of
 
-    # Timed as the students are: with the threads of a trial.
-    torch.set_num_threads(threads)
     device = torch.device("cuda" if on_gpu else "cpu")
     resolved = resolve_precision(precision, device)
     if known is not None:
@@ -81,12 +78,6 @@ def _measure(
     params = space.complete({})
     student = task_of(space).measured(space.build_student(params, data.num_classes, data.shape))
     profile = profile_model(student, data.shape)
-    times: dict[str, Any] = measure_alone(student.to(device), data.shape, device)
-    latency = SoloLatency(
-        Timing(**asdict(times["batch_1_ms"])),
-        Timing(**asdict(times["batch_64_ms"])),
-        device_name(device),
-        threads,
-    )
+    latency = time_alone(student.to(device), data.shape, device, threads)
     name = space.describe(params)
     return DefaultStudent(name, profile.params_m, profile.flops_m, latency), resolved

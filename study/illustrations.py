@@ -6,7 +6,6 @@ trials; one that fails costs a warning and nothing else.
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from analysis.illustration import (
 from analysis.stored_plan import Space
 from cluster.connect import Cluster
 from search_spaces.space import ACCURACY, WEIGHTED_F1, SearchSpace
+from study.death import described
 from study.drawing import Drawing, DrawnCell, Kind, Trials
 from study.preparation import get, largest_node
 from study.progress import Phase, Progress
-from study.record import StudyRecord
+from study.record import StudyRecord, write_atomically
 from study.saliency import SALIENCY
 from study.translations import TRANSLATIONS
 from study.trial import STUDENT_FILE, TrialContext, trial_folder
@@ -39,7 +39,7 @@ def kinds_for(space: SearchSpace) -> tuple[Kind, ...]:
     """
     if space.data_kind == "pairs":
         return TRANSLATIONS
-    if space.score in (ACCURACY, WEIGHTED_F1) and space.teachers:
+    if space.score in (ACCURACY, WEIGHTED_F1) and space.taught:
         return (SALIENCY,)
     return ()
 
@@ -94,7 +94,7 @@ class Illustrator:
         try:
             trials = self._next(kind)
         except Exception as error:
-            self._progress.warn(f"no {kind.title}: {_described(error)}")
+            self._progress.warn(f"no {kind.title}: {described(error)}")
             return None
         if trials is None:
             return None
@@ -104,7 +104,7 @@ class Illustrator:
                 return self._made(kind, trials, phase)
             except Exception as error:
                 # A warning is shown once the phase is over, not into it.
-                problem = _described(error)
+                problem = described(error)
         self._progress.warn(f"no {kind.title}: {problem}; the study is complete without them")
         with contextlib.suppress(OSError):
             sweep(self._folder, recorded(self._record))
@@ -171,16 +171,7 @@ def store(folder: Path, name: str, trials: Trials, drawing: Drawing) -> Illustra
 def _keep(folder: Path, stem: str, cell: DrawnCell) -> Picture:
     png = cell.png
     path = folder / f"{stem}-{hashlib.sha256(png.content).hexdigest()[:12]}.png"
-    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            file.write(png.content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomically(path, png.content)
     return Picture(path.name, png.width, png.height, cell.alt, cell.note, cell.right)
 
 
@@ -190,8 +181,3 @@ def sweep(folder: Path, kept: Sequence[Illustration]) -> None:
     for path in folder.iterdir():
         if path.name not in names and not path.is_dir():
             path.unlink(missing_ok=True)
-
-
-def _described(error: Exception) -> str:
-    first = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

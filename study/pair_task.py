@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.results import Figure
 from search_spaces.space import PSNR, SearchSpace, SpaceError
 from study.plan import PlanError, StudyPlan
-from study.task import Tested, Trainer
+from study.task import Tested
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from study.distillation.feasibility import Networks
     from study.distillation.pair_data import PairData, PairSummary
     from study.distillation.precision import Precision
+    from study.distillation.trainer import EpochTrainer
     from study.task import Data
     from study.trial import TrialContext
 
@@ -32,7 +33,7 @@ class PairTask:
                 f"--train-per-class {plan.train_per_class}: space {plan.space} learns from pairs "
                 "of images, which have no classes; leave the option out"
             )
-        return describe(plan.data, Path(plan.data_dir) if plan.data_dir else None)
+        return describe(plan.data, plan.data_folder)
 
     def load(
         self,
@@ -46,7 +47,7 @@ class PairTask:
 
         return load(
             plan.data,
-            Path(plan.data_dir) if plan.data_dir else None,
+            plan.data_folder,
             image_size=plan.image_size,
             augment=space.augment,
             progress=progress,
@@ -102,7 +103,7 @@ class PairTask:
         params: Mapping[str, Any],
         context: "TrialContext",
         epochs: int,
-    ) -> Trainer:
+    ) -> "EpochTrainer":
         """Return a trainer for both directions."""
         from study.distillation.methods import cross_domain
         from study.distillation.pair_training import PairTrainer

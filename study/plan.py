@@ -104,6 +104,11 @@ class StudyPlan:
             raise PlanError(problem)
 
     @property
+    def data_folder(self) -> Path | None:
+        """Where data sets lie; None for the default."""
+        return Path(self.data_dir) if self.data_dir else None
+
+    @property
     def devices_per_trial(self) -> float:
         """GPUs that a trial holds, or CPUs where it uses none: what device-hours count."""
         return self.gpus_per_trial or float(self.cpus_per_trial)

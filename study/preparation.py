@@ -183,9 +183,12 @@ def reduced_rows(data: "Data", space: SearchSpace, per_class: int | None) -> dic
     """
     shares = [p for p in space.parameters if p.name == "train_share" and isinstance(p, Choice)]
     wanted = [float(v) for p in shares for v in p.choices if isinstance(v, float) and v < 1]
+    if not wanted:
+        return {}
+    split = class_data(data)
     rows: dict[float, Array] = {}
     for share in wanted:
-        kept, split = [], class_data(data)
+        kept = []
         for label in range(data.num_classes):
             own = np.flatnonzero(split.train.labels == label)
             held_out = 0 if per_class else int((split.validation.labels == label).sum())

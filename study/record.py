@@ -76,14 +76,22 @@ def read_plan_file(folder: Path) -> dict[str, Any] | None:
     return document
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` under a temporary name, flush it to disk, and rename it into place."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write ``content`` under a temporary name, flush it to disk, and rename it into place.
+
+    Raises:
+        OSError: if it cannot be written; then nothing is left of it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 class StudyRecord:

@@ -125,7 +125,7 @@ def member(trial: TrialResult) -> dict[str, Any]:
     latency = trial.best_latency
     figures: Mapping[str, Any] = {
         "val_score": trial.val_score,
-        "test_score": trial.confirmed.test_score if trial.confirmed else None,
+        "test_score": trial.test_score,
         "latency_ms": trial.latency_ms,
         "latency": None if latency is None else latency.to_json(),
         "params_m": trial.model.params_m if trial.model else None,

@@ -4,7 +4,7 @@ Classes are to be recognised, or images to be translated. Everything that depend
 is asked of the task; all else in the service (searching, stopping, confirming) is the same.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -21,42 +21,11 @@ if TYPE_CHECKING:
     from study.distillation.image_data import ImageData
     from study.distillation.pair_data import PairData, PairSummary
     from study.distillation.precision import Precision
-    from study.distillation.training import EpochMetrics
+    from study.distillation.trainer import EpochTrainer
     from study.trial import TrialContext
 
     Data: TypeAlias = ImageData | PairData
     Summary: TypeAlias = DataSummary | PairSummary
-
-
-class Trainer(Protocol):
-    """What a trial asks of whoever trains its student, one epoch at a time."""
-
-    @property
-    def student(self) -> "torch.nn.Module":
-        """The network, as far as it is trained."""
-        ...
-
-    @property
-    def epochs_done(self) -> int:
-        """Epochs trained so far."""
-        ...
-
-    @property
-    def exit_scores(self) -> Sequence[tuple[float, float]]:
-        """Loss and score of every exit after the last epoch; empty of a student of one."""
-        ...
-
-    def run_epoch(self) -> "EpochMetrics":
-        """Train for one epoch and score the student on the validation split."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """Everything that resuming needs: CPU tensors and JSON."""
-        ...
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -133,7 +102,7 @@ class Task(Protocol):
         params: Mapping[str, Any],
         context: "TrialContext",
         epochs: int,
-    ) -> Trainer:
+    ) -> "EpochTrainer":
         """Return who trains a student as a trial's parameters say."""
         ...
 

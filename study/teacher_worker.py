@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.results import SoloLatency, TeacherResult, Timing
+from analysis.results import TeacherResult
+from study.timing import time_alone
 
 if TYPE_CHECKING:
     from study.distillation.image_data import ImageData
@@ -168,7 +169,7 @@ def _describe(
     import torch
 
     from study.distillation.evaluation import evaluate
-    from study.distillation.measurement import device_name, measure_alone, profile_model
+    from study.distillation.measurement import profile_model
 
     device = torch.device("cuda" if request.on_gpu else "cpu")
     profile = profile_model(model, data.shape)
@@ -181,16 +182,6 @@ def _describe(
         classes=data.num_classes,
         by=request.recipe.score,
     )
-    # Timed as the students are: with the threads of a trial.
-    torch.set_num_threads(request.trial_threads)
-    times = measure_alone(model, data.shape, device)
-    torch.set_num_threads(request.threads)
-    latency = SoloLatency(
-        Timing(**asdict(times["batch_1_ms"])),
-        Timing(**asdict(times["batch_64_ms"])),
-        device_name(device),
-        request.trial_threads,
-    )
     return TeacherResult(
         key=key,
         name=recipe.title,
@@ -200,6 +191,6 @@ def _describe(
         test_score=test_score,
         train_seconds=seconds,
         epochs=epochs,
-        latency=latency,
+        latency=time_alone(model, data.shape, device, request.trial_threads),
         source=source,
     )

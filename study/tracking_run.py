@@ -43,7 +43,7 @@ class KnownRun:
     Attributes:
         run_id: its id.
         status: MLflow's status.
-        is_fresh: it was made in this session, so what is not known of it is not there.
+        is_fresh: this run of the driver made it, so what is not known of it is not there.
         metrics: the last value of every metric.
     """
 
@@ -58,7 +58,7 @@ class KnownRun:
 
     @classmethod
     def found(cls, run: "Run") -> "KnownRun":
-        """A run that was there before this session."""
+        """A run that was there before this run of the driver."""
         data = run.data
         return cls(
             str(run.info.run_id),

@@ -12,7 +12,7 @@ import numpy as np
 from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize, trial_name
-from study.death import OUT_OF_MEMORY
+from study.death import OUT_OF_MEMORY, described
 from study.task import task_of
 from study.trial_teacher import TeacherVariant, teacher_network
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from search_spaces.space import SearchSpace, Value
     from study.distillation.precision import Precision
+    from study.distillation.trainer import EpochTrainer
     from study.distillation.training import TrainingSettings
-    from study.task import Data, Trainer
+    from study.task import Data
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class StudentTrial:
 
     task: TrialTask
     context: TrialContext
-    _trainer: "Trainer | None" = None
+    _trainer: "EpochTrainer | None" = None
     _latency_ms: float = float("nan")
     _curve: list[EpochResult] = field(default_factory=list)
     # Of every exit of a student that has several, after each epoch: loss and score.
@@ -131,11 +132,11 @@ class StudentTrial:
             return self._report(done=True, failure=str(error).splitlines()[0])
         except Exception as error:
             if _out_of_memory(error):
-                return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {_describe(error)}")
+                return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return self._report(done=True, disk_full=str(error))
             logger.exception("trial %d failed", self.task.number)
-            return self._report(done=True, failure=_describe(error))
+            return self._report(done=True, failure=described(error))
 
     def _prepare(self) -> dict[str, Any]:
         import torch
@@ -157,7 +158,7 @@ class StudentTrial:
             facts |= self._keep_student(self._trainer)
         return self._report(done=done, curve=[e.to_json() for e in self._curve], **facts)
 
-    def _epoch(self, trainer: "Trainer") -> dict[str, Any]:
+    def _epoch(self, trainer: "EpochTrainer") -> dict[str, Any]:
         from study.distillation import checkpoint
 
         epoch = EpochResult(**asdict(trainer.run_epoch()))
@@ -171,7 +172,7 @@ class StudentTrial:
         facts = self._keep_student(trainer) if done else {}
         return self._report(done=done, curve=[epoch.to_json()], **facts)
 
-    def _state(self, trainer: "Trainer") -> dict[str, Any]:
+    def _state(self, trainer: "EpochTrainer") -> dict[str, Any]:
         return {
             "trainer": trainer.state(),
             "curve": [epoch.to_json() for epoch in self._curve],
@@ -194,11 +195,11 @@ class StudentTrial:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
         return measure(self.context, student, idle=False, seconds=2.0)
 
-    def _make_trainer(self, student: "torch.nn.Module") -> "Trainer":
+    def _make_trainer(self, student: "torch.nn.Module") -> "EpochTrainer":
         task = task_of(self.context.space)
         return task.trainer(student, self.task.params, self.context, self._epochs)
 
-    def _resume(self, trainer: "Trainer") -> None:
+    def _resume(self, trainer: "EpochTrainer") -> None:
         from study.distillation import checkpoint
 
         path = self._folder / CHECKPOINT_FILE
@@ -212,7 +213,7 @@ class StudentTrial:
         self._curve = [EpochResult.from_json(epoch) for epoch in state["curve"]]
         self._exit_scores = state.get("exit_scores", [])
 
-    def _keep_student(self, trainer: "Trainer") -> dict[str, Any]:
+    def _keep_student(self, trainer: "EpochTrainer") -> dict[str, Any]:
         """Keep what is shipped of the finished student; returns what there is to say of it."""
         from study.distillation import checkpoint
         from study.distillation.deployment import kept
@@ -355,11 +356,6 @@ def _out_of_memory(error: Exception) -> bool:
         return True
     # What torch's allocator on the CPU raises has no type of its own.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def _describe(error: Exception) -> str:
-    first = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def pin_threads(threads: int) -> None:

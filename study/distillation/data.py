@@ -7,7 +7,6 @@ looked for in the data folder too, as it is distributed, and never downloaded. A
 path of an image folder, `train/CLASS/*` and `test/CLASS/*`.
 """
 
-import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -40,6 +39,15 @@ from study.distillation.image_folder import (
     list_images,
     unreadable_is_data_error,
 )
+from study.distillation.named_data import (
+    DIGITS_COUNTS,
+    DIGITS_SIDE,
+    SMALLEST_SIDE,
+    VALIDATION_FRACTION,
+    find_path,
+    load_grey_digits,
+    require_side,
+)
 
 __all__ = [
     "DATASETS",
@@ -60,15 +68,10 @@ DATASETS = ("digits", "cifar10", "mnist")
 NAMES = (*DATASETS, *halves.HALVES, mhist_data.NAME)
 DEFAULT_DATA_DIR = Path("data")
 
-# Below this the networks have nothing left to halve.
-SMALLEST_SIDE = 8
-
-_VALIDATION_FRACTION = 0.10
 _DIGITS_TEST_FRACTION = 0.20
 _DIGITS_VALIDATION_FRACTION = 0.15
-_DIGITS_SIDE = 32
-_DIGITS_COUNTS = (1222, 216, 359)
 _DIGITS_SMALLEST_CLASS = 118
+_DIGITS = tuple("0123456789")
 
 Kind = Literal["scikit-learn", "torchvision", "image folder", "annotated images", "download"]
 
@@ -171,7 +174,7 @@ def load(
     Raises:
         DataError: The data cannot be had, or is damaged, incomplete or too small.
     """
-    _require_side(image_size)
+    require_side(image_size)
     if name_or_path in halves.HALVES:
         whole = load(
             halves.HALVES[name_or_path].of,
@@ -185,7 +188,7 @@ def load(
     with unreadable_is_data_error():
         source = _locate(name_or_path, data_dir)
         if source.kind == "scikit-learn":
-            return _load_digits(image_size or _DIGITS_SIDE, augment=augment)
+            return _load_digits(image_size or DIGITS_SIDE, augment=augment)
         if source.folder is not None:
             folder = source.folder
             settings = DecodeSettings(image_size, source.style.channels)
@@ -209,7 +212,7 @@ def load(
         classes,
         train,
         test,
-        validation_fraction=_VALIDATION_FRACTION,
+        validation_fraction=VALIDATION_FRACTION,
         augmentation=_augmentation(source.style, train, augment=augment),
         source=f"{described} {source.name}",
     )
@@ -231,15 +234,14 @@ def describe(
         DataError: What names alone can tell: an unknown data set, a missing folder, split, class
             or file, too few classes or images.
     """
-    _require_side(image_size)
+    require_side(image_size)
     if name_or_path in halves.HALVES:
         return _describe_halves(name_or_path, data_dir)
     with unreadable_is_data_error():
         source = _locate(name_or_path, data_dir)
         if source.kind == "scikit-learn":
-            digits = tuple("0123456789")
             return DataSummary(
-                "digits", source.kind, None, digits, *_DIGITS_COUNTS, _DIGITS_SMALLEST_CLASS
+                "digits", source.kind, None, _DIGITS, *DIGITS_COUNTS, _DIGITS_SMALLEST_CLASS
             )
         if source.folder is None:
             layout = torchvision_data.LAYOUTS[source.name]
@@ -256,7 +258,7 @@ def describe(
             )
     folder = source.folder
     counts = [len(files) for files in folder.train]
-    held_out = [held_out_of(count, _VALIDATION_FRACTION) for count in counts]
+    held_out = [held_out_of(count, VALIDATION_FRACTION) for count in counts]
     return DataSummary(
         name=source.name,
         kind=source.kind,
@@ -275,7 +277,7 @@ def _describe_halves(name: str, data_dir: Path | None) -> DataSummary:
     smallest = halves.HALVES[name].smallest_class
     if whole.kind == "image folder" and whole.path is not None:
         train = [len(files) for files in list_images(whole.path).train]
-        counts = [count - held_out_of(count, _VALIDATION_FRACTION) for count in train]
+        counts = [count - held_out_of(count, VALIDATION_FRACTION) for count in train]
         smallest = min(sum(counts[:5]), sum(counts[5:]))
     return replace(whole, name=name, classes=halves.CLASSES, smallest_class=smallest)
 
@@ -290,16 +292,8 @@ def _locate(name_or_path: str, data_dir: Path | None) -> _Source:
     if name_or_path == mhist_data.NAME:
         root = mhist_data.find(known_in)
         return _Source(mhist_data.NAME, "annotated images", root, mhist_data.list_mhist(root))
-    path = Path(name_or_path).expanduser()
-    if not path.exists() and data_dir is not None and (data_dir / path).expanduser().is_dir():
-        path = (data_dir / path).expanduser()
-    if not path.exists() and "/" not in name_or_path:
-        near = difflib.get_close_matches(name_or_path.lower(), NAMES, 1, 0.4)
-        meant = f", did you mean {near[0]!r}?" if near else "."
-        raise DataError(
-            f"no data set {name_or_path!r}{meant} Choose {', '.join(NAMES)}, or a path to an "
-            f"image folder with {LAYOUT}"
-        )
+    folder = f"an image folder with {LAYOUT}"
+    path = find_path(name_or_path, data_dir, NAMES, "data set", folder)
     return _Source(path.resolve().name, "image folder", path, list_images(path))
 
 
@@ -326,18 +320,13 @@ def _locate_published(name: str, root: Path) -> _Source:
 
 def _load_digits(side: int, *, augment: bool) -> ImageData:
     """Load scikit-learn's 8x8 digits, levels 0..16, as RGB of `side` pixels, levels 0..255."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    small = np.rint(np.asarray(bunch.images) * (255 / 16)).astype(np.uint8)
-    grey = resize_images(small[:, :, :, None], side)
-    everything = Split(np.repeat(grey, 3, axis=3), np.asarray(bunch.target, dtype=np.int64))
-    classes = tuple(str(name) for name in bunch.target_names)
-    rest, tested = hold_out(everything.labels, _DIGITS_TEST_FRACTION, classes)
+    grey, labels = load_grey_digits(side)
+    everything = Split(np.repeat(grey, 3, axis=3), labels)
+    rest, tested = hold_out(labels, _DIGITS_TEST_FRACTION, _DIGITS)
     train = everything.take(rest)
     return assemble(
         "digits",
-        classes,
+        _DIGITS,
         train,
         everything.take(tested),
         validation_fraction=_DIGITS_VALIDATION_FRACTION,
@@ -356,8 +345,3 @@ def _augmentation(style: _Style, split: Split, *, augment: bool) -> Augmentation
     if not augment:
         return Augmentation(pad=0, flip=False)
     return Augmentation(pad=side // style.pad_divisor, flip=style.flip)
-
-
-def _require_side(image_size: int | None) -> None:
-    if image_size is not None and image_size < SMALLEST_SIDE:
-        raise DataError(f"--image-size {image_size} is too small: give {SMALLEST_SIDE} or more")

@@ -11,12 +11,8 @@ from study.distillation.image_data import Split
 from study.distillation.losses import class_logits
 from study.distillation.metrics import confusion, score_named
 from study.distillation.precision import Precision, autocast
-from study.distillation.resident import ResidentSplit
+from study.distillation.resident import ResidentSplit, batch_for
 from study.distillation.views import Normalizer
-
-# Pixels a batch: 256 images of 32x32 on a CPU, whose caches larger ones outgrow, 2048 on a GPU.
-_PIXELS_AT_ONCE = {"cpu": 1 << 18}
-_PIXELS_AT_ONCE_ELSEWHERE = 1 << 21
 
 
 def evaluate(
@@ -94,7 +90,7 @@ def _scores(
 ) -> list[tuple[float, float]]:
     """Loss and score of each of the answers that a model gives."""
     score_of = score_named(by)
-    batch_size = batch_size or _batch_size(split)
+    batch_size = batch_size or batch_for(split.images)
     was_training = model.training
     model.eval()
     losses: list[Tensor] = []
@@ -121,8 +117,3 @@ def _scores(
 
 def _summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), labels, reduction="sum").double()
-
-
-def _batch_size(split: ResidentSplit) -> int:
-    pixels = _PIXELS_AT_ONCE.get(split.images.device.type, _PIXELS_AT_ONCE_ELSEWHERE)
-    return max(1, pixels // (split.images.shape[1] * split.images.shape[2]))

@@ -4,7 +4,6 @@
 folder in the layout of pix2pix, see `pair_folder`. Its images are decoded at every start.
 """
 
-import difflib
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -13,15 +12,30 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from study.distillation.image_data import Augmentation, DataError, Images, Rows, held_out_rows
+from study.distillation.image_data import (
+    Augmentation,
+    DataError,
+    Images,
+    Rows,
+    held_out_of,
+    held_out_rows,
+)
 from study.distillation.image_decoding import (
     Progress,
     allocate,
     decode_picture,
     decoded_chunks,
-    resize_images,
 )
 from study.distillation.image_folder import unreadable_is_data_error
+from study.distillation.named_data import (
+    DIGITS_COUNTS,
+    DIGITS_SIDE,
+    SMALLEST_SIDE,
+    VALIDATION_FRACTION,
+    find_path,
+    load_grey_digits,
+    require_side,
+)
 from study.distillation.pair_folder import PAIR_LAYOUT, PairFolder, list_pairs
 
 if TYPE_CHECKING:
@@ -31,10 +45,6 @@ DIGIT_PAIRS = "digit_pairs"
 NAMES = (DIGIT_PAIRS,)
 
 _CHANNELS = 3
-_SMALLEST_SIDE = 8
-_VALIDATION_FRACTION = 0.10
-_DIGITS_SIDE = 32
-_DIGITS_COUNTS = (1222, 216, 359)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,12 +154,12 @@ def describe(name_or_path: str, data_dir: Path | None) -> PairSummary:
     """
     with unreadable_is_data_error():
         if name_or_path == DIGIT_PAIRS:
-            return PairSummary(DIGIT_PAIRS, None, *_DIGITS_COUNTS, held_out=True)
+            return PairSummary(DIGIT_PAIRS, None, *DIGITS_COUNTS, held_out=True)
         folder = list_pairs(_find(name_or_path, data_dir))
         _size_of_halves(folder.train[0])
     train, validation = len(folder.train), len(folder.val)
     if not folder.val:
-        validation = _held_out_of(train)
+        validation = held_out_of(train, VALIDATION_FRACTION)
         train -= validation
     return PairSummary(
         folder.root.resolve().name,
@@ -182,11 +192,10 @@ def load(
     Raises:
         DataError: The data cannot be had, or is damaged, incomplete or too small.
     """
-    if image_size is not None and image_size < _SMALLEST_SIDE:
-        raise DataError(f"--image-size {image_size} is too small: give {_SMALLEST_SIDE} or more")
+    require_side(image_size)
     with unreadable_is_data_error():
         if name_or_path == DIGIT_PAIRS:
-            train, validation, test = _digit_pairs(image_size or _DIGITS_SIDE)
+            train, validation, test = _digit_pairs(image_size or DIGITS_SIDE)
             return _assembled(
                 DIGIT_PAIRS,
                 (train, validation, test),
@@ -197,7 +206,7 @@ def load(
         train, validation, test = _decode(folder, image_size, progress)
     source = f"folder of pairs {folder.root.resolve().name}"
     if not folder.val:
-        kept, held_out = held_out_rows(len(train), _held_out_of(len(train)))
+        kept, held_out = held_out_rows(len(train), held_out_of(len(train), VALIDATION_FRACTION))
         train, validation = train.take(kept), train.take(held_out)
     return _assembled(
         folder.root.resolve().name,
@@ -208,21 +217,8 @@ def load(
 
 
 def _find(name_or_path: str, data_dir: Path | None) -> Path:
-    path = Path(name_or_path).expanduser()
-    if not path.exists() and data_dir is not None and (data_dir / path).expanduser().is_dir():
-        return (data_dir / path).expanduser()
-    if not path.exists() and "/" not in name_or_path:
-        near = difflib.get_close_matches(name_or_path.lower(), NAMES, 1, 0.4)
-        meant = f", did you mean {near[0]!r}?" if near else "."
-        raise DataError(
-            f"no data set of pairs {name_or_path!r}{meant} Give {', '.join(NAMES)}, or a path to "
-            f"a folder with {PAIR_LAYOUT}"
-        )
-    return path
-
-
-def _held_out_of(count: int) -> int:
-    return max(1, int(count * _VALIDATION_FRACTION + 0.5))
+    folder = f"a folder with {PAIR_LAYOUT}"
+    return find_path(name_or_path, data_dir, NAMES, "data set of pairs", folder)
 
 
 def _size_of_halves(path: Path) -> tuple[int, int]:
@@ -249,10 +245,10 @@ def _decode(
     paths = [*folder.train, *folder.val, *folder.test]
     width, height = _size_of_halves(paths[0])
     wide, high = (width, height) if side is None else (side, side)
-    if min(wide, high) < _SMALLEST_SIDE:
+    if min(wide, high) < SMALLEST_SIDE:
         raise DataError(
             f"{paths[0]} holds halves of {wide}x{high} pixels, and networks need "
-            f"{_SMALLEST_SIDE} a side: give --image-size {_SMALLEST_SIDE} or more"
+            f"{SMALLEST_SIDE} a side: give --image-size {SMALLEST_SIDE} or more"
         )
 
     def decode_one(path: Path) -> Images:
@@ -293,12 +289,9 @@ def _decode(
 
 def _digit_pairs(side: int) -> tuple[PairSplit, PairSplit, PairSplit]:
     """Digits of `side` pixels as RGB, X, and their outlines, Y: where the grey level changes."""
-    from sklearn.datasets import load_digits
-
-    small = np.rint(np.asarray(load_digits().images) * (255 / 16)).astype(np.uint8)
-    digits = resize_images(small[:, :, :, None], side)
+    digits, _ = load_grey_digits(side)
     split = PairSplit(np.repeat(digits, 3, axis=3), np.repeat(outlines(digits), 3, axis=3))
-    train, validation, test = _DIGITS_COUNTS
+    train, validation, test = DIGITS_COUNTS
     rest, tested = held_out_rows(train + validation + test, test)
     kept, held_out = held_out_rows(len(rest), validation)
     return split.take(rest[kept]), split.take(rest[held_out]), split.take(tested)

@@ -12,12 +12,8 @@ from study.distillation.image_metrics import psnr, ssim
 from study.distillation.methods.cross_domain import absolute_error
 from study.distillation.pair_data import PairSplit
 from study.distillation.precision import Precision, autocast
-from study.distillation.resident import borrow
+from study.distillation.resident import batch_for, borrow
 from study.distillation.views import Normalizer
-
-# Pixels a batch, X and Y counted once.
-_PIXELS_AT_ONCE = {"cpu": 1 << 18}
-_PIXELS_AT_ONCE_ELSEWHERE = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +90,7 @@ def score_pairs(
     training = model.training
     model.eval()
     sums = torch.zeros(5, dtype=torch.float64, device=device)
-    size = batch_size or _batch_size(split)
+    size = batch_size or batch_for(split.x)
     for x_bytes, y_bytes in zip(
         torch.split(split.x, size), torch.split(split.y, size), strict=True
     ):
@@ -162,8 +158,3 @@ def _to_bytes(images: Tensor) -> Images:
     levels = (unit_scale(images).clamp(0, 1) * 255).round().to(torch.uint8)
     array: Images = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return array
-
-
-def _batch_size(split: ResidentPairs) -> int:
-    pixels = _PIXELS_AT_ONCE.get(split.x.device.type, _PIXELS_AT_ONCE_ELSEWHERE)
-    return max(1, pixels // (split.x.shape[1] * split.x.shape[2]))

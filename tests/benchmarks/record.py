@@ -1,7 +1,7 @@
 """Speed of the record: `status` on a large study, and a driver's own cost of one more trial.
 
-    python tests/benchmarks/record.py
-    python tests/benchmarks/record.py --trials 100 --large 1000 --repeats 3    # a quick look
+    python -m tests.benchmarks.record
+    python -m tests.benchmarks.record --trials 100 --large 1000 --repeats 3    # a quick look
 
 The records are real: the study to be looked at is written by the driver's own code, an epoch a
 line; the large one by Optuna, a trial a line, with the attributes the driver would have written.
@@ -21,15 +21,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from made_up import (
-    Course,
-    configurations,
-    make_plan,
-    without_waiting_for_the_disk,
-    write_as_a_driver,
-    write_at_once,
-)
-
 from search_spaces.cifar_blocks import SPACE
 from study import proposal, searcher
 from study.environment import describe_environment
@@ -40,6 +31,14 @@ from study.record import StudyRecord
 from study.recorder import Limits, Recorder
 from study.searcher import TrialQueue
 from study.tracking import Tracker
+from tests.benchmarks.made_up import (
+    Course,
+    configurations,
+    make_plan,
+    without_waiting_for_the_disk,
+    write_as_a_driver,
+    write_at_once,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -1,6 +1,6 @@
 """The same study under several seeds: each row's mean and deviation, and gains with an interval.
 
-    python tests/benchmarks/seeds.py --seeds 5 --studies studies/seeds -- \\
+    python -m tests.benchmarks.seeds --seeds 5 --studies studies/seeds -- \\
         --space mnist_subclass --preset paper --trials 3 --fix subclasses=5 --scheduler none
 
 What follows `--` goes to `python -m study.launch` as it stands, once a seed: seed k of the study

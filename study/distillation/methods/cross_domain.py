@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from study.distillation.losses import feature_distance
 from study.distillation.methods.base import MethodError, combined, number
 
 Adapter = Literal["maxpool", "conv"]
@@ -79,8 +80,7 @@ def squared_distance(features: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
             raise ValueError(f"features are {tuple(encoded.shape)} and {tuple(decoded.shape)}")
     if not features:
         raise ValueError("there are no features to compare")
-    first, *rest = [functional.mse_loss(encoded, decoded) for encoded, decoded in features]
-    return sum(rest, first)
+    return feature_distance([encoded for encoded, _ in features], [into for _, into in features])
 
 
 def make_adapter(kind: Adapter, channels: int) -> nn.Module:

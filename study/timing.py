@@ -1,0 +1,41 @@
+"""The latency of a network by itself, as the record keeps it."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from analysis.results import SoloLatency, Timing
+
+if TYPE_CHECKING:
+    import torch
+
+
+def time_alone(
+    network: "torch.nn.Module",
+    shape: tuple[int, int, int],
+    device: "torch.device",
+    threads: int,
+) -> SoloLatency:
+    """Time a network on a worker that has a node to itself.
+
+    Args:
+        network: On the device.
+        shape: Of an image: height, width and channels.
+        device: Where to.
+        threads: Of torch, for as long as this takes: those of a trial.
+    """
+    import torch
+
+    from study.distillation.measurement import device_name, measure_alone
+
+    others = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        times = measure_alone(network, shape, device)
+    finally:
+        torch.set_num_threads(others)
+    return SoloLatency(
+        Timing(**asdict(times["batch_1_ms"])),
+        Timing(**asdict(times["batch_64_ms"])),
+        device_name(device),
+        threads,
+    )
