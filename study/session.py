@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis import results
 from analysis.front import front_members, third_value
@@ -23,14 +23,23 @@ from study.plan import seed_points
 from study.preparation import Prepared, prepare
 from study.progress import Progress
 from study.record import StudyRecord, now
-from study.recorder import Halted, Limits, Recorder, halted_by
+from study.recorder import WAITED, Halted, Limits, Recorder, halted_by
 from study.retention import CONFIRMED_WITHIN, KEPT_WITHIN, prune, students_to_keep
-from study.scheduler import ParetoHalving, ParetoHalvingScheduler, RungEntry, default_grace
+from study.scheduler import (
+    ParetoHalving,
+    ParetoHalvingScheduler,
+    PausingScheduler,
+    RungEntry,
+    default_grace,
+)
 from study.searcher import TrialQueue
 from study.synchronise import replay
 from study.tracking import Tracker, default_tracking_uri
 from study.tracking_facts import final_metrics, teacher_metrics
 from study.tracking_session import close_study, open_study
+
+if TYPE_CHECKING:
+    from study.guide import Guide
 
 _CLOSE_TRACKER_SECONDS = 20.0
 _NOTE_SESSION_SECONDS = 30.0
@@ -220,7 +229,8 @@ class Session:
     def _run_trials(self, prepared: Prepared, reference: Any) -> Ending:
         from study.execution import run_trials
 
-        plan, scheduler = self._plan, self._scheduler()
+        plan, guide = self._plan, self._guide()
+        scheduler = self._scheduler(guide)
 
         def enough() -> bool:
             if time.monotonic() - self._noted > _NOTE_SESSION_SECONDS and recorder.fatal is None:
@@ -233,14 +243,15 @@ class Session:
             )
 
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
-        queue = TrialQueue(self._record, self._inputs.space, plan, seeds, enough)
+        queue = TrialQueue(self._record, self._inputs.space, plan, seeds, enough, guide)
         recorder = Recorder(
             self._record,
             self._tracker,
             self._progress,
-            scheduler.stops if scheduler else {},
+            scheduler.stops if isinstance(scheduler, ParetoHalvingScheduler) else {},
             queue,
             Limits(plan.max_failures, plan.retries, plan.devices_per_trial),
+            scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
         )
         self._progress.known(self._record.trials(), self._stored.space)
         self._prune()
@@ -262,9 +273,20 @@ class Session:
             raise recorder.fatal
         return self._ending(recorder, queue.exhausted)
 
-    def _scheduler(self) -> ParetoHalvingScheduler | None:
+    def _guide(self) -> "Guide | None":
+        if self._plan.sampler != "latency-first" and self._plan.scheduler != "pause":
+            return None
+        from study.guide import Guide
+
+        return Guide(self._record, self._inputs.space, self._plan)
+
+    def _scheduler(self, guide: "Guide | None") -> ParetoHalvingScheduler | PausingScheduler | None:
         if self._plan.scheduler == "none":
             return None
+        if self._plan.scheduler == "pause":
+            assert guide is not None
+            rungs = guide.is_rung
+            return PausingScheduler(lambda n, epoch: rungs(epoch, self._record.trial(n).epochs))
         epochs = self._plan.max_epochs
         halving = ParetoHalving(
             epochs, default_grace(epochs), compared_by=self._stored.space.compared_by
@@ -289,7 +311,11 @@ class Session:
         """Why trials that still ran are closed for good; None leaves them to the next run."""
         if recorder.too_many_failures():
             return "too many trials failed"
-        return self._spent(recorder)
+        if (spent := self._spent(recorder)) is not None:
+            return spent
+        # What still waits when nothing more is handed out is not gone on with.
+        ended_by_itself = self._stop.signum is None and recorder.fatal is None
+        return WAITED if ended_by_itself and self._plan.scheduler == "pause" else None
 
     def _ending(self, recorder: Recorder, exhausted: bool) -> Ending:
         if self._stop.signum is not None:

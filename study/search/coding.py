@@ -7,7 +7,7 @@ the dimension it depends on.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -46,7 +46,7 @@ class Dimension:
     parent: str | None = None
     when: tuple[Any, ...] = ()
 
-    @property
+    @cached_property
     def choices(self) -> tuple[Any, ...] | None:
         """The values of a choice; None of a range."""
         kind = self.distribution
@@ -150,10 +150,12 @@ class Coding:
         ]  # fmt: skip
         return np.array(rows, dtype=float).reshape(len(rows), len(self.dimensions))
 
-    def params_of(self, genes: Array) -> dict[str, Any]:
-        """The configuration that one row of genes stands for."""
+    def params_of(self, genes: Array, only: Collection[int] | None = None) -> dict[str, Any]:
+        """The configuration that one row of genes stands for, or some dimensions of it."""
         params: dict[str, Any] = {}
-        for gene, each in zip(genes, self.dimensions, strict=True):
+        for i, (gene, each) in enumerate(zip(genes, self.dimensions, strict=True)):
+            if only is not None and i not in only:
+                continue
             if each.parent is None or params.get(each.parent, _NOTHING) in each.when:
                 params[each.name] = each.value_of(float(gene))
         return params

@@ -51,6 +51,7 @@ class Training:
         latency_ms: None before it is measured.
         waits: It stands at a rung, and may go on.
         runs: It is being trained.
+        counts: It was trained by itself; of trials that share a training, one counts.
     """
 
     number: int
@@ -60,6 +61,7 @@ class Training:
     latency_ms: float | None
     waits: bool = False
     runs: bool = False
+    counts: bool = True
 
     @property
     def is_whole(self) -> bool:
@@ -120,7 +122,8 @@ class LatencyFirst:
         corner: Between which corners the front's area lies.
         first_rung: Epochs that a new trial is trained for before it waits.
         seed: Of every draw.
-        latency_of: The latency (ms) of a configuration where it is known, else None.
+        latency_of: The latency (ms) of the student that the shaping parameters build where it is
+            known, else None.
         shaping: Names of the parameters that shape the student; None if all may.
         going_on: Share of all epochs for trials past the first rung.
     """
@@ -151,6 +154,16 @@ class LatencyFirst:
         self._running: set[int] = set()
         self._trainings: Sequence[Training] = ()
 
+    def state(self) -> dict[str, Any]:
+        """What it has learnt that seeing all trials again would not tell: JSON."""
+        return {"fitted_at": self._fitted_at, "theta": [float(x) for x in self._model.theta]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; one of another search space is left aside."""
+        if len(state["theta"]) == len(self._model.theta):
+            self._fitted_at = int(state["fitted_at"])
+            self._model.theta = np.array(state["theta"], dtype=float)
+
     # Decisions
 
     def next_to_go_on(self, trainings: Sequence[Training]) -> int | None:
@@ -158,24 +171,35 @@ class LatencyFirst:
         if len([each for each in trainings if each.scores]) < FIRST:
             return None
         waiting = [each for each in trainings if each.waits]
-        spent = sum(len(each.scores) for each in trainings)
-        begun = sum(min(len(each.scores), self._first_rung) for each in trainings)
+        done = [len(each.scores) for each in trainings if each.counts]
+        spent, begun = sum(done), sum(min(epochs, self._first_rung) for epochs in done)
         if not waiting or begun <= (1.0 - self._going_on) * spent:
             return None
         return self.most_promising(trainings)
 
-    def most_promising(self, trainings: Sequence[Training]) -> int | None:
-        """Return the waiting trial that promises most for each epoch it needs; None of none."""
+    def most_promising(self, trainings: Sequence[Training], worth: float = 0.0) -> int | None:
+        """Return the waiting trial that promises most for each epoch it needs; None of none.
+
+        Args:
+            trainings: All trials so far.
+            worth: The least that it is to promise, as a share of the whole area between the
+                corners, once there is a front at all.
+        """
         waiting = [each for each in trainings if each.waits]
         if not waiting:
             return None
         if not self._look_at(trainings):
             return waiting[0].number
         needed = np.array([each.epochs - len(each.scores) for each in waiting])
-        worth = self._worth(
+        gains = self._worth(
             self._features_of(waiting), np.array([t.number for t in waiting]), self._ms_of(waiting)
         )
-        return waiting[int(np.argmax(worth / needed))].number
+        if any(each.is_whole or each.runs for each in trainings):
+            enough = gains >= worth * self._whole_area
+            if not enough.any():
+                return None
+            gains = np.where(enough, gains, 0.0)
+        return waiting[int(np.argmax(gains / needed))].number
 
     def begin(
         self,
@@ -214,6 +238,11 @@ class LatencyFirst:
             genes = np.concatenate([genes, moved])
             worth = np.concatenate([worth, self._worth_of_new(moved)])
         return self._first_allowed(genes[np.argsort(-worth, kind="stable")], is_refused)
+
+    @property
+    def _whole_area(self) -> float:
+        height = self._corner.best if math.isfinite(self._corner.best) else self._front.best[-1]
+        return float((height - self._corner.floor) * self._corner.slowest_ms)
 
     # Candidates
 
@@ -327,7 +356,9 @@ class LatencyFirst:
         _, first, rows = np.unique(
             genes[:, self._shaping], axis=0, return_index=True, return_inverse=True
         )
-        known = [self._latency_of(self._coding.params_of(genes[row])) for row in first]
+        known = [
+            self._latency_of(self._coding.params_of(genes[row], self._shaping)) for row in first
+        ]
         found = np.array([math.nan if ms is None else ms for ms in known])
         unknown = np.isnan(found)
         if unknown.any():
