@@ -298,12 +298,16 @@ class Recorder(StatelessForRay, Callback):
         self._progress.trial_waits(self._trial(number))
 
     def _close_for_good(self, number: int, reason: str) -> None:
-        if number not in self._running:
+        opened = number in self._running
+        if not opened:
             self._running[number] = _Running(time.monotonic(), self._trial(number).usage)
         else:
             self._count(number)
         self._running[number].facts["stopped"] = reason
         self._end(number)
+        if not opened:
+            # Its run in MLflow may be one that an earlier driver left open.
+            self._tracker.trial_replayed(self._trial(number))
 
     def _end(self, number: int) -> None:
         running = self._running.pop(number, None)
