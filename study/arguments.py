@@ -104,8 +104,8 @@ def _what(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--sampler",
         default="tpe",
-        help="tpe is Optuna's, random draws blindly, latency-first learns from every epoch of every "
-        "trial and knows the latency of what it proposes (default: tpe)",
+        help="tpe is Optuna's, random draws blindly, latency-first learns from every epoch of all "
+        "trials and knows the latency of what it proposes (default: tpe)",
     )
     group.add_argument(
         "--scheduler",

@@ -10,7 +10,6 @@ from analysis.results import ReferencePoint, TrialResult, trained_alone
 from search_spaces.space import Params, SearchSpace, Value
 from study.proposal import distribution
 from study.record import StudyRecord
-from study.scheduler import default_grace
 
 if TYPE_CHECKING:
     from study.plan import StudyPlan
@@ -33,14 +32,15 @@ class Guide:
     """
 
     def __init__(self, record: StudyRecord, space: SearchSpace, plan: "StudyPlan") -> None:
-        from study.search.latency_first import Corner, LatencyFirst, rungs_of
+        from study.search.latency_first import LatencyFirst, first_rung_of, rungs_of
+        from study.search.scale import Corner
 
         self._record, self._space = record, space
         self._shaping = frozenset(p.name for p in space.parameters if p.architecture)
         self._latencies: dict[tuple[tuple[str, Value], ...], float] = {}
         point = ReferencePoint.from_json(record.attribute(results.ATTR_REFERENCE_POINT))
         slowest = min(point.latency_ms, plan.max_latency_ms or math.inf)
-        first = default_grace(plan.max_epochs)
+        first = first_rung_of(plan.max_epochs)
         self._rungs = rungs_of(plan.max_epochs, first)
         self._search: LatencyFirst = LatencyFirst(
             coding_of(space),

@@ -4,15 +4,14 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 """
 
 import contextlib
-import math
 import signal
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis import results
-from analysis.front import front_members, third_value
+from analysis.front import front_members
 from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
@@ -25,21 +24,13 @@ from study.progress import Progress
 from study.record import StudyRecord, now
 from study.recorder import WAITED, Halted, Limits, Recorder, halted_by
 from study.retention import CONFIRMED_WITHIN, KEPT_WITHIN, prune, students_to_keep
-from study.scheduler import (
-    ParetoHalving,
-    ParetoHalvingScheduler,
-    PausingScheduler,
-    RungEntry,
-    default_grace,
-)
+from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import TrialQueue
+from study.stopping import make_guide, make_scheduler
 from study.synchronise import replay
 from study.tracking import Tracker, default_tracking_uri
 from study.tracking_facts import final_metrics, teacher_metrics
 from study.tracking_session import close_study, open_study
-
-if TYPE_CHECKING:
-    from study.guide import Guide
 
 _CLOSE_TRACKER_SECONDS = 20.0
 _NOTE_SESSION_SECONDS = 30.0
@@ -229,8 +220,9 @@ class Session:
     def _run_trials(self, prepared: Prepared, reference: Any) -> Ending:
         from study.execution import run_trials
 
-        plan, guide = self._plan, self._guide()
-        scheduler = self._scheduler(guide)
+        plan, record = self._plan, self._record
+        guide = make_guide(plan, record, self._inputs.space)
+        scheduler = make_scheduler(plan, record, self._stored.space, guide)
 
         def enough() -> bool:
             if time.monotonic() - self._noted > _NOTE_SESSION_SECONDS and recorder.fatal is None:
@@ -272,40 +264,6 @@ class Session:
         if recorder.fatal is not None:
             raise recorder.fatal
         return self._ending(recorder, queue.exhausted)
-
-    def _guide(self) -> "Guide | None":
-        if self._plan.sampler != "latency-first" and self._plan.scheduler != "pause":
-            return None
-        from study.guide import Guide
-
-        return Guide(self._record, self._inputs.space, self._plan)
-
-    def _scheduler(self, guide: "Guide | None") -> ParetoHalvingScheduler | PausingScheduler | None:
-        if self._plan.scheduler == "none":
-            return None
-        if self._plan.scheduler == "pause":
-            assert guide is not None
-            rungs = guide.is_rung
-            return PausingScheduler(lambda n, epoch: rungs(epoch, self._record.trial(n).epochs))
-        epochs = self._plan.max_epochs
-        halving = ParetoHalving(
-            epochs, default_grace(epochs), compared_by=self._stored.space.compared_by
-        )
-        # A trial is judged by its own exit; the others of its student were in no race.
-        for trial in results.trained_alone(self._record.trials()):
-            for epoch in trial.curve:
-                halving.enter(epoch.epoch, self._rung_entry(trial, epoch.val_score))
-
-        def entry_of(number: int, score: float) -> RungEntry:
-            return self._rung_entry(self._record.trial(number), score)
-
-        return ParetoHalvingScheduler(halving, entry_of)
-
-    def _rung_entry(self, trial: results.TrialResult, score: float) -> RungEntry:
-        """What a trial is compared by; one that is not measured enters no rung."""
-        third = 0.0 if self._plan.third is None else third_value(trial, self._plan.third)
-        known = [math.nan if value is None else value for value in (trial.latency_ms, third)]
-        return RungEntry(trial.number, score, *known)
 
     def _why_closed(self, recorder: Recorder) -> str | None:
         """Why trials that still ran are closed for good; None leaves them to the next run."""

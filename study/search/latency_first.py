@@ -20,13 +20,15 @@ import numpy as np
 from study.search.coding import Array, Coding
 from study.search.curve_model import CurveModel, Observations
 from study.search.gain import Front, expected_gains
+from study.search.latency_model import LatencyModel
+from study.search.scale import Corner, ScoreScale
 
 Params = Mapping[str, Any]
 
 # Trials begun at random, before there is anything to learn from.
 FIRST = 8
 # Of all epochs, spent on trials that are past the first rung.
-GOING_ON = 0.6
+GOING_ON = 0.7
 # Observations that the model is conditioned on, and that its hyperparameters are fitted to.
 _CONDITIONED, _FITTED = 400, 150
 _CANDIDATES = 400
@@ -34,9 +36,6 @@ _REFINED, _ROUNDS, _OFFSPRING = 10, 2, 15
 _STEPS = ((0.15, 0.4), (0.05, 0.6))  # how far, and with what chance, a gene is moved
 # The hyperparameters are fitted again when there are so many times more trials.
 _GROWTH = 1.15
-# An error of 0 would lie at infinity on the scale of errors: this share of the span is added.
-_MARGIN = 0.02
-_LOWEST = -3.0  # standard deviations: how bad a failure is does not matter
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,9 @@ class Training:
         return len(self.scores) >= self.epochs
 
 
-@dataclass(frozen=True)
-class Corner:
-    """The reference point, and the best score there is (infinite where none bounds it)."""
-
-    floor: float
-    slowest_ms: float
-    best: float = math.inf
+def first_rung_of(epochs: int) -> int:
+    """Return how long a new trial is trained before it waits: 4 of 52 epochs."""
+    return max(1, round(epochs / 13))
 
 
 def rungs_of(epochs: int, first: int, factor: int = 3) -> tuple[int, ...]:
@@ -86,32 +81,6 @@ def rungs_of(epochs: int, first: int, factor: int = 3) -> tuple[int, ...]:
         rungs.append(rung)
         rung *= factor
     return tuple(rungs)
-
-
-class _Scale:
-    """From scores to the model's scale and back: the logarithm of the error, standardised.
-
-    There a point of accuracy is worth more near perfection, as it is harder to come by. Without a
-    best score, scores themselves.
-    """
-
-    def __init__(self, scores: Array, corner: Corner) -> None:
-        bounded = math.isfinite(corner.best) and corner.best > corner.floor
-        self._top = corner.best + _MARGIN * (corner.best - corner.floor) if bounded else math.inf
-        raw = self._raw(scores)
-        self._mean = float(np.median(raw))
-        self._deviation = max(float(raw.std()), 1e-3)
-
-    def _raw(self, scores: Array) -> Array:
-        return -np.log(self._top - scores) if math.isfinite(self._top) else scores
-
-    def to_model(self, scores: Array) -> Array:
-        values = (self._raw(scores) - self._mean) / self._deviation
-        return np.asarray(np.maximum(values, _LOWEST))
-
-    def to_scores(self, values: Array) -> Array:
-        raw = values * self._deviation + self._mean
-        return self._top - np.exp(-raw) if math.isfinite(self._top) else raw
 
 
 class LatencyFirst:
@@ -289,7 +258,9 @@ class LatencyFirst:
             return True
         if seen != self._seen:
             self._trainings = begun
-            self._latencies = _LatencyModel(self._coding, self._shaping, begun)
+            self._latencies = LatencyModel(
+                self._coding, self._shaping, [(t.params, t.latency_ms or math.nan) for t in begun]
+            )
             observations = self._observations(begun)
             if len(begun) >= _GROWTH * self._fitted_at + 1:
                 self._fitted_at = len(begun)
@@ -309,7 +280,7 @@ class LatencyFirst:
             for index, each in enumerate(begun)
             for epoch in _looked_at(len(each.scores))
         ]
-        self._scale = _Scale(np.array([row[2] for row in rows]), self._corner)
+        self._scale = ScoreScale(np.array([row[2] for row in rows]), self._corner)
         if len(rows) > _CONDITIONED:
             # The ends first, then what is nearest to an end.
             def importance(row: tuple[int, int, float, bool]) -> tuple[bool, float, int]:
@@ -389,52 +360,6 @@ class LatencyFirst:
     def _worth(self, features: Array, training: Any, latencies: Array) -> Array:
         means, deviations = self._model.predict(features, training)
         return expected_gains(self._front, means, deviations, latencies, self._scale.to_scores)
-
-
-class _LatencyModel:
-    """Guesses the latency of an architecture from those that were measured."""
-
-    def __init__(self, coding: Coding, shaping: Sequence[int], begun: Sequence[Training]) -> None:
-        self._coding = coding
-        self._shaping = list(shaping)
-        self._begun = begun
-        self._model: CurveModel | None = None
-
-    def guess(self, genes: Array) -> Array:
-        """Latencies (ms) of configurations none of whose architectures was measured."""
-        if self._model is None:
-            self._fit()
-        assert self._model is not None
-        means, _ = self._model.predict(self._features(genes), np.full(len(genes), -1))
-        return np.asarray(np.exp(means * self._deviation + self._mean))
-
-    def _features(self, genes: Array) -> Array:
-        groups = np.array(self._coding.groups)
-        return self._coding.features(genes)[:, np.isin(groups, self._shaping)]
-
-    def _fit(self) -> None:
-        by_shape: dict[tuple[float, ...], float] = {}
-        genes = self._coding.genes_of([each.params for each in self._begun])
-        for row, each in zip(genes, self._begun, strict=True):
-            by_shape.setdefault(tuple(row[self._shaping]), math.log(each.latency_ms or 1.0))
-        chosen = {
-            shape: i
-            for i, shape in reversed(list(enumerate(tuple(row[self._shaping]) for row in genes)))
-        }
-        rows = [chosen[shape] for shape in by_shape][-_FITTED:]
-        values = np.array(list(by_shape.values()))[-_FITTED:]
-        self._mean, self._deviation = float(values.mean()), max(float(values.std()), 1e-3)
-        groups = [g for g in self._coding.groups if g in self._shaping]
-        order = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-        self._model = CurveModel([order[group] for group in groups])
-        seen = Observations(
-            self._features(genes[rows]),
-            np.ones(len(rows)),
-            np.arange(len(rows)),
-            (values - self._mean) / self._deviation,
-        )
-        self._model.fit(seen, 20)
-        self._model.condition(seen)
 
 
 def _progress(epoch: int, epochs: int) -> float:

@@ -11,7 +11,13 @@ import optuna
 
 from study.scheduler import ParetoHalving, RungEntry
 from study.search.coding import Coding, Dimension
-from study.search.latency_first import Corner, LatencyFirst, Training, rungs_of
+from study.search.latency_first import (
+    LatencyFirst,
+    Training,
+    first_rung_of,
+    rungs_of,
+)
+from study.search.scale import Corner
 from tests.benchmarks.search.lcbench import BEST, EPOCHS, SLOWEST, SPACE, draw, latency_ms
 
 
@@ -127,7 +133,8 @@ class Asha(Random):
 class LatencyFirstArm:
     """This project's search."""
 
-    def __init__(self, seed: int, *, first_rung: int = 3, **settings: Any) -> None:
+    def __init__(self, seed: int, **settings: Any) -> None:
+        first_rung = settings.pop("first_rung", first_rung_of(EPOCHS))
         dimensions = tuple(Dimension(name, kind) for name, kind in SPACE.items())
         self._rungs = rungs_of(EPOCHS, first_rung)
         self._search = LatencyFirst(

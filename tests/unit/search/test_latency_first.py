@@ -9,7 +9,14 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from study.search.coding import Coding, Dimension
-from study.search.latency_first import FIRST, Corner, LatencyFirst, Training, rungs_of
+from study.search.latency_first import (
+    FIRST,
+    LatencyFirst,
+    Training,
+    first_rung_of,
+    rungs_of,
+)
+from study.search.scale import Corner
 
 EPOCHS, FIRST_RUNG = 27, 3
 WIDTH = Dimension("width", IntDistribution(1, 64, log=True))
@@ -72,6 +79,7 @@ def run_study(search: LatencyFirst, epochs: int) -> list[Training]:
 
 
 def test_rungs_lie_before_the_last_epoch() -> None:
+    assert [first_rung_of(epochs) for epochs in (1, 9, 30, 52)] == [1, 1, 2, 4]
     assert rungs_of(27, 3) == (3, 9)
     assert rungs_of(52, 3) == (3, 9, 27)
     assert rungs_of(1, 1) == ()
