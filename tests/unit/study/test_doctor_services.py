@@ -226,7 +226,8 @@ def test_a_ray_that_takes_too_long_is_ended_with_all_it_has_started(
 
     assert found.state == "fail"
     assert "did not start within 3 s" in found.text
-    deadline = time.monotonic() + 5
+    # An agent that was just being started ends itself when it finds its node gone.
+    deadline = time.monotonic() + 30
     while processes_of(ray_folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert processes_of(ray_folder) == []
