@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 Array = npt.NDArray[np.float64]
@@ -68,6 +67,8 @@ class LcBench:
     """
 
     def __init__(self, folder: Path) -> None:
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._model = onnxruntime.InferenceSession(
