@@ -27,6 +27,7 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 ATTR_TEACHER = "teacher"
 ATTR_DEFAULT_STUDENT = "default_student"  # in its place where there is no teacher
 ATTR_REFERENCE_POINT = "reference_point"
+ATTR_SEARCH = "search"
 ATTR_ENVIRONMENT = "environment"
 ATTR_SESSIONS = "sessions"
 ATTR_OPEN_SESSION = "open_session"  # the driver's run now, or the last one if it was killed

@@ -317,6 +317,15 @@ class SearchSpace:
         parameter = self.parameter(name)
         return searched_values(parameter) if self._can_exist(parameter) else ()
 
+    def can_be_drawn(self, name: str) -> bool:
+        """Whether a parameter is searched, and exists in any configuration that can be drawn.
+
+        Raises:
+            SpaceError: if there is no such parameter.
+        """
+        parameter = self.parameter(name)
+        return parameter.searched and self._can_exist(parameter)
+
     def enumerate(self) -> Iterator[dict[str, Value]]:
         """Yield every configuration of a finite space, each once."""
         yield from self._completions({}, 0)

@@ -102,13 +102,16 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         help="hold a parameter at one value; may be given more than once",
     )
     group.add_argument(
-        "--sampler", default="tpe", help=f"{' or '.join(plans.SAMPLERS)} (default: tpe)"
+        "--sampler",
+        default="tpe",
+        help="tpe is Optuna's, random draws blindly, latency-first learns from every epoch of all "
+        "trials and knows the latency of what it proposes (default: tpe)",
     )
     group.add_argument(
         "--scheduler",
         default="pareto",
-        help="pareto stops trials early by Pareto rank, none trains all to the end "
-        "(default: pareto)",
+        help="pareto stops trials early by Pareto rank, pause has them wait at rungs and goes on "
+        "with whichever promises most, none trains all to the end (default: pareto)",
     )
     group.add_argument(
         "--objectives",

@@ -166,7 +166,7 @@ def _scale(
     if plan.budget.device_hours is not None:
         devices = plan.devices_per_trial * resources.concurrent
         trials = min(trials, 3600 * plan.budget.device_hours / devices)
-    share = _SHARE_WITH_STOPPING if plan.scheduler == "pareto" else 1.0
+    share = _SHARE_WITH_STOPPING if plan.scheduler != "none" else 1.0
     return Estimate(
         teacher=data.train * teacher_training,
         outputs=images * plan.views * teacher_forward if plan.teacher_outputs == "ahead" else 0.0,

@@ -17,7 +17,7 @@ from analysis.results import trial_name
 from cluster.resources import TrialResources
 from study.death import LostToMemory
 from study.recorder import Recorder
-from study.scheduler import ParetoHalvingScheduler
+from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import StudySearcher, TrialQueue
 from study.stateless import StatelessForRay
 from study.trial import StudentTrainable
@@ -41,7 +41,7 @@ class _StopAll(StatelessForRay, Stopper):
 def run_trials(
     context: "ray.ObjectRef[Any]",
     queue: TrialQueue,
-    scheduler: ParetoHalvingScheduler | None,
+    scheduler: ParetoHalvingScheduler | PausingScheduler | None,
     recorder: Recorder,
     resources: TrialResources,
     *,

@@ -23,8 +23,8 @@ from search_spaces.space import (
 from study.budget import Budget
 from study.distillation.teacher_recipe import NETWORKS, SMALLEST_INCEPTION_INPUT, TeacherRecipe
 
-SAMPLERS = ("tpe", "random")
-SCHEDULERS = ("pareto", "none")
+SAMPLERS = ("tpe", "random", "latency-first")
+SCHEDULERS = ("pareto", "pause", "none")
 TEACHER_OUTPUTS = ("ahead", "live")
 # How a plan says that its space has no teacher.
 NO_TEACHER = "none"

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from study.searcher import TrialQueue
     from study.tracking import Tracker
 
+# Why a trial that stood at a rung when its study ended is not complete.
+WAITED = "others promised to add more to the front"
 # Fewer ended trials than this say nothing about the share that fails.
 _FEWEST_ENDED = 4
 # A driver that is killed forgets at most so much of a trial's device time.
@@ -104,6 +106,7 @@ class Recorder(StatelessForRay, Callback):
         stops: Why the scheduler stopped trials, by number.
         queue: Takes back trials whose worker died.
         limits: What the study puts up with.
+        paused: Numbers of trials that gave their worker back to wait; each is taken out once heard.
     """
 
     def __init__(
@@ -114,7 +117,9 @@ class Recorder(StatelessForRay, Callback):
         stops: "Mapping[int, Stop]",
         queue: "TrialQueue",
         limits: Limits,
+        paused: set[int] | None = None,
     ) -> None:
+        self._paused = set() if paused is None else paused
         self._record = record
         self._tracker = tracker
         self._progress = progress
@@ -144,8 +149,13 @@ class Recorder(StatelessForRay, Callback):
         self.guard(lambda: self._report(int(trial.config["number"]), result))
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """A trial ended by itself, or was stopped by the scheduler."""
-        self.guard(lambda: self._end(int(trial.config["number"])))
+        """A trial ended by itself, or was stopped by the scheduler, for good or to wait."""
+        number = int(trial.config["number"])
+        if number in self._paused:
+            self._paused.discard(number)
+            self.guard(lambda: self._wait(number))
+        else:
+            self.guard(lambda: self._end(number))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial's worker died."""
@@ -280,13 +290,24 @@ class Recorder(StatelessForRay, Callback):
             running.facts["failure"] = death.reason + (f" ({times} times)" if times > 1 else "")
         self._end(number)
 
+    def _wait(self, number: int) -> None:
+        """Note that a trial has given its worker back, and may go on."""
+        self._count(number)
+        self._running.pop(number, None)
+        self._queue.waits(number)
+        self._progress.trial_waits(self._trial(number))
+
     def _close_for_good(self, number: int, reason: str) -> None:
-        if number not in self._running:
+        opened = number in self._running
+        if not opened:
             self._running[number] = _Running(time.monotonic(), self._trial(number).usage)
         else:
             self._count(number)
         self._running[number].facts["stopped"] = reason
         self._end(number)
+        if not opened:
+            # Its run in MLflow may be one that an earlier driver left open.
+            self._tracker.trial_replayed(self._trial(number))
 
     def _end(self, number: int) -> None:
         running = self._running.pop(number, None)
@@ -313,6 +334,7 @@ class Recorder(StatelessForRay, Callback):
     def _outcome(self, trial: TrialResult, facts: Mapping[str, str]) -> Outcome:
         status, reason = self._verdict(trial, facts)
         stop = self._stops.get(trial.number) if status == "stopped" else None
+        waited = trial.epochs_done if facts.get("stopped") == WAITED else None
         return Outcome(
             status=status,
             reason=reason,
@@ -321,7 +343,7 @@ class Recorder(StatelessForRay, Callback):
             latency_ms=trial.search_latency_ms,
             train_seconds=sum(epoch.seconds for epoch in trial.curve),
             finished_at=now(),
-            rung=None if stop is None else stop.rung,
+            rung=waited if stop is None else stop.rung,
         )
 
     def _verdict(

@@ -181,6 +181,38 @@ class ParetoHalving:
         return Stop(epoch, rivals, len(entries), self.compared_by)
 
 
+class PausingScheduler(StatelessForRay, FIFOScheduler):
+    """Ray's view of trials that wait: at a rung each gives its worker back.
+
+    To Ray the trial is over then; it goes on, from its checkpoint, as another one of Ray's.
+
+    Args:
+        is_rung: Whether a trial, by its number, waits after an epoch.
+    """
+
+    def __init__(self, is_rung: Callable[[int, int], bool]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._is_rung = is_rung
+        self.paused: set[int] = set()
+
+    def on_trial_result(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        """Have a trial wait that has reached a rung, unless it is to be trained to its end."""
+        epoch, number = result.get("epoch", 0), int(trial.config["number"])
+        ended = "failure" in result or result.get("done", False)
+        # What a trial says of itself first is how far it had come before. Ray flattens results.
+        begins = "model/params_m" in result
+        if (
+            epoch == 0
+            or begins
+            or ended
+            or trial.config["protected"]
+            or not self._is_rung(number, epoch)
+        ):
+            return str(TrialScheduler.CONTINUE)
+        self.paused.add(number)
+        return str(TrialScheduler.STOP)
+
+
 class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
     """Ray's view of :class:`ParetoHalving`: trials start in order and stop at rungs.
 

@@ -1,7 +1,7 @@
 """Ray's view of the search: each suggestion comes from the record, the seed points or Optuna."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
@@ -13,6 +13,9 @@ from study.proposal import Exhausted, distributions, propose
 from study.record import StudyRecord
 from study.stateless import StatelessForRay
 from study.trial import TrialTask
+
+if TYPE_CHECKING:
+    from study.guide import Guide
 
 
 class TrialQueue:
@@ -29,6 +32,8 @@ class TrialQueue:
         plan: The plan.
         seeds: The configurations tried first.
         enough: Says whether no further trial is to be started (budget, signal, failures).
+        guide: Asked what to begin, and who of those that wait goes on, as far as the plan has it;
+            None where it has nothing of the sort.
     """
 
     def __init__(
@@ -38,13 +43,15 @@ class TrialQueue:
         plan: StudyPlan,
         seeds: Sequence[SeedPoint],
         enough: Callable[[], bool],
+        guide: "Guide | None" = None,
     ) -> None:
+        self._guide = guide
         self._record = record
         self._space = space
         self._plan = plan
         self._seeds = seeds
         self._enough = enough
-        self._interrupted = record.interrupted()
+        self._interrupted = [number for number in record.interrupted() if not self._waits(number)]
         self._handed_out: set[int] = set()
         self._tried: set[tuple[tuple[str, Value], ...]] = set()
         self._looked_at = 0
@@ -64,6 +71,10 @@ class TrialQueue:
         """Forget a trial that has its outcome."""
         self._handed_out.discard(number)
 
+    def waits(self, number: int) -> None:
+        """Take back a trial that stands at a rung; the guide says whether it goes on."""
+        self._handed_out.discard(number)
+
     def next_task(self) -> TrialTask | None:
         """Return the next trial to run, added to the record; None when there is none."""
         if self._enough():
@@ -71,28 +82,59 @@ class TrialQueue:
         trials = self._record.trials()
         if self._interrupted:
             return self._task(trials[self._interrupted.pop(0)])
-        if len(trained_alone(trials)) >= self._plan.budget.trials:
-            return None
+        may_begin = len(trained_alone(trials)) < self._plan.budget.trials and not self.exhausted
         tried = self._configurations(trials)
-        for seed in self._seeds:
+        for seed in self._seeds if may_begin else ():
             if configuration_key(seed.params) not in tried:
                 return self._add(dict(seed.params), seed.source, seed.label)
+        goes_on = self._next_to_go_on(trials, may_begin)
+        if goes_on is not None or not may_begin:
+            return None if goes_on is None else self._task(trials[goes_on])
+        params = self._propose(trials, tried)
+        if params is None:
+            self.exhausted = True
+            goes_on = self._next_to_go_on(trials, False)
+            return None if goes_on is None else self._task(trials[goes_on])
+        source = "control" if self._space.is_control(params) else "sampler"
+        return self._add(params, source, None)
+
+    def _waits(self, number: int) -> bool:
+        pauses = self._guide is not None and self._plan.scheduler == "pause"
+        return pauses and self._guide.waits(self._record.trial(number))  # type: ignore[union-attr]
+
+    def _next_to_go_on(self, trials: Sequence[TrialResult], may_begin: bool) -> int | None:
+        """Return the waiting trial to go on with, if one is to."""
+        if self._guide is None or self._plan.scheduler != "pause":
+            return None
+        return self._guide.next_to_go_on(trials, self._handed_out, may_begin=may_begin)
+
+    def _propose(
+        self, trials: Sequence[TrialResult], tried: set[tuple[tuple[str, Value], ...]]
+    ) -> dict[str, Value] | None:
+        """Return an untried configuration; None if there is none left."""
         refused = Refused(self._space, trials)
+        if self._guide is not None and self._plan.sampler == "latency-first":
+
+            def is_refused(params: dict[str, Value]) -> bool:
+                return configuration_key(params) in tried or refused(params)
+
+            params = self._guide.begin(trials, self._handed_out, is_refused)
+            if params is not None:
+                return params
+        # Where the guide finds nothing untried nearby, blind draws may.
+        sampler = "random" if self._plan.sampler == "latency-first" else self._plan.sampler
         try:
-            params = propose(
+            return propose(
                 self._record.study,
                 self._space,
-                sampler=self._plan.sampler,
+                sampler=sampler,
                 seed=self._plan.seed,
                 number=len(trials),
                 tried=tried,
                 refuse=refused,
             )
         except Exhausted:
-            self.exhausted = True
             return None
-        source = "control" if self._space.is_control(params) else "sampler"
-        return self._add(params, source, None)
 
     def _add(self, params: dict[str, Value], source: str, label: str | None) -> TrialTask:
         number = self._record.add_trial(

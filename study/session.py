@@ -4,7 +4,6 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 """
 
 import contextlib
-import math
 import signal
 import threading
 import time
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis import results
-from analysis.front import front_members, third_value
+from analysis.front import front_members
 from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
@@ -23,10 +22,11 @@ from study.plan import seed_points
 from study.preparation import Prepared, prepare
 from study.progress import Progress
 from study.record import StudyRecord, now
-from study.recorder import Halted, Limits, Recorder, halted_by
+from study.recorder import WAITED, Halted, Limits, Recorder, halted_by
 from study.retention import CONFIRMED_WITHIN, KEPT_WITHIN, prune, students_to_keep
-from study.scheduler import ParetoHalving, ParetoHalvingScheduler, RungEntry, default_grace
+from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import TrialQueue
+from study.stopping import make_guide, make_scheduler
 from study.synchronise import replay
 from study.tracking import Tracker, default_tracking_uri
 from study.tracking_facts import final_metrics, teacher_metrics
@@ -220,7 +220,9 @@ class Session:
     def _run_trials(self, prepared: Prepared, reference: Any) -> Ending:
         from study.execution import run_trials
 
-        plan, scheduler = self._plan, self._scheduler()
+        plan, record = self._plan, self._record
+        guide = make_guide(plan, record, self._inputs.space)
+        scheduler = make_scheduler(plan, record, self._stored.space, guide)
 
         def enough() -> bool:
             if time.monotonic() - self._noted > _NOTE_SESSION_SECONDS and recorder.fatal is None:
@@ -233,14 +235,15 @@ class Session:
             )
 
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
-        queue = TrialQueue(self._record, self._inputs.space, plan, seeds, enough)
+        queue = TrialQueue(self._record, self._inputs.space, plan, seeds, enough, guide)
         recorder = Recorder(
             self._record,
             self._tracker,
             self._progress,
-            scheduler.stops if scheduler else {},
+            scheduler.stops if isinstance(scheduler, ParetoHalvingScheduler) else {},
             queue,
             Limits(plan.max_failures, plan.retries, plan.devices_per_trial),
+            scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
         )
         self._progress.known(self._record.trials(), self._stored.space)
         self._prune()
@@ -262,34 +265,15 @@ class Session:
             raise recorder.fatal
         return self._ending(recorder, queue.exhausted)
 
-    def _scheduler(self) -> ParetoHalvingScheduler | None:
-        if self._plan.scheduler == "none":
-            return None
-        epochs = self._plan.max_epochs
-        halving = ParetoHalving(
-            epochs, default_grace(epochs), compared_by=self._stored.space.compared_by
-        )
-        # A trial is judged by its own exit; the others of its student were in no race.
-        for trial in results.trained_alone(self._record.trials()):
-            for epoch in trial.curve:
-                halving.enter(epoch.epoch, self._rung_entry(trial, epoch.val_score))
-
-        def entry_of(number: int, score: float) -> RungEntry:
-            return self._rung_entry(self._record.trial(number), score)
-
-        return ParetoHalvingScheduler(halving, entry_of)
-
-    def _rung_entry(self, trial: results.TrialResult, score: float) -> RungEntry:
-        """What a trial is compared by; one that is not measured enters no rung."""
-        third = 0.0 if self._plan.third is None else third_value(trial, self._plan.third)
-        known = [math.nan if value is None else value for value in (trial.latency_ms, third)]
-        return RungEntry(trial.number, score, *known)
-
     def _why_closed(self, recorder: Recorder) -> str | None:
         """Why trials that still ran are closed for good; None leaves them to the next run."""
         if recorder.too_many_failures():
             return "too many trials failed"
-        return self._spent(recorder)
+        if (spent := self._spent(recorder)) is not None:
+            return spent
+        # What still waits when nothing more is handed out is not gone on with.
+        ended_by_itself = self._stop.signum is None and recorder.fatal is None
+        return WAITED if ended_by_itself and self._plan.scheduler == "pause" else None
 
     def _ending(self, recorder: Recorder, exhausted: bool) -> Ending:
         if self._stop.signum is not None:

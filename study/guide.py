@@ -1,0 +1,157 @@
+"""The search as a study's driver asks it: from the record's trials, in the words of its space."""
+
+import contextlib
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from analysis import results
+from analysis.results import ReferencePoint, TrialResult, trained_alone
+from search_spaces.space import Params, SearchSpace, Value
+from study.proposal import distribution
+from study.record import StudyRecord
+
+if TYPE_CHECKING:
+    from study.plan import StudyPlan
+    from study.search.coding import Coding
+    from study.search.latency_first import Training
+
+# Spaces of no more configurations are looked through whole.
+_SMALL = 2_000
+# A study goes on with trials that wait while any promises this share of the front's whole area.
+_WORTH_GOING_ON = 1e-3
+
+
+class Guide:
+    """Asks :class:`study.search.latency_first.LatencyFirst` on behalf of one study.
+
+    Args:
+        record: The study's record, which knows the reference point.
+        space: The space, with ``--fix`` applied.
+        plan: The plan.
+    """
+
+    def __init__(self, record: StudyRecord, space: SearchSpace, plan: "StudyPlan") -> None:
+        from study.search.latency_first import LatencyFirst, first_rung_of, rungs_of
+        from study.search.scale import Corner
+
+        self._record, self._space = record, space
+        self._shaping = frozenset(p.name for p in space.parameters if p.architecture)
+        self._latencies: dict[tuple[tuple[str, Value], ...], float] = {}
+        point = ReferencePoint.from_json(record.attribute(results.ATTR_REFERENCE_POINT))
+        slowest = min(point.latency_ms, plan.max_latency_ms or math.inf)
+        first = first_rung_of(plan.max_epochs)
+        self._rungs = rungs_of(plan.max_epochs, first)
+        self._search: LatencyFirst = LatencyFirst(
+            coding_of(space),
+            Corner(point.val_score, slowest, point.best_score),
+            first_rung=first,
+            seed=plan.seed,
+            latency_of=lambda params: self._latencies.get(self._shape(params)),
+            shaping=self._shaping,
+        )
+        kept = record.attribute(results.ATTR_SEARCH)
+        if kept is not None:
+            self._search.load_state(kept)
+        count = space.configurations()
+        self._everything = None if count is None or count > _SMALL else list(space.enumerate())
+
+    def is_rung(self, epoch: int, epochs: int) -> bool:
+        """Whether a training of ``epochs`` waits after ``epoch``."""
+        return epoch < epochs and epoch in self._rungs
+
+    def waits(self, trial: TrialResult) -> bool:
+        """Whether an open trial that is not being trained stands at a rung, free to go on."""
+        return (
+            trial.outcome is None
+            and trial.label is None
+            and self.is_rung(trial.epochs_done, trial.epochs)
+        )
+
+    def next_to_go_on(
+        self, trials: Sequence[TrialResult], running: Collection[int], *, may_begin: bool
+    ) -> int | None:
+        """Return the waiting trial to go on with, or None if a new one is to begin, or none is.
+
+        Args:
+            trials: All of the record's.
+            running: Numbers of those that are being trained.
+            may_begin: Whether the study may still begin another one.
+        """
+        seen = self._seen(trials, running)
+        with self._kept():
+            if may_begin:
+                return self._search.next_to_go_on(seen)
+            return self._search.most_promising(seen, worth=_WORTH_GOING_ON)
+
+    def begin(
+        self,
+        trials: Sequence[TrialResult],
+        running: Collection[int],
+        is_refused: Callable[[dict[str, Value]], bool],
+    ) -> dict[str, Value] | None:
+        """Return the configuration to begin; None if nothing untried was found."""
+        with self._kept():
+            found = self._search.begin(
+                self._seen(trials, running),
+                lambda params: is_refused(self._space.complete(params)),
+                self._everything,
+            )
+        return None if found is None else self._space.complete(found)
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep in the record what the model was fitted to, so that another driver goes on alike."""
+        before = self._search.state()
+        yield
+        if self._search.state() != before:
+            self._record.set_attribute(results.ATTR_SEARCH, self._search.state())
+
+    def _seen(self, trials: Sequence[TrialResult], running: Collection[int]) -> "list[Training]":
+        from study.search.latency_first import Training
+
+        alone = {trial.number for trial in trained_alone(trials)}
+        seen = []
+        for trial in trials:
+            latency = trial.search_latency_ms or trial.latency_ms
+            if latency is not None:
+                self._latencies.setdefault(self._shape(trial.params), latency)
+            runs = trial.number in running
+            seen.append(
+                Training(
+                    trial.number,
+                    trial.params,
+                    tuple(epoch.val_score for epoch in trial.curve),
+                    trial.epochs,
+                    latency,
+                    waits=self.waits(trial) and not runs,
+                    runs=runs,
+                    counts=trial.number in alone,
+                )
+            )
+        return seen
+
+    def _shape(self, params: Params) -> tuple[tuple[str, Value], ...]:
+        return tuple(sorted((n, v) for n, v in params.items() if n in self._shaping))
+
+
+def coding_of(space: SearchSpace) -> "Coding":
+    """Return the dimensions of a space that a sampler may vary."""
+    from study.search.coding import Coding, Dimension
+
+    searched = {p.name for p in space.parameters if space.can_be_drawn(p.name)}
+    dimensions = []
+    for parameter in space.parameters:
+        if parameter.name not in searched:
+            continue
+        when = parameter.when
+        depends = when is not None and when.parameter in searched
+        dimensions.append(
+            Dimension(
+                parameter.name,
+                distribution(parameter),
+                when.parameter if when is not None and depends else None,
+                tuple(when.values) if when is not None and depends else (),
+            )
+        )
+    return Coding(tuple(dimensions))

@@ -1,0 +1,372 @@
+"""The search: what to begin, and which training to go on with, where only the score is uncertain.
+
+Every epoch of every trial feeds one model (:mod:`study.search.curve_model`), so that trials that
+were given up teach as much as those that were not. A candidate is worth the area that it is
+expected to add to the front when trained to its end, at a latency that is known.
+
+Of all epochs, a share is spent on beginnings: a new trial is trained to the first rung, and waits.
+The others go to whichever waiting trial promises most for each epoch it still needs; it is trained
+to its next rung and judged anew. So no trial is compared by rank, nor stopped for good: one that
+waits goes on as soon as what others turn out to be makes it the best to go on with.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from study.search.coding import Array, Coding
+from study.search.curve_model import CurveModel, Observations
+from study.search.gain import Front, expected_gains
+from study.search.latency_model import LatencyModel
+from study.search.scale import Corner, ScoreScale
+
+Params = Mapping[str, Any]
+
+# Trials begun at random, before there is anything to learn from.
+FIRST = 8
+# Of all epochs, spent on trials that are past the first rung.
+GOING_ON = 0.7
+# Observations that the model is conditioned on, and that its hyperparameters are fitted to.
+_CONDITIONED, _FITTED = 400, 150
+_CANDIDATES = 400
+_REFINED, _ROUNDS, _OFFSPRING = 10, 2, 15
+_STEPS = ((0.15, 0.4), (0.05, 0.6))  # how far, and with what chance, a gene is moved
+# The hyperparameters are fitted again when there are so many times more trials.
+_GROWTH = 1.15
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of one trial.
+
+    Attributes:
+        number: Of the trial.
+        params: Its configuration.
+        scores: After each epoch, from the first.
+        epochs: Of the whole training.
+        latency_ms: None before it is measured.
+        waits: It stands at a rung, and may go on.
+        runs: It is being trained.
+        counts: It was trained by itself; of trials that share a training, one counts.
+    """
+
+    number: int
+    params: Params
+    scores: tuple[float, ...]
+    epochs: int
+    latency_ms: float | None
+    waits: bool = False
+    runs: bool = False
+    counts: bool = True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was trained to its end."""
+        return len(self.scores) >= self.epochs
+
+
+def first_rung_of(epochs: int) -> int:
+    """Return how long a new trial is trained before it waits: 4 of 52 epochs."""
+    return max(1, round(epochs / 13))
+
+
+def rungs_of(epochs: int, first: int, factor: int = 3) -> tuple[int, ...]:
+    """Return the epochs at which a training waits, all before its last."""
+    rungs = []
+    rung = max(1, first)
+    while rung < epochs:
+        rungs.append(rung)
+        rung *= factor
+    return tuple(rungs)
+
+
+class LatencyFirst:
+    """Decides for one study; what it decides depends on what it is shown and on its seed.
+
+    Args:
+        coding: The search space.
+        corner: Between which corners the front's area lies.
+        first_rung: Epochs that a new trial is trained for before it waits.
+        seed: Of every draw.
+        latency_of: The latency (ms) of the student that the shaping parameters build where it is
+            known, else None.
+        shaping: Names of the parameters that shape the student; None if all may.
+        going_on: Share of all epochs for trials past the first rung.
+    """
+
+    def __init__(
+        self,
+        coding: Coding,
+        corner: Corner,
+        *,
+        first_rung: int,
+        seed: int,
+        latency_of: Callable[[Params], float | None],
+        shaping: Collection[str] | None = None,
+        going_on: float = GOING_ON,
+    ) -> None:
+        self._coding = coding
+        self._corner = corner
+        self._first_rung = first_rung
+        self._seed = seed
+        self._latency_of = latency_of
+        names = [each.name for each in coding.dimensions]
+        self._shaping = [i for i, name in enumerate(names) if shaping is None or name in shaping]
+        self._going_on = going_on
+        # One length for each dimension, and one for the latency.
+        self._model = CurveModel([*coding.groups, len(names)])
+        self._fitted_at = 0
+        self._seen = -1
+        self._running: set[int] = set()
+        self._trainings: Sequence[Training] = ()
+
+    def state(self) -> dict[str, Any]:
+        """What it has learnt that seeing all trials again would not tell: JSON."""
+        return {"fitted_at": self._fitted_at, "theta": [float(x) for x in self._model.theta]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; one of another search space is left aside."""
+        if len(state["theta"]) == len(self._model.theta):
+            self._fitted_at = int(state["fitted_at"])
+            self._model.theta = np.array(state["theta"], dtype=float)
+
+    # Decisions
+
+    def next_to_go_on(self, trainings: Sequence[Training]) -> int | None:
+        """Return the trial to go on with, or None if a new one is to begin."""
+        if len([each for each in trainings if each.scores]) < FIRST:
+            return None
+        waiting = [each for each in trainings if each.waits]
+        done = [len(each.scores) for each in trainings if each.counts]
+        spent, begun = sum(done), sum(min(epochs, self._first_rung) for epochs in done)
+        if not waiting or begun <= (1.0 - self._going_on) * spent:
+            return None
+        return self.most_promising(trainings)
+
+    def most_promising(self, trainings: Sequence[Training], worth: float = 0.0) -> int | None:
+        """Return the waiting trial that promises most for each epoch it needs; None of none.
+
+        Args:
+            trainings: All trials so far.
+            worth: The least that it is to promise, as a share of the whole area between the
+                corners, once there is a front at all.
+        """
+        waiting = [each for each in trainings if each.waits]
+        if not waiting:
+            return None
+        if not self._look_at(trainings):
+            return waiting[0].number
+        needed = np.array([each.epochs - len(each.scores) for each in waiting])
+        gains = self._worth(
+            self._features_of(waiting), np.array([t.number for t in waiting]), self._ms_of(waiting)
+        )
+        if any(each.is_whole or each.runs for each in trainings):
+            enough = gains >= worth * self._whole_area
+            if not enough.any():
+                return None
+            gains = np.where(enough, gains, 0.0)
+        return waiting[int(np.argmax(gains / needed))].number
+
+    def begin(
+        self,
+        trainings: Sequence[Training],
+        is_refused: Callable[[Params], bool],
+        everything: Sequence[Params] | None = None,
+    ) -> Params | None:
+        """Return the configuration to begin.
+
+        Args:
+            trainings: All trials so far.
+            is_refused: Says what must not be proposed: what was tried, or is known not to work.
+            everything: All configurations of a small space, which are then all considered.
+
+        Returns:
+            None if nothing that is not refused was found.
+        """
+        rng = np.random.default_rng((self._seed, len(trainings)))
+        if everything is not None:
+            left = [params for params in everything if not is_refused(params)]
+            if not left:
+                return None
+            if len(trainings) < FIRST or not self._look_at(trainings):
+                return left[int(rng.integers(len(left)))]
+            genes = self._coding.genes_of(left)
+            return left[int(np.argmax(self._worth_of_new(genes)))]
+        dimensions = len(self._coding.dimensions)
+        drawn = self._coding.canonical(rng.random((_CANDIDATES, dimensions)))
+        if len(trainings) < FIRST or not self._look_at(trainings):
+            return self._first_allowed(drawn, is_refused)
+        genes = np.concatenate([drawn, self._near_the_front(rng)])
+        worth = self._worth_of_new(genes)
+        for _ in range(_ROUNDS):
+            best = genes[np.argsort(-worth, kind="stable")[:_REFINED]]
+            moved = self._moved(rng, np.repeat(best, _OFFSPRING, axis=0), 0.05, 0.5)
+            genes = np.concatenate([genes, moved])
+            worth = np.concatenate([worth, self._worth_of_new(moved)])
+        return self._first_allowed(genes[np.argsort(-worth, kind="stable")], is_refused)
+
+    @property
+    def _whole_area(self) -> float:
+        height = self._corner.best if math.isfinite(self._corner.best) else self._front.best[-1]
+        return float((height - self._corner.floor) * self._corner.slowest_ms)
+
+    # Candidates
+
+    def _near_the_front(self, rng: np.random.Generator) -> Array:
+        """Variations of the trials that are expected to end on the front."""
+        begun = [each for each in self._trainings if each.scores]
+        means, _ = self._predict(begun)
+        scores, latencies = self._scale.to_scores(means), self._ms_of(begun)
+        front = Front.of(list(zip(scores, latencies, strict=True)), -math.inf, math.inf)
+        on_it = np.isin(scores, front.best[1:])
+        parents = self._coding.genes_of(
+            [t.params for t, on in zip(begun, on_it, strict=True) if on]
+        )
+        each = max(1, _CANDIDATES // 2 // len(parents))
+        repeated = np.repeat(parents, each, axis=0)
+        return np.concatenate([self._moved(rng, repeated, *step) for step in _STEPS])
+
+    def _moved(self, rng: np.random.Generator, genes: Array, far: float, chance: float) -> Array:
+        """Genes of which some are moved a little, or, of a choice, drawn anew."""
+        moved = rng.random(genes.shape) < chance
+        beside = np.clip(genes + rng.normal(0.0, far, genes.shape), 0.0, 1.0)
+        anew = rng.random(genes.shape)
+        unordered = np.array([not each.is_ordered for each in self._coding.dimensions])
+        drawn = np.where(unordered | (rng.random(genes.shape) < 0.1), anew, beside)
+        return self._coding.canonical(np.where(moved, drawn, genes))
+
+    def _first_allowed(self, genes: Array, is_refused: Callable[[Params], bool]) -> Params | None:
+        for row in genes:
+            params = self._coding.params_of(row)
+            if not is_refused(params):
+                return params
+        return None
+
+    # The model
+
+    def _look_at(self, trainings: Sequence[Training]) -> bool:
+        """Bring the model to what is known; False if that is too little."""
+        begun = [each for each in trainings if each.scores and each.latency_ms is not None]
+        if len(begun) < 2:
+            return False
+        seen = sum(len(each.scores) for each in trainings)
+        running = {each.number for each in trainings if each.runs}
+        if seen == self._seen and running == self._running:
+            return True
+        if seen != self._seen:
+            self._trainings = begun
+            self._latencies = LatencyModel(
+                self._coding, self._shaping, [(t.params, t.latency_ms or math.nan) for t in begun]
+            )
+            observations = self._observations(begun)
+            if len(begun) >= _GROWTH * self._fitted_at + 1:
+                self._fitted_at = len(begun)
+                rng = np.random.default_rng((self._seed, len(begun)))
+                rows = rng.permutation(len(observations.values))[:_FITTED]
+                self._model.fit(observations.take(rows), 40 if len(begun) < 40 else 20)
+            self._model.condition(observations)
+            self._seen = seen
+        self._running = running
+        self._front = self._front_of(begun)
+        return True
+
+    def _observations(self, begun: Sequence[Training]) -> Observations:
+        """A few epochs of each trial, the last among them; the most telling, if they are many."""
+        rows = [
+            (index, epoch, each.scores[epoch - 1], epoch == len(each.scores))
+            for index, each in enumerate(begun)
+            for epoch in _looked_at(len(each.scores))
+        ]
+        self._scale = ScoreScale(np.array([row[2] for row in rows]), self._corner)
+        if len(rows) > _CONDITIONED:
+            # The ends first, then what is nearest to an end.
+            def importance(row: tuple[int, int, float, bool]) -> tuple[bool, float, int]:
+                return row[3], row[1] / begun[row[0]].epochs, row[0]
+
+            rows = sorted(rows, key=importance)[-_CONDITIONED:]
+        owners = np.array([row[0] for row in rows])
+        progress = [_progress(row[1], begun[row[0]].epochs) for row in rows]
+        return Observations(
+            self._features_of(begun)[owners],
+            np.array(progress),
+            np.array([begun[owner].number for owner in owners]),
+            self._scale.to_model(np.array([row[2] for row in rows])),
+        )
+
+    def _features_of(self, trainings: Sequence[Training]) -> Array:
+        genes = self._coding.genes_of([each.params for each in trainings])
+        return self._features(genes, self._ms_of(trainings))
+
+    def _features(self, genes: Array, latencies: Array) -> Array:
+        """Features of configurations; the last is the logarithm of the latency."""
+        known = np.log([each.latency_ms or math.nan for each in self._trainings])
+        low, span = known.min(), max(float(np.ptp(known)), 1e-3)
+        last = (np.log(latencies) - low) / span
+        return np.column_stack([self._coding.features(genes), last])
+
+    def _ms_of(self, trainings: Sequence[Training]) -> Array:
+        missing = [each for each in trainings if each.latency_ms is None]
+        found = (
+            dict(
+                zip(
+                    [m.number for m in missing],
+                    self._known_or_guessed(self._coding.genes_of([m.params for m in missing])),
+                    strict=True,
+                )
+            )
+            if missing
+            else {}
+        )
+        return np.array([found.get(t.number, t.latency_ms) for t in trainings], dtype=float)
+
+    def _known_or_guessed(self, genes: Array) -> Array:
+        """Latencies (ms): of each architecture as it was measured, or else as others suggest."""
+        _, first, rows = np.unique(
+            genes[:, self._shaping], axis=0, return_index=True, return_inverse=True
+        )
+        known = [
+            self._latency_of(self._coding.params_of(genes[row], self._shaping)) for row in first
+        ]
+        found = np.array([math.nan if ms is None else ms for ms in known])
+        unknown = np.isnan(found)
+        if unknown.any():
+            found[unknown] = self._latencies.guess(genes[first[unknown]])
+        return np.asarray(found[rows.reshape(-1)])
+
+    def _predict(self, trainings: Sequence[Training]) -> tuple[Array, Array]:
+        numbers = np.array([each.number for each in trainings])
+        return self._model.predict(self._features_of(trainings), numbers)
+
+    def _front_of(self, begun: Sequence[Training]) -> Front:
+        """The front of whole trainings, and of running ones as they are expected to end."""
+        points = [(t.scores[-1], float(t.latency_ms or 0.0)) for t in begun if t.is_whole]
+        running = [each for each in begun if each.runs and not each.is_whole]
+        if running:
+            means, _ = self._predict(running)
+            scores = self._scale.to_scores(means)
+            points += list(zip(scores.tolist(), self._ms_of(running).tolist(), strict=True))
+        # Below what one in five reaches, no more is to be learnt of the front.
+        usual = float(np.percentile([each.scores[-1] for each in begun], 20))
+        return Front.of(points, max(self._corner.floor, usual), self._corner.slowest_ms)
+
+    def _worth_of_new(self, genes: Array) -> Array:
+        latencies = self._known_or_guessed(genes)
+        features = self._features(genes, latencies)
+        return self._worth(features, np.full(len(genes), -1), latencies)
+
+    def _worth(self, features: Array, training: Any, latencies: Array) -> Array:
+        means, deviations = self._model.predict(features, training)
+        return expected_gains(self._front, means, deviations, latencies, self._scale.to_scores)
+
+
+def _progress(epoch: int, epochs: int) -> float:
+    return math.log(epoch) / math.log(epochs) if epochs > 1 else 1.0
+
+
+def _looked_at(done: int) -> list[int]:
+    """Epochs of a curve that tell it: about three for each doubling, and the last."""
+    grid = dict.fromkeys(round(2 ** (k / 2)) for k in range(2 * max(done, 1).bit_length()))
+    return [epoch for epoch in grid if epoch < done] + [done]

@@ -1,0 +1,207 @@
+"""The search against its peers: regret at a budget of 40 full trainings, and epochs to get there.
+
+    python -m tests.benchmarks.search --lcbench DIR              # held-out tasks, 20 seeds: hours
+    python -m tests.benchmarks.search --lcbench DIR --quick      # within five minutes
+    python -m tests.benchmarks.search --lcbench DIR --tuning     # the tasks it was tuned on
+
+DIR holds `model.onnx` and `encoding.json` of YAHPO Gym's LCBench. Regret is 1 minus the area that
+fully trained students cover, relative to a reference front (see `lcbench.py`): the median over
+tasks of each task's median over seeds, with the quartiles over tasks. Every arm sees the same
+seeds. With `--keep FILE`, each simulated study is a line of that file, and not simulated again.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import optuna
+
+from tests.benchmarks.search.arms import ARMS
+from tests.benchmarks.search.lcbench import EPOCHS, TUNED_ON, LcBench
+from tests.benchmarks.search.simulate import Run, simulate
+
+BUDGET = 40 * EPOCHS
+PEERS_OF = "ours"
+YARDSTICK = "TPE"
+Job = tuple[str, str, int, int]  # arm, task, seed, workers
+
+
+def run_job(folder: str, job: Job) -> tuple[Job, dict[str, Any]]:
+    """Simulates one study, in a process of its own."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    arm, task, seed, workers = job
+    run = simulate(ARMS[arm](seed), _bench(folder), task, workers, BUDGET)
+    return job, asdict(run)
+
+
+_BENCHES: dict[str, LcBench] = {}
+
+
+def _bench(folder: str) -> LcBench:
+    if folder not in _BENCHES:
+        _BENCHES[folder] = LcBench(Path(folder))
+    return _BENCHES[folder]
+
+
+def load(path: Path | None) -> dict[Job, Run]:
+    """Studies simulated earlier."""
+    if path is None or not path.exists():
+        return {}
+    lines = map(json.loads, path.read_text().splitlines())
+    return {tuple(line["job"]): _run(line["run"]) for line in lines}
+
+
+def _run(body: dict[str, Any]) -> Run:
+    return Run(**{**body, "regret": tuple(map(tuple, body["regret"]))})
+
+
+def run_all(jobs: Sequence[Job], folder: Path, keep: Path | None, processes: int) -> dict[Job, Run]:
+    """Simulates what was not yet, and says how far it is."""
+    done = load(keep)
+    left = [job for job in jobs if job not in done]
+    begun = time.monotonic()
+    with ProcessPoolExecutor(processes) as pool:
+        # A task's studies together: each process makes its reference front once.
+        futures = [pool.submit(run_job, str(folder), job) for job in left]
+        for count, future in enumerate(as_completed(futures), 1):
+            job, body = future.result()
+            done[job] = _run(body)
+            if keep is not None:
+                with keep.open("a") as file:
+                    file.write(json.dumps({"job": job, "run": body}) + "\n")
+            rest = (time.monotonic() - begun) / count * (len(left) - count)
+            print(f"{count}/{len(left)}, {rest / 60:.0f} min left", end="\r", file=sys.stderr)
+    print(file=sys.stderr)
+    return {job: done[job] for job in jobs}
+
+
+def medians(runs: dict[Job, Run], arm: str, workers: int, value: Any) -> dict[str, float]:
+    """Of each task, the median over seeds of a value of its runs."""
+    by_task: dict[str, list[float]] = defaultdict(list)
+    for (name, task, _, count), run in runs.items():
+        if (name, count) == (arm, workers):
+            by_task[task].append(value(run))
+    return {task: statistics.median(values) for task, values in by_task.items()}
+
+
+def epochs_ratio(runs: dict[Job, Run], arm: str, workers: int) -> float:
+    """Epochs until what TPE has reached in the end, over TPE's: the median over tasks.
+
+    A study that never gets there counts as one that needed more than the budget.
+    """
+    goal = medians(runs, YARDSTICK, workers, lambda run: run.last)
+    ratios = []
+    for task, regret in goal.items():
+        needed = medians(
+            {job: run for job, run in runs.items() if job[1] == task},
+            arm,
+            workers,
+            lambda run, regret=regret: run.epochs_to(regret) or 2 * BUDGET,
+        )
+        ratios.append(needed[task] / BUDGET)
+    return statistics.median(ratios)
+
+
+def p_value(ours: dict[str, float], theirs: dict[str, float]) -> float:
+    """Of Wilcoxon's signed-rank test over the tasks."""
+    from scipy.stats import wilcoxon
+
+    tasks = sorted(ours)
+    differences = [ours[task] - theirs[task] for task in tasks]
+    if len(differences) < 2 or not any(differences):
+        return 1.0
+    return float(wilcoxon(differences).pvalue)
+
+
+def summary(runs: dict[Job, Run], arms: Iterable[str], workers: Sequence[int]) -> dict[str, Any]:
+    """What `--json` prints."""
+    body: dict[str, Any] = {"regret": {}, "quartiles": {}, "epochs_to_tpe": {}, "p": {}, "ms": {}}
+    for arm in arms:
+        for count in workers:
+            values = medians(runs, arm, count, lambda run: run.last)
+            key = str(count)
+            ours = medians(runs, PEERS_OF, count, lambda run: run.last)
+            spread = sorted(values.values())
+            body["regret"].setdefault(arm, {})[key] = statistics.median(spread)
+            quartiles = statistics.quantiles(spread, n=4)[::2] if len(spread) > 1 else spread * 2
+            body["quartiles"].setdefault(arm, {})[key] = quartiles
+            body["epochs_to_tpe"].setdefault(arm, {})[key] = epochs_ratio(runs, arm, count)
+            if arm != PEERS_OF and ours:
+                body["p"].setdefault(arm, {})[key] = p_value(ours, values)
+            cost = medians(runs, arm, count, lambda run: 1e3 * run.seconds / run.suggestions)
+            body["ms"].setdefault(arm, {})[key] = statistics.median(cost.values())
+    return body
+
+
+def show(body: dict[str, Any], workers: Sequence[int]) -> None:
+    """Prints the table in Markdown."""
+    heads = ["arm"]
+    for count in workers:
+        name = f"{count} worker{'s' if count > 1 else ''}"
+        heads += [f"regret, {name}", "quartiles", "p", "epochs to TPE's", "ms a suggestion"]
+    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    for arm, regrets in sorted(body["regret"].items(), key=lambda item: -min(item[1].values())):
+        cells = [arm]
+        for count in map(str, workers):
+            low, high = body["quartiles"][arm][count]
+            p = body["p"].get(arm, {}).get(count)
+            ratio = body["epochs_to_tpe"][arm][count]
+            cells += [
+                f"{regrets[count]:.3f}",
+                f"{low:.3f} to {high:.3f}",
+                "" if p is None else f"{p:.1g}",
+                f"{ratio:.2f}" if ratio <= 1 else "over 1",
+                f"{body['ms'][arm][count]:.0f}",
+            ]
+        print("| " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lcbench", type=Path, required=True, help="folder with model.onnx")
+    parser.add_argument("--quick", action="store_true", help="3 held-out tasks, 2 seeds, 1 worker")
+    parser.add_argument("--tuning", action="store_true", help="the tasks that it was tuned on")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--tasks", nargs="+", help="these tasks")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--keep", type=Path, help="file of what is simulated, to go on from")
+    parser.add_argument("--json", action="store_true", help="one object instead of the table")
+    args = parser.parse_args()
+    tasks = LcBench(args.lcbench).tasks
+    tasks = args.tasks or (tasks[:TUNED_ON] if args.tuning else tasks[TUNED_ON:])
+    arms, seeds, workers = args.arms, args.seeds, args.workers
+    if args.quick:
+        tasks, seeds, workers = tasks[:3], 2, [1]
+    if YARDSTICK not in arms:
+        arms = [*arms, YARDSTICK]
+    jobs = [
+        (arm, task, seed, count)
+        for task in tasks
+        for seed in range(seeds)
+        for count in workers
+        for arm in arms
+    ]
+    runs = run_all(jobs, args.lcbench, args.keep, args.processes)
+    body = summary(runs, arms, workers)
+    if args.json:
+        print(json.dumps({"tasks": list(tasks), "seeds": seeds, **body}))
+    else:
+        show(body, workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Who searches: this project's search and its peers, all driven alike by the simulator."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+
+from study.scheduler import ParetoHalving, RungEntry
+from study.search.coding import Coding, Dimension
+from study.search.latency_first import (
+    LatencyFirst,
+    Training,
+    first_rung_of,
+    rungs_of,
+)
+from study.search.scale import Corner
+from tests.benchmarks.search.lcbench import BEST, EPOCHS, SLOWEST, SPACE, draw, latency_ms
+
+
+@dataclass
+class Trial:
+    """One trial of a simulated study."""
+
+    number: int
+    params: dict[str, Any]
+    scores: list[float] = field(default_factory=list)
+    runs: bool = False
+    stopped: bool = False
+
+    @property
+    def latency_ms(self) -> float:
+        """Known before the first epoch."""
+        return latency_ms(self.params)
+
+
+class Arm(Protocol):
+    """A way to search. `trials` is the study so far, which the simulator extends."""
+
+    def next(self, trials: list[Trial]) -> Trial:
+        """The trial that a free worker trains: one that waits, or a new one."""
+        ...
+
+    def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
+        """Whether a trial that has finished an epoch, not its last, keeps its worker."""
+        ...
+
+    def ended(self, trials: list[Trial], trial: Trial) -> None:
+        """Hear of a trial that was trained to its end, or stopped."""
+        ...
+
+
+class Random:
+    """Configurations drawn at random, each trained to its end."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def next(self, trials: list[Trial]) -> Trial:
+        return Trial(len(trials), draw(self._rng, 1)[0])
+
+    def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
+        return True
+
+    def ended(self, trials: list[Trial], trial: Trial) -> None:
+        pass
+
+
+class Halved(Random):
+    """Random draws, stopped by this project's halving by Pareto rank."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._halving = ParetoHalving(EPOCHS, grace=2, factor=3)
+
+    def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
+        epoch = len(trial.scores)
+        self._halving.enter(epoch, RungEntry(trial.number, trial.scores[-1], trial.latency_ms))
+        return self._halving.judge(epoch, trial.number) is None
+
+
+class ByOptuna:
+    """One of Optuna's samplers; what is stopped is told with what it had reached."""
+
+    def __init__(self, sampler: optuna.samplers.BaseSampler, *, halving: bool = False) -> None:
+        self._study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+        self._asked: dict[int, optuna.Trial] = {}
+        self._halving = ParetoHalving(EPOCHS, grace=2, factor=3) if halving else None
+
+    def next(self, trials: list[Trial]) -> Trial:
+        asked = self._study.ask(SPACE)
+        trial = Trial(len(trials), dict(asked.params))
+        self._asked[trial.number] = asked
+        return trial
+
+    def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
+        if self._halving is None:
+            return True
+        epoch = len(trial.scores)
+        self._halving.enter(epoch, RungEntry(trial.number, trial.scores[-1], trial.latency_ms))
+        return self._halving.judge(epoch, trial.number) is None
+
+    def ended(self, trials: list[Trial], trial: Trial) -> None:
+        asked = self._asked.pop(trial.number)
+        self._study.tell(asked, [trial.scores[-1], trial.latency_ms])
+
+
+class Asha(Random):
+    """Random draws under Ray's own ASHA, which looks at accuracy alone."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        from ray.tune.schedulers import AsyncHyperBandScheduler
+
+        self._ray = AsyncHyperBandScheduler(
+            time_attr="epoch", metric="score", mode="max", max_t=EPOCHS, grace_period=2,
+            reduction_factor=3,
+        )  # fmt: skip
+        self._rays: dict[int, Any] = {}
+
+    def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
+        known = self._rays.get(trial.number)
+        if known is None:
+            known = self._rays[trial.number] = SimpleNamespace(trial_id=str(trial.number))
+            self._ray.on_trial_add(None, known)
+        result = {"epoch": len(trial.scores), "score": trial.scores[-1]}
+        return bool(self._ray.on_trial_result(None, known, result) == "CONTINUE")
+
+
+class LatencyFirstArm:
+    """This project's search."""
+
+    def __init__(self, seed: int, **settings: Any) -> None:
+        first_rung = settings.pop("first_rung", first_rung_of(EPOCHS))
+        dimensions = tuple(Dimension(name, kind) for name, kind in SPACE.items())
+        self._rungs = rungs_of(EPOCHS, first_rung)
+        self._search = LatencyFirst(
+            Coding(dimensions),
+            Corner(0.0, SLOWEST, BEST),
+            first_rung=first_rung,
+            seed=seed,
+            latency_of=latency_ms,
+            shaping=("num_layers", "max_units"),
+            **settings,
+        )
+
+    def next(self, trials: list[Trial]) -> Trial:
+        seen = self._seen(trials)
+        number = self._search.next_to_go_on(seen)
+        if number is not None:
+            return trials[number]
+        params = self._search.begin(seen, lambda params: False)
+        assert params is not None
+        return Trial(len(trials), dict(params))
+
+    def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
+        return len(trial.scores) not in self._rungs
+
+    def ended(self, trials: list[Trial], trial: Trial) -> None:
+        pass
+
+    def _seen(self, trials: list[Trial]) -> list[Training]:
+        return [
+            Training(
+                each.number,
+                each.params,
+                tuple(each.scores),
+                EPOCHS,
+                each.latency_ms,
+                waits=0 < len(each.scores) < EPOCHS and not each.runs,
+                runs=each.runs,
+            )
+            for each in trials
+        ]
+
+
+def _optuna(make: Callable[[int], optuna.samplers.BaseSampler], **settings: Any) -> Any:
+    def arm(seed: int) -> ByOptuna:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return ByOptuna(make(seed), **settings)
+
+    return arm
+
+
+_SAMPLERS = optuna.samplers
+ARMS: dict[str, Callable[[int], Any]] = {
+    "random": Random,
+    "random, halved": Halved,
+    "ASHA": Asha,
+    "TPE": _optuna(lambda seed: _SAMPLERS.TPESampler(seed=seed)),
+    "TPE multivariate": _optuna(lambda seed: _SAMPLERS.TPESampler(seed=seed, multivariate=True)),
+    "TPE, halved": _optuna(
+        lambda seed: _SAMPLERS.TPESampler(seed=seed, multivariate=True), halving=True
+    ),
+    "NSGA-II": _optuna(lambda seed: _SAMPLERS.NSGAIISampler(seed=seed, population_size=16)),
+    "GP": _optuna(lambda seed: _SAMPLERS.GPSampler(seed=seed)),
+    "ours": LatencyFirstArm,
+}

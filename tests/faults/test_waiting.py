@@ -1,0 +1,55 @@
+"""Trials that wait at rungs: who goes on is decided alike, whatever happens to the driver."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from evidence import EPOCHS, Patient, assert_equal_studies, assert_sound, note
+from launching import Launcher
+
+pytestmark = pytest.mark.faults
+
+SEARCH = ("--sampler", "latency-first", "--scheduler", "pause", "--trials", "12")
+RUNGS = (1, 3)
+# The default and its control come first, and are trained to their end.
+SEEDS = 2
+
+
+def test_a_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
+    patient: Callable[..., Patient], ward: Path, launcher: Launcher
+) -> None:
+    undisturbed = Patient("waiting", ward, launcher)
+    run = undisturbed.launch("--json", *SEARCH)
+    assert run.returncode == 0, run.stderr
+    assert_sound(undisturbed)
+    trials = undisturbed.record().trials
+    assert len(trials) == 12
+    assert undisturbed.epochs_lost() == 0
+    went_on = [t for t in trials[SEEDS:] if t.epochs_done > RUNGS[0]]
+    waited = [t for t in trials[SEEDS:] if t.status == "stopped"]
+    assert went_on
+    assert waited
+    for trial in waited:
+        assert trial.epochs_done in RUNGS
+        assert trial.outcome is not None
+        assert trial.outcome.rung == trial.epochs_done
+        assert trial.reason == "others promised to add more to the front"
+    for trial in trials:
+        assert trial.status == "stopped" or trial.epochs_done == EPOCHS
+
+    study = patient()
+    driver = study.start("--json", *SEARCH)
+    # In the middle of what the search decided by what it had learnt.
+    study.wait_for_epoch(went_on[-1].number, RUNGS[0] + 1)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate(timeout=60)
+    resumed, seconds = study.resume_and_time()
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert_sound(study)
+    assert_equal_studies(study, trials)
+    lost = study.epochs_lost()
+    assert 0 <= lost <= 1
+    note("driver killed while trials wait", lost, seconds, "test_waiting.py")

@@ -1,0 +1,117 @@
+"""The simulator of the search benchmark: epochs, workers, areas."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from analysis.front import hypervolume
+from analysis.results import ReferencePoint
+from tests.benchmarks.search.arms import ARMS, Halved, LatencyFirstArm, Random, Trial
+from tests.benchmarks.search.lcbench import (
+    BEST,
+    EPOCHS,
+    SLOWEST,
+    SPACE,
+    LcBench,
+    Reference,
+    area,
+    draw,
+    latency_ms,
+)
+from tests.benchmarks.search.simulate import Run, simulate
+
+
+class MadeUp:
+    """Curves that a formula gives, in place of the surrogate's."""
+
+    def curves(self, task: str, configurations: Sequence[Any]) -> np.ndarray:
+        ends = np.array([60 + 5 * c["num_layers"] - 30 * c["max_dropout"] for c in configurations])
+        return ends[:, None] * (1 - 0.7 * 0.9 ** np.arange(1, EPOCHS + 1))
+
+    def reference(self, task: str) -> Reference:
+        best = [
+            {**draw(np.random.default_rng(0), 1)[0], "num_layers": n, "max_units": 64,
+             "max_dropout": 0.0}
+            for n in range(1, 6)
+        ]  # fmt: skip
+        ends = self.curves(task, best)[:, -1]
+        return Reference(40.0, [(float(e), latency_ms(c)) for e, c in zip(ends, best, strict=True)])
+
+
+class Watched(Halved):
+    """Notes who runs whenever it is asked for work."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.most = 0
+        self.trials: list[Trial] = []
+
+    def next(self, trials: list[Trial]) -> Trial:
+        self.trials = trials
+        self.most = max(self.most, sum(trial.runs for trial in trials))
+        return super().next(trials)
+
+
+def run(arm: Any, workers: int = 1, budget: int = 6 * EPOCHS) -> Run:
+    return simulate(arm, cast(LcBench, MadeUp()), "made up", workers, budget)
+
+
+def test_areas_are_hypervolumes() -> None:
+    rng = np.random.default_rng(0)
+    points = list(zip(rng.uniform(30, 99, 40), rng.uniform(1, SLOWEST, 40), strict=True))
+
+    share = hypervolume(points, ReferencePoint(50.0, SLOWEST, BEST))
+
+    assert area(points, 50.0) == pytest.approx(share * (BEST - 50.0) * SLOWEST)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_budget_is_spent_to_the_epoch_by_so_many_workers(workers: int) -> None:
+    arm = Watched(0)
+
+    found = run(arm, workers)
+
+    assert sum(len(trial.scores) for trial in arm.trials) == 6 * EPOCHS
+    assert arm.most == workers - 1  # all but the one that asks
+    assert found.trials == len(arm.trials)
+    assert found.whole == sum(len(trial.scores) == EPOCHS for trial in arm.trials)
+
+
+def test_regret_never_rises_and_tells_when_it_was_reached() -> None:
+    found = run(Random(0))
+
+    regrets = [regret for _, regret in found.regret]
+    assert regrets == sorted(regrets, reverse=True)
+    assert regrets[0] == 1.0
+    assert found.last < 1.0
+    assert found.epochs_to(1.0) == 0
+    assert found.epochs_to(-1.0) is None
+
+
+def test_the_same_seed_is_the_same_study() -> None:
+    for arm in (Random, LatencyFirstArm):
+        one, same, other = run(arm(3), 2), run(arm(3), 2), run(arm(4), 2)
+        assert one.regret == same.regret != other.regret
+
+
+def test_this_search_beats_random_draws() -> None:
+    ours = [run(LatencyFirstArm(seed), budget=12 * EPOCHS).last for seed in range(3)]
+    blind = [run(Random(seed), budget=12 * EPOCHS).last for seed in range(3)]
+
+    assert np.median(ours) < 0.7 * np.median(blind)
+
+
+@pytest.mark.parametrize("name", [name for name in ARMS if name != "GP"])
+def test_every_arm_searches(name: str) -> None:
+    found = run(ARMS[name](0), workers=3, budget=4 * EPOCHS)
+
+    assert found.trials >= 3
+    assert found.suggestions >= found.trials
+
+
+def test_draws_stay_within_their_ranges() -> None:
+    for params in draw(np.random.default_rng(0), 500):
+        for name, kind in SPACE.items():
+            assert kind._contains(kind.to_internal_repr(params[name])), (name, params[name])

@@ -1,0 +1,59 @@
+"""What a training would add to a front."""
+
+import numpy as np
+import pytest
+
+from analysis.front import hypervolume
+from analysis.results import ReferencePoint
+from study.search.gain import Front, expected_gains
+
+FLOOR, SLOWEST, BEST = 10.0, 8.0, 100.0
+CORNER = ReferencePoint(FLOOR, SLOWEST, BEST)
+WHOLE = (BEST - FLOOR) * SLOWEST
+
+
+def random_points(seed: int, count: int) -> list[tuple[float, float]]:
+    rng = np.random.default_rng(seed)
+    return list(zip(rng.uniform(0, 100, count), rng.uniform(0.5, 10, count), strict=True))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_gain_is_the_difference_of_two_hypervolumes(seed: int) -> None:
+    points, news = random_points(seed, 12), random_points(seed + 100, 30)
+    front = Front.of(points, FLOOR, SLOWEST)
+
+    scores, latencies = np.array(news).T
+    gains = front.gains(scores[:, None], latencies)[:, 0]
+
+    before = hypervolume(points, CORNER)
+    expected = [WHOLE * (hypervolume([*points, new], CORNER) - before) for new in news]
+    assert gains == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_empty_front_is_its_corner() -> None:
+    front = Front.of([], FLOOR, SLOWEST)
+
+    assert front.gains(np.array([[60.0]]), np.array([2.0]))[0, 0] == pytest.approx(50.0 * 6.0)
+
+
+def test_an_expected_gain_is_the_mean_over_many_draws() -> None:
+    front = Front.of(random_points(0, 10), FLOOR, SLOWEST)
+    means, deviations = np.array([0.2, 0.9]), np.array([0.5, 0.1])
+    latencies = np.array([1.0, 4.0])
+
+    def score(values: np.ndarray) -> np.ndarray:
+        return 100.0 - 60.0 * np.exp(-values)
+
+    found = expected_gains(front, means, deviations, latencies, score)
+
+    draws = np.random.default_rng(1).normal(size=200_000)
+    drawn = front.gains(score(means[:, None] + deviations[:, None] * draws), latencies)
+    assert found == pytest.approx(drawn.mean(axis=1), rel=0.02)
+
+
+def test_nothing_is_gained_beyond_the_slowest_latency_or_behind_the_front() -> None:
+    front = Front.of([(90.0, 1.0)], FLOOR, SLOWEST)
+
+    gains = front.gains(np.array([[99.0], [89.0], [90.0]]), np.array([8.0, 1.0, 2.0]))
+
+    assert gains[:, 0] == pytest.approx([0.0, 0.0, 0.0])

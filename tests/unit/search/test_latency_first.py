@@ -1,0 +1,225 @@
+"""What to begin, and who goes on, in made-up studies whose ends are known."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from study.search.coding import Coding, Dimension
+from study.search.latency_first import (
+    FIRST,
+    LatencyFirst,
+    Training,
+    first_rung_of,
+    rungs_of,
+)
+from study.search.scale import Corner
+
+EPOCHS, FIRST_RUNG = 27, 3
+WIDTH = Dimension("width", IntDistribution(1, 64, log=True))
+RATE = Dimension("rate", FloatDistribution(0.0, 1.0))
+METHOD = Dimension("method", CategoricalDistribution(["none", "taught"]))
+CODING = Coding((WIDTH, RATE, METHOD))
+CORNER = Corner(0.0, 65.0, 100.0)
+
+
+def latency(params: Mapping[str, Any]) -> float:
+    return float(params["width"])
+
+
+def end(params: Mapping[str, Any]) -> float:
+    """Wider is better, a rate of 0.3 is best, and teaching helps."""
+    best = 80.0 + 3.0 * np.log2(params["width"]) - (0.0 if params["method"] == "taught" else 4.0)
+    return float(best - 60.0 * (params["rate"] - 0.3) ** 2)
+
+
+def curve(params: Mapping[str, Any], epochs: int) -> tuple[float, ...]:
+    return tuple(end(params) * (1 - 0.6 * 0.8**epoch) for epoch in range(1, epochs + 1))
+
+
+def make_search(**settings: Any) -> LatencyFirst:
+    shown = {"first_rung": FIRST_RUNG, "seed": 0, "latency_of": latency, "shaping": ("width",)}
+    return LatencyFirst(CODING, CORNER, **{**shown, **settings})
+
+
+def training(number: int, params: Mapping[str, Any], epochs: int = FIRST_RUNG) -> Training:
+    waits = 0 < epochs < EPOCHS
+    return Training(number, params, curve(params, epochs), EPOCHS, latency(params), waits=waits)
+
+
+def random_trainings(count: int, epochs: int = FIRST_RUNG) -> list[Training]:
+    rng = np.random.default_rng(0)
+    genes = rng.random((count, 3))
+    return [training(n, CODING.params_of(row), epochs) for n, row in enumerate(genes)]
+
+
+def never(params: Mapping[str, Any]) -> bool:
+    return False
+
+
+def run_study(search: LatencyFirst, epochs: int) -> list[Training]:
+    """Spend some epochs as a driver of one worker would."""
+    trainings: list[Training] = []
+    rungs = (*rungs_of(EPOCHS, FIRST_RUNG), EPOCHS)
+    while epochs > 0:
+        number = search.next_to_go_on(trainings)
+        if number is None:
+            params = search.begin(trainings, never)
+            assert params is not None
+            number = len(trainings)
+            trainings.append(Training(number, params, (), EPOCHS, latency(params)))
+        done = len(trainings[number].scores)
+        to = next(rung for rung in rungs if rung > done)
+        epochs -= to - done
+        trainings[number] = training(number, trainings[number].params, to)
+    return trainings
+
+
+def test_rungs_lie_before_the_last_epoch() -> None:
+    assert [first_rung_of(epochs) for epochs in (1, 9, 30, 52)] == [1, 1, 2, 4]
+    assert rungs_of(27, 3) == (3, 9)
+    assert rungs_of(52, 3) == (3, 9, 27)
+    assert rungs_of(1, 1) == ()
+    assert rungs_of(5, 0) == (1, 3)
+
+
+def test_a_study_finds_what_is_best_for_far_fewer_epochs_than_at_random() -> None:
+    trainings = run_study(make_search(), 20 * EPOCHS)
+
+    whole = [t for t in trainings if t.is_whole]
+    assert len(whole) >= 5
+    close = [
+        t for t in whole if t.params["method"] == "taught" and abs(t.params["rate"] - 0.3) < 0.1
+    ]
+    assert len(close) >= 0.7 * len(whole)
+    widths = {t.params["width"] for t in close}
+    assert min(widths) <= 3
+    assert max(widths) >= 20
+
+
+def test_the_share_of_epochs_is_kept() -> None:
+    for share in (0.4, 0.8):
+        trainings = run_study(make_search(going_on=share), 20 * EPOCHS)
+        done = [len(t.scores) for t in trainings]
+        going_on = 1 - sum(min(epochs, FIRST_RUNG) for epochs in done) / sum(done)
+        assert going_on == pytest.approx(share, abs=0.06)
+
+
+def test_the_same_study_is_decided_alike_by_a_driver_that_takes_over() -> None:
+    first = make_search()
+    trainings = run_study(first, 6 * EPOCHS)
+    second = make_search()
+    second.load_state(first.state())
+
+    assert second.next_to_go_on(trainings) == first.next_to_go_on(trainings)
+    assert second.begin(trainings, never) == first.begin(trainings, never)
+
+
+def test_the_first_trials_are_drawn_by_the_seed() -> None:
+    one, same, other = make_search(), make_search(), make_search(seed=1)
+
+    assert one.begin([], never) == same.begin([], never) != other.begin([], never)
+    assert one.next_to_go_on(random_trainings(FIRST - 1)) is None
+
+
+def test_who_promises_most_goes_on() -> None:
+    good = {"width": 8, "rate": 0.3, "method": "taught"}
+    trainings = [*random_trainings(20, EPOCHS), training(20, {**good, "rate": 0.95})]
+    trainings.append(training(21, good))
+
+    assert make_search().most_promising(trainings) == 21
+
+
+def test_who_cannot_add_to_the_front_does_not_go_on() -> None:
+    whole = random_trainings(25, EPOCHS)
+    best = {"width": 4, "rate": 0.3, "method": "taught"}
+    whole.append(training(25, best, EPOCHS))
+    hopeless = training(26, {"width": 60, "rate": 0.99, "method": "none"})
+    search = make_search()
+
+    assert search.most_promising([*whole, hopeless], worth=1e-3) is None
+    assert search.most_promising([*whole, hopeless]) == 26
+
+
+def test_without_a_front_somebody_goes_on_whatever_it_promises() -> None:
+    trainings = random_trainings(4)
+
+    assert make_search().most_promising(trainings, worth=0.99) in range(4)
+
+
+def test_what_runs_is_neither_waiting_nor_begun_again() -> None:
+    trainings = random_trainings(12)
+    best = make_search().most_promising(trainings)
+    assert best is not None
+    trainings[best] = replace(trainings[best], waits=False, runs=True)
+
+    assert make_search().most_promising(trainings) not in (None, best)
+
+
+def test_nothing_refused_is_proposed() -> None:
+    def taught(params: Mapping[str, Any]) -> bool:
+        return params["method"] == "taught"
+
+    for trainings in ([], random_trainings(15)):
+        params = make_search().begin(trainings, taught)
+        assert params is not None
+        assert params["method"] == "none"
+    assert make_search().begin(random_trainings(15), lambda params: True) is None
+
+
+def test_a_small_space_is_looked_through_whole() -> None:
+    everything = [
+        {"width": w, "rate": 0.3, "method": m} for w in (2, 8, 32) for m in ("none", "taught")
+    ]
+    tried = everything[:-1]
+
+    def was_tried(params: Mapping[str, Any]) -> bool:
+        return params in tried
+
+    for trainings in ([], random_trainings(15)):
+        assert make_search().begin(trainings, was_tried, everything) == everything[-1]
+    assert make_search().begin([], lambda params: True, everything) is None
+
+
+def test_latencies_that_were_not_measured_are_told_from_others() -> None:
+    known = {1, 2, 4, 8, 16, 32, 64}
+
+    def partly(params: Mapping[str, Any]) -> float | None:
+        return latency(params) if params["width"] in known else None
+
+    search = make_search(latency_of=partly)
+    widths = [{"width": w, "rate": 0.5, "method": "none"} for w in sorted(known)]
+    assert search._look_at([training(n, params) for n, params in enumerate(widths)])
+
+    guessed = search._known_or_guessed(
+        CODING.genes_of([{"width": w, "rate": 0.1, "method": "taught"} for w in (3, 6, 8, 45)])
+    )
+
+    assert guessed == pytest.approx([3, 6, 8, 45], rel=0.15)
+    assert guessed[2] == 8.0
+
+
+def test_scores_without_a_bound_are_learnt_from_as_they_are() -> None:
+    search = LatencyFirst(
+        CODING,
+        Corner(0.0, 65.0),
+        first_rung=FIRST_RUNG,
+        seed=0,
+        latency_of=latency,
+        shaping=("width",),
+    )
+
+    trainings = run_study(search, 10 * EPOCHS)
+
+    assert any(t.is_whole and abs(t.params["rate"] - 0.3) < 0.15 for t in trainings)
+
+
+def test_a_study_may_have_no_finite_latency_yet() -> None:
+    trainings = [replace(t, latency_ms=None) for t in random_trainings(FIRST)]
+
+    params = make_search().begin(trainings, never)
+
+    assert params is not None
