@@ -292,13 +292,19 @@ class SearchSpace:
         third = next((THIRD_OBJECTIVES[name] for name in names if name in THIRD_OBJECTIVES), None)
         return replace(self, third=third)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether the sampler can draw no more than so many different configurations."""
+        return not any(
+            isinstance(parameter, Range)
+            and parameter.kind == "real"
+            and self.can_be_drawn(parameter.name)
+            for parameter in self.parameters
+        )
+
     def configurations(self) -> int | None:
         """How many different configurations the sampler can draw; None where not finite."""
-        for parameter in self.parameters:
-            real = isinstance(parameter, Range) and parameter.kind == "real"
-            if real and parameter.searched and self._can_exist(parameter):
-                return None
-        return sum(1 for _ in self.enumerate())
+        return sum(1 for _ in self.enumerate()) if self.is_finite else None
 
     def _can_exist(self, parameter: Parameter) -> bool:
         """Whether any configuration that the sampler can draw holds ``parameter``."""

@@ -1,6 +1,7 @@
 """The search as a study's driver asks it: from the record's trials, in the words of its space."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from analysis.results import ReferencePoint, TrialResult, trained_alone
 from search_spaces.space import Params, SearchSpace, Value
 from study.proposal import distribution
 from study.record import StudyRecord
+from study.rungs import first_wait, rung_epochs
 
 if TYPE_CHECKING:
     from study.plan import StudyPlan
@@ -32,7 +34,7 @@ class Guide:
     """
 
     def __init__(self, record: StudyRecord, space: SearchSpace, plan: "StudyPlan") -> None:
-        from study.search.latency_first import LatencyFirst, first_rung_of, rungs_of
+        from study.search.latency_first import LatencyFirst
         from study.search.scale import Corner
 
         self._record, self._space = record, space
@@ -40,8 +42,8 @@ class Guide:
         self._latencies: dict[tuple[tuple[str, Value], ...], float] = {}
         point = ReferencePoint.from_json(record.attribute(results.ATTR_REFERENCE_POINT))
         slowest = min(point.latency_ms, plan.max_latency_ms or math.inf)
-        first = first_rung_of(plan.max_epochs)
-        self._rungs = rungs_of(plan.max_epochs, first)
+        first = first_wait(plan.max_epochs)
+        self._rungs = rung_epochs(plan.max_epochs, first)
         self._search: LatencyFirst = LatencyFirst(
             coding_of(space),
             Corner(point.val_score, slowest, point.best_score),
@@ -53,8 +55,7 @@ class Guide:
         kept = record.attribute(results.ATTR_SEARCH)
         if kept is not None:
             self._search.load_state(kept)
-        count = space.configurations()
-        self._everything = None if count is None or count > _SMALL else list(space.enumerate())
+        self._everything = _configurations(space)
 
     def is_rung(self, epoch: int, epochs: int) -> bool:
         """Whether a training of ``epochs`` waits after ``epoch``."""
@@ -133,6 +134,14 @@ class Guide:
 
     def _shape(self, params: Params) -> tuple[tuple[str, Value], ...]:
         return tuple(sorted((n, v) for n, v in params.items() if n in self._shaping))
+
+
+def _configurations(space: SearchSpace) -> list[dict[str, Value]] | None:
+    """Return all that can be drawn, of a small space; None of others."""
+    if not space.is_finite:
+        return None
+    found = list(itertools.islice(space.enumerate(), _SMALL + 1))
+    return found if len(found) <= _SMALL else None
 
 
 def coding_of(space: SearchSpace) -> "Coding":

@@ -150,10 +150,6 @@ class Progress:
             f"(retry {trial.usage.retries} of {retries})"
         )
 
-    def trial_waits(self, trial: TrialResult) -> None:
-        """A trial gave its worker back at a rung, and may go on."""
-        self.trials[trial.number] = trial
-
     def trial_finished(self, trial: TrialResult) -> None:
         """A trial ended."""
         self.trials[trial.number], self._front = trial, None

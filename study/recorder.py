@@ -295,7 +295,7 @@ class Recorder(StatelessForRay, Callback):
         self._count(number)
         self._running.pop(number, None)
         self._queue.waits(number)
-        self._progress.trial_waits(self._trial(number))
+        self._progress.trial_reported(self._trial(number))
 
     def _close_for_good(self, number: int, reason: str) -> None:
         opened = number in self._running

@@ -19,6 +19,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from analysis.front import Point, Staircase, dominates
+from study.rungs import rung_epochs
 from study.stateless import StatelessForRay
 
 
@@ -65,21 +66,6 @@ class Stop:
             f"behind {named}{more} in {self.compared_by} at epoch {self.rung} "
             f"({self.reached} trials reached it)"
         )
-
-
-def rung_epochs(max_epochs: int, grace: int, factor: int) -> tuple[int, ...]:
-    """Return the epochs at which trials are compared, all below ``max_epochs``."""
-    rungs: list[int] = []
-    epoch = grace
-    while epoch < max_epochs:
-        rungs.append(epoch)
-        epoch *= factor
-    return tuple(rungs)
-
-
-def default_grace(max_epochs: int) -> int:
-    """Return the first rung for a number of epochs: about an eighth of them."""
-    return max(1, round(max_epochs / 8))
 
 
 def ranks(entries: Sequence[RungEntry]) -> list[int]:

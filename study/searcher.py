@@ -45,13 +45,19 @@ class TrialQueue:
         enough: Callable[[], bool],
         guide: "Guide | None" = None,
     ) -> None:
-        self._guide = guide
+        # Asked for what the plan has it decide.
+        self._pausing = guide if plan.scheduler == "pause" else None
+        self._proposing = guide if plan.sampler == "latency-first" else None
         self._record = record
         self._space = space
         self._plan = plan
         self._seeds = seeds
         self._enough = enough
-        self._interrupted = [number for number in record.interrupted() if not self._waits(number)]
+        self._interrupted = [
+            number
+            for number in record.interrupted()
+            if self._pausing is None or not self._pausing.waits(record.trial(number))
+        ]
         self._handed_out: set[int] = set()
         self._tried: set[tuple[tuple[str, Value], ...]] = set()
         self._looked_at = 0
@@ -82,47 +88,42 @@ class TrialQueue:
         trials = self._record.trials()
         if self._interrupted:
             return self._task(trials[self._interrupted.pop(0)])
-        may_begin = len(trained_alone(trials)) < self._plan.budget.trials and not self.exhausted
+        may_begin = len(trained_alone(trials)) < self._plan.budget.trials
         tried = self._configurations(trials)
         for seed in self._seeds if may_begin else ():
             if configuration_key(seed.params) not in tried:
                 return self._add(dict(seed.params), seed.source, seed.label)
         goes_on = self._next_to_go_on(trials, may_begin)
-        if goes_on is not None or not may_begin:
-            return None if goes_on is None else self._task(trials[goes_on])
-        params = self._propose(trials, tried)
-        if params is None:
+        if goes_on is None and may_begin:
+            params = self._propose(trials, tried)
+            if params is not None:
+                source = "control" if self._space.is_control(params) else "sampler"
+                return self._add(params, source, None)
             self.exhausted = True
             goes_on = self._next_to_go_on(trials, False)
-            return None if goes_on is None else self._task(trials[goes_on])
-        source = "control" if self._space.is_control(params) else "sampler"
-        return self._add(params, source, None)
-
-    def _waits(self, number: int) -> bool:
-        pauses = self._guide is not None and self._plan.scheduler == "pause"
-        return pauses and self._guide.waits(self._record.trial(number))  # type: ignore[union-attr]
+        return None if goes_on is None else self._task(trials[goes_on])
 
     def _next_to_go_on(self, trials: Sequence[TrialResult], may_begin: bool) -> int | None:
         """Return the waiting trial to go on with, if one is to."""
-        if self._guide is None or self._plan.scheduler != "pause":
+        if self._pausing is None:
             return None
-        return self._guide.next_to_go_on(trials, self._handed_out, may_begin=may_begin)
+        return self._pausing.next_to_go_on(trials, self._handed_out, may_begin=may_begin)
 
     def _propose(
         self, trials: Sequence[TrialResult], tried: set[tuple[tuple[str, Value], ...]]
     ) -> dict[str, Value] | None:
         """Return an untried configuration; None if there is none left."""
         refused = Refused(self._space, trials)
-        if self._guide is not None and self._plan.sampler == "latency-first":
+        if self._proposing is not None:
 
             def is_refused(params: dict[str, Value]) -> bool:
                 return configuration_key(params) in tried or refused(params)
 
-            params = self._guide.begin(trials, self._handed_out, is_refused)
+            params = self._proposing.begin(trials, self._handed_out, is_refused)
             if params is not None:
                 return params
         # Where the guide finds nothing untried nearby, blind draws may.
-        sampler = "random" if self._plan.sampler == "latency-first" else self._plan.sampler
+        sampler = self._plan.sampler if self._proposing is None else "random"
         try:
             return propose(
                 self._record.study,

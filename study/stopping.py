@@ -9,12 +9,12 @@ from search_spaces.space import SearchSpace
 from study.guide import Guide
 from study.plan import StudyPlan
 from study.record import StudyRecord
+from study.rungs import default_grace
 from study.scheduler import (
     ParetoHalving,
     ParetoHalvingScheduler,
     PausingScheduler,
     RungEntry,
-    default_grace,
 )
 
 

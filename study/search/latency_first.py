@@ -68,21 +68,6 @@ class Training:
         return len(self.scores) >= self.epochs
 
 
-def first_rung_of(epochs: int) -> int:
-    """Return how long a new trial is trained before it waits: 4 of 52 epochs."""
-    return max(1, round(epochs / 13))
-
-
-def rungs_of(epochs: int, first: int, factor: int = 3) -> tuple[int, ...]:
-    """Return the epochs at which a training waits, all before its last."""
-    rungs = []
-    rung = max(1, first)
-    while rung < epochs:
-        rungs.append(rung)
-        rung *= factor
-    return tuple(rungs)
-
-
 class LatencyFirst:
     """Decides for one study; what it decides depends on what it is shown and on its seed.
 
@@ -217,7 +202,7 @@ class LatencyFirst:
 
     def _near_the_front(self, rng: np.random.Generator) -> Array:
         """Variations of the trials that are expected to end on the front."""
-        begun = [each for each in self._trainings if each.scores]
+        begun = self._trainings
         means, _ = self._predict(begun)
         scores, latencies = self._scale.to_scores(means), self._ms_of(begun)
         front = Front.of(list(zip(scores, latencies, strict=True)), -math.inf, math.inf)
@@ -308,19 +293,8 @@ class LatencyFirst:
         return np.column_stack([self._coding.features(genes), last])
 
     def _ms_of(self, trainings: Sequence[Training]) -> Array:
-        missing = [each for each in trainings if each.latency_ms is None]
-        found = (
-            dict(
-                zip(
-                    [m.number for m in missing],
-                    self._known_or_guessed(self._coding.genes_of([m.params for m in missing])),
-                    strict=True,
-                )
-            )
-            if missing
-            else {}
-        )
-        return np.array([found.get(t.number, t.latency_ms) for t in trainings], dtype=float)
+        """Latencies (ms) of trainings that have scores, which were measured before."""
+        return np.array([each.latency_ms for each in trainings], dtype=float)
 
     def _known_or_guessed(self, genes: Array) -> Array:
         """Latencies (ms): of each architecture as it was measured, or else as others suggest."""
@@ -367,6 +341,6 @@ def _progress(epoch: int, epochs: int) -> float:
 
 
 def _looked_at(done: int) -> list[int]:
-    """Epochs of a curve that tell it: about three for each doubling, and the last."""
+    """Epochs of a curve that tell it: about two for each doubling, and the last."""
     grid = dict.fromkeys(round(2 ** (k / 2)) for k in range(2 * max(done, 1).bit_length()))
     return [epoch for epoch in grid if epoch < done] + [done]

@@ -9,13 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import optuna
 
+from study.rungs import first_wait, rung_epochs
 from study.scheduler import ParetoHalving, RungEntry
 from study.search.coding import Coding, Dimension
 from study.search.latency_first import (
     LatencyFirst,
     Training,
-    first_rung_of,
-    rungs_of,
 )
 from study.search.scale import Corner
 from tests.benchmarks.search.lcbench import BEST, EPOCHS, SLOWEST, SPACE, draw, latency_ms
@@ -53,6 +52,13 @@ class Arm(Protocol):
         ...
 
 
+def _survives(halving: ParetoHalving, trial: Trial) -> bool:
+    """Whether halving by Pareto rank lets a trial go on that has finished an epoch."""
+    epoch = len(trial.scores)
+    halving.enter(epoch, RungEntry(trial.number, trial.scores[-1], trial.latency_ms))
+    return halving.judge(epoch, trial.number) is None
+
+
 class Random:
     """Configurations drawn at random, each trained to its end."""
 
@@ -77,9 +83,7 @@ class Halved(Random):
         self._halving = ParetoHalving(EPOCHS, grace=2, factor=3)
 
     def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
-        epoch = len(trial.scores)
-        self._halving.enter(epoch, RungEntry(trial.number, trial.scores[-1], trial.latency_ms))
-        return self._halving.judge(epoch, trial.number) is None
+        return _survives(self._halving, trial)
 
 
 class ByOptuna:
@@ -99,9 +103,7 @@ class ByOptuna:
     def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
         if self._halving is None:
             return True
-        epoch = len(trial.scores)
-        self._halving.enter(epoch, RungEntry(trial.number, trial.scores[-1], trial.latency_ms))
-        return self._halving.judge(epoch, trial.number) is None
+        return _survives(self._halving, trial)
 
     def ended(self, trials: list[Trial], trial: Trial) -> None:
         asked = self._asked.pop(trial.number)
@@ -134,9 +136,9 @@ class LatencyFirstArm:
     """This project's search."""
 
     def __init__(self, seed: int, **settings: Any) -> None:
-        first_rung = settings.pop("first_rung", first_rung_of(EPOCHS))
+        first_rung = settings.pop("first_rung", first_wait(EPOCHS))
         dimensions = tuple(Dimension(name, kind) for name, kind in SPACE.items())
-        self._rungs = rungs_of(EPOCHS, first_rung)
+        self._rungs = rung_epochs(EPOCHS, first_rung)
         self._search = LatencyFirst(
             Coding(dimensions),
             Corner(0.0, SLOWEST, BEST),

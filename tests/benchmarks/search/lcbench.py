@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
+from analysis.front import hypervolume
+from analysis.results import ReferencePoint
+
 Array = npt.NDArray[np.float64]
 Params = Mapping[str, Any]
 
@@ -143,12 +146,8 @@ class Reference:
 
 def area(points: Sequence[tuple[float, float]], floor: float) -> float:
     """The area that points dominate between a floor of the score and the largest latency."""
-    total, reached = 0.0, floor
-    for latency, score in sorted((latency, score) for score, latency in points):
-        if score > reached and latency < SLOWEST:
-            total += (score - reached) * (SLOWEST - latency)
-            reached = score
-    return total
+    share = hypervolume(points, ReferencePoint(floor, SLOWEST, BEST))
+    return share * (BEST - floor) * SLOWEST
 
 
 def _on_the_front(scores: Array, latencies: Array) -> list[int]:

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from study.rungs import first_wait, rung_epochs
 from study.search.coding import Coding, Dimension
 from study.search.latency_first import (
     FIRST,
     LatencyFirst,
     Training,
-    first_rung_of,
-    rungs_of,
 )
 from study.search.scale import Corner
 
@@ -63,7 +62,7 @@ def never(params: Mapping[str, Any]) -> bool:
 def run_study(search: LatencyFirst, epochs: int) -> list[Training]:
     """Spend some epochs as a driver of one worker would."""
     trainings: list[Training] = []
-    rungs = (*rungs_of(EPOCHS, FIRST_RUNG), EPOCHS)
+    rungs = (*rung_epochs(EPOCHS, FIRST_RUNG), EPOCHS)
     while epochs > 0:
         number = search.next_to_go_on(trainings)
         if number is None:
@@ -79,11 +78,11 @@ def run_study(search: LatencyFirst, epochs: int) -> list[Training]:
 
 
 def test_rungs_lie_before_the_last_epoch() -> None:
-    assert [first_rung_of(epochs) for epochs in (1, 9, 30, 52)] == [1, 1, 2, 4]
-    assert rungs_of(27, 3) == (3, 9)
-    assert rungs_of(52, 3) == (3, 9, 27)
-    assert rungs_of(1, 1) == ()
-    assert rungs_of(5, 0) == (1, 3)
+    assert [first_wait(epochs) for epochs in (1, 9, 30, 52)] == [1, 1, 2, 4]
+    assert rung_epochs(27, 3) == (3, 9)
+    assert rung_epochs(52, 3) == (3, 9, 27)
+    assert rung_epochs(1, 1) == ()
+    assert rung_epochs(5, 0) == (1, 3)
 
 
 def test_a_study_finds_what_is_best_for_far_fewer_epochs_than_at_random() -> None:

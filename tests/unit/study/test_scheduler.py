@@ -5,7 +5,8 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.scheduler import ParetoHalving, RungEntry, default_grace, ranks, rung_epochs
+from study.rungs import default_grace, rung_epochs
+from study.scheduler import ParetoHalving, RungEntry, ranks
 
 
 def enter(halving: ParetoHalving, epoch: int, *points: tuple[float, float]) -> None:
