@@ -22,6 +22,7 @@ from analysis.results import (
     ATTR_OPEN_SESSION,
     ATTR_OUTCOME,
     ATTR_REFERENCE_POINT,
+    ATTR_REPLICATE,
     ATTR_SESSIONS,
     ATTR_SOURCE,
     ATTR_STARTED_AT,
@@ -306,6 +307,8 @@ def trial_result(
         if key.startswith(EPOCH_PREFIX)
     ]
 
+    replicate_of, run = attributes.get(ATTR_REPLICATE) or (None, 0)
+
     def late(kind: str) -> Any:
         return study_attributes.get(late_attribute(kind, trial.number))
 
@@ -328,4 +331,6 @@ def trial_result(
         closed=trial.state.is_finished(),
         search_latency_ms=search_latency,
         trained_with=attributes.get(ATTR_TRAINED_WITH),
+        replicate_of=replicate_of,
+        run=run,
     )

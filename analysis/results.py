@@ -14,8 +14,9 @@ from analysis.stored import Stored
 
 Status = Literal["complete", "stopped", "infeasible", "failed", "running"]
 OutcomeStatus = Literal["complete", "stopped", "infeasible", "failed"]
-# An exit is a student that another trial trained: a network left at another of its exits.
-Source = Literal["preset", "control", "sampler", "exit"]
+# An exit is a student that another trial trained: a network left at another of its exits. A
+# replicate is another trial's configuration, trained once more under another seed.
+Source = Literal["preset", "control", "sampler", "exit", "replicate"]
 # What a study may keep small beside the latency: a field of `ModelSize`.
 Third = Literal["params_m", "flops_m"]
 
@@ -46,6 +47,7 @@ IDLE_LATENCY = "idle_latency"
 ATTR_SOURCE = "source"
 ATTR_LABEL = "label"
 ATTR_TRAINED_WITH = "trained_with"
+ATTR_REPLICATE = "replicate"  # [the number of the trial it repeats, which run of it this is]
 ATTR_ARCHITECTURE = "architecture"
 ATTR_EPOCHS = "epochs"
 ATTR_STARTED_AT = "started_at"
@@ -283,6 +285,9 @@ class TrialResult:
         closed: the storage holds the trial as finished, whether or not an outcome was written.
         search_latency_ms: latency (ms) searched by, for trials without an outcome.
         trained_with: of an exit, the number of the trial whose training it shares.
+        replicate_of: of a replicate, the number of the trial whose configuration it repeats.
+        run: which run of its configuration this is: 0 of every trial but replicates. Runs of the
+            same number draw the same initialisation and orders, whatever their configuration.
     """
 
     number: int
@@ -303,6 +308,8 @@ class TrialResult:
     closed: bool = field(default=False, repr=False)
     search_latency_ms: float | None = field(default=None, repr=False)
     trained_with: int | None = None
+    replicate_of: int | None = None
+    run: int = 0
 
     @property
     def name(self) -> str:
@@ -382,3 +389,8 @@ class TrialResult:
 def trained_alone(trials: Iterable[TrialResult]) -> list[TrialResult]:
     """The trials that were trained for themselves: all but the exits of others."""
     return [trial for trial in trials if trial.trained_with is None]
+
+
+def first_runs(trials: Iterable[TrialResult]) -> list[TrialResult]:
+    """The trials that stand for a configuration each: all but replicates."""
+    return [trial for trial in trials if trial.replicate_of is None]
