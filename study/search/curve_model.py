@@ -4,12 +4,14 @@ Over a configuration x and the share t of its training (the logarithm of the epo
 last one), a score is the sum of what the configuration is worth, how that comes about over the
 epochs, and what is the training's own:
 
-    z(x, t) = f(x) + g(x, t) + h_i(t) + noise
+    z(x, t) = m(t) + f(x) + g(x, t) + h_i(t) + noise
 
 with the covariances `s_f K(x, x')`, `s_g K(x, x') R(t, t')` and, within one training,
 `s_h exp(-|t - t'| / l_h)`; K is Matérn's with 5/2 and a length for each dimension, R squared
-exponential. Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization" (2014) has the like with
-fixed basis curves. Lengths and variances are fitted by maximum a posteriori.
+exponential. What all curves have in common, m(t), is smooth with a wide prior that is not fitted:
+without it, a configuration unlike any other would be expected to end where most scores lie, which
+are those of first epochs. Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization" (2014) has the
+like with fixed basis curves. Lengths and variances are fitted by maximum a posteriori.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,8 @@ from study.search.coding import Array
 
 _ROOT_5 = np.sqrt(5.0)
 _JITTER = 1e-6
+# Of the course that all curves share: variance of its level and of its shape, length of the shape.
+_LEVEL, _SHAPE, _SHAPE_LENGTH = 1.0, 4.0, 0.7
 # Of log length (each dimension), log s_f, s_g, s_h, log length of R, of h, log noise: the prior's
 # mean and deviation, and the bounds.
 _LENGTH = (np.log(0.7), 1.0, np.log(0.03), np.log(30.0))
@@ -107,31 +111,43 @@ class CurveModel:
             training: `(n,)`: which one it is, or -1 of one that has not begun.
 
         Returns:
-            Means and standard deviations, `(n,)` each.
+            Means and standard deviations, `(n,)` each. Of a training that has not begun they are
+            its configuration's: what will be the training's own is luck, and no reason to begin it.
         """
         assert self._seen is not None
         ends = Observations(features, np.ones(len(features)), training, np.zeros(len(features)))
         between = self._covariance(ends, self._seen)
         reduced = solve_triangular(self._factor, between.T, lower=True, check_finite=False)
-        whole = float(np.exp(self.theta[self._count : self._count + 3]).sum())
+        worth, course, own = np.exp(self.theta[self._count : self._count + 3])
+        whole = _LEVEL + _SHAPE + worth + course + np.where(training < 0, 0.0, own)
         variances = np.maximum(whole - np.einsum("ij,ij->j", reduced, reduced), 1e-9)
         return between @ self._weights, np.sqrt(variances)
 
     def _covariance(self, one: Observations, other: Observations) -> Array:
         scale = np.exp(-self.theta[self._groups])
         a, b = one.features * scale, other.features * scale
-        squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2.0 * a @ b.T
+        squared = -2.0 * (a @ b.T)
+        squared += (a * a).sum(axis=1)[:, None]
+        squared += (b * b).sum(axis=1)
         np.maximum(squared, 0.0, out=squared)
         distance = np.sqrt(squared)
+        distance *= _ROOT_5
+        squared *= 5.0 / 3.0
+        squared += distance
+        squared += 1.0
+        np.negative(distance, out=distance)
+        squared *= np.exp(distance, out=distance)
         worth, course, own = np.exp(self.theta[self._count : self._count + 3])
         length, own_length = np.exp(self.theta[self._count + 3 : self._count + 5])
-        apart = np.abs(one.progress[:, None] - other.progress[None])
-        shared = (1.0 + _ROOT_5 * distance + 5.0 / 3.0 * squared) * np.exp(-_ROOT_5 * distance)
-        shared *= worth + course * np.exp(-0.5 * (apart / length) ** 2)
-        same = one.training[:, None] == other.training[None]
+        # Ends all lie at the same share of their training: one row does for all.
+        at = one.progress[:1] if (one.progress == one.progress[:1]).all() else one.progress
+        apart = np.abs(at[:, None] - other.progress)
+        squared *= worth + course * np.exp(-0.5 * (apart / length) ** 2)
+        same = one.training[:, None] == other.training
+        squared += _in_common(apart)
         if same.any():
-            shared += np.where(same, own * np.exp(-apart / own_length), 0.0)
-        return np.asarray(shared)
+            squared += np.where(same, own * np.exp(-apart / own_length), 0.0)
+        return np.asarray(squared)
 
     def _loss(self, theta: Array, seen: Observations) -> tuple[float, Array]:
         """Minus the log posterior of the hyperparameters, and its gradient."""
@@ -152,6 +168,7 @@ class CurveModel:
         same = seen.training[:, None] == seen.training[None]
         alone = np.where(same, own * np.exp(-apart / own_length), 0.0)
         covariance = matern * (worth + course * near) + alone
+        covariance += _in_common(apart)
         covariance[np.diag_indices(n)] += noise + _JITTER
         try:
             factor = np.linalg.cholesky(covariance)
@@ -174,3 +191,8 @@ class CurveModel:
         away = (theta - self._prior) / self._deviation
         loss = 0.5 * seen.values @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
         return float(loss), np.array(gradient) + away / self._deviation
+
+
+def _in_common(apart: Array) -> Array:
+    """The covariance of the course that all curves share."""
+    return np.asarray(_LEVEL + _SHAPE * np.exp(-0.5 * (apart / _SHAPE_LENGTH) ** 2))

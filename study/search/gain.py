@@ -1,15 +1,12 @@
 """What a training would add to the front of score and latency, where its end is uncertain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from study.search.coding import Array
-
-# Gauss-Hermite quadrature: exact for polynomials up to degree 23 in the standardised score.
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(12)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+from study.search.scale import ScoreScale
 
 
 @dataclass(frozen=True)
@@ -50,23 +47,29 @@ class Front:
         Returns:
             `(n, k)`, in points of the score times ms.
         """
-        begin = np.maximum(latencies[:, None], self.edges[None, :-1])
-        widths = np.maximum(self.edges[None, 1:] - begin, 0.0)
         above = np.maximum(scores[:, :, None] - self.best, 0.0)
-        return np.asarray(np.einsum("nkj,nj->nk", above, widths))
+        return np.asarray(np.einsum("nkj,nj->nk", above, self.widths(latencies)))
+
+    def widths(self, latencies: Array) -> Array:
+        """Of each step, how much (ms) lies at a latency or beyond: `(n, steps)`."""
+        begin = np.maximum(latencies[:, None], self.edges[None, :-1])
+        return np.asarray(np.maximum(self.edges[None, 1:] - begin, 0.0))
 
 
 def expected_gains(
-    front: Front, means: Array, deviations: Array, latencies: Array, score: Callable[[Array], Array]
+    front: Front, means: Array, deviations: Array, latencies: Array, scale: ScoreScale
 ) -> Array:
-    """The expected area that each point would add.
+    """The expected area that each point would add, in closed form.
+
+    A front has steps, so the area is a sum over them: how far the score is expected to rise above
+    the step, times how much of it lies at the point's latency or beyond.
 
     Args:
         front: The front there is.
-        means: `(n,)`, of normal distributions on the scale of a model.
+        means: `(n,)`, of normal distributions on the model's scale.
         deviations: `(n,)`, theirs.
         latencies: `(n,)`, ms, certain.
-        score: From that scale to scores.
+        scale: From that scale to scores.
     """
-    scores = score(means[:, None] + deviations[:, None] * _NODES)
-    return np.asarray(front.gains(scores, latencies) @ _WEIGHTS)
+    above = scale.expected_excess(means, deviations, front.best)
+    return np.asarray(np.einsum("nj,nj->n", above, front.widths(latencies)))

@@ -10,6 +10,7 @@ to its next rung and judged anew. So no trial is compared by rank, nor stopped f
 waits goes on as soon as what others turn out to be makes it the best to go on with.
 """
 
+import functools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,14 +27,22 @@ from study.search.scale import Corner, ScoreScale
 Params = Mapping[str, Any]
 
 # Trials begun at random, before there is anything to learn from.
-FIRST = 8
+FIRST = 16
 # Of all epochs, spent on trials that are past the first rung.
 GOING_ON = 0.7
 # Observations that the model is conditioned on, and that its hyperparameters are fitted to.
 _CONDITIONED, _FITTED = 400, 150
+# Of trials that wait, looked at closely; in so many groups of similar latency at each rung.
+_LOOKED_AT, _SIMILAR = 300, 10
 _CANDIDATES = 400
-_REFINED, _ROUNDS, _OFFSPRING = 10, 2, 15
+_REFINED, _OFFSPRING = 10, 15
+_RANKED = 200  # of them, kept in order
+_CLOSER = (0.2, 0.1, 0.05, 0.03)  # how far the best candidates are moved, round by round
 _STEPS = ((0.15, 0.4), (0.05, 0.6))  # how far, and with what chance, a gene is moved
+# How far apart, in one gene at least, new trials are from others, and from those begun at once.
+_APART, _APART_AT_ONCE = 0.03, 0.1
+# From so many trials at once on, what one worker asks for may rest on what another has.
+_MANY = 16
 # The hyperparameters are fitted again when there are so many times more trials.
 _GROWTH = 1.15
 
@@ -106,7 +115,11 @@ class LatencyFirst:
         self._fitted_at = 0
         self._seen = -1
         self._running: set[int] = set()
-        self._trainings: Sequence[Training] = ()
+        self._told: Sequence[Training] = ()
+        self._ranked: Array | None = None
+        self._ranked_for = 0
+        self._promising: list[int] = []
+        self._genes: dict[int, Array] = {}
 
     def state(self) -> dict[str, Any]:
         """What it has learnt that seeing all trials again would not tell: JSON."""
@@ -144,16 +157,25 @@ class LatencyFirst:
             return None
         if not self._look_at(trainings):
             return waiting[0].number
+        numbers = {each.number for each in waiting}
+        self._promising = [number for number in self._promising if number in numbers]
+        if not self._promising:
+            self._promising = self._rank(_likeliest(waiting), trainings, worth)
+        return self._promising[0] if self._promising else None
+
+    def _rank(
+        self, waiting: Sequence[Training], trainings: Sequence[Training], worth: float
+    ) -> list[int]:
+        """The trials that are worth going on with, by what they promise for each epoch."""
         needed = np.array([each.epochs - len(each.scores) for each in waiting])
         gains = self._worth(
             self._features_of(waiting), np.array([t.number for t in waiting]), self._ms_of(waiting)
         )
+        is_worth_it = np.ones(len(waiting), dtype=bool)
         if any(each.is_whole or each.runs for each in trainings):
-            enough = gains >= worth * self._whole_area
-            if not enough.any():
-                return None
-            gains = np.where(enough, gains, 0.0)
-        return waiting[int(np.argmax(gains / needed))].number
+            is_worth_it = gains >= worth * self._whole_area
+        order = np.argsort(-gains / needed, kind="stable")
+        return [waiting[i].number for i in order if is_worth_it[i]]
 
     def begin(
         self,
@@ -180,18 +202,18 @@ class LatencyFirst:
                 return left[int(rng.integers(len(left)))]
             genes = self._coding.genes_of(left)
             return left[int(np.argmax(self._worth_of_new(genes)))]
-        dimensions = len(self._coding.dimensions)
-        drawn = self._coding.canonical(rng.random((_CANDIDATES, dimensions)))
         if len(trainings) < FIRST or not self._look_at(trainings):
-            return self._first_allowed(drawn, is_refused)
-        genes = np.concatenate([drawn, self._near_the_front(rng)])
-        worth = self._worth_of_new(genes)
-        for _ in range(_ROUNDS):
-            best = genes[np.argsort(-worth, kind="stable")[:_REFINED]]
-            moved = self._moved(rng, np.repeat(best, _OFFSPRING, axis=0), 0.05, 0.5)
-            genes = np.concatenate([genes, moved])
-            worth = np.concatenate([worth, self._worth_of_new(moved)])
-        return self._first_allowed(genes[np.argsort(-worth, kind="stable")], is_refused)
+            return self._first_allowed(self._drawn(rng), is_refused)
+        if self._ranked is not None:
+            # It knows nothing of those begun since, which are to be unlike each other.
+            since = trainings[self._ranked_for :]
+            self._ranked = self._apart(self._ranked, since, _APART_AT_ONCE)
+        if self._ranked is None or not len(self._ranked):
+            ranked = self._candidates(rng)[:_RANKED]
+            apart = self._apart(ranked, trainings, _APART)
+            self._ranked = apart if len(apart) else ranked
+        self._ranked_for = len(trainings)
+        return self._first_allowed(self._ranked, is_refused)
 
     @property
     def _whole_area(self) -> float:
@@ -200,16 +222,46 @@ class LatencyFirst:
 
     # Candidates
 
+    def _candidates(self, rng: np.random.Generator) -> Array:
+        """Genes of configurations that could be begun, the most promising first."""
+        genes = np.concatenate([self._drawn(rng), self._near_the_front(rng)])
+        worth = self._worth_of_new(genes)
+        for far in _CLOSER:
+            best = genes[np.argsort(-worth, kind="stable")[:_REFINED]]
+            moved = self._moved(rng, np.repeat(best, _OFFSPRING, axis=0), far, 0.5)
+            genes = np.concatenate([genes, moved])
+            worth = np.concatenate([worth, self._worth_of_new(moved)])
+        return np.asarray(genes[np.argsort(-worth, kind="stable")])
+
+    def _drawn(self, rng: np.random.Generator) -> Array:
+        """Draws from the whole space; of half of them some genes lie at an end of their range.
+
+        In several dimensions the ends are where uniform draws are fewest, and often where the
+        best is.
+        """
+        drawn = rng.random((_CANDIDATES, len(self._coding.dimensions)))
+        at_an_end = rng.random(drawn.shape) < 0.25
+        at_an_end[: _CANDIDATES // 2] = False
+        return self._coding.canonical(np.where(at_an_end, np.round(drawn), drawn))
+
+    def _apart(self, genes: Array, trainings: Sequence[Training], radius: float) -> Array:
+        """The candidates that are not all but the same as a trial that was begun.
+
+        Of such a one, more is learnt by going on with the trial.
+        """
+        if not trainings:
+            return genes
+        near = np.zeros(len(genes), dtype=bool)
+        for each in self._genes_of(trainings):
+            near |= np.abs(genes - each).max(axis=1) < radius
+        return genes[~near]
+
     def _near_the_front(self, rng: np.random.Generator) -> Array:
         """Variations of the trials that are expected to end on the front."""
-        begun = self._trainings
-        means, _ = self._predict(begun)
-        scores, latencies = self._scale.to_scores(means), self._ms_of(begun)
+        means, _ = self._predict(self._told)
+        scores, latencies = self._scale.to_scores(means), self._ms_of(self._told)
         front = Front.of(list(zip(scores, latencies, strict=True)), -math.inf, math.inf)
-        on_it = np.isin(scores, front.best[1:])
-        parents = self._coding.genes_of(
-            [t.params for t, on in zip(begun, on_it, strict=True) if on]
-        )
+        parents = self._genes_of(self._told)[np.isin(scores, front.best[1:])]
         each = max(1, _CANDIDATES // 2 // len(parents))
         repeated = np.repeat(parents, each, axis=0)
         return np.concatenate([self._moved(rng, repeated, *step) for step in _STEPS])
@@ -239,27 +291,40 @@ class LatencyFirst:
             return False
         seen = sum(len(each.scores) for each in trainings)
         running = {each.number for each in trainings if each.runs}
-        if seen == self._seen and running == self._running:
+        # With many workers there are new epochs whenever one asks: some then share one look.
+        late = len(running) if len(running) >= _MANY else 0
+        is_late = self._seen < 0 or seen - self._seen > late
+        if not is_late and (late or running == self._running):
             return True
-        if seen != self._seen:
-            self._trainings = begun
-            self._latencies = LatencyModel(
-                self._coding, self._shaping, [(t.params, t.latency_ms or math.nan) for t in begun]
-            )
-            observations = self._observations(begun)
-            if len(begun) >= _GROWTH * self._fitted_at + 1:
-                self._fitted_at = len(begun)
-                rng = np.random.default_rng((self._seed, len(begun)))
-                rows = rng.permutation(len(observations.values))[:_FITTED]
-                self._model.fit(observations.take(rows), 40 if len(begun) < 40 else 20)
-            self._model.condition(observations)
+        if is_late:
+            self._learn(begun)
             self._seen = seen
         self._running = running
         self._front = self._front_of(begun)
+        self._ranked, self._promising = None, []
         return True
+
+    def _learn(self, begun: Sequence[Training]) -> None:
+        """Condition the model on what is known, and now and then fit it."""
+        latencies = self._ms_of(begun)
+        self._slowest, self._fastest = np.log(latencies.max()), np.log(latencies.min())
+        self._latencies = LatencyModel(
+            self._coding, self._shaping, self._genes_of(begun), latencies
+        )
+        observations = self._observations(begun)
+        if len(begun) >= _GROWTH * self._fitted_at + 1:
+            self._fitted_at = len(begun)
+            rng = np.random.default_rng((self._seed, len(begun)))
+            rows = rng.permutation(len(observations.values))[:_FITTED]
+            self._model.fit(observations.take(rows), 40 if len(begun) < 40 else 20)
+        self._model.condition(observations)
 
     def _observations(self, begun: Sequence[Training]) -> Observations:
         """A few epochs of each trial, the last among them; the most telling, if they are many."""
+        if len(begun) > _CONDITIONED:
+            begun = sorted(begun, key=lambda each: (len(each.scores) / each.epochs, each.number))
+            begun = begun[-_CONDITIONED:]
+        self._told = begun
         rows = [
             (index, epoch, each.scores[epoch - 1], epoch == len(each.scores))
             for index, each in enumerate(begun)
@@ -281,15 +346,19 @@ class LatencyFirst:
             self._scale.to_model(np.array([row[2] for row in rows])),
         )
 
+    def _genes_of(self, trainings: Sequence[Training]) -> Array:
+        for each in trainings:
+            if each.number not in self._genes:
+                self._genes[each.number] = self._coding.genes_of([each.params])[0]
+        return np.array([self._genes[each.number] for each in trainings])
+
     def _features_of(self, trainings: Sequence[Training]) -> Array:
-        genes = self._coding.genes_of([each.params for each in trainings])
-        return self._features(genes, self._ms_of(trainings))
+        return self._features(self._genes_of(trainings), self._ms_of(trainings))
 
     def _features(self, genes: Array, latencies: Array) -> Array:
         """Features of configurations; the last is the logarithm of the latency."""
-        known = np.log([each.latency_ms or math.nan for each in self._trainings])
-        low, span = known.min(), max(float(np.ptp(known)), 1e-3)
-        last = (np.log(latencies) - low) / span
+        span = max(self._slowest - self._fastest, 1e-3)
+        last = (np.log(latencies) - self._fastest) / span
         return np.column_stack([self._coding.features(genes), last])
 
     def _ms_of(self, trainings: Sequence[Training]) -> Array:
@@ -333,14 +402,33 @@ class LatencyFirst:
 
     def _worth(self, features: Array, training: Any, latencies: Array) -> Array:
         means, deviations = self._model.predict(features, training)
-        return expected_gains(self._front, means, deviations, latencies, self._scale.to_scores)
+        return expected_gains(self._front, means, deviations, latencies, self._scale)
 
 
 def _progress(epoch: int, epochs: int) -> float:
     return math.log(epoch) / math.log(epochs) if epochs > 1 else 1.0
 
 
-def _looked_at(done: int) -> list[int]:
+def _likeliest(waiting: list[Training]) -> list[Training]:
+    """Those worth a closer look, where many wait: at each rung and latency those of best score."""
+    if len(waiting) <= _LOOKED_AT:
+        return waiting
+    rungs: dict[int, list[Training]] = {}
+    for each in waiting:
+        rungs.setdefault(len(each.scores), []).append(each)
+    kept = []
+    for at_rung in rungs.values():
+        at_rung.sort(key=lambda each: each.latency_ms or 0.0)
+        share = -(-len(at_rung) // _SIMILAR)
+        most = max(1, _LOOKED_AT // (len(rungs) * _SIMILAR))
+        for first in range(0, len(at_rung), share):
+            similar = at_rung[first : first + share]
+            kept += sorted(similar, key=lambda each: (-each.scores[-1], each.number))[:most]
+    return sorted(kept, key=lambda each: each.number)
+
+
+@functools.cache
+def _looked_at(done: int) -> tuple[int, ...]:
     """Epochs of a curve that tell it: about two for each doubling, and the last."""
     grid = dict.fromkeys(round(2 ** (k / 2)) for k in range(2 * max(done, 1).bit_length()))
-    return [epoch for epoch in grid if epoch < done] + [done]
+    return (*(epoch for epoch in grid if epoch < done), done)

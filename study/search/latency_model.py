@@ -1,7 +1,6 @@
 """The latency of an architecture that was not measured yet."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,18 +18,20 @@ class LatencyModel:
         self,
         coding: Coding,
         shaping: Sequence[int],
-        known: Sequence[tuple[Mapping[str, Any], float]],
+        genes: Array,
+        latencies: Array,
     ) -> None:
         """Take what was measured; nothing is fitted before a guess is asked for.
 
         Args:
             coding: The search space.
             shaping: Which of its dimensions shape the student.
-            known: Configurations and their latencies (ms), one at least.
+            genes: `(n, dimensions)` of the configurations that were measured, one at least.
+            latencies: `(n,)`, theirs (ms).
         """
         self._coding = coding
         self._shaping = list(shaping)
-        self._known = known
+        self._known, self._measured = genes, latencies
         self._model: CurveModel | None = None
 
     def guess(self, genes: Array) -> Array:
@@ -46,10 +47,10 @@ class LatencyModel:
         return self._coding.features(genes)[:, np.isin(groups, self._shaping)]
 
     def _fit(self) -> None:
-        genes = self._coding.genes_of([params for params, _ in self._known])
+        genes = self._known
         _, first = np.unique(genes[:, self._shaping], axis=0, return_index=True)
         rows = np.sort(first)[-_FITTED:]
-        values = np.log([self._known[row][1] for row in rows])
+        values = np.log(self._measured[rows])
         self._mean, self._deviation = float(values.mean()), max(float(values.std()), 1e-3)
         groups = [g for g in self._coding.groups if g in self._shaping]
         order = {group: i for i, group in enumerate(dict.fromkeys(groups))}

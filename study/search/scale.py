@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from study.search.coding import Array
 
 # An error of 0 would lie at infinity on the scale of errors: this share of the span is added.
 _MARGIN = 0.02
+_LEAST = 1e-12  # of an error
 _LOWEST = -3.0  # standard deviations: how bad a failure is does not matter
 
 
@@ -36,7 +38,9 @@ class ScoreScale:
         self._deviation = max(float(raw.std()), 1e-3)
 
     def _raw(self, scores: Array) -> Array:
-        return -np.log(self._top - scores) if math.isfinite(self._top) else scores
+        if not math.isfinite(self._top):
+            return scores
+        return -np.log(np.maximum(self._top - scores, _LEAST))
 
     def to_model(self, scores: Array) -> Array:
         """Scores on the model's scale, the worst ones drawn in."""
@@ -47,3 +51,29 @@ class ScoreScale:
         """Back from there."""
         raw = values * self._deviation + self._mean
         return self._top - np.exp(-raw) if math.isfinite(self._top) else raw
+
+    def expected_excess(self, means: Array, deviations: Array, thresholds: Array) -> Array:
+        """How far scores are expected to lie above thresholds, counting none that lies below.
+
+        On the scale of errors a score is the top less a lognormal error, so this is the price of a
+        put in the formula of Black and Scholes (1973); without a best score it is the expected
+        improvement of a normal one (Jones, Schonlau, Welch, 1998).
+
+        Args:
+            means: `(n,)`, of normal distributions on the model's scale.
+            deviations: `(n,)`, theirs.
+            thresholds: `(k,)`, scores.
+
+        Returns:
+            `(n, k)`, in the score's unit.
+        """
+        mean = (means * self._deviation + self._mean)[:, None]
+        deviation = np.maximum(deviations * self._deviation, 1e-9)[:, None]
+        if not math.isfinite(self._top):
+            z = (mean - thresholds) / deviation
+            density = np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+            return np.asarray(deviation * (z * ndtr(z) + density))
+        room = np.maximum(self._top - thresholds, _LEAST)
+        z = (np.log(room) + mean) / deviation
+        error = np.exp(0.5 * deviation**2 - mean)
+        return np.asarray(np.maximum(room * ndtr(z) - error * ndtr(z - deviation), 0.0))

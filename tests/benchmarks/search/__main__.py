@@ -11,6 +11,7 @@ seeds. With `--keep FILE`, each simulated study is a line of that file, and not 
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -28,7 +29,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import optuna
 
-from tests.benchmarks.search.arms import ARMS
+from tests.benchmarks.search.arms import ARMS, OPTIONAL
 from tests.benchmarks.search.lcbench import EPOCHS, TUNED_ON, LcBench
 from tests.benchmarks.search.simulate import Run, simulate
 
@@ -168,12 +169,24 @@ def show(body: dict[str, Any], workers: Sequence[int]) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
+def installed() -> list[str]:
+    """The arms that can run here; says which cannot."""
+    found = []
+    for arm in ARMS:
+        module, package = OPTIONAL.get(arm, (None, None))
+        if module is None or importlib.util.find_spec(module) is not None:
+            found.append(arm)
+        else:
+            print(f"without {arm}: pip install --no-deps {package}", file=sys.stderr)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lcbench", type=Path, required=True, help="folder with model.onnx")
     parser.add_argument("--quick", action="store_true", help="3 held-out tasks, 2 seeds, 1 worker")
     parser.add_argument("--tuning", action="store_true", help="the tasks that it was tuned on")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, help="all that are installed")
     parser.add_argument("--tasks", nargs="+", help="these tasks")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
@@ -183,7 +196,7 @@ def main() -> None:
     args = parser.parse_args()
     tasks = LcBench(args.lcbench).tasks
     tasks = args.tasks or (tasks[:TUNED_ON] if args.tuning else tasks[TUNED_ON:])
-    arms, seeds, workers = args.arms, args.seeds, args.workers
+    arms, seeds, workers = args.arms or installed(), args.seeds, args.workers
     if args.quick:
         tasks, seeds, workers = tasks[:3], 2, [1]
     if YARDSTICK not in arms:

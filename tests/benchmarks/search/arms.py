@@ -132,6 +132,29 @@ class Asha(Random):
         return bool(self._ray.on_trial_result(None, known, result) == "CONTINUE")
 
 
+class Moasha(Random):
+    """Random draws under Syne Tune's MOASHA, by its non-dominated sorting."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+
+        self._theirs = MOASHA(
+            {}, metrics=["error", "latency"], time_attr="epoch", max_t=EPOCHS, grace_period=2,
+            reduction_factor=3, random_seed=seed,
+        )  # fmt: skip
+        self._known: dict[int, Any] = {}
+
+    def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
+        known = self._known.get(trial.number)
+        if known is None:
+            known = self._known[trial.number] = SimpleNamespace(trial_id=trial.number)
+            self._theirs.on_trial_add(known)
+        error = BEST - trial.scores[-1]
+        result = {"epoch": len(trial.scores), "error": error, "latency": trial.latency_ms}
+        return bool(self._theirs.on_trial_result(known, result) == "CONTINUE")
+
+
 class LatencyFirstArm:
     """This project's search."""
 
@@ -139,6 +162,7 @@ class LatencyFirstArm:
         first_rung = settings.pop("first_rung", first_wait(EPOCHS))
         dimensions = tuple(Dimension(name, kind) for name, kind in SPACE.items())
         self._rungs = rung_epochs(EPOCHS, first_rung)
+        self._known: dict[int, Training] = {}
         self._search = LatencyFirst(
             Coding(dimensions),
             Corner(0.0, SLOWEST, BEST),
@@ -165,18 +189,22 @@ class LatencyFirstArm:
         pass
 
     def _seen(self, trials: list[Trial]) -> list[Training]:
-        return [
-            Training(
-                each.number,
-                each.params,
-                tuple(each.scores),
+        return [self._training(each) for each in trials]
+
+    def _training(self, trial: Trial) -> Training:
+        known = self._known.get(trial.number)
+        done = len(trial.scores)
+        if known is None or known.runs != trial.runs or len(known.scores) != done:
+            known = self._known[trial.number] = Training(
+                trial.number,
+                trial.params,
+                tuple(trial.scores),
                 EPOCHS,
-                each.latency_ms,
-                waits=0 < len(each.scores) < EPOCHS and not each.runs,
-                runs=each.runs,
+                trial.latency_ms,
+                waits=0 < done < EPOCHS and not trial.runs,
+                runs=trial.runs,
             )
-            for each in trials
-        ]
+        return known
 
 
 def _optuna(make: Callable[[int], optuna.samplers.BaseSampler], **settings: Any) -> Any:
@@ -189,10 +217,13 @@ def _optuna(make: Callable[[int], optuna.samplers.BaseSampler], **settings: Any)
 
 
 _SAMPLERS = optuna.samplers
+# Peers that are no dependency of this project, and what to install for them.
+OPTIONAL = {"MOASHA": ("syne_tune", "syne-tune")}
 ARMS: dict[str, Callable[[int], Any]] = {
     "random": Random,
     "random, halved": Halved,
     "ASHA": Asha,
+    "MOASHA": Moasha,
     "TPE": _optuna(lambda seed: _SAMPLERS.TPESampler(seed=seed)),
     "TPE multivariate": _optuna(lambda seed: _SAMPLERS.TPESampler(seed=seed, multivariate=True)),
     "TPE, halved": _optuna(

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.front import hypervolume
 from analysis.results import ReferencePoint
-from tests.benchmarks.search.arms import ARMS, Halved, LatencyFirstArm, Random, Trial
+from tests.benchmarks.search.arms import ARMS, OPTIONAL, Halved, LatencyFirstArm, Random, Trial
 from tests.benchmarks.search.lcbench import (
     BEST,
     EPOCHS,
@@ -105,6 +105,8 @@ def test_this_search_beats_random_draws() -> None:
 
 @pytest.mark.parametrize("name", [name for name in ARMS if name != "GP"])
 def test_every_arm_searches(name: str) -> None:
+    if name in OPTIONAL:
+        pytest.importorskip(OPTIONAL[name][0])
     found = run(ARMS[name](0), workers=3, budget=4 * EPOCHS)
 
     assert found.trials >= 3

@@ -1,11 +1,14 @@
 """What a training would add to a front."""
 
+import math
+
 import numpy as np
 import pytest
 
 from analysis.front import hypervolume
 from analysis.results import ReferencePoint
 from study.search.gain import Front, expected_gains
+from study.search.scale import Corner, ScoreScale
 
 FLOOR, SLOWEST, BEST = 10.0, 8.0, 100.0
 CORNER = ReferencePoint(FLOOR, SLOWEST, BEST)
@@ -36,19 +39,19 @@ def test_an_empty_front_is_its_corner() -> None:
     assert front.gains(np.array([[60.0]]), np.array([2.0]))[0, 0] == pytest.approx(50.0 * 6.0)
 
 
-def test_an_expected_gain_is_the_mean_over_many_draws() -> None:
-    front = Front.of(random_points(0, 10), FLOOR, SLOWEST)
-    means, deviations = np.array([0.2, 0.9]), np.array([0.5, 0.1])
-    latencies = np.array([1.0, 4.0])
+@pytest.mark.parametrize("best", [BEST, math.inf], ids=["bounded", "unbounded"])
+def test_an_expected_gain_is_the_mean_over_many_draws(best: float) -> None:
+    seen = np.array([30.0, 55.0, 62.0, 71.0, 80.0])
+    scale = ScoreScale(seen, Corner(FLOOR, SLOWEST, best))
+    front = Front.of([(40.0, 1.0), (60.0, 2.0), (75.0, 5.0)], FLOOR, SLOWEST)
+    means, deviations = np.array([-0.2, 0.9, 1.5]), np.array([0.5, 0.1, 1e-12])
+    latencies = np.array([1.0, 4.0, 0.5])
 
-    def score(values: np.ndarray) -> np.ndarray:
-        return 100.0 - 60.0 * np.exp(-values)
+    found = expected_gains(front, means, deviations, latencies, scale)
 
-    found = expected_gains(front, means, deviations, latencies, score)
-
-    draws = np.random.default_rng(1).normal(size=200_000)
-    drawn = front.gains(score(means[:, None] + deviations[:, None] * draws), latencies)
-    assert found == pytest.approx(drawn.mean(axis=1), rel=0.02)
+    draws = np.random.default_rng(1).normal(size=400_000)
+    scores = scale.to_scores(means[:, None] + deviations[:, None] * draws)
+    assert found == pytest.approx(front.gains(scores, latencies).mean(axis=1), rel=0.01)
 
 
 def test_nothing_is_gained_beyond_the_slowest_latency_or_behind_the_front() -> None:
