@@ -30,6 +30,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import optuna
 
 from tests.benchmarks.search.arms import ARMS, OPTIONAL
+from tests.benchmarks.search.figure import draw
 from tests.benchmarks.search.lcbench import EPOCHS, TUNED_ON, LcBench
 from tests.benchmarks.search.simulate import Run, simulate
 
@@ -192,6 +193,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--keep", type=Path, help="file of what is simulated, to go on from")
+    parser.add_argument("--figure", type=Path, help="draw regret against epochs: .png, .svg, .html")
     parser.add_argument("--json", action="store_true", help="one object instead of the table")
     args = parser.parse_args()
     tasks = LcBench(args.lcbench).tasks
@@ -210,6 +212,8 @@ def main() -> None:
     ]
     runs = run_all(jobs, args.lcbench, args.keep, args.processes)
     body = summary(runs, arms, workers)
+    if args.figure is not None:
+        draw(runs, arms, workers, args.figure)
     if args.json:
         print(json.dumps({"tasks": list(tasks), "seeds": seeds, **body}))
     else:
