@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-from study.search.coding import Array
+from study.search.coding import Array, Mask
 
 _ROOT_5 = np.sqrt(5.0)
 _JITTER = 1e-6
@@ -129,25 +129,25 @@ class CurveModel:
         squared = -2.0 * (a @ b.T)
         squared += (a * a).sum(axis=1)[:, None]
         squared += (b * b).sum(axis=1)
-        np.maximum(squared, 0.0, out=squared)
-        distance = np.sqrt(squared)
-        distance *= _ROOT_5
-        squared *= 5.0 / 3.0
-        squared += distance
-        squared += 1.0
-        np.negative(distance, out=distance)
-        squared *= np.exp(distance, out=distance)
-        worth, course, own = np.exp(self.theta[self._count : self._count + 3])
-        length, own_length = np.exp(self.theta[self._count + 3 : self._count + 5])
+        similar = _matern(np.maximum(squared, 0.0, out=squared))
         # Ends all lie at the same share of their training: one row does for all.
         at = one.progress[:1] if (one.progress == one.progress[:1]).all() else one.progress
-        apart = np.abs(at[:, None] - other.progress)
-        squared *= worth + course * np.exp(-0.5 * (apart / length) ** 2)
         same = one.training[:, None] == other.training
-        squared += _in_common(apart)
+        terms = self._over_time(self.theta, np.abs(at[:, None] - other.progress), same)
+        similar *= terms.worth + terms.course
+        similar += _in_common(terms.apart)
         if same.any():
-            squared += np.where(same, own * np.exp(-apart / own_length), 0.0)
-        return np.asarray(squared)
+            similar += terms.alone
+        return np.asarray(similar)
+
+    def _over_time(self, theta: Array, apart: Array, same: Mask) -> "_OverTime":
+        worth, course, own = np.exp(theta[self._count : self._count + 3])
+        length, own_length = np.exp(theta[self._count + 3 : self._count + 5])
+        alone = np.where(same, own * np.exp(-apart / own_length), 0.0)
+        return _OverTime(
+            apart, float(worth), course * np.exp(-0.5 * (apart / length) ** 2), alone,
+            float(length), float(own_length),
+        )  # fmt: skip
 
     def _loss(self, theta: Array, seen: Observations) -> tuple[float, Array]:
         """Minus the log posterior of the hyperparameters, and its gradient."""
@@ -157,18 +157,11 @@ class CurveModel:
         for feature, group in enumerate(self._groups):
             parts[group] += difference[:, :, feature] * np.exp(-2.0 * theta[group])
         squared = parts.sum(axis=0)
-        distance = np.sqrt(squared)
-        decay = np.exp(-_ROOT_5 * distance)
-        matern = (1.0 + _ROOT_5 * distance + 5.0 / 3.0 * squared) * decay
-        worth, course, own = np.exp(theta[count : count + 3])
-        length, own_length = np.exp(theta[count + 3 : count + 5])
+        matern = _matern(squared)
         noise = float(np.exp(theta[-1]))
         apart = np.abs(seen.progress[:, None] - seen.progress[None])
-        near = np.exp(-0.5 * (apart / length) ** 2)
-        same = seen.training[:, None] == seen.training[None]
-        alone = np.where(same, own * np.exp(-apart / own_length), 0.0)
-        covariance = matern * (worth + course * near) + alone
-        covariance += _in_common(apart)
+        terms = self._over_time(theta, apart, seen.training[:, None] == seen.training[None])
+        covariance = matern * (terms.worth + terms.course) + terms.alone + _in_common(apart)
         covariance[np.diag_indices(n)] += noise + _JITTER
         try:
             factor = np.linalg.cholesky(covariance)
@@ -177,20 +170,57 @@ class CurveModel:
         inverse = cho_solve((factor, True), np.eye(n))
         weights = inverse @ seen.values
         slope = 0.5 * (inverse - np.outer(weights, weights))
-        by_length = slope * (5.0 / 3.0) * (1.0 + _ROOT_5 * distance) * decay
-        by_length *= worth + course * near
+        by_length = slope * _steepness(squared) * (terms.worth + terms.course)
+        by_course, by_own = slope * matern * terms.course, slope * terms.alone
         gradient = [
             *np.einsum("ij,kij->k", by_length, parts),
-            np.sum(slope * worth * matern),
-            np.sum(slope * course * matern * near),
-            np.sum(slope * alone),
-            np.sum(slope * course * matern * near * (apart / length) ** 2),
-            np.sum(slope * alone * apart / own_length),
+            np.sum(slope * matern) * terms.worth,
+            np.sum(by_course),
+            np.sum(by_own),
+            np.sum(by_course * (apart / terms.length) ** 2),
+            np.sum(by_own * apart) / terms.own_length,
             noise * np.trace(slope),
         ]
         away = (theta - self._prior) / self._deviation
         loss = 0.5 * seen.values @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
         return float(loss), np.array(gradient) + away / self._deviation
+
+
+@dataclass(frozen=True)
+class _OverTime:
+    """What becomes of the covariance between two shares of a training, `apart` from each other.
+
+    Attributes:
+        worth: Of what a configuration is worth, at any time.
+        course: Of how that comes about.
+        alone: Of what is the training's own; 0 between two trainings.
+        length, own_length: Over which the last two fade.
+    """
+
+    apart: Array
+    worth: float
+    course: Array
+    alone: Array
+    length: float
+    own_length: float
+
+
+def _matern(squared: Array) -> Array:
+    """Matern's covariance with 5/2 at squared distances; makes as few arrays as it can."""
+    distance = np.sqrt(squared)
+    distance *= _ROOT_5
+    found = squared * (5.0 / 3.0)
+    found += distance
+    found += 1.0
+    np.negative(distance, out=distance)
+    found *= np.exp(distance, out=distance)
+    return found
+
+
+def _steepness(squared: Array) -> Array:
+    """Minus twice the slope of Matern's covariance by the squared distance."""
+    distance = _ROOT_5 * np.sqrt(squared)
+    return np.asarray((5.0 / 3.0) * (1.0 + distance) * np.exp(-distance))
 
 
 def _in_common(apart: Array) -> Array:

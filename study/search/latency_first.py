@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from study.search.coding import Array, Coding
 from study.search.curve_model import CurveModel, Observations
@@ -39,6 +40,8 @@ _REFINED, _OFFSPRING = 10, 15
 _RANKED = 200  # of them, kept in order
 _CLOSER = (0.2, 0.1, 0.05, 0.03)  # how far the best candidates are moved, round by round
 _STEPS = ((0.15, 0.4), (0.05, 0.6))  # how far, and with what chance, a gene is moved
+# What was not begun is less certain than the model says, whose lengths are fitted to few trials.
+_DOUBT = 1.7
 # How far apart, in one gene at least, new trials are from others, and from those begun at once.
 _APART, _APART_AT_ONCE = 0.03, 0.1
 # From so many trials at once on, what one worker asks for may rest on what another has.
@@ -168,9 +171,8 @@ class LatencyFirst:
     ) -> list[int]:
         """The trials that are worth going on with, by what they promise for each epoch."""
         needed = np.array([each.epochs - len(each.scores) for each in waiting])
-        gains = self._worth(
-            self._features_of(waiting), np.array([t.number for t in waiting]), self._ms_of(waiting)
-        )
+        numbers = np.array([each.number for each in waiting])
+        gains = self._worth(self._features_of(waiting), numbers, self._ms_of(waiting), 1.0)
         is_worth_it = np.ones(len(waiting), dtype=bool)
         if any(each.is_whole or each.runs for each in trainings):
             is_worth_it = gains >= worth * self._whole_area
@@ -398,11 +400,13 @@ class LatencyFirst:
     def _worth_of_new(self, genes: Array) -> Array:
         latencies = self._known_or_guessed(genes)
         features = self._features(genes, latencies)
-        return self._worth(features, np.full(len(genes), -1), latencies)
+        return self._worth(features, np.full(len(genes), -1), latencies, _DOUBT)
 
-    def _worth(self, features: Array, training: Any, latencies: Array) -> Array:
+    def _worth(
+        self, features: Array, training: NDArray[np.int64], latencies: Array, doubt: float
+    ) -> Array:
         means, deviations = self._model.predict(features, training)
-        return expected_gains(self._front, means, deviations, latencies, self._scale)
+        return expected_gains(self._front, means, doubt * deviations, latencies, self._scale)
 
 
 def _progress(epoch: int, epochs: int) -> float:
