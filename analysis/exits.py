@@ -12,9 +12,7 @@ from analysis.findings import Findings
 from analysis.formatting import NONE, counted, milliseconds, score_text
 from analysis.markup import Cell, Head, Html, sortable_table, tag
 from analysis.record import StudyResults
-from analysis.results import TrialResult
-
-EXIT = "exit"
+from analysis.results import EXIT, TrialResult
 
 
 class Network(NamedTuple):

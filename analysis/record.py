@@ -12,6 +12,7 @@ from analysis.front import front_members
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
 from analysis.results import (
     ATTR_ARCHITECTURE,
+    ATTR_CONTROL_OF,
     ATTR_DEFAULT_STUDENT,
     ATTR_ENVIRONMENT,
     ATTR_EPOCHS,
@@ -333,4 +334,5 @@ def trial_result(
         trained_with=attributes.get(ATTR_TRAINED_WITH),
         replicate_of=replicate_of,
         run=run,
+        control_of=attributes.get(ATTR_CONTROL_OF),
     )

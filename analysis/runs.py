@@ -1,0 +1,105 @@
+"""Runs of one configuration under several seeds: which belong together, their means and errors.
+
+A configuration is trained once by the search. Replicates train it again, everything but the seed
+alike; they are trials of their own, which name the first run. A configuration's place is the mean
+over its runs that ran to their end, and no run is a point by itself.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from analysis.results import TrialResult
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over runs, and its standard error; None from one run, which tells no spread."""
+
+    mean: float
+    error: float | None
+    runs: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Self:
+        """The estimate that some values, one at least, give."""
+        values = list(values)
+        mean, runs = math.fsum(values) / len(values), len(values)
+        error = statistics.stdev(values) / math.sqrt(runs) if runs > 1 else None
+        return cls(mean, error, runs)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the 95 % interval of the mean, by Student's t; None from one run."""
+        if self.error is None:
+            return None
+        from scipy.stats import t
+
+        return float(t.ppf(0.975, self.runs - 1)) * self.error
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean, by Student's t; None from one run."""
+        half = self.half_width
+        return None if half is None else (self.mean - half, self.mean + half)
+
+
+def runs_of(trials: Iterable[TrialResult]) -> Mapping[int, tuple[TrialResult, ...]]:
+    """The runs of every configuration, by the number of its first.
+
+    The first run comes first, whatever became of it; then those of its replicates that ran to
+    their end, by run.
+    """
+    firsts: dict[int, TrialResult] = {}
+    further: dict[int, dict[int, TrialResult]] = {}
+    for trial in trials:
+        if trial.replicate_of is None:
+            firsts[trial.number] = trial
+        elif _ran_to_its_end(trial):
+            known = further.setdefault(trial.replicate_of, {})
+            if trial.run not in known or trial.number < known[trial.run].number:
+                known[trial.run] = trial
+    return {
+        number: (first, *(run for _, run in sorted(further.get(number, {}).items())))
+        for number, first in firsts.items()
+    }
+
+
+def _ran_to_its_end(trial: TrialResult) -> bool:
+    return trial.status == "complete" and trial.val_score is not None
+
+
+def estimates(trials: Iterable[TrialResult]) -> Mapping[int, Estimate]:
+    """The validation score of every configuration that ran to its end, by its first run."""
+    return _estimates(trials, lambda trial: trial.val_score)
+
+
+def estimates_of_test(trials: Iterable[TrialResult]) -> Mapping[int, Estimate]:
+    """The test score of every configuration that was scored on the test split, by its first run."""
+    return _estimates(trials, lambda trial: trial.test_score)
+
+
+def _estimates(
+    trials: Iterable[TrialResult], score: Callable[[TrialResult], float | None]
+) -> dict[int, Estimate]:
+    found = {}
+    for number, runs in runs_of(trials).items():
+        scores = [value for run in runs if (value := score(run)) is not None]
+        if scores and _ran_to_its_end(runs[0]):
+            found[number] = Estimate.of(scores)
+    return found
+
+
+def mean_scores(trials: Iterable[TrialResult]) -> Mapping[int, float]:
+    """The mean validation score of the configurations that have several runs; of no others.
+
+    It is asked for whenever a study looks at its front, which mostly has no replicates yet.
+    """
+    trials = list(trials)
+    replicated = {trial.replicate_of for trial in trials if trial.replicate_of is not None}
+    if not replicated:
+        return {}
+    of_them = (t for t in trials if t.number in replicated or t.replicate_of is not None)
+    return {number: e.mean for number, e in estimates(of_them).items() if e.runs > 1}
