@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from analysis.front import front_hypervolume
 from analysis.record import StudyResults, read_record
-from analysis.results import STATUSES, TrialResult, trained_alone
+from analysis.results import STATUSES, TrialResult, searched, trained_alone
 from analysis.stored_plan import Score
+from study.replicates import further, next_round, trainings
 from study.tracking import without_password
 
 
@@ -38,23 +40,51 @@ class StudySummary:
     @property
     def planned(self) -> int:
         """How many trials were asked for."""
-        return int(self.results.plan.plan.get("trials") or len(self.trials))
+        return int(self.results.plan.plan.get("trials") or len(searched(self.trials)))
+
+    @property
+    def begun(self) -> int:
+        """How many of them have begun."""
+        return len(searched(trained_alone(self.trials)))
 
     @property
     def counts(self) -> dict[str, int]:
         """Trials by status; ``waiting`` are those planned that have not begun.
 
-        Exits of other trials' students are not counted: see :attr:`exits`.
+        Exits of other trials' students are not counted, and neither is what was trained beside the
+        search: see :attr:`exits` and :attr:`replicates`.
         """
-        trained = trained_alone(self.trials)
+        trained = searched(trained_alone(self.trials))
         counted = Counter(trial.status for trial in trained)
         waiting = max(0, self.planned - len(trained))
         return {**{status: counted[status] for status in STATUSES}, "waiting": waiting}
 
     @property
     def exits(self) -> int:
-        """Students that cost no training: other exits of those that trials trained."""
-        return len(self.trials) - len(trained_alone(self.trials))
+        """Students that cost no training: other exits of those that the search trained."""
+        return len(searched(self.trials)) - self.begun
+
+    @property
+    def runs_asked(self) -> int:
+        """How many runs in all the plan asks for, of every configuration of the front."""
+        return int(self.results.plan.plan.get("replicates") or 1)
+
+    @property
+    def replicates(self) -> dict[str, int]:
+        """What was trained beside the search, by status; ``waiting`` are those yet to begin.
+
+        They are the further runs of the front, its rivals and its controls, and controls that the
+        search had not trained.
+        """
+        own = further(self.trials)
+        counted = Counter(trial.status for trial in own)
+        return {**{status: counted[status] for status in STATUSES}, "waiting": self._runs_waiting}
+
+    @cached_property
+    def _runs_waiting(self) -> int:
+        plan, asked = self.results.plan, self.runs_asked
+        missing = next_round(self.trials, plan.space, plan.space.third, asked)
+        return trainings(missing, asked)
 
     @property
     def hypervolume(self) -> float | None:
@@ -97,6 +127,7 @@ class StudySummary:
             "objectives": [objective.key for objective in self.results.plan.space.objectives],
             "counts": self.counts,
             "exits": self.exits,
+            "replicates": {"asked": self.runs_asked, **self.replicates},
             "front": [member(trial) for trial in self.front],
             "teacher": None if teacher is None else teacher.to_json(),
             "default_student": None if default is None else default.to_json(),
