@@ -17,7 +17,7 @@ from analysis.front import (
     places,
     untaught,
 )
-from analysis.results import EXIT, Third, TrialResult, first_runs
+from analysis.results import EXIT, Third, TrialResult
 from analysis.runs import Estimate, estimates, estimates_of_test, runs_of
 from analysis.stored_plan import Space
 
@@ -165,9 +165,7 @@ def _kept_shares(
     return shares
 
 
-def rivals(
-    members: Iterable[TrialResult], probabilities: Mapping[int, float]
-) -> tuple[int, ...]:
+def rivals(members: Iterable[TrialResult], probabilities: Mapping[int, float]) -> tuple[int, ...]:
     """Configurations that are not on the front and may well belong there, most probable first.
 
     Args:
