@@ -1,4 +1,4 @@
-"""The front chart: the score over latency, every trial that has both.
+"""The front chart: the score over latency, every configuration that has both.
 
 In two steps: `front_info` works out every number and text that is drawn, `front_figure` only draws
 them.
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from analysis.chart_style import chart_layout, level_line, log_axis, plot_text, rounded
-from analysis.findings import relative_speed
-from analysis.formatting import milliseconds, score_text, significant
-from analysis.formatting import value as shown
-from analysis.front import front_members, is_distilled, kd_pairs
+from analysis.findings import flat_front, point_of
+from analysis.formatting import score_text
+from analysis.front import KdPair, is_distilled
+from analysis.hover import hover_text, teacher_hover
 from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import TrialResult
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 MAX_DRAWN_PAIRS = 12
 
-Group = Literal["front", "dominated", "stopped"]
+Group = Literal["front", "rival", "dominated", "stopped"]
 
 
 class Mark(NamedTuple):
-    """One trial on the front chart: where, as what, and what is said when it is pointed at."""
+    """One configuration on the front chart: where, as what, what is said when it is pointed at.
+
+    The score is the mean over its runs, `error` its standard error, where there are several.
+    """
 
     trial: str
     latency_ms: float
@@ -35,6 +38,7 @@ class Mark(NamedTuple):
     group: Group
     distilled: bool
     hover: str
+    error: float | None = None
 
 
 class Arrow(NamedTuple):
@@ -48,14 +52,14 @@ class FrontInfo(NamedTuple):
     """Everything the front chart shows.
 
     Args:
-        marks: trials that have a score and a latency.
+        marks: configurations that have a score and a latency.
         step: corners of the front of score and latency, fastest first, as (latency ms, score).
         labelled: names of the front members that have room for their name.
         arrows: from controls to their distilled twins.
         teacher: the teacher, or None.
         floor: the score of always naming the largest class, where that is the score's floor.
         view: lowest and highest score first shown.
-        below_view: trials under that view.
+        below_view: configurations under that view.
         x_title: title of the latency axis.
         y_title: title of the score's axis.
         space: names and units of what is optimised.
@@ -76,17 +80,19 @@ class FrontInfo(NamedTuple):
 
 def front_info(results: StudyResults) -> FrontInfo:
     """Works out the front chart of a study; without a complete trial the front is empty."""
-    members = {trial.number for trial in results.front}
+    groups: dict[int, Group] = {trial.number: "rival" for trial in results.near_rivals}
+    groups |= {trial.number: "front" for trial in results.front}
+    pairs = {pair.distilled.number: pair for pair in results.pairs}
     marks = tuple(
-        _mark(results, trial, "front" if trial.number in members else _group(trial))
-        for trial in results.trials
+        _mark(results, trial, groups.get(trial.number) or _group(trial), pairs.get(trial.number))
+        for trial in results.configurations
         if trial.status in ("complete", "stopped")
         and trial.val_score is not None
         and trial.latency_ms is not None
     )
     # The chart has two axes: a third objective adds members below this line, and moves it nowhere.
-    step = [(t.latency_ms, t.val_score) for t in front_members(results.front)]
-    corners = tuple((x, y) for x, y in step if x is not None and y is not None)
+    points = [point_of(results, trial) for trial in flat_front(results)]
+    corners = tuple((latency, score) for score, latency in points)
     teacher = _teacher_mark(results)
     space = results.plan.space
     view, below = _view([*marks, *([teacher] if teacher else [])], space.score.best)
@@ -95,7 +101,7 @@ def front_info(results: StudyResults) -> FrontInfo:
         marks=marks,
         step=corners,
         labelled=_with_room([mark for mark in marks if mark.group == "front"], view),
-        arrows=_arrows(results, members),
+        arrows=_arrows(results),
         teacher=teacher,
         floor=results.plan.data.floor_score if space.score.has_majority_floor else None,
         view=view,
@@ -114,16 +120,19 @@ def _group(trial: TrialResult) -> Group:
     return "stopped" if trial.status == "stopped" else "dominated"
 
 
-def _mark(results: StudyResults, trial: TrialResult, group: Group) -> Mark:
+def _mark(results: StudyResults, trial: TrialResult, group: Group, pair: KdPair | None) -> Mark:
+    score = results.val_score(trial)
     assert trial.latency_ms is not None
-    assert trial.val_score is not None
+    assert score is not None
+    estimate = results.validation.get(trial.number)
     return Mark(
         trial=trial.name,
         latency_ms=trial.latency_ms,
-        val_score=trial.val_score,
+        val_score=score,
         group=group,
         distilled=is_distilled(trial, results.plan.space),
-        hover=hover_text(results, trial),
+        hover=hover_text(results, trial, pair),
+        error=None if estimate is None else estimate.error,
     )
 
 
@@ -131,61 +140,18 @@ def _teacher_mark(results: StudyResults) -> Mark | None:
     teacher, reference = results.teacher, results.reference
     if teacher is None or reference is None:
         return None
-    label, unit = _score_words(results)
-    tested = teacher.test_score
-    hover = _lines(
-        f"<b>Teacher</b> {plot_text(teacher.name)}",
-        f"{label} {score_text(teacher.val_score, unit)}",
-        None if tested is None else f"test {score_text(tested, unit)}",
-        milliseconds(reference.latency_ms),
-        f"{significant(teacher.params_m)} M parameters, {significant(teacher.flops_m)} M FLOPs",
-    )
+    hover = teacher_hover(results, teacher, reference.latency_ms)
     return Mark("teacher", reference.latency_ms, teacher.val_score, "front", True, hover)
 
 
-def _score_words(results: StudyResults) -> tuple[str, str]:
-    """Label and unit of the score for a chart."""
-    space = results.plan.space
-    return plot_text(space.objectives[0].label), plot_text(space.score.unit)
-
-
-def hover_text(results: StudyResults, trial: TrialResult) -> str:
-    """A trial with its whole configuration, as the few tags Plotly knows; every name escaped."""
-    label, unit = _score_words(results)
-    test = None
-    if trial.confirmed is not None:
-        test = f"test {score_text(trial.confirmed.test_score, unit)}"
-    size = None
-    if trial.model is not None:
-        size = f"{significant(trial.model.params_m)} M parameters"
-        size += f", {significant(trial.model.flops_m)} M FLOPs"
-    title = f" {plot_text(trial.label)}" if trial.label else ""
-    stopped = f", stopped after {trial.epochs_done}" if trial.status == "stopped" else ""
-    shared = "" if trial.trained_with is None else f", trained with {trial.trained_as}"
-    return _lines(
-        f"<b>{trial.name}</b>{title}",
-        plot_text(trial.architecture),
-        f"{label} {score_text(trial.val_score, unit)}",
-        test,
-        f"{milliseconds(trial.latency_ms)}, {relative_speed(results, trial)}",
-        size,
-        f"{trial.epochs} epochs{stopped}{shared}",
-        "",
-        *(f"{plot_text(name)}: {plot_text(shown(item))}" for name, item in trial.params.items()),
-    )
-
-
-def _lines(*lines: str | None) -> str:
-    return "<br>".join(line for line in lines if line is not None)
-
-
-def _arrows(results: StudyResults, members: set[int]) -> tuple[Arrow, ...]:
+def _arrows(results: StudyResults) -> tuple[Arrow, ...]:
     """One arrow a pair; of many pairs, those of front members."""
-    pairs = kd_pairs(results.trials, results.plan.space)
+    pairs = results.pairs
     if len(pairs) > MAX_DRAWN_PAIRS:
+        members = {trial.number for trial in results.front}
         pairs = tuple(pair for pair in pairs if pair.distilled.number in members)
     places = [
-        [(t.latency_ms or 0.0, t.val_score or 0.0) for t in (pair.control, pair.distilled)]
+        [(t.latency_ms or 0.0, results.val_score(t) or 0.0) for t in (pair.control, pair.distilled)]
         for pair in pairs[:MAX_DRAWN_PAIRS]
     ]
     return tuple(
@@ -198,15 +164,16 @@ def _arrows(results: StudyResults, members: set[int]) -> tuple[Arrow, ...]:
 def _view(marks: Sequence[Mark], best: float) -> tuple[tuple[float, float], int]:
     """Scores first shown: all of them, unless a few low ones would flatten the rest.
 
-    Then the view starts at the lowest front member or at the lowest tenth of the fully trained
-    students, whichever is lower.
+    Then the view starts at the lowest front member or rival, with its error, or at the lowest tenth
+    of the fully trained students, whichever is lower.
     """
     if not marks:
         return (0.0, best), 0
     scores = sorted(mark.val_score for mark in marks)
     trained = sorted(mark.val_score for mark in marks if mark.group != "stopped") or scores
-    members = [mark.val_score for mark in marks if mark.group == "front"]
-    low, high = scores[0], scores[-1]
+    near = [mark for mark in marks if mark.group in ("front", "rival")]
+    members = [mark.val_score - (mark.error or 0.0) for mark in near]
+    low, high = scores[0], max([scores[-1], *(m.val_score + (m.error or 0.0) for m in near)])
     focus = min([*members, trained[len(trained) // 10]])
     if high - low > 2 * (high - focus) > 0:
         low = focus
@@ -250,6 +217,7 @@ def front_figure(info: FrontInfo) -> "go.Figure":
         _cloud("stopped", stopped, size),
         _cloud("dominated", [mark for mark in dominated if mark.distilled], size),
         _cloud("control", [mark for mark in dominated if not mark.distilled], size),
+        _rivals([mark for mark in info.marks if mark.group == "rival"]),
         _step_line(info),
         _front_marks(info),
         _teacher_star(info.teacher),
@@ -291,13 +259,23 @@ _CLOUDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _points(marks: Sequence[Mark]) -> dict[str, Any]:
-    return {
+def _points(marks: Sequence[Mark], color: str) -> dict[str, Any]:
+    """Where marks stand, what they say, and bars of one standard error where it is known."""
+    points: dict[str, Any] = {
         "x": [rounded(mark.latency_ms) for mark in marks],
         "y": [rounded(mark.val_score) for mark in marks],
         "hovertext": [mark.hover for mark in marks],
         "hoverinfo": "text",
     }
+    if any(mark.error is not None for mark in marks):
+        points["error_y"] = {
+            "type": "data",
+            "array": [None if mark.error is None else rounded(mark.error) for mark in marks],
+            "color": light(color),
+            "thickness": 1.6,
+            "width": 4,
+        }
+    return points
 
 
 def _cloud(key: str, marks: Sequence[Mark], size: float) -> "go.Scatter | None":
@@ -305,9 +283,28 @@ def _cloud(key: str, marks: Sequence[Mark], size: float) -> "go.Scatter | None":
 
     if not marks:
         return None
-    trace = go.Scatter(mode="markers", meta={"key": key}, **_CLOUDS[key], **_points(marks))
+    trace = go.Scatter(mode="markers", meta={"key": key}, **_CLOUDS[key], **_points(marks, key))
     trace.marker.size *= size
     return trace
+
+
+def _rivals(marks: Sequence[Mark]) -> "go.Scatter | None":
+    import plotly.graph_objects as go
+
+    if not marks:
+        return None
+    return go.Scatter(
+        mode="markers",
+        name="near rivals",
+        marker={
+            "symbol": ["diamond" if mark.distilled else "diamond-open" for mark in marks],
+            "size": 10,
+            "color": light("rival"),
+            "line": {"width": [0 if mark.distilled else 2 for mark in marks]},
+        },
+        meta={"key": "rival"},
+        **_points(marks, "rival"),
+    )
 
 
 def _arrow(arrow: Arrow) -> dict[str, Any]:
@@ -373,7 +370,7 @@ def _front_marks(info: FrontInfo) -> "go.Scatter | None":
         textfont={"size": 12, "color": light("front")},
         cliponaxis=False,
         meta={"key": "front"},
-        **_points(marks),
+        **_points(marks, "front"),
     )
 
 
@@ -391,5 +388,5 @@ def _teacher_star(teacher: Mark | None) -> "go.Scatter | None":
         textfont={"size": 12, "color": light("teacher")},
         cliponaxis=False,
         meta={"key": "teacher"},
-        **_points([teacher]),
+        **_points([teacher], "teacher"),
     )

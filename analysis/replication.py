@@ -17,7 +17,7 @@ from analysis.front import (
     places,
     untaught,
 )
-from analysis.results import EXIT, Third, TrialResult, first_runs
+from analysis.results import EXIT, Third, TrialResult
 from analysis.runs import Estimate, estimates, estimates_of_test, runs_of
 from analysis.stored_plan import Space
 
@@ -44,8 +44,8 @@ _DRAWS = 2000
 _SEED = 20_250_304
 # The 95 % interval of a normal distribution, in standard deviations.
 _INTERVAL = 2 * 1.959964
-# Configurations that another one is compared with at a time.
-_BLOCK = 32
+# The strongest few mostly decide: so many are compared first, then twice as many at a time.
+_FIRST_BLOCK = 2
 
 
 def pooled_deviation(trials: Iterable[TrialResult]) -> tuple[float, int] | None:
@@ -151,8 +151,9 @@ def _kept_shares(
     for i in range(len(scores)):
         others = np.flatnonzero((third <= third[i]) & (fastest <= slowest[i]))
         open_draws = np.arange(scores.shape[1])
-        for start in range(0, len(others), _BLOCK):
-            block = others[start : start + _BLOCK]
+        size = _FIRST_BLOCK
+        while len(others) and open_draws.size:
+            block, others, size = others[:size], others[size:], 2 * size
             score, latency = scores[i, open_draws], latencies[i, open_draws]
             their_scores = scores[np.ix_(block, open_draws)]
             their_latencies = latencies[np.ix_(block, open_draws)]
@@ -160,28 +161,27 @@ def _kept_shares(
             better |= (third[block] < third[i])[:, None]
             beaten = better & (their_scores >= score) & (their_latencies <= latency)
             open_draws = open_draws[~beaten.any(axis=0)]
-            if not open_draws.size:
-                break
         shares.append(open_draws.size / scores.shape[1])
     return shares
 
 
-def rivals(
-    trials: Iterable[TrialResult], third: Third | None = None
-) -> tuple[tuple[TrialResult, float], ...]:
+def rivals(members: Iterable[TrialResult], probabilities: Mapping[int, float]) -> tuple[int, ...]:
     """Configurations that are not on the front and may well belong there, most probable first.
 
-    With the probability of each, `RIVAL_PROBABILITY` or more.
+    Args:
+        members: the front's.
+        probabilities: of being on it, as `front_probabilities` tells them.
+
+    Returns:
+        The numbers of those of `RIVAL_PROBABILITY` or more.
     """
-    trials = list(trials)
-    probabilities = front_probabilities(trials, third)
-    members = {trial.number for trial in front_members(trials, third)} if probabilities else set()
+    known = {trial.number for trial in members}
     near = [
-        (trial, probabilities[trial.number])
-        for trial in first_runs(trials)
-        if trial.number not in members and probabilities.get(trial.number, 0.0) >= RIVAL_PROBABILITY
+        (-chance, number)
+        for number, chance in probabilities.items()
+        if number not in known and chance >= RIVAL_PROBABILITY
     ]
-    return tuple(sorted(near, key=lambda entry: (-entry[1], entry[0].number)))
+    return tuple(number for _, number in sorted(near))
 
 
 def wanted_runs(
@@ -213,10 +213,11 @@ def wanted_runs(
         for each in (member, controls.get(member.number))
         if each is not None
     ]
-    near = [trial for trial, _ in rivals(trials, third)[: len(members)]]
+    by_number = {trial.number: trial for trial in trials}
+    likeliest = rivals(members, front_probabilities(trials, third))[: len(members)]
     begun = {(trial.replicate_of, trial.run) for trial in trials}
     wanted: dict[tuple[int, int], None] = {}
-    for group in (with_controls, near):
+    for group in (with_controls, [by_number[number] for number in likeliest]):
         for run in range(1, replicates):
             for trial in group:
                 asked = (_network(trial), run)

@@ -366,8 +366,9 @@ def test_a_run_that_was_begun_is_not_asked_for_again(status: Any) -> None:
 def test_near_rivals_are_chosen_and_far_ones_are_not() -> None:
     front = runs(1, between(80.0, 0.5))
     trials = [*front, trained(2, 79.8), trained(3, 70.0), trained(4, 79.7)]
-    assert [trial.number for trial, _ in rivals(trials)] == [2, 4]
-    assert all(chance >= RIVAL_PROBABILITY for _, chance in rivals(trials))
+    chances = front_probabilities(trials)
+    assert rivals(front_members(trials), chances) == (2, 4)
+    assert min(chances[2], chances[4]) >= RIVAL_PROBABILITY > chances[3]
     # At most as many as the front has members.
     assert wanted_runs(trials, SPACE, None, 3) == [(2, 1), (2, 2)]
 
@@ -396,8 +397,9 @@ def test_wanted_runs_end_when_every_one_is_there() -> None:
     assert wanted_runs(trials, SPACE, None, 3) == []
     complete = estimates(trials)
     assert all(complete[member.number].runs == 3 for member in front_members(trials))
-    most = len(front_members(trials))
-    assert all(complete[trial.number].runs == 3 for trial, _ in rivals(trials)[:most])
+    members = front_members(trials)
+    near = rivals(members, front_probabilities(trials))[: len(members)]
+    assert all(complete[number].runs == 3 for number in near)
 
 
 def test_runs_of_an_exit_are_those_of_its_network() -> None:
