@@ -22,8 +22,14 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
         console.print(ending.note, highlight=False)
     if summary.front:
         console.print()
-        title = f"The front by {summary.results.plan.space.compared_by}, fastest first"
-        console.print(front_table(summary.front, score, title=title))
+        found = summary.results
+        title = f"The front by {found.plan.space.compared_by}, fastest first"
+        if found.replicated:
+            title += "; means over runs ± standard error"
+        shown = front_table(
+            summary.front, score, title=title, val=found.validation, test=found.tested
+        )
+        console.print(shown)
     teacher = summary.results.teacher
     if teacher is not None:
         console.print(

@@ -7,8 +7,9 @@ and MLflow write to the study's log file meanwhile, never over this view.
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group
@@ -17,9 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.formatting import score_text
+from analysis.formatting import score_text, with_error
 from analysis.front import front_members
 from analysis.results import Third, TrialResult, searched, trained_alone, trial_name
+from analysis.runs import Estimate, estimates
 from analysis.stored_plan import Score, Space
 from study.replicates import further
 
@@ -257,7 +259,9 @@ class LiveProgress(Progress):
                 parts.append(Text(f"and {len(running) - _RUNNING_SHOWN} more running", "dim"))
         if self.front:
             title = f"front so far, by {self.compared_by}"
-            parts.append(front_table(self.front, self.score, title=title, limit=_FRONT_SHOWN))
+            val = estimates(trials) if self.title == "replicates" else {}
+            table = front_table(self.front, self.score, title=title, limit=_FRONT_SHOWN, val=val)
+            parts.append(table)
         return Group(*parts)
 
     def _headline(self) -> str:
@@ -308,11 +312,18 @@ def trial_line(trial: TrialResult, score: Score) -> str:
 
 
 def front_table(
-    front: tuple[TrialResult, ...], score: Score, *, title: str, limit: int | None = None
+    front: tuple[TrialResult, ...],
+    score: Score,
+    *,
+    title: str,
+    limit: int | None = None,
+    val: Mapping[int, Estimate] = MappingProxyType({}),
+    test: Mapping[int, Estimate] = MappingProxyType({}),
 ) -> Table:
     """Return the front as a table, fastest first; ``limit`` keeps that many, evenly spread.
 
-    The score's name is for the title to say, which has room for it.
+    The score's name is for the title to say, which has room for it. ``val`` and ``test`` are the
+    scores over the runs of a configuration, where it may have several.
     """
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", no_wrap=True)
@@ -325,17 +336,20 @@ def front_table(
         step = (len(front) - 1) / (limit - 1)
         shown = tuple(front[round(i * step)] for i in range(limit))
     for trial in shown:
-        table.add_row(trial.name, trial.architecture, *_figures(trial))
+        own = (val.get(trial.number), test.get(trial.number))
+        table.add_row(trial.name, trial.architecture, *_figures(trial, *own))
     if not tested:
         table.columns[3].header = ""
     return table
 
 
-def _figures(trial: TrialResult) -> tuple[str, ...]:
+def _figures(trial: TrialResult, val: Estimate | None, test: Estimate | None) -> tuple[str, ...]:
     latency = trial.best_latency
     return (
-        f"{trial.val_score:.2f}",
-        f"{trial.confirmed.test_score:.2f}" if trial.confirmed else "",
+        f"{trial.val_score:.2f}" if val is None else with_error(val.mean, val.error, 2),
+        (f"{trial.confirmed.test_score:.2f}" if trial.confirmed else "")
+        if test is None
+        else with_error(test.mean, test.error, 2),
         f"{trial.latency_ms:.2f}",
         f"{latency.ratio_batch_1.median:.1f}x" if latency else "",
         f"{trial.model.params_m:.2f}" if trial.model else "",

@@ -185,7 +185,15 @@ def _open_table(status: StudyStatus, limit: int | None) -> Table:
 def _front_table(status: StudyStatus, title: str, limit: int | None = None) -> Table:
     summary = status.summary
     title = f"{title}, by {summary.results.plan.space.compared_by}"
-    return front_table(summary.front, summary.score, title=title, limit=limit)
+    found = summary.results
+    return front_table(
+        summary.front,
+        summary.score,
+        title=title,
+        limit=limit,
+        val=found.validation,
+        test=found.tested,
+    )
 
 
 def _redrawn(status: StudyStatus, height: int) -> RenderableType:

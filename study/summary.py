@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis.front import front_hypervolume
+from analysis.front import KdPair, front_hypervolume
 from analysis.record import StudyResults, read_record
 from analysis.results import STATUSES, TrialResult, searched, trained_alone
+from analysis.runs import Estimate
 from analysis.stored_plan import Score
 from study.replicates import further, next_round, trainings
 from study.tracking import without_password
@@ -92,7 +93,7 @@ class StudySummary:
         reference = self.results.reference
         if reference is None:
             return None
-        return front_hypervolume(self.front, reference)
+        return front_hypervolume(self.trials, reference)
 
     @property
     def seconds(self) -> float:
@@ -116,6 +117,29 @@ class StudySummary:
         """Where the report lies."""
         return self.folder / "report" / "index.html"
 
+    def _member(self, trial: TrialResult) -> dict[str, Any]:
+        """A configuration with what its runs tell of it; the control's gain, where there is one."""
+        results = self.results
+        pair = self._pairs.get(trial.number)
+        gain = None
+        if pair is not None:
+            gain = {
+                "control": pair.control.number,
+                "val": _estimate(pair.validation),
+                "test": _estimate(pair.test),
+            }
+        return {
+            **member(trial),
+            "val": _estimate(results.validation.get(trial.number)),
+            "test": _estimate(results.tested.get(trial.number)),
+            "front_probability": results.probabilities.get(trial.number),
+            "gain": gain,
+        }
+
+    @cached_property
+    def _pairs(self) -> dict[int, KdPair]:
+        return {pair.distilled.number: pair for pair in self.results.pairs}
+
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts."""
         teacher = self.results.teacher
@@ -128,7 +152,8 @@ class StudySummary:
             "counts": self.counts,
             "exits": self.exits,
             "replicates": {"asked": self.runs_asked, **self.replicates},
-            "front": [member(trial) for trial in self.front],
+            "front": [self._member(trial) for trial in self.front],
+            "rivals": [self._member(trial) for trial in self.results.near_rivals],
             "teacher": None if teacher is None else teacher.to_json(),
             "default_student": None if default is None else default.to_json(),
             "reference_point": None if reference is None else reference.to_json(),
@@ -151,8 +176,16 @@ def summarise(folder: Path) -> StudySummary:
     return StudySummary(read_record(folder), folder)
 
 
+def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
+    """A mean over runs with its standard error and 95 % interval, both null from one run."""
+    if estimate is None:
+        return None
+    interval = None if estimate.interval is None else list(estimate.interval)
+    return {**asdict(estimate), "interval": interval}
+
+
 def member(trial: TrialResult) -> dict[str, Any]:
-    """Return one member of the front with its parameters and figures."""
+    """Return one member of the front with its parameters and the figures of its first run."""
     latency = trial.best_latency
     figures: Mapping[str, Any] = {
         "val_score": trial.val_score,
