@@ -15,7 +15,7 @@ from analysis.stored_plan import Space
 # A run that was stopped, by a budget that was spent, is begun anew once there is time again.
 _BEGUN_ANEW = "stopped"
 
-Twin = tuple[int, tuple[tuple[str, Any], ...]]
+Twin = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,7 @@ def further(trials: Sequence[TrialResult]) -> list[TrialResult]:
 
 def _twin(trial: TrialResult, space: Space) -> Twin:
     """Return what a configuration and its control have in common, at whichever exit."""
-    shared = [(name, value) for name, value in untaught(trial, space) if name != EXIT]
-    return trial.epochs, tuple(shared)
+    return tuple((name, value) for name, value in untaught(trial, space) if name != EXIT)
 
 
 def _begun(trials: Sequence[TrialResult]) -> set[FurtherRun]:
