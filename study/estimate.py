@@ -166,12 +166,14 @@ def _scale(
         images = min(images, plan.train_per_class * len(data.classes))
     epoch = images * student_step + data.validation * student_step / 3
     training = epochs * epoch / resources.concurrent
-    trials = plan.budget.trials * training
+    trials, replicates = plan.budget.trials * training, _replicates(plan) * training
     if plan.budget.seconds is not None:
         trials = min(trials, plan.budget.seconds)
+        replicates = min(replicates, plan.budget.seconds - trials)
     if plan.budget.device_hours is not None:
         devices = plan.devices_per_trial * resources.concurrent
         trials = min(trials, 3600 * plan.budget.device_hours / devices)
+        replicates = min(replicates, 3600 * plan.budget.device_hours / devices - trials)
     share = _SHARE_WITH_STOPPING if plan.scheduler != "none" else 1.0
     return Estimate(
         teacher=data.train * teacher_training,
@@ -179,7 +181,7 @@ def _scale(
         trials=trials,
         trials_stopped_early=trials * share,
         confirmation=min(plan.budget.trials, 12) * (4 + data.test * student_step / 3),
-        replicates=_replicates(plan) * training,
+        replicates=replicates,
     )
 
 

@@ -145,8 +145,7 @@ def state_of(summary: StudySummary) -> str:
             return INTERRUPTED
         return RUNNING if _shows_life(holder, summary.folder) else SILENT
     sessions = summary.results.sessions
-    running = summary.counts["running"] or summary.replicates["running"]
-    if running or summary.results.open_session or not sessions:
+    if summary.is_open or summary.results.open_session or not sessions:
         return INTERRUPTED
     return _STATES.get(sessions[-1].end, sessions[-1].end)
 

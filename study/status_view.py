@@ -55,7 +55,8 @@ def counts_line(status: StudyStatus) -> str:
     text = f"{status.summary.begun} of {status.summary.planned} trials: {named or 'none'}"
     if status.summary.exits:
         text += f"; {counted(status.summary.exits, 'exit')} trained with them"
-    if status.summary.runs_asked > 1:
+    # What is wanted is known once the search is over.
+    if status.summary.runs_asked > 1 and status.phase not in ("preparing", "trials"):
         text += f"; replicates {_replicates(status)}"
     return text
 

@@ -81,6 +81,11 @@ class StudySummary:
         counted = Counter(trial.status for trial in own)
         return {**{status: counted[status] for status in STATUSES}, "waiting": self._runs_waiting}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether any training has begun and not ended."""
+        return any(trial.status == "running" for trial in trained_alone(self.trials))
+
     @cached_property
     def _runs_waiting(self) -> int:
         plan, asked = self.results.plan, self.runs_asked
