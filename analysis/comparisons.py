@@ -18,7 +18,7 @@ from analysis.formatting import (
 from analysis.front import KdPair
 from analysis.markup import Cell, Head, Html, join, sortable_table, tag
 from analysis.record import StudyResults
-from analysis.replication import RIVAL_PROBABILITY, pooled_deviation
+from analysis.replication import RIVAL_PROBABILITY
 from analysis.results import Ratio, TrialResult, trial_name
 from analysis.runs import Estimate
 from analysis.table import measured_latency
@@ -138,15 +138,15 @@ def _what_runs_tell(results: StudyResults) -> str:
         "Scores are means over the runs of a student, each under another seed, ± their standard "
         "error; gains stand over their 95 % interval, by a paired t test over runs of one seed."
     )
-    spread = pooled_deviation(results.trials)
+    spread = results.spread
     if spread is not None:
         text += (
             f" From run to run a student's validation {score.name} has a standard deviation of "
-            f"{number(spread[0], 2)} {score.points}, pooled over the study; the probability of "
-            "being on the front is the share of bootstrap draws, every mean moved by as much as "
+            f"{number(spread.deviation, 2)} {score.points}, pooled over the study; the probability "
+            "of being on the front is the share of bootstrap draws, every mean moved by as much as "
             "that allows, in which no student dominates it."
         )
-    return f"{text} First runs chose who was run again, so they are on the lucky side."
+    return f"{text} The first runs chose who was run again, so they lean to the lucky side."
 
 
 def _is_searched(trial: TrialResult) -> bool:
@@ -159,9 +159,16 @@ def _front_heads(results: StudyResults) -> list[Head]:
     space = results.plan.space
     score, interval = space.score, "with its 95 % interval"
     of_runs = ", mean over runs ± standard error" if results.replicated else ""
+    gain = Head(
+        "KD gain",
+        score.points,
+        help=f"validation {score.name} minus that of the undistilled twin",
+    )
+    # What is least sure of a student stands beside its scores.
     sure = [
         Head("Runs", help="runs to their end, each under another seed"),
         Head("On the front", "probability", help="share of bootstrap draws in which it is"),
+        gain,
     ]
     return [
         Head("Trial", numeric=False),
@@ -176,11 +183,7 @@ def _front_heads(results: StudyResults) -> list[Head]:
         Head("Ratio", "batch 64", help=f"{space.yardstick} time / student time, {interval}"),
         Head("Parameters", "M"),
         Head("FLOPs", "M", help="one example; a multiply-accumulate counts as 2"),
-        Head(
-            "KD gain",
-            score.points,
-            help=f"validation {score.name} minus that of the undistilled twin",
-        ),
+        *(() if results.replicated else (gain,)),
         Head("Training", "time", help="time spent training, validation apart"),
         Head("How it was taught", numeric=False),
     ]
@@ -190,11 +193,11 @@ def _front_row(results: StudyResults, trial: TrialResult, pair: KdPair | None) -
     latency = measured_latency(trial)
     mark = tag("sup", "*") if _is_searched(trial) else None
     validation = results.validation[trial.number]
+    gain = gain_cell(None if pair is None else pair.validation, replicated=results.replicated)
     sure = []
     if results.replicated:
         probability = results.probabilities[trial.number]
-        sure = [Cell(f"{validation.runs}"), Cell(chance(probability), probability)]
-    gain = None if pair is None else pair.validation
+        sure = [Cell(f"{validation.runs}"), Cell(chance(probability), probability), gain]
     return [
         trial_cell(trial),
         Cell(trial.architecture),
@@ -205,7 +208,7 @@ def _front_row(results: StudyResults, trial: TrialResult, pair: KdPair | None) -
         ratio_cell(None if latency is None else latency.ratio_batch_1),
         ratio_cell(None if latency is None else latency.ratio_batch_64),
         *_sizes(trial),
-        gain_cell(gain, replicated=results.replicated),
+        *(() if results.replicated else (gain,)),
         training_cell(trial),
         Cell(taught(results, trial)),
     ]
@@ -227,6 +230,8 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
         return None
     score = results.plan.space.score
     several = any(pair.validation.runs > 1 for pair in findings.pairs)
+    # The largest gains of all are mostly luck where a single run tells them.
+    surest = sorted(findings.pairs, key=lambda pair: pair.validation.runs == 1)
     heads = [
         Head("Distilled", numeric=False),
         Head("Control", numeric=False),
@@ -245,7 +250,7 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
             "gains-table",
             "Distilled students and their controls",
             heads,
-            [_gain_row(results, pair, several=several) for pair in findings.pairs],
+            [_gain_row(results, pair, several=several) for pair in surest],
         ),
     )
 

@@ -139,7 +139,8 @@ def curves_figure(info: CurvesInfo) -> "go.Figure":
         drawn = [curve for curve in info.curves if curve.group == group]
         further = [curve for curve in drawn if curve.of is not None]
         if further:
-            thin = {**style, "name": f"{style['name']}, further runs", "width": 1}
+            name, opacity = f"{style['name']}, further runs", 0.6 * style.get("opacity", 1)
+            thin = {**style, "name": name, "width": 1, "opacity": opacity}
             figure.add_trace(_lines(group, thin, further, info.labelled, unit))
         first = [curve for curve in drawn if curve.of is None]
         if first:

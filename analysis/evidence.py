@@ -61,13 +61,14 @@ def trials_section(results: StudyResults, findings: Findings) -> Html | None:
     if not results.trials:
         return None
     score = results.plan.space.score
+    of_run = " of this run" if results.replicated else ""
     heads = [
         Head("Trial", numeric=False),
         Head("Status", numeric=False),
         Head("Source", numeric=False),
         Head("Student", numeric=False),
-        Head("Validation", score.unit, help=f"validation {score.name}"),
-        Head("Test", score.unit, help=f"test {score.name}"),
+        Head("Validation", score.unit, help=f"validation {score.name}{of_run}"),
+        Head("Test", score.unit, help=f"test {score.name}{of_run}"),
         Head("Latency", "ms"),
         Head("Ratio", "batch 1", help=f"{results.plan.space.yardstick} time / student time"),
         Head("Parameters", "M"),

@@ -16,6 +16,7 @@ from analysis.hover import hover_text, teacher_hover
 from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import TrialResult
+from analysis.runs import half_width
 from analysis.stored_plan import Space
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ Group = Literal["front", "rival", "dominated", "stopped"]
 class Mark(NamedTuple):
     """One configuration on the front chart: where, as what, what is said when it is pointed at.
 
-    The score is the mean over its runs, `error` its standard error, where there are several.
+    The score is the mean over its runs. Of a member of the front, or a near rival, that has several
+    `bar` is half of its 95 % interval.
     """
 
     trial: str
@@ -38,14 +40,15 @@ class Mark(NamedTuple):
     group: Group
     distilled: bool
     hover: str
-    error: float | None = None
+    bar: float | None = None
 
 
 class Arrow(NamedTuple):
-    """From a control to its distilled twin, as (latency ms, score)."""
+    """From a control to its distilled twin, as (latency ms, score); `bar` is that of the twin."""
 
     control: tuple[float, float]
     distilled: tuple[float, float]
+    bar: float | None = None
 
 
 class FrontInfo(NamedTuple):
@@ -124,7 +127,6 @@ def _mark(results: StudyResults, trial: TrialResult, group: Group, pair: KdPair 
     score = results.val_score(trial)
     assert trial.latency_ms is not None
     assert score is not None
-    estimate = results.validation.get(trial.number)
     return Mark(
         trial=trial.name,
         latency_ms=trial.latency_ms,
@@ -132,8 +134,20 @@ def _mark(results: StudyResults, trial: TrialResult, group: Group, pair: KdPair 
         group=group,
         distilled=is_distilled(trial, results.plan.space),
         hover=hover_text(results, trial, pair),
-        error=None if estimate is None else estimate.error,
+        bar=_bar(results, trial) if group in ("front", "rival") else None,
     )
+
+
+def _bar(results: StudyResults, trial: TrialResult) -> float | None:
+    """Half of the 95 % interval of a mean over several runs; None of a single run.
+
+    With the deviation pooled over the study, as the probabilities of being on the front have it:
+    that of three runs alone is hardly known.
+    """
+    estimate = results.validation.get(trial.number)
+    if estimate is None or estimate.runs < 2 or results.spread is None:
+        return None
+    return half_width(results.spread.deviation / math.sqrt(estimate.runs), results.spread.freedom)
 
 
 def _teacher_mark(results: StudyResults) -> Mark | None:
@@ -150,15 +164,18 @@ def _arrows(results: StudyResults) -> tuple[Arrow, ...]:
     if len(pairs) > MAX_DRAWN_PAIRS:
         members = {trial.number for trial in results.front}
         pairs = tuple(pair for pair in pairs if pair.distilled.number in members)
-    places = [
-        [(t.latency_ms or 0.0, results.val_score(t) or 0.0) for t in (pair.control, pair.distilled)]
-        for pair in pairs[:MAX_DRAWN_PAIRS]
-    ]
-    return tuple(
-        Arrow(control, distilled)
-        for control, distilled in places
-        if control[0] > 0 and distilled[0] > 0
-    )
+    barred = {trial.number for trial in (*results.front, *results.near_rivals)}
+    arrows = []
+    for pair in pairs[:MAX_DRAWN_PAIRS]:
+        control, distilled = (
+            (trial.latency_ms or 0.0, results.val_score(trial) or 0.0)
+            for trial in (pair.control, pair.distilled)
+        )
+        has_bar = pair.distilled.number in barred
+        if control[0] > 0 and distilled[0] > 0:
+            bar = _bar(results, pair.distilled) if has_bar else None
+            arrows.append(Arrow(control, distilled, bar))
+    return tuple(arrows)
 
 
 def _view(marks: Sequence[Mark], best: float) -> tuple[tuple[float, float], int]:
@@ -172,8 +189,8 @@ def _view(marks: Sequence[Mark], best: float) -> tuple[tuple[float, float], int]
     scores = sorted(mark.val_score for mark in marks)
     trained = sorted(mark.val_score for mark in marks if mark.group != "stopped") or scores
     near = [mark for mark in marks if mark.group in ("front", "rival")]
-    members = [mark.val_score - (mark.error or 0.0) for mark in near]
-    low, high = scores[0], max([scores[-1], *(m.val_score + (m.error or 0.0) for m in near)])
+    members = [mark.val_score - (mark.bar or 0.0) for mark in near]
+    low, high = scores[0], max([scores[-1], *(m.val_score + (m.bar or 0.0) for m in near)])
     focus = min([*members, trained[len(trained) // 10]])
     if high - low > 2 * (high - focus) > 0:
         low = focus
@@ -260,17 +277,17 @@ _CLOUDS: dict[str, dict[str, Any]] = {
 
 
 def _points(marks: Sequence[Mark], color: str) -> dict[str, Any]:
-    """Where marks stand, what they say, and bars of one standard error where it is known."""
+    """Where marks stand, what they say, and bars of 95 % where there are several runs."""
     points: dict[str, Any] = {
         "x": [rounded(mark.latency_ms) for mark in marks],
         "y": [rounded(mark.val_score) for mark in marks],
         "hovertext": [mark.hover for mark in marks],
         "hoverinfo": "text",
     }
-    if any(mark.error is not None for mark in marks):
+    if any(mark.bar is not None for mark in marks):
         points["error_y"] = {
             "type": "data",
-            "array": [None if mark.error is None else rounded(mark.error) for mark in marks],
+            "array": [None if mark.bar is None else rounded(mark.bar) for mark in marks],
             "color": light(color),
             "thickness": 1.6,
             "width": 4,
@@ -298,9 +315,9 @@ def _rivals(marks: Sequence[Mark]) -> "go.Scatter | None":
         name="near rivals",
         marker={
             "symbol": ["diamond" if mark.distilled else "diamond-open" for mark in marks],
-            "size": 10,
+            "size": 9,
             "color": light("rival"),
-            "line": {"width": [0 if mark.distilled else 2 for mark in marks]},
+            "line": {"width": [0 if mark.distilled else 1.8 for mark in marks]},
         },
         meta={"key": "rival"},
         **_points(marks, "rival"),
@@ -310,10 +327,12 @@ def _rivals(marks: Sequence[Mark]) -> "go.Scatter | None":
 def _arrow(arrow: Arrow) -> dict[str, Any]:
     """An arrow from a control to its distilled twin; annotations take log values on a log axis."""
     (from_x, from_y), (to_x, to_y) = arrow.control, arrow.distilled
+    below = to_y - (arrow.bar or 0.0)
+    ends_below = to_y > below > from_y  # where the bar begins, which it would lie upon
     return {
         "name": "control",
         "x": round(math.log10(to_x), 5),
-        "y": rounded(to_y),
+        "y": rounded(below if ends_below else to_y),
         "ax": round(math.log10(from_x), 5),
         "ay": rounded(from_y),
         "xref": "x",
@@ -325,7 +344,7 @@ def _arrow(arrow: Arrow) -> dict[str, Any]:
         "arrowsize": 0.9,
         "arrowwidth": 1.5,
         "arrowcolor": light("control"),
-        "standoff": 6,
+        "standoff": 1 if ends_below else 6,
         "startstandoff": 5,
     }
 
@@ -361,7 +380,7 @@ def _front_marks(info: FrontInfo) -> "go.Scatter | None":
         name="front",
         marker={
             "symbol": ["circle" if mark.distilled else "circle-open" for mark in marks],
-            "size": 11,
+            "size": 11 if all(mark.bar is None for mark in marks) else 9,
             "color": light("front"),
             "line": {"width": [0 if mark.distilled else 2.4 for mark in marks]},
         },

@@ -289,24 +289,25 @@ def _interval(gain: Estimate) -> str:
 
 
 def _sure_gains(results: StudyResults, found: Findings, several: list[KdPair]) -> str:
-    """How many of the gains are sure, that of one member, and whose gain is of one run only."""
-    bounds = [pair.validation.interval for pair in several]
-    above = sum(interval is not None and interval[0] > 0 for interval in bounds)
+    """How many of the gains are sure, that of one member, and how many are of one run only."""
     text = ""
     if len(several) > 1:
-        text += f" The 95{NBSP}% interval lies above zero for {above or 'none'} of them"
+        bounds = [pair.validation.interval for pair in several]
+        above = sum(interval is not None and interval[0] > 0 for interval in bounds)
+        which = "all" if above == len(several) else f"{above or 'none'}"
+        text += f" The 95{NBSP}% interval lies above zero for {which} of them"
         told = next((p for p in several if p.distilled is found.best_trade_off), None)
         if told is not None:
             points = results.plan.space.score.points
             gain = f"{signed(told.val_gain)} {points}{_interval(told.validation)}"
             text += f"; the best trade-off gained {gain}"
             if told.test is not None:
-                text += f", on the test split {signed(told.test_gain)}{_interval(told.test)}"
+                text += f", on the test split {signed(told.test_gain)}"
+                text += "" if told.test.interval is None else f" ({span(told.test.interval)})"
         text += "."
     alone = len(found.pairs) - len(several)
     if alone:
-        whose = "pair was" if alone == 1 else "pairs were"
-        text += f" {alone} more {whose} run once, which tells no interval."
+        text += f" {alone} more {'pair was' if alone == 1 else 'pairs were'} run once."
     return text
 
 
@@ -315,7 +316,7 @@ def _doubt_sentence(results: StudyResults, found: Findings) -> str:
     chances = [(results.probabilities.get(t.number, 1.0), t) for t in found.front]
     least, weakest = min(chances, key=lambda entry: (entry[0], entry[1].number))
     sure = sum(probability >= SURE for probability, _ in chances)
-    text = "Scores are means over runs under several seeds, where there are such runs. "
+    text = "Scores of students trained under several seeds are means. "
     if len(chances) == 1:
         text += f"The probability that {weakest.name} is on the front is {chance(least)}"
     else:

@@ -80,12 +80,15 @@ def _certainty(
     """What is known of how sure a place and a gain are; nothing in a study of single runs."""
     if not results.replicated or validation is None:
         return []
-    runs = "one run" if validation.runs == 1 else f"mean of {counted(validation.runs, 'run')}"
+    several = f"{counted(validation.runs, 'run')}: means ± standard error"
     probability = chance(results.probabilities.get(trial.number, 0.0))
-    lines = [f"{runs}, on the front: {plot_text(probability)}"]
+    lines = [
+        "one run" if validation.runs == 1 else several,
+        f"on the front with a probability of {plot_text(probability)}",
+    ]
     if pair is not None and (interval := pair.validation.interval) is not None:
         points = plot_text(results.plan.space.score.points)
-        lines.append(f"KD gain {signed(pair.val_gain)} {points} (95{NBSP}%: {span(interval)})")
+        lines.append(f"KD gain {signed(pair.val_gain)} {points} (95{NBSP}% {span(interval)})")
     return lines
 
 

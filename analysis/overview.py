@@ -199,8 +199,11 @@ def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
     notes = ["Up and left is better; latency is on a log scale."]
     if info.step:
         notes.append(f"The line is the best {score.name} reached within each latency.")
-    if any(mark.error is not None for mark in info.marks):
-        notes.append("Marks with a bar are means over several runs, ± one standard error.")
+    if any(mark.bar is not None for mark in info.marks):
+        notes.append(
+            "Marks with a bar are means over several runs, the bar their 95\u00a0% interval, with "
+            "the deviation from run to run pooled over the study."
+        )
     if any(mark.group == "rival" for mark in info.marks):
         notes.append(
             "Near rivals are off the front, and on it with a probability of "

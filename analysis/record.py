@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis.front import KdPair, front_members, kd_pairs
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
-from analysis.replication import front_probabilities, rivals
+from analysis.replication import front_probabilities, pooled_spread, rivals
 from analysis.results import (
     ATTR_ARCHITECTURE,
     ATTR_CONTROL_OF,
@@ -52,7 +52,7 @@ from analysis.results import (
     late_attribute,
     trial_name,
 )
-from analysis.runs import Estimate, estimates, estimates_of_test
+from analysis.runs import Estimate, Spread, estimates, estimates_of_test
 from analysis.stored import ResultFormatError, Stored
 from analysis.stored_plan import RecordReadError, StoredPlan, read_plan
 
@@ -126,7 +126,12 @@ class StudyResults:
     @cached_property
     def replicated(self) -> bool:
         """Whether any configuration ran to its end under several seeds."""
-        return any(estimate.runs > 1 for estimate in self.validation.values())
+        return self.spread is not None
+
+    @cached_property
+    def spread(self) -> Spread | None:
+        """Of validation scores from run to run, pooled; None while nothing is replicated."""
+        return pooled_spread(self.trials)
 
     @cached_property
     def probabilities(self) -> Mapping[int, float]:

@@ -18,7 +18,7 @@ from analysis.front import (
     untaught,
 )
 from analysis.results import EXIT, Third, TrialResult
-from analysis.runs import Estimate, estimates, estimates_of_test, runs_of
+from analysis.runs import Estimate, Spread, estimates, estimates_of_test, runs_of
 from analysis.stored_plan import Space
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 __all__ = [
     "RIVAL_PROBABILITY",
     "Estimate",
+    "Spread",
     "estimates",
     "estimates_of_test",
     "front_probabilities",
     "missing_controls",
-    "pooled_deviation",
+    "pooled_spread",
     "rivals",
     "runs_of",
     "wanted_runs",
@@ -48,8 +49,8 @@ _INTERVAL = 2 * 1.959964
 _FIRST_BLOCK = 2
 
 
-def pooled_deviation(trials: Iterable[TrialResult]) -> tuple[float, int] | None:
-    """The standard deviation of a validation score from run to run, and its degrees of freedom.
+def pooled_spread(trials: Iterable[TrialResult]) -> Spread | None:
+    """How far validation scores of one configuration lie apart, from run to run.
 
     Pooled over all configurations with two runs or more; None while there is none.
     """
@@ -58,7 +59,7 @@ def pooled_deviation(trials: Iterable[TrialResult]) -> tuple[float, int] | None:
         if estimate.error is not None:
             squares += estimate.error**2 * estimate.runs * (estimate.runs - 1)
             freedom += estimate.runs - 1
-    return (math.sqrt(squares / freedom), freedom) if freedom else None
+    return Spread(math.sqrt(squares / freedom), freedom) if freedom else None
 
 
 def front_probabilities(
@@ -80,27 +81,25 @@ def front_probabilities(
         has two runs, which leaves the deviation unknown.
     """
     trials = list(trials)
-    spread = pooled_deviation(trials)
+    spread = pooled_spread(trials)
     if spread is None:
         return {}
     # The strongest come first, so that the dominated are found out soon.
     placed = sorted(places(trials, third), key=lambda entry: (-entry[1][0], entry[0].number))
     runs = {number: estimate.runs for number, estimate in estimates(trials).items()}
-    scores = _drawn_scores([(t.number, p[0], runs[t.number]) for t, p in placed], *spread)
+    scores = _drawn_scores([(t.number, p[0], runs[t.number]) for t, p in placed], spread)
     latencies = _drawn_latencies(placed)
     smalls = [point[2] if third is not None else 0.0 for _, point in placed]
     kept = _kept_shares(scores, latencies, smalls)
     return {trial.number: share for (trial, _), share in zip(placed, kept, strict=True)}
 
 
-def _drawn_scores(
-    means: Sequence[tuple[int, float, int]], deviation: float, freedom: int
-) -> "np.ndarray":
+def _drawn_scores(means: Sequence[tuple[int, float, int]], spread: Spread) -> "np.ndarray":
     """Mean scores (configurations, draws), from (number, mean score, runs) of each."""
     import numpy as np
 
-    divisor = np.sqrt(np.random.default_rng(_SEED).chisquare(freedom, _DRAWS) / freedom)
-    scale = deviation / divisor
+    squares = np.random.default_rng(_SEED).chisquare(spread.freedom, _DRAWS)
+    scale = spread.deviation / np.sqrt(squares / spread.freedom)
     return np.stack(
         [
             mean + scale / math.sqrt(runs) * _normal(number).standard_normal(_DRAWS)

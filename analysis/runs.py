@@ -14,6 +14,22 @@ from typing import Self
 from analysis.results import TrialResult
 
 
+def half_width(error: float, freedom: int) -> float:
+    """Half of a 95 % interval, from a standard error and its degrees of freedom (Student's t)."""
+    # The quantile itself: `scipy.stats` takes a second to import.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975)) * error
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The standard deviation of a score from run to run, and its degrees of freedom."""
+
+    deviation: float
+    freedom: int
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over runs, and its standard error; None from one run, which tells no spread."""
@@ -33,11 +49,7 @@ class Estimate:
     @property
     def half_width(self) -> float | None:
         """Half of the 95 % interval of the mean, by Student's t; None from one run."""
-        if self.error is None:
-            return None
-        from scipy.stats import t
-
-        return float(t.ppf(0.975, self.runs - 1)) * self.error
+        return None if self.error is None else half_width(self.error, self.runs - 1)
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -15,7 +15,7 @@ from analysis.replication import (
     RIVAL_PROBABILITY,
     front_probabilities,
     missing_controls,
-    pooled_deviation,
+    pooled_spread,
     rivals,
     wanted_runs,
 )
@@ -29,7 +29,7 @@ from analysis.results import (
     Timing,
     TrialResult,
 )
-from analysis.runs import Estimate, estimates, estimates_of_test, runs_of
+from analysis.runs import Estimate, Spread, estimates, estimates_of_test, runs_of
 from analysis.stored_plan import Objective, Score, Space
 
 SPACE = Space(
@@ -189,8 +189,7 @@ def test_nothing_is_probable_while_nothing_has_two_runs() -> None:
 
 def test_the_deviation_is_pooled_over_configurations() -> None:
     trials = [*runs(1, [80.0, 82.0]), *runs(2, between(70.0, 1.0)), trained(3, 60.0)]
-    deviation, freedom = pooled_deviation(trials) or (0.0, 0)
-    assert (deviation, freedom) == (pytest.approx(math.sqrt((2.0 + 2.0) / 3)), 3)
+    assert pooled_spread(trials) == Spread(pytest.approx(math.sqrt((2.0 + 2.0) / 3)), 3)
 
 
 def test_well_separated_points_are_certain() -> None:
@@ -208,10 +207,11 @@ def test_two_equal_points_have_even_chances() -> None:
 @pytest.mark.parametrize(("apart", "deviation"), [(0.3, 0.5), (1.0, 0.5), (2.0, 0.9)])
 def test_the_chance_of_one_of_two_is_that_of_a_t_test(apart: float, deviation: float) -> None:
     trials = [*runs(1, between(80.0 + apart, deviation)), *runs(2, [80.0, 80.0])]
-    pooled, freedom = pooled_deviation(trials) or (0.0, 0)
-    statistic = apart / (pooled * math.sqrt(1 / 3 + 1 / 2))
+    spread = pooled_spread(trials)
+    assert spread is not None
+    statistic = apart / (spread.deviation * math.sqrt(1 / 3 + 1 / 2))
     assert front_probabilities(trials)[1] == pytest.approx(
-        stats.t.cdf(statistic, freedom), abs=0.04
+        stats.t.cdf(statistic, spread.freedom), abs=0.04
     )
 
 
@@ -219,8 +219,9 @@ def test_a_single_run_is_less_certain_than_three() -> None:
     rest = [*runs(1, between(81.0, 0.5)), *runs(3, between(60.0, 0.5))]
     once = front_probabilities([*rest, trained(2, 80.0)])[2]
     thrice = front_probabilities([*rest, *runs(2, between(80.0, 0.5))])[2]
-    pooled, freedom = pooled_deviation(rest) or (0.0, 0)
-    expected = stats.t.sf(1.0 / (pooled * math.sqrt(1 + 1 / 3)), freedom)
+    spread = pooled_spread(rest)
+    assert spread is not None
+    expected = stats.t.sf(1.0 / (spread.deviation * math.sqrt(1 + 1 / 3)), spread.freedom)
     assert once == pytest.approx(expected, abs=0.04)
     assert once > thrice
 
@@ -285,7 +286,7 @@ def test_probabilities_agree_with_comparing_every_pair_in_every_draw(third: Any)
     means = {number: estimate for number, estimate in estimates(trials).items()}
     drawn = replication._drawn_scores(
         [(t.number, means[t.number].mean, means[t.number].runs) for t in firsts],
-        *(pooled_deviation(trials) or (0.0, 0)),
+        pooled_spread(trials) or Spread(0.0, 0),
     )
     found = front_probabilities(trials, third)
     counts = dict.fromkeys(found, 0)
