@@ -25,7 +25,7 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
         found = summary.results
         title = f"The front by {found.plan.space.compared_by}, fastest first"
         if found.replicated:
-            title += "; means over runs ± standard error"
+            title += " (mean ± error)"
         shown = front_table(
             summary.front, score, title=title, val=found.validation, test=found.tested
         )
