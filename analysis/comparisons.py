@@ -11,6 +11,7 @@ from analysis.formatting import (
     duration,
     number,
     plus_minus,
+    score_text,
     signed,
     significant,
     span,
@@ -20,7 +21,7 @@ from analysis.markup import Cell, Head, Html, join, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.replication import RIVAL_PROBABILITY
 from analysis.results import Ratio, TrialResult, trial_name
-from analysis.runs import Estimate
+from analysis.runs import Estimate, Spread
 from analysis.table import measured_latency
 
 _FEWEST_RIVALS = 3  # shown, also beside a shorter front
@@ -76,13 +77,17 @@ def estimate_cell(estimate: Estimate | None) -> Cell:
 
 
 def gain_cell(gain: Estimate | None, *, replicated: bool) -> Cell:
-    """A gain over its 95 % interval; where others have one, over the words that it has none."""
+    """A gain over its 95 % interval; where others have one, over the words that it has none.
+
+    It has none of one run, nor of runs that all gained the same.
+    """
     if gain is None:
         return Cell(NONE)
     shown, interval = signed(gain.mean), gain.interval
     if not replicated:
         return Cell(shown, gain.mean)
-    under = tag("small", "one run" if interval is None else span(interval))
+    alike = "one run" if gain.runs == 1 else f"in {gain.runs} of {gain.runs} runs"
+    under = tag("small", alike if interval is None else span(interval))
     return Cell(tag("span", shown, under, class_="stack"), gain.mean)
 
 
@@ -133,20 +138,32 @@ def _rivals(
 
 def _what_runs_tell(results: StudyResults) -> str:
     """What means, errors and probabilities of a replicated study mean."""
-    score = results.plan.space.score
     text = (
         "Scores are means over the runs of a student, each under another seed, ± their standard "
         "error; gains stand over their 95 % interval, by a paired t test over runs of one seed."
     )
-    spread = results.spread
-    if spread is not None:
+    if results.spread is not None:
         text += (
-            f" From run to run a student's validation {score.name} has a standard deviation of "
-            f"{number(spread.deviation, 2)} {score.points}, pooled over the study; the probability "
-            "of being on the front is the share of bootstrap draws, every mean moved by as much as "
-            "that allows, in which no student dominates it."
+            f" {_spread_in_words(results, results.spread)}; the probability of being on the front "
+            "is the share of bootstrap draws, every mean moved by as much as that allows, in which "
+            "no student dominates it."
         )
     return f"{text} The first runs chose who was run again, so they lean to the lucky side."
+
+
+def _spread_in_words(results: StudyResults, spread: Spread) -> str:
+    """How far scores lie apart from run to run, pooled over the study, where the front is."""
+    score = results.plan.space.score
+    reached = [results.val_score(trial) or 0.0 for trial in results.front]
+    low, high = min(reached), max(reached)
+    text = f"From run to run a student's validation {score.name} has a standard deviation of "
+    text += f"{number(spread.deviation(high), 2)} {score.points}"
+    if spread.best is None:
+        return f"{text}, pooled over the study"
+    text += f" at {score_text(high, score.unit)}"
+    if high - low > 1.0:
+        text += f" and of {number(spread.deviation(low), 2)} at {score_text(low, score.unit)}"
+    return f"{text}, pooled over the study in proportion to that of a share"
 
 
 def _is_searched(trial: TrialResult) -> bool:

@@ -6,13 +6,14 @@ them.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.chart_style import chart_layout, level_line, log_axis, plot_text, rounded
 from analysis.findings import flat_front, point_of
 from analysis.formatting import score_text
 from analysis.front import KdPair, is_distilled
 from analysis.hover import hover_text, teacher_hover
+from analysis.marks import Arrow, Group, Mark, view_of, with_room
 from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import TrialResult
@@ -23,32 +24,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 MAX_DRAWN_PAIRS = 12
-
-Group = Literal["front", "rival", "dominated", "stopped"]
-
-
-class Mark(NamedTuple):
-    """One configuration on the front chart: where, as what, what is said when it is pointed at.
-
-    The score is the mean over its runs. Of a member of the front, or a near rival, that has several
-    `bar` is half of its 95 % interval.
-    """
-
-    trial: str
-    latency_ms: float
-    val_score: float
-    group: Group
-    distilled: bool
-    hover: str
-    bar: float | None = None
-
-
-class Arrow(NamedTuple):
-    """From a control to its distilled twin, as (latency ms, score); `bar` is that of the twin."""
-
-    control: tuple[float, float]
-    distilled: tuple[float, float]
-    bar: float | None = None
 
 
 class FrontInfo(NamedTuple):
@@ -98,12 +73,12 @@ def front_info(results: StudyResults) -> FrontInfo:
     corners = tuple((latency, score) for score, latency in points)
     teacher = _teacher_mark(results)
     space = results.plan.space
-    view, below = _view([*marks, *([teacher] if teacher else [])], space.score.best)
+    view, below = view_of([*marks, *([teacher] if teacher else [])], space.score.best)
     score, latency = space.objectives[:2]
     return FrontInfo(
         marks=marks,
         step=corners,
-        labelled=_with_room([mark for mark in marks if mark.group == "front"], view),
+        labelled=with_room([mark for mark in marks if mark.group == "front"], view),
         arrows=_arrows(results),
         teacher=teacher,
         floor=results.plan.data.floor_score if space.score.has_majority_floor else None,
@@ -147,7 +122,8 @@ def _bar(results: StudyResults, trial: TrialResult) -> float | None:
     estimate = results.validation.get(trial.number)
     if estimate is None or estimate.runs < 2 or results.spread is None:
         return None
-    return half_width(results.spread.deviation / math.sqrt(estimate.runs), results.spread.freedom)
+    error = results.spread.deviation(estimate.mean) / math.sqrt(estimate.runs)
+    return half_width(error, results.spread.freedom)
 
 
 def _teacher_mark(results: StudyResults) -> Mark | None:
@@ -178,50 +154,6 @@ def _arrows(results: StudyResults) -> tuple[Arrow, ...]:
     return tuple(arrows)
 
 
-def _view(marks: Sequence[Mark], best: float) -> tuple[tuple[float, float], int]:
-    """Scores first shown: all of them, unless a few low ones would flatten the rest.
-
-    Then the view starts at the lowest front member or rival, with its error, or at the lowest tenth
-    of the fully trained students, whichever is lower.
-    """
-    if not marks:
-        return (0.0, best), 0
-    scores = sorted(mark.val_score for mark in marks)
-    trained = sorted(mark.val_score for mark in marks if mark.group != "stopped") or scores
-    near = [mark for mark in marks if mark.group in ("front", "rival")]
-    members = [mark.val_score - (mark.bar or 0.0) for mark in near]
-    low, high = scores[0], max([scores[-1], *(m.val_score + (m.bar or 0.0) for m in near)])
-    focus = min([*members, trained[len(trained) // 10]])
-    if high - low > 2 * (high - focus) > 0:
-        low = focus
-    pad = max(0.08 * (high - low), 0.5)
-    view = (max(low - pad, min(low, 0.0)), min(high + 1.4 * pad, max(best, high) + pad))
-    return view, sum(score < view[0] for score in scores)
-
-
-def _with_room(front: Sequence[Mark], view: tuple[float, float]) -> frozenset[str]:
-    """Front members whose names, written up and left of them, touch no other name and no mark."""
-    tall = max(view[1] - view[0], 1e-9)
-    placeable = [mark for mark in front if mark.latency_ms > 0]
-    latencies = [math.log(mark.latency_ms) for mark in placeable]
-    wide = max(max(latencies, default=0.0) - min(latencies, default=0.0), math.log(2))
-    places = {
-        mark.trial: (math.log(mark.latency_ms) / wide, mark.val_score / tall) for mark in placeable
-    }
-    names: list[str] = []
-    for mark in sorted(placeable, key=lambda m: -m.val_score):
-        x, y = places[mark.trial]
-        covers = any(
-            0 < x - left <= 0.08 and abs(y - height) < 0.04 for left, height in places.values()
-        )
-        touches = any(
-            abs(x - places[name][0]) <= 0.11 and abs(y - places[name][1]) <= 0.055 for name in names
-        )
-        if not covers and not touches:
-            names.append(mark.trial)
-    return frozenset(names)
-
-
 def front_figure(info: FrontInfo) -> "go.Figure":
     """Draws the score over latency (log axis): the front, what it dominates, the teacher."""
     import plotly.graph_objects as go
@@ -234,7 +166,7 @@ def front_figure(info: FrontInfo) -> "go.Figure":
         _cloud("stopped", stopped, size),
         _cloud("dominated", [mark for mark in dominated if mark.distilled], size),
         _cloud("control", [mark for mark in dominated if not mark.distilled], size),
-        _rivals([mark for mark in info.marks if mark.group == "rival"]),
+        _rivals([m for m in info.marks if m.group == "rival"], info.space.score.best),
         _step_line(info),
         _front_marks(info),
         _teacher_star(info.teacher),
@@ -276,23 +208,34 @@ _CLOUDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _points(marks: Sequence[Mark], color: str) -> dict[str, Any]:
-    """Where marks stand, what they say, and bars of 95 % where there are several runs."""
-    points: dict[str, Any] = {
+def _points(marks: Sequence[Mark]) -> dict[str, Any]:
+    return {
         "x": [rounded(mark.latency_ms) for mark in marks],
         "y": [rounded(mark.val_score) for mark in marks],
         "hovertext": [mark.hover for mark in marks],
         "hoverinfo": "text",
     }
-    if any(mark.bar is not None for mark in marks):
-        points["error_y"] = {
+
+
+def _bars(marks: Sequence[Mark], color: str, best: float) -> dict[str, Any]:
+    """Error bars of the marks that have one; none goes beyond the best score there is."""
+    if all(mark.bar is None for mark in marks):
+        return {}
+    above = [
+        None if mark.bar is None else rounded(min(mark.bar, max(best - mark.val_score, 0.0)))
+        for mark in marks
+    ]
+    return {
+        "error_y": {
             "type": "data",
-            "array": [None if mark.bar is None else rounded(mark.bar) for mark in marks],
+            "symmetric": False,
+            "array": above,
+            "arrayminus": [None if mark.bar is None else rounded(mark.bar) for mark in marks],
             "color": light(color),
             "thickness": 1.6,
             "width": 4,
         }
-    return points
+    }
 
 
 def _cloud(key: str, marks: Sequence[Mark], size: float) -> "go.Scatter | None":
@@ -300,12 +243,12 @@ def _cloud(key: str, marks: Sequence[Mark], size: float) -> "go.Scatter | None":
 
     if not marks:
         return None
-    trace = go.Scatter(mode="markers", meta={"key": key}, **_CLOUDS[key], **_points(marks, key))
+    trace = go.Scatter(mode="markers", meta={"key": key}, **_CLOUDS[key], **_points(marks))
     trace.marker.size *= size
     return trace
 
 
-def _rivals(marks: Sequence[Mark]) -> "go.Scatter | None":
+def _rivals(marks: Sequence[Mark], best: float) -> "go.Scatter | None":
     import plotly.graph_objects as go
 
     if not marks:
@@ -320,7 +263,8 @@ def _rivals(marks: Sequence[Mark]) -> "go.Scatter | None":
             "line": {"width": [0 if mark.distilled else 1.8 for mark in marks]},
         },
         meta={"key": "rival"},
-        **_points(marks, "rival"),
+        **_points(marks),
+        **_bars(marks, "rival", best),
     )
 
 
@@ -389,7 +333,8 @@ def _front_marks(info: FrontInfo) -> "go.Scatter | None":
         textfont={"size": 12, "color": light("front")},
         cliponaxis=False,
         meta={"key": "front"},
-        **_points(marks, "front"),
+        **_points(marks),
+        **_bars(marks, "front", info.space.score.best),
     )
 
 
@@ -407,5 +352,5 @@ def _teacher_star(teacher: Mark | None) -> "go.Scatter | None":
         textfont={"size": 12, "color": light("teacher")},
         cliponaxis=False,
         meta={"key": "teacher"},
-        **_points([teacher], "teacher"),
+        **_points([teacher]),
     )

@@ -283,9 +283,10 @@ def _runs_each(counts: list[int]) -> str:
 
 
 def _interval(gain: Estimate) -> str:
-    """` (95 % interval +0.8 to +2.3)`, or nothing of one run."""
-    interval = gain.interval
-    return "" if interval is None else f" (95{NBSP}% interval {span(interval)})"
+    """` (95 % interval +0.8 to +2.3)`; nothing of one run."""
+    if gain.interval is not None:
+        return f" (95{NBSP}% interval {span(gain.interval)})"
+    return "" if gain.runs == 1 else f" (the same in {gain.runs} runs, which tells no interval)"
 
 
 def _sure_gains(results: StudyResults, found: Findings, several: list[KdPair]) -> str:

@@ -131,12 +131,13 @@ class StudyResults:
     @cached_property
     def spread(self) -> Spread | None:
         """Of validation scores from run to run, pooled; None while nothing is replicated."""
-        return pooled_spread(self.trials)
+        return pooled_spread(self.trials, self.plan.space.score)
 
     @cached_property
     def probabilities(self) -> Mapping[int, float]:
         """Of being on the front, by configuration; none while nothing is replicated."""
-        return front_probabilities(self.trials, self.plan.space.third)
+        space = self.plan.space
+        return front_probabilities(self.trials, space.third, space.score)
 
     @cached_property
     def near_rivals(self) -> tuple[TrialResult, ...]:

@@ -18,8 +18,15 @@ from analysis.front import (
     untaught,
 )
 from analysis.results import EXIT, Third, TrialResult
-from analysis.runs import Estimate, Spread, estimates, estimates_of_test, runs_of
-from analysis.stored_plan import Space
+from analysis.runs import (
+    Estimate,
+    Spread,
+    estimates,
+    estimates_of_test,
+    runs_of,
+    unevenness,
+)
+from analysis.stored_plan import Score, Space
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,39 +56,43 @@ _INTERVAL = 2 * 1.959964
 _FIRST_BLOCK = 2
 
 
-def pooled_spread(trials: Iterable[TrialResult]) -> Spread | None:
+def pooled_spread(trials: Iterable[TrialResult], score: Score | None = None) -> Spread | None:
     """How far validation scores of one configuration lie apart, from run to run.
 
-    Pooled over all configurations with two runs or more; None while there is none.
+    Pooled over all configurations with two runs or more; None while there is none. Of a `score`
+    that is a share, the deviation depends on it (see `Spread`); of others it is one for all.
     """
+    best = score.best if score is not None and score.is_share else None
     squares, freedom = 0.0, 0
     for estimate in estimates(trials).values():
         if estimate.error is not None:
-            squares += estimate.error**2 * estimate.runs * (estimate.runs - 1)
+            deviation = estimate.error / unevenness(estimate.mean, best)
+            squares += deviation**2 * estimate.runs * (estimate.runs - 1)
             freedom += estimate.runs - 1
-    return Spread(math.sqrt(squares / freedom), freedom) if freedom else None
+    return Spread(math.sqrt(squares / freedom), freedom, best) if freedom else None
 
 
 def front_probabilities(
-    trials: Iterable[TrialResult], third: Third | None = None
+    trials: Iterable[TrialResult], third: Third | None = None, score: Score | None = None
 ) -> Mapping[int, float]:
     """How probable it is that a configuration is on the front, by the number of its first run.
 
     The share of draws of a parametric bootstrap in which no other one dominates it. A draw moves
     every mean score by its standard error, the deviation from run to run over the root of the
-    count of runs, times a variate of Student's t; the deviation is pooled over the study, so a
-    configuration of a single run has it too. It is as uncertain for all at once: the t variates of
-    one draw share their divisor. A latency that was confirmed moves, with its architecture, by as
-    much as the 95 % interval of its ratio allows; other latencies and sizes are certain. Runs are
-    drawn as if independent, though those of one number share their seed, which overstates rather
-    than hides the doubt. The same trials in any order give the same numbers.
+    count of runs, times a variate of Student's t. The deviation is pooled over the study (see
+    `pooled_spread`), so a configuration of a single run has it too, and is as uncertain for all at
+    once: the t variates of one draw share their divisor. A latency that was confirmed moves, with
+    its architecture, by as much as the 95 % interval of its ratio allows; other latencies and
+    sizes are certain. Runs are drawn as if independent, though those of one number share their
+    seed, which overstates rather than hides the doubt. The same trials in any order give the same
+    numbers.
 
     Returns:
         One probability for every configuration that ran to its end; none while no configuration
         has two runs, which leaves the deviation unknown.
     """
     trials = list(trials)
-    spread = pooled_spread(trials)
+    spread = pooled_spread(trials, score)
     if spread is None:
         return {}
     # The strongest come first, so that the dominated are found out soon.
@@ -99,10 +110,14 @@ def _drawn_scores(means: Sequence[tuple[int, float, int]], spread: Spread) -> "n
     import numpy as np
 
     squares = np.random.default_rng(_SEED).chisquare(spread.freedom, _DRAWS)
-    scale = spread.deviation / np.sqrt(squares / spread.freedom)
+    divisor = np.sqrt(squares / spread.freedom)
     return np.stack(
         [
-            mean + scale / math.sqrt(runs) * _normal(number).standard_normal(_DRAWS)
+            mean
+            + spread.deviation(mean)
+            / math.sqrt(runs)
+            * _normal(number).standard_normal(_DRAWS)
+            / divisor
             for number, mean, runs in means
         ]
     )
@@ -213,7 +228,7 @@ def wanted_runs(
         if each is not None
     ]
     by_number = {trial.number: trial for trial in trials}
-    likeliest = rivals(members, front_probabilities(trials, third))[: len(members)]
+    likeliest = rivals(members, front_probabilities(trials, third, space.score))[: len(members)]
     begun = {(trial.replicate_of, trial.run) for trial in trials}
     wanted: dict[tuple[int, int], None] = {}
     for group in (with_controls, [by_number[number] for number in likeliest]):

@@ -13,6 +13,8 @@ from typing import Self
 
 from analysis.results import TrialResult
 
+_ALIKE = 1e-9  # differences that rounding alone accounts for
+
 
 def half_width(error: float, freedom: int) -> float:
     """Half of a 95 % interval, from a standard error and its degrees of freedom (Student's t)."""
@@ -24,10 +26,36 @@ def half_width(error: float, freedom: int) -> float:
 
 @dataclass(frozen=True)
 class Spread:
-    """The standard deviation of a score from run to run, and its degrees of freedom."""
+    """How far scores of one configuration lie apart from run to run, by its score.
 
-    deviation: float
+    The deviation of a share of right answers p is a multiple of sqrt(p (1 - p)), that of drawing
+    answers (as in a quasi-binomial model: McCullagh and Nelder, Generalized Linear Models, 1989,
+    section 4.5): a front spans students that are nearly always right and others that hardly learnt.
+    That of any other score is the same everywhere.
+
+    Args:
+        scale: the standard deviation; of a share, that of one half.
+        freedom: degrees of freedom it is known with.
+        best: the best value of a score that is a share, else None.
+    """
+
+    scale: float
     freedom: int
+    best: float | None = None
+
+    def deviation(self, score: float) -> float:
+        """The standard deviation from run to run of a configuration of such a mean score."""
+        return self.scale * unevenness(score, self.best)
+
+
+def unevenness(score: float, best: float | None) -> float:
+    """The deviation at a score over that at one half of the best; 1 of what is no share."""
+    if best is None:
+        return 1.0
+    # Nothing is right so surely that its next run could not be wrong: half a percent stays open.
+    least = 0.005
+    share = min(max(score / best, least), 1 - least)
+    return 2 * math.sqrt(share * (1 - share))
 
 
 @dataclass(frozen=True)
@@ -47,15 +75,16 @@ class Estimate:
         return cls(mean, error, runs)
 
     @property
-    def half_width(self) -> float | None:
-        """Half of the 95 % interval of the mean, by Student's t; None from one run."""
-        return None if self.error is None else half_width(self.error, self.runs - 1)
-
-    @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean, by Student's t; None from one run."""
-        half = self.half_width
-        return None if half is None else (self.mean - half, self.mean + half)
+        """The 95 % interval of the mean, by Student's t; None where the runs tell no spread.
+
+        One run does not, nor do runs that are all alike: scores of a few hundred images take few
+        values, and an interval of no width would promise what nobody knows.
+        """
+        if self.error is None or self.error < _ALIKE:
+            return None
+        half = half_width(self.error, self.runs - 1)
+        return (self.mean - half, self.mean + half)
 
 
 def runs_of(trials: Iterable[TrialResult]) -> Mapping[int, tuple[TrialResult, ...]]:

@@ -79,7 +79,7 @@ _RUN_COLUMNS: tuple[Column, ...] = (
     Column("test_error", "{unit}", "standard error of that mean"),
     Column("front_probability", "", "share of bootstrap draws in which it is on the front"),
     Column("kd_runs", "", "pairs of runs of one seed behind the gain, which is their mean"),
-    Column("kd_gain_low", "{points}", "lower end of the 95 % interval of the gain"),
+    Column("kd_gain_low", "{points}", "lower end of the 95 % interval of the gain, if runs differ"),
     Column("kd_gain_high", "{points}", "upper end of the 95 % interval of the gain"),
     Column("kd_test_gain_low", "{points}", "lower end of the 95 % interval of the test gain"),
     Column("kd_test_gain_high", "{points}", "upper end of the 95 % interval of the test gain"),

@@ -176,10 +176,11 @@ def test_replicates_are_no_marks_and_bars_are_intervals(replicated: StudyResults
     }
     spread = replicated.spread
     assert spread is not None
-    half = stats.t.ppf(0.975, spread.freedom) * spread.deviation / math.sqrt(3)
+    quantile = stats.t.ppf(0.975, spread.freedom)
     for mark in info.marks:
         if mark.group == "front":
-            assert mark.bar == pytest.approx(half)
+            error = spread.deviation(mark.val_score) / math.sqrt(3)
+            assert mark.bar == pytest.approx(quantile * error)
         elif mark.group != "rival":
             assert mark.bar is None
     means = {trial.name: replicated.val_score(trial) for trial in replicated.configurations}
@@ -203,6 +204,30 @@ def test_bars_are_drawn_and_arrows_end_below_them(replicated: StudyResults) -> N
         assert arrow.control[1] < note.y <= arrow.distilled[1] + 1e-3
         shortened += note.y < arrow.distilled[1] - 1e-3
     assert shortened >= 3
+
+
+def test_no_bar_goes_beyond_the_best_score(sample: Any, study: Any) -> None:
+    first = sample.trial(sample.params(), accuracy=99.5, ratio=3.0)
+    again = sample.replicate_of(first, 0, 1, start=0.0)
+    again["attributes"]["outcome"]["val_score"] = 98.0
+    info = front_info(study([first, again]))
+    front = next(trace for trace in front_figure(info).data if trace.name == "front")
+    assert front.error_y.array[0] == pytest.approx(100 - 98.75)
+    assert front.error_y.arrayminus[0] > 1.25
+
+
+def test_gains_that_are_all_alike_have_no_interval(sample: Any, study: Any) -> None:
+    first = sample.trial(sample.params(), accuracy=80.0, ratio=3.0)
+    control = sample.trial(sample.params(terms="ce"), accuracy=78.0, ratio=3.0, source="control")
+    pair = [
+        sample.replicate_of(first, 0, 1, start=0.0),
+        sample.replicate_of(control, 1, 1, start=0),
+    ]
+    for item, score in zip(pair, (81.0, 79.0), strict=True):
+        item["attributes"]["outcome"]["val_score"] = score
+    results = study([first, control, *pair])
+    assert "by +2.0 points (the same in 2 runs, which tells no interval)" in said(results)
+    assert rows_of(render(results), "gains-table")["t0000"][6] == "+2.0 in 2 of 2 runs"
 
 
 def test_a_mark_says_what_its_runs_tell(replicated: StudyResults) -> None:

@@ -140,6 +140,12 @@ def test_one_run_has_no_error() -> None:
     assert Estimate.of([80.1]).interval is None
 
 
+def test_runs_that_are_all_alike_tell_no_interval() -> None:
+    thirds = [80.0 + 100 / 216 - 100 / 216, 80.0, 80.0]
+    assert Estimate.of(thirds).interval is None
+    assert Estimate.of(thirds).error == pytest.approx(0.0, abs=1e-9)
+
+
 def test_runs_belong_to_their_configuration_and_only_complete_ones_count() -> None:
     first, other = trained(0, 80.0, test=79.0), trained(1, 70.0)
     trials = [
@@ -192,6 +198,34 @@ def test_the_deviation_is_pooled_over_configurations() -> None:
     assert pooled_spread(trials) == Spread(pytest.approx(math.sqrt((2.0 + 2.0) / 3)), 3)
 
 
+def test_the_deviation_of_a_share_is_that_of_drawing_answers() -> None:
+    share = Score("accuracy", "%", 100.0)
+    draw = random.Random(4)
+
+    def drawn(number: int, right: float) -> list[TrialResult]:
+        answers = [sum(draw.random() < right for _ in range(400)) / 4 for _ in range(60)]
+        return runs(number, answers, 1.0 + number)
+
+    trials = [trial for n, right in enumerate((0.98, 0.8, 0.25)) for trial in drawn(n + 1, right)]
+    spread = pooled_spread(trials, share)
+    assert spread is not None
+    assert (spread.freedom, spread.best) == (3 * 59, 100.0)
+    for right in (0.98, 0.8, 0.25):
+        expected = 100 * math.sqrt(right * (1 - right) / 400)
+        assert spread.deviation(100 * right) == pytest.approx(expected, rel=0.1)
+    assert spread.deviation(100.0) > 0
+    level = pooled_spread(trials, Score("PSNR", "dB", 50.0))
+    assert level is not None
+    assert level == pooled_spread(trials)
+    assert level.deviation(98.0) == level.deviation(25.0)
+
+
+def test_a_share_near_its_best_is_surer_of_its_place() -> None:
+    trials = [*runs(1, between(50.0, 2.0), 0.5), trained(2, 99.0), trained(3, 97.0)]
+    found = front_probabilities(trials, None, Score("accuracy", "%", 100.0))
+    assert found[2] > front_probabilities(trials)[2] + 0.05
+
+
 def test_well_separated_points_are_certain() -> None:
     trials = [*runs(1, between(90.0, 0.1)), *runs(2, between(80.0, 0.1)), trained(3, 70.0, 0.5)]
     assert front_probabilities(trials) == {1: 1.0, 2: pytest.approx(0.0, abs=2e-3), 3: 1.0}
@@ -209,7 +243,7 @@ def test_the_chance_of_one_of_two_is_that_of_a_t_test(apart: float, deviation: f
     trials = [*runs(1, between(80.0 + apart, deviation)), *runs(2, [80.0, 80.0])]
     spread = pooled_spread(trials)
     assert spread is not None
-    statistic = apart / (spread.deviation * math.sqrt(1 / 3 + 1 / 2))
+    statistic = apart / (spread.scale * math.sqrt(1 / 3 + 1 / 2))
     assert front_probabilities(trials)[1] == pytest.approx(
         stats.t.cdf(statistic, spread.freedom), abs=0.04
     )
@@ -221,7 +255,7 @@ def test_a_single_run_is_less_certain_than_three() -> None:
     thrice = front_probabilities([*rest, *runs(2, between(80.0, 0.5))])[2]
     spread = pooled_spread(rest)
     assert spread is not None
-    expected = stats.t.sf(1.0 / (spread.deviation * math.sqrt(1 + 1 / 3)), spread.freedom)
+    expected = stats.t.sf(1.0 / (spread.scale * math.sqrt(1 + 1 / 3)), spread.freedom)
     assert once == pytest.approx(expected, abs=0.04)
     assert once > thrice
 
