@@ -50,7 +50,11 @@ def confirm(
                 record.confirm(trial.number, worker.confirm(record.trial(trial.number)))
                 done += 1
         phase.update(done, done)
+    reported = _reported(record.trials(), record.third)
     for trial in _waiting(record.trials(), record.third):
+        # Of others that were trained again, the runs that can be scored are enough.
+        if trial.number not in reported:
+            continue
         progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
 
 
@@ -91,11 +95,15 @@ def _untimed(record: StudyRecord) -> list[TrialResult]:
 
 def _waiting(trials: Sequence[TrialResult], third: Third | None) -> list[TrialResult]:
     complete = [trial for trial in trials if trial.status == "complete"]
-    near = near_front(first_runs(trials), CONFIRMED_WITHIN, third)
-    wanted = {trial.number for trial in (*front_members(trials, third), *near)}
-    wanted |= {trial.number for trial in complete if trial.label or trial.source == "control"}
-    wanted |= replicated(complete)
+    wanted = _reported(trials, third) | replicated(complete)
     return [trial for trial in complete if trial.number in wanted and not trial.confirmed]
+
+
+def _reported(trials: Sequence[TrialResult], third: Third | None) -> set[int]:
+    """Return the numbers of the front, of who may be on it, of published rows and controls."""
+    near = near_front(first_runs(trials), CONFIRMED_WITHIN, third)
+    named = (t for t in trials if t.label or t.source == "control")
+    return {trial.number for trial in (*front_members(trials, third), *near, *named)}
 
 
 def _with_student(record: StudyRecord, trials: Sequence[TrialResult]) -> list[TrialResult]:
