@@ -40,16 +40,15 @@ def confirm(
         progress: Shows how far it is.
     """
     worker = _Worker(context_reference, context, cluster)
-    if not _waiting(record.trials(), record.third):
-        return
-    with progress.phase("confirming the front") as phase:
-        done = 0
-        while waiting := _with_student(record, _waiting(record.trials(), record.third)):
-            for trial in waiting:
-                phase.update(done, done + len(waiting) - waiting.index(trial), trial.architecture)
-                record.confirm(trial.number, worker.confirm(record.trial(trial.number)))
-                done += 1
-        phase.update(done, done)
+    if _with_student(record, _waiting(record.trials(), record.third)):
+        with progress.phase("confirming the front") as phase:
+            done = 0
+            while waiting := _with_student(record, _waiting(record.trials(), record.third)):
+                for place, trial in enumerate(waiting):
+                    phase.update(done, done + len(waiting) - place, trial.architecture)
+                    record.confirm(trial.number, worker.confirm(record.trial(trial.number)))
+                    done += 1
+            phase.update(done, done)
     reported = _reported(record.trials(), record.third)
     for trial in _waiting(record.trials(), record.third):
         # Of others that were trained again, the runs that can be scored are enough.
