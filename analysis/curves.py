@@ -1,7 +1,10 @@
-"""The learning curves: validation score by epoch, every trial that has trained."""
+"""The learning curves: validation score by epoch, every trial that has trained.
+
+The curves of replicates are those of their configuration, drawn thinner than its first.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from analysis.chart_style import chart_layout, level_line, plot_text, rounded
@@ -9,7 +12,7 @@ from analysis.formatting import score_text
 from analysis.front import is_distilled
 from analysis.palette import light
 from analysis.record import StudyResults
-from analysis.results import TrialResult
+from analysis.results import TrialResult, trial_name
 from analysis.stored_plan import Score
 
 if TYPE_CHECKING:
@@ -30,12 +33,22 @@ _DRAWN: dict[CurveGroup, dict[str, Any]] = {
 
 
 class Curve(NamedTuple):
-    """One trial's validation score after each epoch it has done."""
+    """One trial's validation score after each epoch it has done.
+
+    Of a replicate, `run` tells which run of its configuration it is, `of` the name of the first.
+    """
 
     trial: str
     group: CurveGroup
     epochs: tuple[int, ...]
     scores: tuple[float, ...]
+    run: int = 0
+    of: str | None = None
+
+    @property
+    def called(self) -> str:
+        """What it is called where it is pointed at."""
+        return self.trial if self.of is None else f"{self.of}, run {self.run} ({self.trial})"
 
 
 class CurvesInfo(NamedTuple):
@@ -59,12 +72,15 @@ class CurvesInfo(NamedTuple):
 def curves_info(results: StudyResults) -> CurvesInfo:
     """Works out the learning curves of a study."""
     members = {trial.number for trial in results.front}
+    firsts = {trial.number: trial for trial in results.configurations}
     curves = [
         Curve(
             trial=trial.name,
-            group="front" if trial.number in members else _group(results, trial),
+            group=_group(results, trial, firsts, members),
             epochs=tuple(epoch.epoch for epoch in trial.curve),
             scores=tuple(epoch.val_score for epoch in trial.curve),
+            run=trial.run,
+            of=None if trial.replicate_of is None else trial_name(trial.replicate_of),
         )
         for trial in results.trials
         if trial.curve
@@ -79,9 +95,18 @@ def curves_info(results: StudyResults) -> CurvesInfo:
     )
 
 
-def _group(results: StudyResults, trial: TrialResult) -> CurveGroup:
+def _group(
+    results: StudyResults,
+    trial: TrialResult,
+    firsts: Mapping[int, TrialResult],
+    members: Collection[int],
+) -> CurveGroup:
+    """What a curve is drawn as: a complete run as its configuration, any other as it ended."""
     if trial.status == "complete":
-        return "dominated" if is_distilled(trial, results.plan.space) else "control"
+        first = trial if trial.replicate_of is None else firsts.get(trial.replicate_of, trial)
+        if first.number in members:
+            return "front"
+        return "dominated" if is_distilled(first, results.plan.space) else "control"
     return "failed" if trial.status == "infeasible" else trial.status
 
 
@@ -93,7 +118,11 @@ def _with_room(curves: Sequence[Curve]) -> frozenset[str]:
     heights: list[float] = []
     for curve in sorted(curves, key=lambda c: -c.scores[-1]):
         end = curve.scores[-1]
-        if curve.group == "front" and all(abs(end - other) >= apart for other in heights):
+        if (
+            curve.group == "front"
+            and curve.of is None
+            and all(abs(end - other) >= apart for other in heights)
+        ):
             names.append(curve.trial)
             heights.append(end)
     return frozenset(names)
@@ -107,9 +136,15 @@ def curves_figure(info: CurvesInfo) -> "go.Figure":
     y_title = f"Validation {plot_text(info.score.name)}, {unit}"
     figure = go.Figure(layout=chart_layout("Epoch", y_title))
     for group, style in _DRAWN.items():
-        curves = [curve for curve in info.curves if curve.group == group]
-        if curves:
-            figure.add_trace(_lines(group, style, curves, info.labelled, unit))
+        drawn = [curve for curve in info.curves if curve.group == group]
+        further = [curve for curve in drawn if curve.of is not None]
+        if further:
+            name, opacity = f"{style['name']}, further runs", 0.6 * style.get("opacity", 1)
+            thin = {**style, "name": name, "width": 1, "opacity": opacity}
+            figure.add_trace(_lines(group, thin, further, info.labelled, unit))
+        first = [curve for curve in drawn if curve.of is None]
+        if first:
+            figure.add_trace(_lines(group, style, first, info.labelled, unit))
     longest = max((curve.epochs[-1] for curve in info.curves), default=1)
     if info.teacher is not None:
         label = f"teacher {score_text(info.teacher, info.score.unit)}"
@@ -143,7 +178,7 @@ def _lines(
         blank = len(curve.epochs) - 1
         x += [*curve.epochs, None]
         y += [*(_drawable(score) for score in curve.scores), None]
-        hover += [curve.trial] * (blank + 2)
+        hover += [curve.called] * (blank + 2)
         text += [*[""] * blank, f"\u00a0{curve.trial}" if curve.trial in labelled else "", ""]
         sizes += [*[0] * blank, end_size, 0]
     color = light(style["color"])

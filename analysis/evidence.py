@@ -61,13 +61,14 @@ def trials_section(results: StudyResults, findings: Findings) -> Html | None:
     if not results.trials:
         return None
     score = results.plan.space.score
+    of_run = " of this run" if results.replicated else ""
     heads = [
         Head("Trial", numeric=False),
         Head("Status", numeric=False),
         Head("Source", numeric=False),
         Head("Student", numeric=False),
-        Head("Validation", score.unit, help=f"validation {score.name}"),
-        Head("Test", score.unit, help=f"test {score.name}"),
+        Head("Validation", score.unit, help=f"validation {score.name}{of_run}"),
+        Head("Test", score.unit, help=f"test {score.name}{of_run}"),
         Head("Latency", "ms"),
         Head("Ratio", "batch 1", help=f"{results.plan.space.yardstick} time / student time"),
         Head("Parameters", "M"),
@@ -78,6 +79,10 @@ def trials_section(results: StudyResults, findings: Findings) -> Html | None:
     ]
     members = {trial.number for trial in findings.front}
     gains = {pair.distilled.number: pair.val_gain for pair in findings.pairs}
+    replicates = len(results.trials) - len(results.configurations)
+    listed = counted(len(results.configurations), "trial")
+    if replicates:
+        listed += f" and {counted(replicates, 'replicate')}"
     rows = [
         _trial_row(results, trial, trial.number in members, gains.get(trial.number))
         for trial in results.trials
@@ -89,7 +94,7 @@ def trials_section(results: StudyResults, findings: Findings) -> Html | None:
             '<input type="search" data-table="trials-table" placeholder="stopped cosine …"'
             ' autocomplete="off">'
         ),
-        tag("output", counted(len(rows), "trial"), id="trials-table-count"),
+        tag("output", listed, id="trials-table-count"),
         class_="filter",
     )
     return section(
@@ -177,6 +182,7 @@ def time_section(results: StudyResults, spent: TimeSpent) -> Html | None:
     }
     for status, name in names.items():
         parts.append((status, name, spent.by_status[status]))
+    parts.append(("replicate", "Replicates", spent.replicates))
     parts = [part for part in parts if part[2] > 0]
     total = sum(seconds for _, _, seconds in parts)
     if total <= 0:

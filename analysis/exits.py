@@ -12,9 +12,7 @@ from analysis.findings import Findings
 from analysis.formatting import NONE, counted, milliseconds, score_text
 from analysis.markup import Cell, Head, Html, sortable_table, tag
 from analysis.record import StudyResults
-from analysis.results import TrialResult
-
-EXIT = "exit"
+from analysis.results import EXIT, TrialResult
 
 
 class Network(NamedTuple):
@@ -27,12 +25,12 @@ class Network(NamedTuple):
 def networks(results: StudyResults) -> tuple[Network, ...]:
     """The networks of a study that have more exits than one, by the number of their trial."""
     others: dict[int, list[TrialResult]] = defaultdict(list)
-    for trial in results.trials:
+    for trial in results.configurations:
         if trial.trained_with is not None:
             others[trial.trained_with].append(trial)
     return tuple(
         Network(trial, {each.params.get(EXIT): each for each in (trial, *others[trial.number])})
-        for trial in results.trials
+        for trial in results.configurations
         if others[trial.number]
     )
 
@@ -67,7 +65,7 @@ def exits_section(results: StudyResults, findings: Findings) -> Html | None:
     rows = [
         [
             trial_cell(network.trial),
-            *(_exit_cell(network.students.get(name), members, score.unit) for name in exits),
+            *(_exit_cell(results, network.students.get(name), members) for name in exits),
             Cell(taught(results, network.trial)),
         ]
         for network in trained
@@ -87,12 +85,13 @@ def exits_section(results: StudyResults, findings: Findings) -> Html | None:
     )
 
 
-def _exit_cell(trial: TrialResult | None, members: set[int], unit: str) -> Cell:
+def _exit_cell(results: StudyResults, trial: TrialResult | None, members: set[int]) -> Cell:
     if trial is None:
         return Cell(NONE)
-    shown = score_text(trial.val_score, unit, 2)
+    score = results.val_score(trial)
+    shown = score_text(score, results.plan.space.score.unit, 2)
     under = f"{milliseconds(trial.latency_ms)}, {trial.name}"
     if trial.status != "complete":
         under += f", {trial.status}"
     best = tag("b", shown) if trial.number in members else shown
-    return Cell(tag("span", best, tag("small", under), class_="stack"), trial.val_score)
+    return Cell(tag("span", best, tag("small", under), class_="stack"), score)

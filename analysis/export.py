@@ -9,7 +9,7 @@ from analysis.formatting import figure, number, signed
 from analysis.formatting import value as shown
 from analysis.record import StudyResults
 from analysis.table import columns as described
-from analysis.table import front_table, published_results, results_table
+from analysis.table import front_table, has_replicates, published_results, results_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,10 @@ _TRIAL_COLUMNS = (
     "trial", "label", "status", "architecture", "on_front", "val_score", "test_score",
     "latency_ms", "ratio_batch_1", "ratio_batch_64", "params_m", "epochs_done", "train_seconds",
     "kd_gain",
+)  # fmt: skip
+_RUN_COLUMNS = (
+    "replicate_of", "runs", "val_mean", "val_error", "test_mean", "test_error",
+    "front_probability", "kd_gain_low", "kd_gain_high",
 )  # fmt: skip
 
 
@@ -62,23 +66,26 @@ def results_markdown(results: StudyResults) -> str:
     """The study in Markdown: what was found, the front, published beside measured, all trials."""
     found = find(results)
     space = results.plan.space
-    units = {column.name: column.unit for column in described(space)}
+    replicated = has_replicates(results)
+    known = described(space, replicated=replicated)
+    units = {column.name: column.unit for column in known}
+    listed = (*_TRIAL_COLUMNS, *(_RUN_COLUMNS if replicated else ()))
     parts = [f"# {_cell(results.name)}\n", _cell(space.title) + "\n"]
     parts.append("".join(f"- {_cell(line)}\n" for line in sentences(results, found)))
     if found.front:
         front = front_table(results)
-        columns = [name for name in _TRIAL_COLUMNS if name in front.columns]
+        columns = [name for name in listed if name in front.columns]
         parts += ["## Front\n"]
         if space.third is not None:
             parts += [f"Chosen by {space.compared_by}.\n"]
         parts += [_frame_markdown(front, columns, units)]
     if space.published is not None:
         parts += ["## Published beside measured\n", _published_markdown(results)]
-    parts += ["## All trials\n", _frame_markdown(results_table(results), _TRIAL_COLUMNS, units)]
+    parts += ["## All trials\n", _frame_markdown(results_table(results), listed, units)]
     meanings = [
         f"- `{column.name}`: {column.meaning}{f' ({column.unit})' if column.unit else ''}\n"
-        for column in described(space)
-        if column.name in _TRIAL_COLUMNS
+        for column in known
+        if column.name in listed
     ]
     parts += ["## Columns\n", "".join(meanings)]
     return "\n".join(parts)

@@ -1,4 +1,4 @@
-"""The front chart: the score over latency, every trial that has both.
+"""The front chart: the score over latency, every configuration that has both.
 
 In two steps: `front_info` works out every number and text that is drawn, `front_figure` only draws
 them.
@@ -6,16 +6,18 @@ them.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.chart_style import chart_layout, level_line, log_axis, plot_text, rounded
-from analysis.findings import relative_speed
-from analysis.formatting import milliseconds, score_text, significant
-from analysis.formatting import value as shown
-from analysis.front import front_members, is_distilled, kd_pairs
+from analysis.findings import flat_front, point_of
+from analysis.formatting import score_text
+from analysis.front import KdPair, is_distilled
+from analysis.hover import hover_text, teacher_hover
+from analysis.marks import Arrow, Group, Mark, view_of, with_room
 from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import TrialResult
+from analysis.runs import half_width
 from analysis.stored_plan import Space
 
 if TYPE_CHECKING:
@@ -23,39 +25,19 @@ if TYPE_CHECKING:
 
 MAX_DRAWN_PAIRS = 12
 
-Group = Literal["front", "dominated", "stopped"]
-
-
-class Mark(NamedTuple):
-    """One trial on the front chart: where, as what, and what is said when it is pointed at."""
-
-    trial: str
-    latency_ms: float
-    val_score: float
-    group: Group
-    distilled: bool
-    hover: str
-
-
-class Arrow(NamedTuple):
-    """From a control to its distilled twin, as (latency ms, score)."""
-
-    control: tuple[float, float]
-    distilled: tuple[float, float]
-
 
 class FrontInfo(NamedTuple):
     """Everything the front chart shows.
 
     Args:
-        marks: trials that have a score and a latency.
+        marks: configurations that have a score and a latency.
         step: corners of the front of score and latency, fastest first, as (latency ms, score).
         labelled: names of the front members that have room for their name.
         arrows: from controls to their distilled twins.
         teacher: the teacher, or None.
         floor: the score of always naming the largest class, where that is the score's floor.
         view: lowest and highest score first shown.
-        below_view: trials under that view.
+        below_view: configurations under that view.
         x_title: title of the latency axis.
         y_title: title of the score's axis.
         space: names and units of what is optimised.
@@ -76,26 +58,28 @@ class FrontInfo(NamedTuple):
 
 def front_info(results: StudyResults) -> FrontInfo:
     """Works out the front chart of a study; without a complete trial the front is empty."""
-    members = {trial.number for trial in results.front}
+    groups: dict[int, Group] = {trial.number: "rival" for trial in results.near_rivals}
+    groups |= {trial.number: "front" for trial in results.front}
+    pairs = {pair.distilled.number: pair for pair in results.pairs}
     marks = tuple(
-        _mark(results, trial, "front" if trial.number in members else _group(trial))
-        for trial in results.trials
+        _mark(results, trial, groups.get(trial.number) or _group(trial), pairs.get(trial.number))
+        for trial in results.configurations
         if trial.status in ("complete", "stopped")
         and trial.val_score is not None
         and trial.latency_ms is not None
     )
     # The chart has two axes: a third objective adds members below this line, and moves it nowhere.
-    step = [(t.latency_ms, t.val_score) for t in front_members(results.front)]
-    corners = tuple((x, y) for x, y in step if x is not None and y is not None)
+    points = [point_of(results, trial) for trial in flat_front(results)]
+    corners = tuple((latency, score) for score, latency in points)
     teacher = _teacher_mark(results)
     space = results.plan.space
-    view, below = _view([*marks, *([teacher] if teacher else [])], space.score.best)
+    view, below = view_of([*marks, *([teacher] if teacher else [])], space.score.best)
     score, latency = space.objectives[:2]
     return FrontInfo(
         marks=marks,
         step=corners,
-        labelled=_with_room([mark for mark in marks if mark.group == "front"], view),
-        arrows=_arrows(results, members),
+        labelled=with_room([mark for mark in marks if mark.group == "front"], view),
+        arrows=_arrows(results),
         teacher=teacher,
         floor=results.plan.data.floor_score if space.score.has_majority_floor else None,
         view=view,
@@ -114,128 +98,60 @@ def _group(trial: TrialResult) -> Group:
     return "stopped" if trial.status == "stopped" else "dominated"
 
 
-def _mark(results: StudyResults, trial: TrialResult, group: Group) -> Mark:
+def _mark(results: StudyResults, trial: TrialResult, group: Group, pair: KdPair | None) -> Mark:
+    score = results.val_score(trial)
     assert trial.latency_ms is not None
-    assert trial.val_score is not None
+    assert score is not None
     return Mark(
         trial=trial.name,
         latency_ms=trial.latency_ms,
-        val_score=trial.val_score,
+        val_score=score,
         group=group,
         distilled=is_distilled(trial, results.plan.space),
-        hover=hover_text(results, trial),
+        hover=hover_text(results, trial, pair),
+        bar=_bar(results, trial) if group in ("front", "rival") else None,
     )
+
+
+def _bar(results: StudyResults, trial: TrialResult) -> float | None:
+    """Half of the 95 % interval of a mean over several runs; None of a single run.
+
+    With the deviation pooled over the study, as the probabilities of being on the front have it:
+    that of three runs alone is hardly known.
+    """
+    estimate = results.validation.get(trial.number)
+    if estimate is None or estimate.runs < 2 or results.spread is None:
+        return None
+    error = results.spread.deviation(estimate.mean) / math.sqrt(estimate.runs)
+    return half_width(error, results.spread.freedom)
 
 
 def _teacher_mark(results: StudyResults) -> Mark | None:
     teacher, reference = results.teacher, results.reference
     if teacher is None or reference is None:
         return None
-    label, unit = _score_words(results)
-    tested = teacher.test_score
-    hover = _lines(
-        f"<b>Teacher</b> {plot_text(teacher.name)}",
-        f"{label} {score_text(teacher.val_score, unit)}",
-        None if tested is None else f"test {score_text(tested, unit)}",
-        milliseconds(reference.latency_ms),
-        f"{significant(teacher.params_m)} M parameters, {significant(teacher.flops_m)} M FLOPs",
-    )
+    hover = teacher_hover(results, teacher, reference.latency_ms)
     return Mark("teacher", reference.latency_ms, teacher.val_score, "front", True, hover)
 
 
-def _score_words(results: StudyResults) -> tuple[str, str]:
-    """Label and unit of the score for a chart."""
-    space = results.plan.space
-    return plot_text(space.objectives[0].label), plot_text(space.score.unit)
-
-
-def hover_text(results: StudyResults, trial: TrialResult) -> str:
-    """A trial with its whole configuration, as the few tags Plotly knows; every name escaped."""
-    label, unit = _score_words(results)
-    test = None
-    if trial.confirmed is not None:
-        test = f"test {score_text(trial.confirmed.test_score, unit)}"
-    size = None
-    if trial.model is not None:
-        size = f"{significant(trial.model.params_m)} M parameters"
-        size += f", {significant(trial.model.flops_m)} M FLOPs"
-    title = f" {plot_text(trial.label)}" if trial.label else ""
-    stopped = f", stopped after {trial.epochs_done}" if trial.status == "stopped" else ""
-    shared = "" if trial.trained_with is None else f", trained with {trial.trained_as}"
-    return _lines(
-        f"<b>{trial.name}</b>{title}",
-        plot_text(trial.architecture),
-        f"{label} {score_text(trial.val_score, unit)}",
-        test,
-        f"{milliseconds(trial.latency_ms)}, {relative_speed(results, trial)}",
-        size,
-        f"{trial.epochs} epochs{stopped}{shared}",
-        "",
-        *(f"{plot_text(name)}: {plot_text(shown(item))}" for name, item in trial.params.items()),
-    )
-
-
-def _lines(*lines: str | None) -> str:
-    return "<br>".join(line for line in lines if line is not None)
-
-
-def _arrows(results: StudyResults, members: set[int]) -> tuple[Arrow, ...]:
+def _arrows(results: StudyResults) -> tuple[Arrow, ...]:
     """One arrow a pair; of many pairs, those of front members."""
-    pairs = kd_pairs(results.trials, results.plan.space)
+    pairs = results.pairs
     if len(pairs) > MAX_DRAWN_PAIRS:
+        members = {trial.number for trial in results.front}
         pairs = tuple(pair for pair in pairs if pair.distilled.number in members)
-    places = [
-        [(t.latency_ms or 0.0, t.val_score or 0.0) for t in (pair.control, pair.distilled)]
-        for pair in pairs[:MAX_DRAWN_PAIRS]
-    ]
-    return tuple(
-        Arrow(control, distilled)
-        for control, distilled in places
-        if control[0] > 0 and distilled[0] > 0
-    )
-
-
-def _view(marks: Sequence[Mark], best: float) -> tuple[tuple[float, float], int]:
-    """Scores first shown: all of them, unless a few low ones would flatten the rest.
-
-    Then the view starts at the lowest front member or at the lowest tenth of the fully trained
-    students, whichever is lower.
-    """
-    if not marks:
-        return (0.0, best), 0
-    scores = sorted(mark.val_score for mark in marks)
-    trained = sorted(mark.val_score for mark in marks if mark.group != "stopped") or scores
-    members = [mark.val_score for mark in marks if mark.group == "front"]
-    low, high = scores[0], scores[-1]
-    focus = min([*members, trained[len(trained) // 10]])
-    if high - low > 2 * (high - focus) > 0:
-        low = focus
-    pad = max(0.08 * (high - low), 0.5)
-    view = (max(low - pad, min(low, 0.0)), min(high + 1.4 * pad, max(best, high) + pad))
-    return view, sum(score < view[0] for score in scores)
-
-
-def _with_room(front: Sequence[Mark], view: tuple[float, float]) -> frozenset[str]:
-    """Front members whose names, written up and left of them, touch no other name and no mark."""
-    tall = max(view[1] - view[0], 1e-9)
-    placeable = [mark for mark in front if mark.latency_ms > 0]
-    latencies = [math.log(mark.latency_ms) for mark in placeable]
-    wide = max(max(latencies, default=0.0) - min(latencies, default=0.0), math.log(2))
-    places = {
-        mark.trial: (math.log(mark.latency_ms) / wide, mark.val_score / tall) for mark in placeable
-    }
-    names: list[str] = []
-    for mark in sorted(placeable, key=lambda m: -m.val_score):
-        x, y = places[mark.trial]
-        covers = any(
-            0 < x - left <= 0.08 and abs(y - height) < 0.04 for left, height in places.values()
+    barred = {trial.number for trial in (*results.front, *results.near_rivals)}
+    arrows = []
+    for pair in pairs[:MAX_DRAWN_PAIRS]:
+        control, distilled = (
+            (trial.latency_ms or 0.0, results.val_score(trial) or 0.0)
+            for trial in (pair.control, pair.distilled)
         )
-        touches = any(
-            abs(x - places[name][0]) <= 0.11 and abs(y - places[name][1]) <= 0.055 for name in names
-        )
-        if not covers and not touches:
-            names.append(mark.trial)
-    return frozenset(names)
+        has_bar = pair.distilled.number in barred
+        if control[0] > 0 and distilled[0] > 0:
+            bar = _bar(results, pair.distilled) if has_bar else None
+            arrows.append(Arrow(control, distilled, bar))
+    return tuple(arrows)
 
 
 def front_figure(info: FrontInfo) -> "go.Figure":
@@ -250,6 +166,7 @@ def front_figure(info: FrontInfo) -> "go.Figure":
         _cloud("stopped", stopped, size),
         _cloud("dominated", [mark for mark in dominated if mark.distilled], size),
         _cloud("control", [mark for mark in dominated if not mark.distilled], size),
+        _rivals([m for m in info.marks if m.group == "rival"], info.space.score.best),
         _step_line(info),
         _front_marks(info),
         _teacher_star(info.teacher),
@@ -300,6 +217,27 @@ def _points(marks: Sequence[Mark]) -> dict[str, Any]:
     }
 
 
+def _bars(marks: Sequence[Mark], color: str, best: float) -> dict[str, Any]:
+    """Error bars of the marks that have one; none goes beyond the best score there is."""
+    if all(mark.bar is None for mark in marks):
+        return {}
+    above = [
+        None if mark.bar is None else rounded(min(mark.bar, max(best - mark.val_score, 0.0)))
+        for mark in marks
+    ]
+    return {
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": above,
+            "arrayminus": [None if mark.bar is None else rounded(mark.bar) for mark in marks],
+            "color": light(color),
+            "thickness": 1.6,
+            "width": 4,
+        }
+    }
+
+
 def _cloud(key: str, marks: Sequence[Mark], size: float) -> "go.Scatter | None":
     import plotly.graph_objects as go
 
@@ -310,13 +248,35 @@ def _cloud(key: str, marks: Sequence[Mark], size: float) -> "go.Scatter | None":
     return trace
 
 
+def _rivals(marks: Sequence[Mark], best: float) -> "go.Scatter | None":
+    import plotly.graph_objects as go
+
+    if not marks:
+        return None
+    return go.Scatter(
+        mode="markers",
+        name="near rivals",
+        marker={
+            "symbol": ["diamond" if mark.distilled else "diamond-open" for mark in marks],
+            "size": 9,
+            "color": light("rival"),
+            "line": {"width": [0 if mark.distilled else 1.8 for mark in marks]},
+        },
+        meta={"key": "rival"},
+        **_points(marks),
+        **_bars(marks, "rival", best),
+    )
+
+
 def _arrow(arrow: Arrow) -> dict[str, Any]:
     """An arrow from a control to its distilled twin; annotations take log values on a log axis."""
     (from_x, from_y), (to_x, to_y) = arrow.control, arrow.distilled
+    below = to_y - (arrow.bar or 0.0)
+    ends_below = to_y > below > from_y  # where the bar begins, which it would lie upon
     return {
         "name": "control",
         "x": round(math.log10(to_x), 5),
-        "y": rounded(to_y),
+        "y": rounded(below if ends_below else to_y),
         "ax": round(math.log10(from_x), 5),
         "ay": rounded(from_y),
         "xref": "x",
@@ -328,7 +288,7 @@ def _arrow(arrow: Arrow) -> dict[str, Any]:
         "arrowsize": 0.9,
         "arrowwidth": 1.5,
         "arrowcolor": light("control"),
-        "standoff": 6,
+        "standoff": 1 if ends_below else 6,
         "startstandoff": 5,
     }
 
@@ -364,7 +324,7 @@ def _front_marks(info: FrontInfo) -> "go.Scatter | None":
         name="front",
         marker={
             "symbol": ["circle" if mark.distilled else "circle-open" for mark in marks],
-            "size": 11,
+            "size": 11 if all(mark.bar is None for mark in marks) else 9,
             "color": light("front"),
             "line": {"width": [0 if mark.distilled else 2.4 for mark in marks]},
         },
@@ -374,6 +334,7 @@ def _front_marks(info: FrontInfo) -> "go.Scatter | None":
         cliponaxis=False,
         meta={"key": "front"},
         **_points(marks),
+        **_bars(marks, "front", info.space.score.best),
     )
 
 

@@ -5,19 +5,24 @@ from collections import Counter
 from typing import NamedTuple
 
 from analysis.formatting import (
+    NBSP,
+    chance,
     counted,
     duration,
     milliseconds,
     number,
     score_text,
     signed,
+    span,
     times,
 )
-from analysis.front import KdPair, front_members, hypervolume, kd_pairs, trial_point
+from analysis.front import KdPair, front_members, hypervolume
 from analysis.record import StudyResults
 from analysis.results import STATUSES, Status, TrialResult, trained_alone
+from analysis.runs import Estimate
 from analysis.table import measured_latency
 
+SURE = 0.9  # a probability of being on the front that leaves little doubt
 CLOSE_POINTS = 1.0  # "within one point of the teacher"; of a score in dB, within 1 dB
 
 
@@ -25,7 +30,7 @@ class Findings(NamedTuple):
     """The numbers behind the first lines of a report.
 
     Args:
-        counts: trials by status.
+        counts: configurations by the status of their first run.
         front: the front, fastest first.
         hypervolume: 0..1, None before its corners are known.
         best_trade_off: the front member that dominates the largest area by itself.
@@ -33,6 +38,8 @@ class Findings(NamedTuple):
             score, else the one that comes closest to it.
         close_gap: its validation score minus the teacher's, in the score's unit.
         pairs: distilled students and their controls.
+
+    The score of a configuration that has several runs is their mean.
     """
 
     counts: dict[Status, int]
@@ -45,33 +52,32 @@ class Findings(NamedTuple):
 
 
 class TimeSpent(NamedTuple):
-    """Seconds of training by what came of them, and the wall time of all sessions."""
+    """Seconds of training by what came of them, and the wall time of all sessions.
+
+    `by_status` are those of first runs, `replicates` those of all others, however they ended.
+    """
 
     teacher: float
     by_status: dict[Status, float]
+    replicates: float
     wall: float
 
     @property
     def students(self) -> float:
         """Seconds spent training students."""
-        return sum(self.by_status.values())
+        return sum(self.by_status.values()) + self.replicates
 
 
 def find(results: StudyResults) -> Findings:
     """Works out what a study found."""
-    counts = Counter(trial.status for trial in results.trials)
+    counts = Counter(trial.status for trial in results.configurations)
     front = results.front
     area = None
     best = None
     if results.reference is not None:
-        points = {trial.number: trial_point(trial) for trial in front}
-        placed = [point for point in points.values() if point is not None]
-        area = hypervolume(placed, results.reference)
-        alone = {
-            trial.number: hypervolume([point], results.reference)
-            for trial in front
-            if (point := points[trial.number]) is not None
-        }
+        points = {trial.number: point_of(results, trial) for trial in front}
+        area = hypervolume(points.values(), results.reference)
+        alone = {number: hypervolume([p], results.reference) for number, p in points.items()}
         best = max(front, key=lambda trial: alone[trial.number], default=None)
     close, gap = _close_to_teacher(results, front)
     return Findings(
@@ -81,8 +87,24 @@ def find(results: StudyResults) -> Findings:
         best_trade_off=best,
         close=close,
         close_gap=gap,
-        pairs=kd_pairs(results.trials, results.plan.space),
+        pairs=results.pairs,
     )
+
+
+def point_of(results: StudyResults, member: TrialResult) -> tuple[float, float]:
+    """(mean validation score, latency ms) of a member of the front."""
+    score, latency = results.val_score(member), member.latency_ms
+    assert score is not None
+    assert latency is not None
+    return score, latency
+
+
+def flat_front(results: StudyResults) -> tuple[TrialResult, ...]:
+    """The members of the front that are on that of score and latency alone, fastest first."""
+    members = {trial.number for trial in results.front}
+    if results.plan.space.third is None:
+        return results.front
+    return tuple(trial for trial in front_members(results.trials) if trial.number in members)
 
 
 def _close_to_teacher(
@@ -95,7 +117,7 @@ def _close_to_teacher(
     if results.teacher is None or not front:
         return None, None
     goal = results.teacher.val_score
-    gaps = [((trial.val_score or 0.0) - goal, trial) for trial in front]
+    gaps = [(point_of(results, trial)[0] - goal, trial) for trial in front]
     for gap, trial in gaps:  # fastest first
         if gap >= -CLOSE_POINTS:
             return trial, gap
@@ -109,25 +131,35 @@ def time_spent(results: StudyResults) -> TimeSpent:
     Exits that share a training cost nothing beside it.
     """
     by_status: dict[Status, float] = dict.fromkeys(STATUSES, 0.0)
+    replicates = 0.0
     for trial in trained_alone(results.trials):
-        by_status[trial.status] += trial.train_seconds
+        if trial.replicate_of is None:
+            by_status[trial.status] += trial.train_seconds
+        else:
+            replicates += trial.train_seconds
     teacher = results.teacher
     own = teacher is not None and teacher.source == "trained"
     return TimeSpent(
         teacher=teacher.train_seconds if teacher is not None and own else 0.0,
         by_status=by_status,
+        replicates=replicates,
         wall=sum(session.seconds for session in results.sessions),
     )
 
 
 def sentences(results: StudyResults, found: Findings) -> list[str]:
-    """What was found, as plain text: the front, the student near the teacher, the gain."""
+    """What was found, as plain text: the front, the student near the teacher, the gain.
+
+    And how sure the front is, once anything was trained under several seeds.
+    """
     if not found.front:
         return [_no_front(results, found)]
     lines = [_front_sentence(results, found)]
     if found.close is not None and found.close_gap is not None:
         lines.append(_close_sentence(results, found.close, found.close_gap))
     lines.append(_gain_sentence(results, found))
+    if results.replicated:
+        lines.append(_doubt_sentence(results, found))
     return lines
 
 
@@ -136,7 +168,7 @@ def _no_front(results: StudyResults, found: Findings) -> str:
         return "No trial has started yet, so there is nothing to compare."
     states = [f"{count} {status}" for status, count in found.counts.items() if count]
     return (
-        f"None of {counted(len(results.trials), 'trial')} has run to its end "
+        f"None of {counted(len(results.configurations), 'trial')} has run to its end "
         f"({', '.join(states)}), so there is no front yet."
     )
 
@@ -160,7 +192,7 @@ def relative_speed(results: StudyResults, trial: TrialResult) -> str:
 
 
 def _place(results: StudyResults, trial: TrialResult) -> str:
-    score = score_text(trial.val_score, results.plan.space.score.unit)
+    score = score_text(results.val_score(trial), results.plan.space.score.unit)
     return f"{score} at {milliseconds(trial.latency_ms)}"
 
 
@@ -174,7 +206,7 @@ def _front_sentence(results: StudyResults, found: Findings) -> str:
     complete = found.counts["complete"]
     trained = counted(complete, "fully trained student")
     # The ends of the front in score and latency, which in a front of three need not be its last.
-    ends = front_members(found.front)
+    ends = flat_front(results)
     first, last = _place(results, ends[0]), _place(results, ends[-1])
     space = results.plan.space
     front = "front" if space.third is None else f"front of {space.compared_by}"
@@ -182,7 +214,7 @@ def _front_sentence(results: StudyResults, found: Findings) -> str:
         return f"One student was trained to its last epoch: {_called(found.front[0])}, {first}."
     if len(found.front) == 1:
         size = f"One of {trained} is on the {front}: {_called(found.front[0])}, {first}"
-    elif len({trial_point(trial) for trial in found.front}) == 1:
+    elif len({point_of(results, trial) for trial in found.front}) == 1:
         size = f"{len(found.front)} of {trained} share the {front}, all {first}"
     elif first == last:
         size = f"{len(found.front)} of {trained} are on the {front}, the best and fastest {first}"
@@ -222,20 +254,81 @@ def _close_sentence(results: StudyResults, trial: TrialResult, gap: float) -> st
 
 
 def _gain_sentence(results: StudyResults, found: Findings) -> str:
-    gains = [pair.val_gain for pair in found.pairs]
-    if not gains:
+    """What distillation added: over runs of several seeds, where there are any."""
+    if not found.pairs:
         return "No distilled student has an undistilled twin to be compared with yet."
-    twins = "with its undistilled twin" if len(gains) == 1 else "with their undistilled twins"
-    middle = signed(statistics.median(gains))
+    several = [pair for pair in found.pairs if pair.validation.runs > 1]
+    pairs = several or found.pairs
+    gains = [pair.val_gain for pair in pairs]
     score = results.plan.space.score
-    text = f"Distillation changed validation {score.name} by {middle} {score.points}"
-    if len(gains) == 1:
-        return f"{text}, comparing one student {twins}."
-    low, high = signed(min(gains)), signed(max(gains))
-    if low == high:
-        return f"{text}, comparing {len(gains)} students {twins}."
-    spread = f"{low} to {high}"
-    return f"{text} in the median ({spread}), comparing {len(gains)} students {twins}."
+    middle = f"{signed(statistics.median(gains))} {score.points}"
+    text = f"Distillation changed validation {score.name} by {middle}"
+    runs = _runs_each([pair.validation.runs for pair in pairs])
+    if len(pairs) == 1:
+        text += f"{_interval(pairs[0].validation)}, comparing one student"
+        text = f"{text} with its undistilled twin, {runs}."
+    else:
+        if signed(min(gains)) != signed(max(gains)):
+            text += f" in the median ({span((min(gains), max(gains)))})"
+        text = f"{text}, comparing {len(pairs)} students with their undistilled twins, {runs}."
+    return f"{text}{_sure_gains(results, found, several)}" if several else text
+
+
+def _runs_each(counts: list[int]) -> str:
+    """`one run each`, `3 runs each`, `2 to 3 runs each`."""
+    few, many = min(counts), max(counts)
+    if many == 1:
+        return "one run each"
+    return f"{many} runs each" if few == many else f"{few} to {many} runs each"
+
+
+def _interval(gain: Estimate) -> str:
+    """` (95 % interval +0.8 to +2.3)`; nothing of one run."""
+    if gain.interval is not None:
+        return f" (95{NBSP}% interval {span(gain.interval)})"
+    return "" if gain.runs == 1 else f" (the same in {gain.runs} runs, which tells no interval)"
+
+
+def _sure_gains(results: StudyResults, found: Findings, several: list[KdPair]) -> str:
+    """How many of the gains are sure, that of one member, and how many are of one run only."""
+    text = ""
+    if len(several) > 1:
+        bounds = [pair.validation.interval for pair in several]
+        above = sum(interval is not None and interval[0] > 0 for interval in bounds)
+        which = "all" if above == len(several) else f"{above or 'none'}"
+        text += f" The 95{NBSP}% interval lies above zero for {which} of them"
+        told = next((p for p in several if p.distilled is found.best_trade_off), None)
+        if told is not None:
+            points = results.plan.space.score.points
+            gain = f"{signed(told.val_gain)} {points}{_interval(told.validation)}"
+            text += f"; the best trade-off gained {gain}"
+            if told.test is not None:
+                text += f", on the test split {signed(told.test_gain)}"
+                text += "" if told.test.interval is None else f" ({span(told.test.interval)})"
+        text += "."
+    alone = len(found.pairs) - len(several)
+    if alone:
+        text += f" {alone} more {'pair was' if alone == 1 else 'pairs were'} run once."
+    return text
+
+
+def _doubt_sentence(results: StudyResults, found: Findings) -> str:
+    """How probable the members of the front are, and who else is."""
+    chances = [(results.probabilities.get(t.number, 1.0), t) for t in found.front]
+    least, weakest = min(chances, key=lambda entry: (entry[0], entry[1].number))
+    sure = sum(probability >= SURE for probability, _ in chances)
+    text = "Scores of students trained under several seeds are means. "
+    if len(chances) == 1:
+        text += f"The probability that {weakest.name} is on the front is {chance(least)}"
+    else:
+        which = "all" if sure == len(chances) else f"{sure or 'none'} of the {len(chances)}"
+        text += f"The probability of being on the front is {100 * SURE:.0f}{NBSP}% or more for "
+        text += f"{which}, and least for {weakest.name} ({chance(least)})"
+    if not results.near_rivals:
+        return f"{text}; no student off the front comes near."
+    rival = results.near_rivals[0]
+    probability = chance(results.probabilities[rival.number])
+    return f"{text}; of the students off the front it is largest for {rival.name} ({probability})."
 
 
 def how_it_ended(results: StudyResults) -> str:

@@ -41,6 +41,32 @@ def score_text(value: float | None, unit: str, digits: int = 1) -> str:
     return text if text == NONE or not unit else f"{text}{NBSP}{unit}"
 
 
+def with_error(mean: float, error: float | None, digits: int) -> str:
+    """A mean and its standard error, where there is one: `81.24 ± 0.21`."""
+    text = number(mean, digits)
+    return text if error is None else f"{text}{NBSP}{plus_minus(error, digits)}"
+
+
+def plus_minus(error: float, digits: int) -> str:
+    """A standard error by itself: `± 0.21`."""
+    return f"±{NBSP}{number(error, digits)}"
+
+
+def span(interval: tuple[float, float], digits: int = 1) -> str:
+    """An interval of differences: `+0.8 to +2.3`."""
+    low, high = interval
+    return f"{signed(low, digits)} to {signed(high, digits)}"
+
+
+def chance(probability: float) -> str:
+    """A probability in percent, no surer than its bootstrap can tell: `83 %`, `> 99 %`."""
+    if probability > 0.99:
+        return f">{NBSP}99{NBSP}%"
+    if probability < 0.01:
+        return f"<{NBSP}1{NBSP}%"
+    return f"{100 * probability:.0f}{NBSP}%"
+
+
 def milliseconds(value: float | None) -> str:
     """`4.21 ms`."""
     text = significant(value)

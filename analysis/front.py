@@ -4,6 +4,8 @@ A point is (score, latency in ms), or (score, latency, parameters or FLOPs in mi
 study keeps those small as well: more of the score and less of all else are better. One point
 dominates another when it is at least as good in everything and better in something. Points that
 are equal in everything dominate neither each other, so all of them stay on the front.
+
+The score of a configuration that was trained under several seeds is the mean over its runs.
 """
 
 import math
@@ -12,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.results import ReferencePoint, Third, TrialResult
+from analysis.results import ReferencePoint, Third, TrialResult, first_runs
+from analysis.runs import Estimate, mean_scores, runs_of
 from analysis.stored_plan import Space
 
 Point = tuple[float, ...]
@@ -26,14 +29,25 @@ _METHOD_PARAMETERS = frozenset({"terms", "temperature", "alpha"})
 class KdPair:
     """A distilled trial and its control: the same student, recipe, data and epochs.
 
-    Gains are distilled minus control, in the score's unit; `test_gain` is None until both are
-    confirmed.
+    Gains are distilled minus control, in the score's unit: the mean over their pairs of runs, each
+    of one seed, and how far it is to be trusted. `test` is None until both have a run of the same
+    seed scored on the test split.
     """
 
     distilled: TrialResult
     control: TrialResult
-    val_gain: float
-    test_gain: float | None
+    validation: Estimate
+    test: Estimate | None
+
+    @property
+    def val_gain(self) -> float:
+        """The mean gain in the validation score."""
+        return self.validation.mean
+
+    @property
+    def test_gain(self) -> float | None:
+        """The mean gain in the test score."""
+        return None if self.test is None else self.test.mean
 
 
 def dominates(one: Point, other: Point) -> bool:
@@ -94,7 +108,10 @@ def non_dominated(points: Sequence[Point]) -> list[bool]:
 
 
 def trial_point(trial: TrialResult, third: Third | None = None) -> Point | None:
-    """(validation score, latency ms[, third]) of a trial that ran to its end, else None."""
+    """(validation score, latency ms[, third]) of a trial that ran to its end, else None.
+
+    It is that of this one run: `places` tells where a configuration stands.
+    """
     score, latency = trial.val_score, trial.latency_ms
     if trial.status != "complete" or score is None or latency is None:
         return None
@@ -111,16 +128,34 @@ def third_value(trial: TrialResult, third: Third) -> float | None:
     return trial.model.params_m if third == "params_m" else trial.model.flops_m
 
 
+def places(
+    trials: Iterable[TrialResult], third: Third | None = None
+) -> list[tuple[TrialResult, Point]]:
+    """The configurations that ran to their end, each as its first run, with their points.
+
+    The score is the mean over the runs of a configuration; replicates are no points themselves.
+    """
+    trials = list(trials)
+    means = mean_scores(trials)
+    return [
+        (trial, (means.get(trial.number, point[0]), *point[1:]))
+        for trial in first_runs(trials)
+        if (point := trial_point(trial, third)) is not None
+    ]
+
+
 def front_members(
     trials: Iterable[TrialResult], third: Third | None = None
 ) -> tuple[TrialResult, ...]:
-    """The non-dominated trials among those that ran to their end, fastest first.
+    """The non-dominated configurations among those that ran to their end, fastest first.
+
+    Each is told by its first run; `trials` are to hold its replicates too, which count in its mean.
 
     Chosen by validation score and latency (the confirmed one where there is one), and by the third
     objective of a study that has one; the test score plays no part. The front of two objectives is
     part of that of three.
     """
-    placed = [(trial, p) for trial in trials if (p := trial_point(trial, third)) is not None]
+    placed = places(trials, third)
     keep = non_dominated([point for _, point in placed])
     members = [entry for entry, kept in zip(placed, keep, strict=True) if kept]
     members.sort(key=lambda entry: (entry[1][1], -entry[1][0], entry[0].number))
@@ -153,9 +188,8 @@ def hypervolume(points: Iterable[Point], reference: ReferencePoint) -> float:
 
 
 def front_hypervolume(trials: Iterable[TrialResult], reference: ReferencePoint) -> float:
-    """The hypervolume (0 to 1) in score and latency of the trials that ran to their end."""
-    points = (trial_point(trial) for trial in trials)
-    return hypervolume((point for point in points if point is not None), reference)
+    """The hypervolume (0 to 1) in score and latency of the configurations that ran to their end."""
+    return hypervolume((point for _, point in places(trials)), reference)
 
 
 def method_parameters(space: Space) -> frozenset[str]:
@@ -181,15 +215,17 @@ def is_distilled(trial: TrialResult, space: Space) -> bool:
 
 
 def kd_pairs(trials: Iterable[TrialResult], space: Space) -> tuple[KdPair, ...]:
-    """Every distilled trial that has a control, largest validation gain first.
+    """Every distilled configuration that has a control, largest validation gain first.
 
-    Both ran to their end. A control matches when it has the same architecture, the same planned
+    Both ran to their end, and are told by their first runs; their further runs are compared seed
+    by seed. A control matches when it has the same architecture, the same planned
     epochs and the same value of every parameter that neither shapes the student nor says how it
     is taught (learning rate, schedule, batch size, share of the training set, ...; numbers are
     compared to four digits). Of several controls, one that was run as a control comes first, then
     the oldest.
     """
-    complete = [trial for trial in trials if trial_point(trial) is not None]
+    runs = runs_of(trials)
+    complete = [first for first, *_ in runs.values() if trial_point(first) is not None]
     controls: dict[tuple[Any, ...], TrialResult] = {}
     distilled = []
     for trial in sorted(complete, key=lambda t: (t.source != "control", t.number)):
@@ -198,7 +234,7 @@ def kd_pairs(trials: Iterable[TrialResult], space: Space) -> tuple[KdPair, ...]:
         else:
             controls.setdefault(_recipe(trial, space), trial)
     pairs = [
-        _pair(trial, controls[key])
+        _pair(runs[trial.number], runs[controls[key].number])
         for trial in distilled
         if (key := _recipe(trial, space)) in controls
     ]
@@ -218,6 +254,14 @@ def _recipe(trial: TrialResult, space: Space) -> tuple[Any, ...]:
     return (student, trial.epochs, rest)
 
 
+def untaught(trial: TrialResult, space: Space) -> tuple[tuple[str, Any], ...]:
+    """The parameters of a trial that do not say how it is taught, numbers to four digits.
+
+    Unlike the architecture they are known before its student is built.
+    """
+    return _values(trial, set(trial.params) - method_parameters(space))
+
+
 def _values(trial: TrialResult, names: set[str]) -> tuple[tuple[str, Any], ...]:
     """Some of a trial's parameters; numbers to four digits."""
     return tuple(
@@ -227,10 +271,20 @@ def _values(trial: TrialResult, names: set[str]) -> tuple[tuple[str, Any], ...]:
     )
 
 
-def _pair(distilled: TrialResult, control: TrialResult) -> KdPair:
-    assert distilled.val_score is not None
-    assert control.val_score is not None
-    test_gain = None
-    if distilled.confirmed is not None and control.confirmed is not None:
-        test_gain = distilled.confirmed.test_score - control.confirmed.test_score
-    return KdPair(distilled, control, distilled.val_score - control.val_score, test_gain)
+def _pair(distilled: Sequence[TrialResult], control: Sequence[TrialResult]) -> KdPair:
+    """A pair from the runs of both, the first ones first."""
+    twins = {run.run: run for run in control}
+    seeds = [(run, twins[run.run]) for run in distilled if run.run in twins]
+    validation = [
+        one.val_score - other.val_score
+        for one, other in seeds
+        if one.val_score is not None and other.val_score is not None
+    ]
+    test = [
+        one.test_score - other.test_score
+        for one, other in seeds
+        if one.test_score is not None and other.test_score is not None
+    ]
+    return KdPair(
+        distilled[0], control[0], Estimate.of(validation), Estimate.of(test) if test else None
+    )

@@ -1,19 +1,25 @@
 """The section of a report with what else the test split told of students, beside their score."""
 
-from analysis.comparisons import section, trial_cell
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from analysis.comparisons import estimate_cell, section, trial_cell
 from analysis.formatting import NONE, number
 from analysis.markup import Cell, Head, Html, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.results import Figure, TrialResult
+from analysis.runs import Estimate, runs_of
+
+_MEANS = "Of students that were trained several times: means over their runs."
 
 
 def further_section(results: StudyResults) -> Html | None:
     """Every figure of the confirmed students that is not their score; None where there is none.
 
-    Students of the front come first.
+    Students of the front come first. Figures are means over the runs of a student.
     """
-    figures = {t.number: _figures(t) for t in results.trials}
-    known = [trial for trial in results.trials if figures[trial.number]]
+    figures = {number: _figures(runs) for number, runs in runs_of(results.trials).items()}
+    known = [trial for trial in results.configurations if figures[trial.number]]
     if not known:
         return None
     score = results.plan.space.score
@@ -31,7 +37,7 @@ def further_section(results: StudyResults) -> Html | None:
             trial_cell(trial),
             Cell(trial.architecture),
             Cell("yes" if trial.number in front else "no"),
-            Cell(number(trial.test_score, 2), trial.test_score),
+            estimate_cell(results.tested.get(trial.number)),
             *(_cell(figures[trial.number].get(label)) for label in names),
         ]
         for trial in sorted(known, key=lambda trial: (trial.number not in front, trial.number))
@@ -41,16 +47,26 @@ def further_section(results: StudyResults) -> Html | None:
         "Further figures",
         tag(
             "p",
-            "Of the test split, scored once with the finished front. They choose nothing.",
+            "Of the test split, scored once with the finished front. They choose nothing."
+            + (f" {_MEANS}" if results.replicated else ""),
             class_="note",
         ),
         sortable_table("further-table", "Further figures of confirmed students", heads, rows),
     )
 
 
-def _figures(trial: TrialResult) -> dict[str, Figure]:
-    figures = trial.confirmed.figures if trial.confirmed is not None else None
-    return {each.label: each for each in figures or ()}
+def _figures(runs: Sequence[TrialResult]) -> Mapping[str, Figure]:
+    """The figures of a configuration by their label, each the mean over its runs."""
+    told: dict[str, list[Figure]] = {}
+    for run in runs:
+        for each in (run.confirmed.figures if run.confirmed is not None else None) or ():
+            told.setdefault(each.label, []).append(each)
+    return {label: replace(each[0], value=_mean(each)) for label, each in told.items()}
+
+
+def _mean(figures: Sequence[Figure]) -> float | None:
+    values = [each.value for each in figures if each.value is not None]
+    return Estimate.of(values).mean if values else None
 
 
 def _cell(figure: Figure | None) -> Cell:

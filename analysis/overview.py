@@ -8,11 +8,14 @@ from analysis.findings import Findings, how_it_ended, sentences
 from analysis.formatting import counted, duration, milliseconds, number, score_text, significant
 from analysis.markup import Html, join, tag
 from analysis.record import StudyResults
-from analysis.results import trained_alone
+from analysis.replication import RIVAL_PROBABILITY
+from analysis.results import searched, trained_alone
 
 # Glyphs of the chart's key, drawn as the chart draws its marks, in a box of 16 by 16.
 _GLYPHS = {
     "front": '<path d="M0 12H5V5H16" class="step"/><circle cx="8" cy="5" r="4.5" class="mark"/>',
+    "rival": '<path d="M8 0V16M6 0H10M6 16H10"/><path d="M8 3.5 12.5 8 8 12.5 3.5 8Z"'
+    ' class="mark"/>',
     "dominated": '<path d="M8 3.5 12.5 8 8 12.5 3.5 8Z" class="mark"/>',
     "control": '<path d="M8 3 13 8 8 13 3 8Z" class="hollow"/>',
     "stopped": '<path d="M5 5 11 11M11 5 5 11" class="hollow"/>',
@@ -110,13 +113,22 @@ def _compared_with(results: StudyResults) -> tuple[str, str]:
 
 
 def _trials_note(results: StudyResults) -> str:
-    own = trained_alone(results.trials)
+    found = searched(results.trials)
+    own = trained_alone(found)
     done = sum(trial.status != "running" for trial in own)
     running = len(own) - done
     note = f"{done:,} ended"
-    if len(own) < len(results.trials):
-        note += f", and {counted(len(results.trials) - len(own), 'exit')} beside them"
-    return f"{note}, {running:,} running or interrupted" if running else note
+    if len(own) < len(found):
+        note += f", and {counted(len(found) - len(own), 'exit')} beside them"
+    if running:
+        note += f", {running:,} running or interrupted"
+    after = [trial for trial in trained_alone(results.trials) if not trial.searched]
+    controls = sum(trial.replicate_of is None for trial in after)
+    if controls:
+        note += f"; then {counted(controls, 'control')}"
+    if len(after) > controls:
+        note += f"{' and' if controls else '; then'} {counted(len(after) - controls, 'replicate')}"
+    return note
 
 
 def found(results: StudyResults, findings: Findings) -> Html:
@@ -165,6 +177,7 @@ def front_chart(info: FrontInfo, findings: Findings) -> Html | None:
         shown.add("teacher")
     names = {
         "front": "Front",
+        "rival": "Near rival",
         "dominated": "Dominated",
         "control": "No distillation (hollow)",
         "stopped": "Stopped early",
@@ -186,6 +199,16 @@ def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
     notes = ["Up and left is better; latency is on a log scale."]
     if info.step:
         notes.append(f"The line is the best {score.name} reached within each latency.")
+    if any(mark.bar is not None for mark in info.marks):
+        notes.append(
+            "Marks with a bar are means over several runs, the bar their 95\u00a0% interval, with "
+            "the deviation from run to run pooled over the study."
+        )
+    if any(mark.group == "rival" for mark in info.marks):
+        notes.append(
+            "Near rivals are off the front, and on it with a probability of "
+            f"{100 * RIVAL_PROBABILITY:.0f}\u00a0% or more."
+        )
     if info.space.third is not None and info.step:
         label = info.space.objectives[2].label
         notes.append(

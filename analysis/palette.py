@@ -24,6 +24,7 @@ SHADES: dict[str, Shade] = {
     "grid": Shade("#e9ecef", "#262b31"),
     "front": Shade("#0072b2", "#56b4e9"),
     "front-soft": Shade("#8fbfdc", "#2f6488"),
+    "rival": Shade("#b5598f", "#e39bc6"),
     "dominated": Shade("#7f8a95", "#8a949e"),
     "stopped": Shade("#aab3bc", "#5a646e"),
     "control": Shade("#009e73", "#3ccf9f"),

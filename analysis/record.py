@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from analysis.front import front_members
+from analysis.front import KdPair, front_members, kd_pairs
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
+from analysis.replication import front_probabilities, pooled_spread, rivals
 from analysis.results import (
     ATTR_ARCHITECTURE,
+    ATTR_CONTROL_OF,
     ATTR_DEFAULT_STUDENT,
     ATTR_ENVIRONMENT,
     ATTR_EPOCHS,
@@ -45,10 +47,12 @@ from analysis.results import (
     TeacherResult,
     TrialResult,
     Usage,
+    first_runs,
     idle_attribute,
     late_attribute,
     trial_name,
 )
+from analysis.runs import Estimate, Spread, estimates, estimates_of_test
 from analysis.stored import ResultFormatError, Stored
 from analysis.stored_plan import RecordReadError, StoredPlan, read_plan
 
@@ -103,6 +107,58 @@ class StudyResults:
     def front(self) -> tuple[TrialResult, ...]:
         """The front by all objectives of the study, fastest first."""
         return front_members(self.trials, self.plan.space.third)
+
+    @cached_property
+    def configurations(self) -> tuple[TrialResult, ...]:
+        """What was tried, each told by its first run: every trial but replicates."""
+        return tuple(first_runs(self.trials))
+
+    @cached_property
+    def validation(self) -> Mapping[int, Estimate]:
+        """Validation scores over the runs of every configuration that ran to its end."""
+        return estimates(self.trials)
+
+    @cached_property
+    def tested(self) -> Mapping[int, Estimate]:
+        """Test scores over the runs of every configuration that was scored on the test split."""
+        return estimates_of_test(self.trials)
+
+    @cached_property
+    def replicated(self) -> bool:
+        """Whether any configuration ran to its end under several seeds."""
+        return self.spread is not None
+
+    @cached_property
+    def spread(self) -> Spread | None:
+        """Of validation scores from run to run, pooled; None while nothing is replicated."""
+        return pooled_spread(self.trials, self.plan.space.score)
+
+    @cached_property
+    def probabilities(self) -> Mapping[int, float]:
+        """Of being on the front, by configuration; none while nothing is replicated."""
+        space = self.plan.space
+        return front_probabilities(self.trials, space.third, space.score)
+
+    @cached_property
+    def near_rivals(self) -> tuple[TrialResult, ...]:
+        """Configurations off the front that may well belong there, most probable first."""
+        firsts = {trial.number: trial for trial in self.configurations}
+        return tuple(firsts[number] for number in rivals(self.front, self.probabilities))
+
+    @cached_property
+    def pairs(self) -> tuple[KdPair, ...]:
+        """The distilled configurations that have a control, largest gain first."""
+        return kd_pairs(self.trials, self.plan.space)
+
+    def val_score(self, trial: TrialResult) -> float | None:
+        """Validation score of a configuration, told by its first run: the mean over its runs."""
+        estimate = self.validation.get(trial.number)
+        return trial.val_score if estimate is None else estimate.mean
+
+    def test_score(self, trial: TrialResult) -> float | None:
+        """Test score of a configuration, told by its first run: the mean over its runs."""
+        estimate = self.tested.get(trial.number)
+        return trial.test_score if estimate is None else estimate.mean
 
 
 def read_record(study_folder: Path) -> StudyResults:
@@ -333,4 +389,5 @@ def trial_result(
         trained_with=attributes.get(ATTR_TRAINED_WITH),
         replicate_of=replicate_of,
         run=run,
+        control_of=attributes.get(ATTR_CONTROL_OF),
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from analysis import palette
 from analysis.compaction import compact
-from analysis.comparisons import front_section, gains_section, published_section
+from analysis.comparisons import front_section, gains_section
 from analysis.curves import curves_figure, curves_info
 from analysis.evidence import (
     curves_section,
@@ -35,6 +35,7 @@ from analysis.gallery import gallery_section
 from analysis.illustration import read_pictures
 from analysis.markup import Html, compact_json, join, script_json, tag, text
 from analysis.overview import asked, found, front_chart, header
+from analysis.published import published_section
 from analysis.record import RecordReadError, StudyResults, read_record
 from analysis.results import REPORT_FOLDER
 from analysis.sizes import QUANTITIES, sizes_figure, sizes_info, sizes_section

@@ -33,6 +33,7 @@ ATTR_ENVIRONMENT = "environment"
 ATTR_SESSIONS = "sessions"
 ATTR_OPEN_SESSION = "open_session"  # the driver's run now, or the last one if it was killed
 ATTR_MLFLOW = "mlflow"
+ATTR_REPLICATES = "replicates"  # the further runs that are being trained
 ATTR_PRECISION = "precision"  # number format of training, once "auto" has been resolved
 
 # What becomes known of a trial after it has ended, when Optuna lets no trial attribute be added:
@@ -48,6 +49,7 @@ ATTR_SOURCE = "source"
 ATTR_LABEL = "label"
 ATTR_TRAINED_WITH = "trained_with"
 ATTR_REPLICATE = "replicate"  # [the number of the trial it repeats, which run of it this is]
+ATTR_CONTROL_OF = "control_of"  # of a control trained after the search, for the front
 ATTR_ARCHITECTURE = "architecture"
 ATTR_EPOCHS = "epochs"
 ATTR_STARTED_AT = "started_at"
@@ -56,6 +58,9 @@ ATTR_LATENCY = "latency"
 ATTR_OUTCOME = "outcome"
 ATTR_USAGE = "usage"
 EPOCH_PREFIX = "epoch:"
+
+# The parameter of a space whose students can be left early: where.
+EXIT = "exit"
 
 # Names of files inside a study's folder.
 PLAN_FILE = "plan.json"
@@ -288,6 +293,8 @@ class TrialResult:
         replicate_of: of a replicate, the number of the trial whose configuration it repeats.
         run: which run of its configuration this is: 0 of every trial but replicates. Runs of the
             same number draw the same initialisation and orders, whatever their configuration.
+        control_of: of a control that was trained after the search, the number of the member of the
+            front for whose sake.
     """
 
     number: int
@@ -310,6 +317,7 @@ class TrialResult:
     trained_with: int | None = None
     replicate_of: int | None = None
     run: int = 0
+    control_of: int | None = None
 
     @property
     def name(self) -> str:
@@ -320,6 +328,11 @@ class TrialResult:
     def trained_as(self) -> str:
         """Name of the trial that trained its student: its own, unless it is another's exit."""
         return trial_name(self.number if self.trained_with is None else self.trained_with)
+
+    @property
+    def searched(self) -> bool:
+        """Whether the search asked for it: neither a replicate nor a control trained after it."""
+        return self.replicate_of is None and self.control_of is None
 
     @property
     def title(self) -> str:
@@ -394,3 +407,8 @@ def trained_alone(trials: Iterable[TrialResult]) -> list[TrialResult]:
 def first_runs(trials: Iterable[TrialResult]) -> list[TrialResult]:
     """The trials that stand for a configuration each: all but replicates."""
     return [trial for trial in trials if trial.replicate_of is None]
+
+
+def searched(trials: Iterable[TrialResult]) -> list[TrialResult]:
+    """The trials of the search itself: neither replicates nor controls trained after it."""
+    return [trial for trial in trials if trial.searched]

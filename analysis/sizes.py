@@ -78,7 +78,8 @@ def sizes_info(results: StudyResults) -> SizesInfo | None:
     The students are the presets of a study that has any, else the distilled members of the front,
     one for each architecture.
     """
-    presets = sorted((trial for trial in results.trials if _is_row(results, trial)), key=_speed)
+    rows = (trial for trial in results.configurations if _is_row(results, trial))
+    presets = sorted(rows, key=_speed)
     chosen, left_out = presets[:MOST_PRESETS], 0
     if not presets:
         members = _distinct(results)

@@ -61,6 +61,11 @@ class Score(Stored):
         return "points" if self.unit == "%" else self.unit
 
     @property
+    def is_share(self) -> bool:
+        """Whether it is a share of the best there is, such as of right answers."""
+        return self.unit == "%"
+
+    @property
     def one_point(self) -> str:
         """A difference of one, in words."""
         return "one point" if self.unit == "%" else f"1{NBSP}{self.unit}"

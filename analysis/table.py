@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from analysis.front import KdPair, is_distilled, kd_pairs
+from analysis.front import KdPair, is_distilled
 from analysis.record import StudyResults
-from analysis.results import Latency, TrialResult
+from analysis.results import Latency, TrialResult, trial_name
+from analysis.runs import Estimate
 from analysis.stored_plan import PublishedColumn, PublishedRow, Space
 
 if TYPE_CHECKING:
@@ -66,6 +67,24 @@ _COLUMNS: tuple[Column, ...] = (
     Column("finished_at", "", "ISO 8601, UTC"),
 )
 
+# What further runs tell: of a study that has any. On the row of a configuration's first run, but
+# for the first two, which say of a replicate what it is.
+_RUN_COLUMNS: tuple[Column, ...] = (
+    Column("replicate_of", "", "of a replicate: the trial whose configuration it repeats"),
+    Column("run", "", "which run of its configuration: 0 of the first, and of all but replicates"),
+    Column("runs", "", "runs of the configuration that ran to their end"),
+    Column("val_mean", "{unit}", "validation {score}, mean over the runs"),
+    Column("val_error", "{unit}", "standard error of that mean"),
+    Column("test_mean", "{unit}", "test {score}, mean over the runs"),
+    Column("test_error", "{unit}", "standard error of that mean"),
+    Column("front_probability", "", "share of bootstrap draws in which it is on the front"),
+    Column("kd_runs", "", "pairs of runs of one seed behind the gain, which is their mean"),
+    Column("kd_gain_low", "{points}", "lower end of the 95 % interval of the gain, if runs differ"),
+    Column("kd_gain_high", "{points}", "upper end of the 95 % interval of the gain"),
+    Column("kd_test_gain_low", "{points}", "lower end of the 95 % interval of the test gain"),
+    Column("kd_test_gain_high", "{points}", "upper end of the 95 % interval of the test gain"),
+)
+
 FRONT_COLUMNS = (
     "trial", "label", "architecture", "val_score", "test_score", "latency_ms",
     "latency_idle", "latency_batch_64_ms", "ratio_batch_1", "ratio_batch_64", "params_m",
@@ -73,13 +92,16 @@ FRONT_COLUMNS = (
 )  # fmt: skip
 
 
-def columns(space: Space) -> tuple[Column, ...]:
-    """The columns of a results table, with the name and unit of the space's score."""
+def columns(space: Space, *, replicated: bool = False) -> tuple[Column, ...]:
+    """The columns of a results table, with the name and unit of the space's score.
+
+    With `replicated`, those of a study that has replicates.
+    """
     score = space.score
     words = {"score": score.name, "unit": score.unit, "points": score.points}
     return tuple(
         column._replace(unit=column.unit.format(**words), meaning=column.meaning.format(**words))
-        for column in _COLUMNS
+        for column in (*_COLUMNS, *(_RUN_COLUMNS if replicated else ()))
     )
 
 
@@ -98,21 +120,28 @@ def parameter_names(results: StudyResults) -> list[str]:
 def results_table(results: StudyResults) -> "pd.DataFrame":
     """One row a trial, by number: what `columns` names, then `param_NAME` for every parameter.
 
-    Missing values are None or NaN.
+    Replicates have rows of their own, with the scores of that run; what the runs of a
+    configuration come to stands on the row of the first. Missing values are None or NaN.
     """
     import pandas as pd
 
     front = {trial.number for trial in results.front}
-    pairs = {p.distilled.number: p for p in kd_pairs(results.trials, results.plan.space)}
+    pairs = {pair.distilled.number: pair for pair in results.pairs}
+    firsts = {trial.number: trial for trial in results.configurations}
     names = parameter_names(results)
     rows = []
     for trial in results.trials:
-        row = _row(trial, pairs.get(trial.number))
+        pair = pairs.get(trial.number)
+        row = _row(trial, pair)
+        first = trial if trial.replicate_of is None else firsts.get(trial.replicate_of, trial)
         row["on_front"] = trial.number in front
-        row["distilled"] = is_distilled(trial, results.plan.space)
+        row["distilled"] = is_distilled(first, results.plan.space)
+        if has_replicates(results):
+            row |= _run_columns(results, trial, pair)
         row |= {f"{PARAMETER_PREFIX}{name}": trial.params.get(name) for name in names}
         rows.append(row)
-    header = [column.name for column in _COLUMNS]
+    described = columns(results.plan.space, replicated=has_replicates(results))
+    header = [column.name for column in described]
     header += [f"{PARAMETER_PREFIX}{name}" for name in names]
     return pd.DataFrame(rows, columns=header)
 
@@ -152,14 +181,43 @@ def _row(trial: TrialResult, pair: KdPair | None) -> dict[str, Any]:
     return row
 
 
+def has_replicates(results: StudyResults) -> bool:
+    """Whether a study has trained, or trains, any configuration again."""
+    return len(results.configurations) < len(results.trials)
+
+
+def _run_columns(results: StudyResults, trial: TrialResult, pair: KdPair | None) -> dict[str, Any]:
+    first = trial.replicate_of
+    row: dict[str, Any] = {
+        "replicate_of": None if first is None else trial_name(first),
+        "run": trial.run,
+    }
+    for split, scored in (("val", results.validation), ("test", results.tested)):
+        if (estimate := scored.get(trial.number)) is not None:
+            row |= {f"{split}_mean": estimate.mean, f"{split}_error": estimate.error}
+    if (validation := results.validation.get(trial.number)) is not None:
+        row["runs"] = validation.runs
+        row["front_probability"] = results.probabilities.get(trial.number)
+    if pair is not None:
+        row["kd_runs"] = pair.validation.runs
+        for name, gain in (("kd_gain", pair.validation), ("kd_test_gain", pair.test)):
+            if gain is not None and (interval := gain.interval) is not None:
+                row[f"{name}_low"], row[f"{name}_high"] = interval
+    return row
+
+
 def front_table(results: StudyResults) -> "pd.DataFrame":
-    """The front, fastest student first: `FRONT_COLUMNS`, then `param_NAME`."""
+    """The front, fastest student first: `FRONT_COLUMNS`, then `param_NAME`.
+
+    Of a study that has replicates, what they tell stands between those.
+    """
     table = results_table(results)
     numbers = [trial.number for trial in results.front]
     rows = {trial.number: row for row, trial in enumerate(results.trials)}
     parameters = [name for name in table.columns if name.startswith(PARAMETER_PREFIX)]
     chosen = table.iloc[[rows[number] for number in numbers]]
-    return chosen[[*FRONT_COLUMNS, *parameters]].reset_index(drop=True)
+    runs = [column.name for column in _RUN_COLUMNS[2:]] if has_replicates(results) else []
+    return chosen[[*FRONT_COLUMNS, *runs, *parameters]].reset_index(drop=True)
 
 
 Split = Literal["test", "validation"]
@@ -187,6 +245,7 @@ class PublishedResult:
         row: what was published.
         trial: the trial that measured it, None where none was run.
         split: the split its score is of: test, or validation until it is confirmed.
+        error: standard error of the score, where it is a mean over several runs.
         comparisons: by column key.
         batch_64: the measured inference-time ratio at batch 64, beside that at batch 1.
     """
@@ -196,6 +255,7 @@ class PublishedResult:
     split: Split | None
     comparisons: dict[str, Comparison]
     batch_64: float | None
+    error: float | None = None
 
 
 def published_results(results: StudyResults) -> tuple[PublishedResult, ...]:
@@ -212,11 +272,12 @@ def published_results(results: StudyResults) -> tuple[PublishedResult, ...]:
 def _published_result(
     row: PublishedRow, columns: Sequence[PublishedColumn], results: StudyResults
 ) -> PublishedResult:
-    named = [trial for trial in results.trials if trial.label == row.label]
+    named = [trial for trial in results.configurations if trial.label == row.label]
     named.sort(key=lambda trial: (trial.status != "complete", trial.number))
     trial = named[0] if named else None
-    score, split = (None, None) if trial is None else _reported_score(trial)
-    measured = {} if trial is None else {**_measured(trial), "score": score}
+    score, split = (None, None) if trial is None else _reported_score(results, trial)
+    mean = None if score is None else score.mean
+    measured = {} if trial is None else {**_measured(trial), "score": mean}
     latency = None if trial is None else measured_latency(trial)
     return PublishedResult(
         row=row,
@@ -227,14 +288,18 @@ def _published_result(
             for column in columns
         },
         batch_64=None if latency is None else latency.ratio_batch_64.median,
+        error=None if score is None else score.error,
     )
 
 
-def _reported_score(trial: TrialResult) -> tuple[float | None, Split | None]:
-    if trial.confirmed is not None:
-        return trial.confirmed.test_score, "test"
-    if trial.status == "complete" and trial.val_score is not None:
-        return trial.val_score, "validation"
+def _reported_score(
+    results: StudyResults, trial: TrialResult
+) -> tuple[Estimate | None, Split | None]:
+    """The score of a configuration over its runs, of the test split if that was scored."""
+    if (tested := results.tested.get(trial.number)) is not None:
+        return tested, "test"
+    if (validation := results.validation.get(trial.number)) is not None:
+        return validation, "validation"
     return None, None
 
 

@@ -55,6 +55,12 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
         "metavar": "F",
         "help": "end with exit code 3 when more than this share of trials fails (default: 0.5)",
     },
+    "--replicates": {
+        "type": int,
+        "metavar": "N",
+        "help": "runs in all, each under its own seed, of every student of the front, of those "
+        "close behind it and of their controls (default: 1, and no run is added)",
+    },
     "--concurrent": {"type": int, "metavar": "N", "help": "trials at once"},
     "--data-dir": {"metavar": "DIR", "help": "where cifar10, mnist and mhist lie (default: data)"},
     "--tracking-uri": {
@@ -182,6 +188,7 @@ def _how_much(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--max-epochs", type=int, metavar="N", help="epochs of a full training")
     for option in ("--trials", "--budget", "--device-hours"):
         group.add_argument(option, **CHANGEABLE[option])
+    group.add_argument("--replicates", default=1, **CHANGEABLE["--replicates"])
     group.add_argument("--retries", default=2, **CHANGEABLE["--retries"])
     group.add_argument("--max-failures", default=0.5, **CHANGEABLE["--max-failures"])
 
@@ -281,6 +288,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         objectives=plans.parse_objectives(args.objectives, space),
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
+        replicates=args.replicates,
     )
     space = space.with_fixed(fixed).with_objectives(plan.objectives)
     check_teacher(plan, space, short)

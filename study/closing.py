@@ -1,8 +1,9 @@
 """What is printed when a study ends: its front, where things lie, how to go on."""
 
-from analysis.formatting import score_text
+from analysis.formatting import counted, score_text
+from study.ending import Ending
 from study.progress import duration, front_table, make_console
-from study.session import Ending
+from study.replicates import further
 from study.summary import StudySummary
 from study.tracking import where_to_look
 
@@ -13,14 +14,22 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
     # Nothing runs any more: what the record holds open is left to the next run.
     words = {"running": "interrupted"}
     counts = ", ".join(f"{n} {words.get(s, s)}" for s, n in summary.counts.items() if n)
+    runs = sum(trial.status == "complete" for trial in further(summary.trials))
+    counts += f", and {counted(runs, 'replicate')}" if runs else ""
     took = duration(summary.seconds)
     console.print(f"\n{summary.folder.name}: {counts or 'no trials'} in {took}", style="bold")
     if ending.note:
         console.print(ending.note, highlight=False)
     if summary.front:
         console.print()
-        title = f"The front by {summary.results.plan.space.compared_by}, fastest first"
-        console.print(front_table(summary.front, score, title=title))
+        found = summary.results
+        title = f"The front by {found.plan.space.compared_by}, fastest first"
+        if found.replicated:
+            title += " (mean ± error)"
+        shown = front_table(
+            summary.front, score, title=title, val=found.validation, test=found.tested
+        )
+        console.print(shown)
     teacher = summary.results.teacher
     if teacher is not None:
         console.print(

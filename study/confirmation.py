@@ -2,21 +2,25 @@
 
 While trials run, latency is the teacher's idle one over a paired ratio; here students that could be
 on the front are timed again with nothing beside them. Whoever is then on the front, and every
-published row and control, is scored on the test split.
+published row and control, is scored on the test split; of what was trained more than once, every
+run is. A study that trains more of the front waits with the test split until that is done.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.front import front_members
-from analysis.results import Confirmation, Latency, Third, TrialResult
+from analysis.results import Confirmation, Latency, Third, TrialResult, first_runs
 from cluster.connect import Cluster
 from study.preparation import get, largest_node
 from study.progress import Progress
 from study.record import StudyRecord
-from study.retention import CONFIRMED_WITHIN, near_front
+from study.retention import CONFIRMED_WITHIN, near_front, replicated
 from study.task import task_of
 from study.trial import STUDENT_FILE, TrialContext, trial_folder
+
+if TYPE_CHECKING:
+    import torch
 
 
 def confirm(
@@ -36,26 +40,69 @@ def confirm(
         progress: Shows how far it is.
     """
     worker = _Worker(context_reference, context, cluster)
-    if not _waiting(record.trials(), record.third):
-        return
-    with progress.phase("confirming the front") as phase:
-        done = 0
-        while waiting := _with_student(record, _waiting(record.trials(), record.third)):
-            for trial in waiting:
-                phase.update(done, done + len(waiting) - waiting.index(trial), trial.architecture)
-                record.confirm(trial.number, worker.confirm(record.trial(trial.number)))
-                done += 1
-        phase.update(done, done)
+    if _with_student(record, _waiting(record.trials(), record.third)):
+        with progress.phase("confirming the front") as phase:
+            done = 0
+            while waiting := _with_student(record, _waiting(record.trials(), record.third)):
+                for place, trial in enumerate(waiting):
+                    phase.update(done, done + len(waiting) - place, trial.architecture)
+                    record.confirm(trial.number, worker.confirm(record.trial(trial.number)))
+                    done += 1
+            phase.update(done, done)
+    reported = _reported(record.trials(), record.third)
     for trial in _waiting(record.trials(), record.third):
+        # Of others that were trained again, the runs that can be scored are enough.
+        if trial.number not in reported:
+            continue
         progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
+
+
+def time_front(
+    record: StudyRecord,
+    context: TrialContext,
+    context_reference: Any,
+    cluster: Cluster,
+    progress: Progress,
+) -> None:
+    """Time every student that is, or may be, on the front, on the idle device; score none.
+
+    Args:
+        record: Read and written.
+        context: What trials share.
+        context_reference: The same in Ray's object store.
+        cluster: Where to measure.
+        progress: Shows how far it is.
+    """
+    worker = _Worker(context_reference, context, cluster)
+    if not _untimed(record):
+        return
+    with progress.phase("timing the front") as phase:
+        done = 0
+        while untimed := _untimed(record):
+            phase.update(done, done + len(untimed), untimed[0].architecture)
+            record.timed(untimed[0].architecture, worker.time(untimed[0]))
+            done += 1
+        phase.update(done, done)
+
+
+def _untimed(record: StudyRecord) -> list[TrialResult]:
+    """Return a trial of each architecture that is to be timed, with its student."""
+    waiting = _with_student(record, _waiting(record.trials(), record.third))
+    found = {trial.architecture: trial for trial in waiting if trial.idle_latency is None}
+    return list(found.values())
 
 
 def _waiting(trials: Sequence[TrialResult], third: Third | None) -> list[TrialResult]:
     complete = [trial for trial in trials if trial.status == "complete"]
-    near = near_front(trials, CONFIRMED_WITHIN, third)
-    wanted = {trial.number for trial in (*front_members(trials, third), *near)}
-    wanted |= {trial.number for trial in complete if trial.label or trial.source == "control"}
+    wanted = _reported(trials, third) | replicated(complete)
     return [trial for trial in complete if trial.number in wanted and not trial.confirmed]
+
+
+def _reported(trials: Sequence[TrialResult], third: Third | None) -> set[int]:
+    """Return the numbers of the front, of who may be on it, of published rows and controls."""
+    near = near_front(first_runs(trials), CONFIRMED_WITHIN, third)
+    named = (t for t in trials if t.label or t.source == "control")
+    return {trial.number for trial in (*front_members(trials, third), *near, *named)}
 
 
 def _with_student(record: StudyRecord, trials: Sequence[TrialResult]) -> list[TrialResult]:
@@ -70,10 +117,9 @@ class _Worker:
         import ray
 
         cpus = largest_node(cluster)
-        self._task = ray.remote(_confirm).options(
-            num_cpus=cpus,
-            num_gpus=1 if context.on_gpu else 0,
-        )
+        gpus = 1 if context.on_gpu else 0
+        self._task = ray.remote(_confirm).options(num_cpus=cpus, num_gpus=gpus)
+        self._timing = ray.remote(_time).options(num_cpus=cpus, num_gpus=gpus)
         self._context = context_reference
         self._cpus = cpus
 
@@ -82,17 +128,34 @@ class _Worker:
         result: Confirmation = get(self._task.remote(self._context, *arguments))
         return result
 
+    def time(self, trial: TrialResult) -> Latency:
+        result: Latency = get(self._timing.remote(self._context, trial.number))
+        return result
+
 
 def _confirm(
     context: TrialContext, number: int, latency: Latency | None, cpus: int
 ) -> Confirmation:
-    from study.trial import load_student, measure, pin_threads
+    from study.trial import load_student, pin_threads
 
     student = load_student(context, number)
     pin_threads(cpus)
     tested = task_of(context.space).test(student, context)
+    if latency is None:
+        latency = _timed(context, student)
+    return Confirmation(tested.score, latency, tested.figures)
+
+
+def _time(context: TrialContext, number: int) -> Latency:
+    from study.trial import load_student
+
+    return _timed(context, load_student(context, number))
+
+
+def _timed(context: TrialContext, student: "torch.nn.Module") -> Latency:
+    from study.trial import measure, pin_threads
+
     # Timed with the threads that a trial has.
     pin_threads(context.threads)
-    if latency is None:
-        _, latency = measure(context, student, idle=True, seconds=3.0)
-    return Confirmation(tested.score, latency, tested.figures)
+    _, latency = measure(context, student, idle=True, seconds=3.0)
+    return latency

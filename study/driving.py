@@ -16,9 +16,9 @@ from search_spaces.space import SearchSpace
 from study.plan import PlanError, StudyPlan, check_writable
 
 if TYPE_CHECKING:
+    from study.ending import Ending, StopRequest
     from study.inputs import StudyInputs
     from study.progress import Progress
-    from study.session import Ending, StopRequest
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
         ValueError: one of the refusals.
     """
     set_ray_defaults(plan.address)
+    from study.ending import StopRequest
     from study.logs import keep_log, output_to_log
     from study.progress import make_progress
     from study.refusals import refusals
     from study.runner import run_study
-    from study.session import StopRequest
 
     stop = StopRequest()
     folder = studies / plan.name

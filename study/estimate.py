@@ -28,6 +28,9 @@ _STUDENTS_TIMED = 4
 # Of all epochs that would be trained without early stopping, halving by a third at each rung
 # leaves about this share; the estimate names both.
 _SHARE_WITH_STOPPING = 0.5
+# What is trained again is not known before the search: a front of so many is supposed, with as many
+# rivals and controls, none of which was tried.
+_FRONT_SUPPOSED = 4
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,13 @@ class Estimate:
     trials: float
     trials_stopped_early: float
     confirmation: float
+    replicates: float = 0.0
 
     @property
     def longest(self) -> float:
         """All of it, with no trial stopped early."""
-        return self.teacher + self.outputs + self.trials + self.confirmation
+        after = self.replicates + self.confirmation
+        return self.teacher + self.outputs + self.trials + after
 
     @property
     def shortest(self) -> float:
@@ -160,12 +165,15 @@ def _scale(
     if plan.train_per_class is not None:
         images = min(images, plan.train_per_class * len(data.classes))
     epoch = images * student_step + data.validation * student_step / 3
-    trials = plan.budget.trials * epochs * epoch / resources.concurrent
+    training = epochs * epoch / resources.concurrent
+    trials, replicates = plan.budget.trials * training, _replicates(plan) * training
     if plan.budget.seconds is not None:
         trials = min(trials, plan.budget.seconds)
+        replicates = min(replicates, plan.budget.seconds - trials)
     if plan.budget.device_hours is not None:
         devices = plan.devices_per_trial * resources.concurrent
         trials = min(trials, 3600 * plan.budget.device_hours / devices)
+        replicates = min(replicates, 3600 * plan.budget.device_hours / devices - trials)
     share = _SHARE_WITH_STOPPING if plan.scheduler != "none" else 1.0
     return Estimate(
         teacher=data.train * teacher_training,
@@ -173,7 +181,15 @@ def _scale(
         trials=trials,
         trials_stopped_early=trials * share,
         confirmation=min(plan.budget.trials, 12) * (4 + data.test * student_step / 3),
+        replicates=replicates,
     )
+
+
+def _replicates(plan: StudyPlan) -> int:
+    """How many trainings ``--replicates`` adds at most to a front of the size that is supposed."""
+    front = min(plan.budget.trials, _FRONT_SUPPOSED)
+    again = plan.replicates - 1
+    return front * (again + (again + 1) + again) if again else 0
 
 
 def _shape(
@@ -218,10 +234,20 @@ def _time_rows(plan: StudyPlan, space: SearchSpace, estimate: Estimate) -> Rows:
     rows = [
         *(of_teacher if space.taught else []),
         ("trials", f"{duration(estimate.trials_stopped_early)} to {duration(estimate.trials)}"),
+        *_replicate_row(plan, estimate),
         ("confirmation", duration(estimate.confirmation)),
         ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
     ]
     return [*rows, *budget_rows(plan.budget)]
+
+
+def _replicate_row(plan: StudyPlan, estimate: Estimate) -> Rows:
+    count = _replicates(plan)
+    if not count:
+        return []
+    front = min(plan.budget.trials, _FRONT_SUPPOSED)
+    text = f"{duration(estimate.replicates)} for {count} trainings, were the front of {front}"
+    return [("replicates", text)]
 
 
 def _memory_row(
@@ -258,6 +284,7 @@ def _as_json(
             "outputs": round(estimate.outputs, 1),
             "trials": round(estimate.trials, 1),
             "trials_stopped_early": round(estimate.trials_stopped_early, 1),
+            "replicates": round(estimate.replicates, 1),
             "confirmation": round(estimate.confirmation, 1),
         },
     }

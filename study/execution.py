@@ -16,9 +16,10 @@ from ray.tune import Stopper
 from analysis.results import trial_name
 from cluster.resources import TrialResources
 from study.death import LostToMemory
+from study.handing_out import Queue
 from study.recorder import Recorder
 from study.scheduler import ParetoHalvingScheduler, PausingScheduler
-from study.searcher import StudySearcher, TrialQueue
+from study.searcher import StudySearcher
 from study.stateless import StatelessForRay
 from study.trial import StudentTrainable
 
@@ -40,7 +41,7 @@ class _StopAll(StatelessForRay, Stopper):
 
 def run_trials(
     context: "ray.ObjectRef[Any]",
-    queue: TrialQueue,
+    queue: Queue,
     scheduler: ParetoHalvingScheduler | PausingScheduler | None,
     recorder: Recorder,
     resources: TrialResources,

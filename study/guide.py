@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from analysis import results
-from analysis.results import ReferencePoint, TrialResult, trained_alone
+from analysis.results import ReferencePoint, TrialResult, first_runs, searched, trained_alone
 from search_spaces.space import Params, SearchSpace, Value
 from study.proposal import distribution
 from study.record import StudyRecord
@@ -66,6 +66,7 @@ class Guide:
         return (
             trial.outcome is None
             and trial.label is None
+            and trial.searched
             and self.is_rung(trial.epochs_done, trial.epochs)
         )
 
@@ -111,9 +112,9 @@ class Guide:
     def _seen(self, trials: Sequence[TrialResult], running: Collection[int]) -> "list[Training]":
         from study.search.latency_first import Training
 
-        alone = {trial.number for trial in trained_alone(trials)}
+        alone = {trial.number for trial in searched(trained_alone(trials))}
         seen = []
-        for trial in trials:
+        for trial in first_runs(trials):
             latency = trial.search_latency_ms or trial.latency_ms
             if latency is not None:
                 self._latencies.setdefault(self._shape(trial.params), latency)

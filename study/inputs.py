@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from analysis import results
 from search_spaces.space import SearchSpace
 from study.plan import StudyPlan, differences, identity_hash
-from study.record import RecordError, now, read_plan_file, write_atomically
+from study.record import RecordError, read_plan_file, write_atomically
 from study.task import task_of
+from study.trial_attributes import now
 
 if TYPE_CHECKING:
     from study.task import Data

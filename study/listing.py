@@ -41,7 +41,8 @@ class StudyStatus:
         summary: What its record tells.
         state: In a word or two: running, silent (its driver, elsewhere, shows no sign of life),
             interrupted, or how the last run ended.
-        phase: What a running study is at: ``preparing``, ``trials`` or ``confirming``.
+        phase: What a running study is at: ``preparing``, ``trials``, ``replicates`` or
+            ``confirming``.
         driver: Who drives it, if anybody does.
         seconds: Wall time over all runs, that of a running driver included.
         disk: What it takes on disk.
@@ -144,7 +145,7 @@ def state_of(summary: StudySummary) -> str:
             return INTERRUPTED
         return RUNNING if _shows_life(holder, summary.folder) else SILENT
     sessions = summary.results.sessions
-    if summary.counts["running"] or summary.results.open_session or not sessions:
+    if summary.is_open or summary.results.open_session or not sessions:
         return INTERRUPTED
     return _STATES.get(sessions[-1].end, sessions[-1].end)
 
@@ -168,7 +169,10 @@ def _phase(summary: StudySummary) -> str:
     counts = summary.counts
     if not summary.trials:
         return "preparing"
-    return "trials" if counts["running"] or counts["waiting"] else "confirming"
+    if counts["running"] or counts["waiting"]:
+        return "trials"
+    further = summary.replicates
+    return "replicates" if further["running"] or further["waiting"] else "confirming"
 
 
 def _seconds_not_noted(driver: Holder, summary: StudySummary) -> float:
@@ -215,7 +219,7 @@ def _state(folder: Path) -> dict[str, Any]:
     return {
         "name": folder.name,
         "state": state_of(summary),
-        "trials": len(summary.trials) - summary.exits,
+        "trials": summary.begun,
         "planned": summary.planned,
         "front": len(summary.front),
         "best_val_score": max(scores, default=None),

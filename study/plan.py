@@ -44,10 +44,11 @@ _FREE = frozenset(
         "data_dir",
         "max_failures",
         "retries",
+        "replicates",
     }
 )
-# Not in the plans of studies that were made before these could be asked for.
-_LATER = ("teacher_network", "teacher_size")
+# Not in the plans of studies that were made before these could be asked for, and what those meant.
+_LATER: Mapping[str, Any] = {"teacher_network": None, "teacher_size": None, "replicates": 1}
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
 
@@ -63,6 +64,7 @@ class StudyPlan:
     ``space`` is as given (a name, ``FILE.py`` or ``module:ATTR``), ``data`` a data set's name or
     the path of an image folder. Durations are seconds, latencies ms, sizes millions.
     ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
+    ``replicates`` are the runs in all of every configuration of the front.
     """
 
     name: str
@@ -97,6 +99,7 @@ class StudyPlan:
     objectives: tuple[str, ...] = OBJECTIVES[:2]
     teacher_network: str | None = None
     teacher_size: int | None = None
+    replicates: int = 1
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
@@ -135,7 +138,7 @@ class StudyPlan:
             PlanError: if fields are missing or unknown (a record of another version).
         """
         names = {field.name for field in fields(cls)} - {"budget"}
-        body = {**dict.fromkeys(_LATER), **body}
+        body = {**_LATER, **body}
         if set(body) != names | set(_BUDGET_KEYS):
             odd = ", ".join(sorted((names | set(_BUDGET_KEYS)) ^ set(body)))
             raise PlanError(f"the stored plan was written by another version (fields: {odd})")
@@ -198,6 +201,7 @@ def _problems(plan: StudyPlan) -> list[str]:
         ("teacher-size", plan.teacher_size, SMALLEST_INCEPTION_INPUT),
         ("concurrent", plan.concurrent, 1),
         ("image-size", plan.image_size, 8),
+        ("replicates", plan.replicates, 1),
     ]
     problems = [
         f"--{name} {value} is less than {least}; give {least} or more"

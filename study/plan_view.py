@@ -35,6 +35,7 @@ def plan_rows(
         *_teacher_rows(plan, space, data, recipe),
         ("trials", f"{plan.budget.trials}, of at most {_many(plan.max_epochs, 'epoch')}"),
         *budget_rows(plan.budget),
+        *_replicate_rows(plan),
         ("objectives", ", ".join(f"{o.label}, {o.unit}" for o in space.objectives)),
         ("sampler", plan.sampler),
         ("scheduler", plan.scheduler),
@@ -48,6 +49,13 @@ def plan_rows(
     if limits:
         rows.append(("constraints", ", ".join(limits)))
     return rows
+
+
+def _replicate_rows(plan: StudyPlan) -> Rows:
+    if plan.replicates < 2:
+        return []
+    runs = f"{plan.replicates} runs of the front, of those close behind it and of their controls"
+    return [("replicates", runs)]
 
 
 def _teacher_rows(

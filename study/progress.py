@@ -7,8 +7,9 @@ and MLflow write to the study's log file meanwhile, never over this view.
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group
@@ -17,10 +18,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.formatting import score_text
+from analysis.formatting import score_text, with_error
 from analysis.front import front_members
-from analysis.results import Third, TrialResult, trained_alone
+from analysis.results import Third, TrialResult, searched, trained_alone, trial_name
+from analysis.runs import Estimate, estimates
 from analysis.stored_plan import Score, Space
+from study.replicates import further
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,6 +43,7 @@ class Phase:
         self.begun = time.monotonic()
         self.done = 0
         self.total = 0
+        self.title = "trials"
         self.note = ""
         self._last_line = self.begun
         self._first: tuple[float, int] | None = None
@@ -86,6 +90,7 @@ class Progress:
         self._third: Third | None = None
         self._front: tuple[TrialResult, ...] | None = None
         self.total = 0
+        self.title = "trials"
         self.begun = time.monotonic()
         self.deadline: float | None = None
 
@@ -115,10 +120,19 @@ class Progress:
         self.say(f"  {phase.done}/{phase.total}{note}{tail}")
 
     @contextmanager
-    def trials_phase(self, total: int, deadline: float | None) -> Iterator[None]:
-        """Show the trials: ``total`` are planned; ``deadline`` is on the monotonic clock."""
-        self.total, self.deadline = total, deadline
+    def trials_phase(
+        self, total: int, deadline: float | None, title: str = "trials"
+    ) -> Iterator[None]:
+        """Show the trials: ``total`` are planned; ``deadline`` is on the monotonic clock.
+
+        ``title`` says what they are called: the trials of the search, or the replicates after it.
+        """
+        self.total, self.deadline, self.title = total, deadline, title
         yield
+
+    def expects(self, total: int) -> None:
+        """Take how many there are in all, once that is known better."""
+        self.total = total
 
     def known(self, trials: tuple[TrialResult, ...], space: Space) -> None:
         """Take the trials of earlier runs, and what all of them are compared by."""
@@ -153,9 +167,13 @@ class Progress:
     def trial_finished(self, trial: TrialResult) -> None:
         """A trial ended."""
         self.trials[trial.number], self._front = trial, None
+        ended = sum(1 for other in self._of_this_phase() if other.status != "running")
+        what = "" if self.title == "trials" else f"{self.title} "
+        self.say(f"[{what}{ended}/{self.total}] {trial_line(trial, self.score)}")
+
+    def _of_this_phase(self) -> list[TrialResult]:
         own = trained_alone(self.trials.values())
-        ended = sum(1 for other in own if other.status != "running")
-        self.say(f"[{ended}/{self.total}] {trial_line(trial, self.score)}")
+        return searched(own) if self.title == "trials" else further(own)
 
     def exit_added(self, trial: TrialResult) -> None:
         """Another exit of a student that has just been trained."""
@@ -190,9 +208,11 @@ class LiveProgress(Progress):
         """Do nothing: the bar shows it."""
 
     @contextmanager
-    def trials_phase(self, total: int, deadline: float | None) -> Iterator[None]:
+    def trials_phase(
+        self, total: int, deadline: float | None, title: str = "trials"
+    ) -> Iterator[None]:
         """Show the live table of trials."""
-        self.total, self.deadline = total, deadline
+        self.total, self.deadline, self.title = total, deadline, title
         self._tracking_trials = True
         with self._drawing():
             yield
@@ -232,24 +252,29 @@ class LiveProgress(Progress):
     def _trials_table(self) -> "RenderableType":
         trials = list(self.trials.values())
         running = [trial for trial in trials if trial.status == "running"]
-        parts: list[RenderableType] = [Text(self._headline(trials), style="bold")]
+        parts: list[RenderableType] = [Text(self._headline(), style="bold")]
         if running:
             parts.append(_running_table(running[:_RUNNING_SHOWN], self.score))
             if len(running) > _RUNNING_SHOWN:
                 parts.append(Text(f"and {len(running) - _RUNNING_SHOWN} more running", "dim"))
         if self.front:
             title = f"front so far, by {self.compared_by}"
-            parts.append(front_table(self.front, self.score, title=title, limit=_FRONT_SHOWN))
+            val = estimates(trials) if self.title == "replicates" else {}
+            table = front_table(self.front, self.score, title=title, limit=_FRONT_SHOWN, val=val)
+            parts.append(table)
         return Group(*parts)
 
-    def _headline(self, trials: list[TrialResult]) -> str:
+    def _headline(self) -> str:
         count = {status: 0 for status in ("complete", "stopped", "infeasible", "failed")}
-        for trial in trained_alone(trials):
+        for trial in self._of_this_phase():
             if trial.status in count:
                 count[trial.status] += 1
         ended = sum(count.values())
         named = ", ".join(f"{n} {status}" for status, n in count.items() if n)
-        words = [f"{ended} of {self.total} trials" + (f": {named}" if named else "")]
+        how_far = f"{ended} of {self.total} trials"
+        if self.title != "trials":
+            how_far = f"{self.title} {ended} of {self.total}"
+        words = [how_far + (f": {named}" if named else "")]
         words.append(duration(time.monotonic() - self.begun))
         if self.deadline is not None:
             words.append(f"{duration(max(0, self.deadline - time.monotonic()))} of budget left")
@@ -274,6 +299,10 @@ def trial_line(trial: TrialResult, score: Score) -> str:
     name = f"{trial.name} {trial.architecture}"
     if trial.label and trial.label != trial.architecture:
         name += f" ({trial.label})"
+    if trial.replicate_of is not None:
+        name += f" (run {trial.run} of {trial_name(trial.replicate_of)})"
+    elif trial.control_of is not None:
+        name += f" (control of {trial_name(trial.control_of)})"
     if trial.status == "complete":
         reached = score_text(trial.val_score, score.unit, 2)
         return f"{name}: {score.name} {reached}, {_ms(trial)}, {_took(trial)}"
@@ -283,11 +312,18 @@ def trial_line(trial: TrialResult, score: Score) -> str:
 
 
 def front_table(
-    front: tuple[TrialResult, ...], score: Score, *, title: str, limit: int | None = None
+    front: tuple[TrialResult, ...],
+    score: Score,
+    *,
+    title: str,
+    limit: int | None = None,
+    val: Mapping[int, Estimate] = MappingProxyType({}),
+    test: Mapping[int, Estimate] = MappingProxyType({}),
 ) -> Table:
     """Return the front as a table, fastest first; ``limit`` keeps that many, evenly spread.
 
-    The score's name is for the title to say, which has room for it.
+    The score's name is for the title to say, which has room for it. ``val`` and ``test`` are the
+    scores over the runs of a configuration, where it may have several.
     """
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", no_wrap=True)
@@ -300,17 +336,20 @@ def front_table(
         step = (len(front) - 1) / (limit - 1)
         shown = tuple(front[round(i * step)] for i in range(limit))
     for trial in shown:
-        table.add_row(trial.name, trial.architecture, *_figures(trial))
+        own = (val.get(trial.number), test.get(trial.number))
+        table.add_row(trial.name, trial.architecture, *_figures(trial, *own))
     if not tested:
         table.columns[3].header = ""
     return table
 
 
-def _figures(trial: TrialResult) -> tuple[str, ...]:
+def _figures(trial: TrialResult, val: Estimate | None, test: Estimate | None) -> tuple[str, ...]:
     latency = trial.best_latency
     return (
-        f"{trial.val_score:.2f}",
-        f"{trial.confirmed.test_score:.2f}" if trial.confirmed else "",
+        f"{trial.val_score:.2f}" if val is None else with_error(val.mean, val.error, 2),
+        (f"{trial.confirmed.test_score:.2f}" if trial.confirmed else "")
+        if test is None
+        else with_error(test.mean, test.error, 2),
         f"{trial.latency_ms:.2f}",
         f"{latency.ratio_batch_1.median:.1f}x" if latency else "",
         f"{trial.model.params_m:.2f}" if trial.model else "",

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Collection, Container
 from typing import TYPE_CHECKING, Any
 
+from analysis.results import ATTR_REPLICATE
 from search_spaces.space import Choice, Parameter, SearchSpace, Value, configuration_key
 
 if TYPE_CHECKING:
@@ -109,12 +110,17 @@ def _sketch(study: "optuna.Study") -> "tuple[optuna.Study, optuna.trial.FrozenTr
     Samplers keep notes on the trial they draw for, so it must be stored; a trial that may yet be
     dropped as a repetition must not be stored in the record. The record's own trials are shared,
     not copied: ten thousand with their curves take seconds to copy, and samplers only read them.
+    They see each configuration once: its further runs are left out.
     """
     import optuna
     from optuna.storages import InMemoryStorage
     from optuna.trial import FrozenTrial, TrialState
 
-    known = study.get_trials(deepcopy=False)
+    known = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if ATTR_REPLICATE not in trial.user_attrs
+    ]
 
     class Sketch(InMemoryStorage):
         def get_all_trials(

@@ -11,7 +11,6 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +28,7 @@ from analysis.results import (
 )
 from search_spaces.space import EXIT
 from study.journal import mend_journal, open_journal
+from study.trial_attributes import now, of_exit, of_replicate, of_trial
 
 if TYPE_CHECKING:
     import optuna
@@ -40,11 +40,6 @@ _DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimiz
 
 class RecordError(ValueError):
     """A record that cannot be opened or written; the message names it and the mend."""
-
-
-def now() -> str:
-    """Return the time as ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def check_storage(url: str | None) -> str | None:
@@ -209,24 +204,41 @@ class StudyRecord:
         label: str | None,
         architecture: str,
         epochs: int,
+        control_of: int | None = None,
     ) -> int:
-        """Add a running trial, whole, and return its number."""
+        """Add a running trial, whole, and return its number.
+
+        ``control_of`` is the member of the front for whose sake a control is trained after the
+        search.
+        """
+        kept = of_trial(source, label, architecture, epochs, control_of)
+        return self._add(params, distributions, kept)
+
+    def add_replicate(self, first: int, run: int) -> int:
+        """Add another run of a trial's configuration as a running trial; return its number.
+
+        Args:
+            first: The trial that is to be trained again.
+            run: Which run of its configuration this is, from 1.
+        """
+        frozen = self._frozen(first)
+        return self._add(frozen.params, frozen.distributions, of_replicate(self.trial(first), run))
+
+    def _add(
+        self,
+        params: Mapping[str, Any],
+        distributions: "Mapping[str, optuna.distributions.BaseDistribution]",
+        attributes: Mapping[str, Any],
+    ) -> int:
         from optuna.trial import TrialState, create_trial
 
         number = len(self.frozen_trials())
-        attributes = {
-            results.ATTR_SOURCE: source,
-            results.ATTR_LABEL: label,
-            results.ATTR_ARCHITECTURE: architecture,
-            results.ATTR_EPOCHS: epochs,
-            results.ATTR_STARTED_AT: now(),
-        }
         self.study.add_trial(
             create_trial(
                 state=TrialState.RUNNING,
                 params=dict(params),
                 distributions=dict(distributions),
-                user_attrs=attributes,
+                user_attrs=dict(attributes),
             )
         )
         return number
@@ -276,23 +288,25 @@ class StudyRecord:
         )
         values = self._values(outcome, model)
         number = len(self.frozen_trials())
+        first = None
+        if trial.replicate_of is not None:
+            first = self.exit_of(trial.replicate_of, leave_at)
+            assert first is not None, f"trial {trial.replicate_of} has no exit {leave_at}"
         self.study.add_trial(
             create_trial(
                 state=TrialState.FAIL if values is None else TrialState.COMPLETE,
                 values=values,
                 params={**frozen.params, EXIT: leave_at},
                 distributions=frozen.distributions,
-                user_attrs={
-                    results.ATTR_SOURCE: "exit",
-                    results.ATTR_TRAINED_WITH: trained_with,
-                    results.ATTR_ARCHITECTURE: architecture,
-                    results.ATTR_EPOCHS: trial.epochs,
-                    results.ATTR_STARTED_AT: trial.started_at,
-                    results.ATTR_MODEL: model.to_json(),
-                    results.ATTR_LATENCY: latency.to_json(),
-                    results.ATTR_OUTCOME: outcome.to_json(),
-                    **{results.epoch_attribute(e.epoch): e.to_json() for e in curve},
-                },
+                user_attrs=of_exit(
+                    trial,
+                    first,
+                    architecture=architecture,
+                    model=model,
+                    latency=latency,
+                    outcome=outcome,
+                    curve=curve,
+                ),
             )
         )
         return number
@@ -360,11 +374,15 @@ class StudyRecord:
 
     def confirm(self, number: int, confirmation: Confirmation) -> None:
         """Record a finished student's test score, and its architecture's idle latency."""
-        idle = results.idle_attribute(self.trial(number).architecture)
-        if self.attribute(idle) is None:
-            self.set_attribute(idle, confirmation.latency.to_json())
-            self._ended.clear()  # it is that of all its trials
+        self.timed(self.trial(number).architecture, confirmation.latency)
         self._set_late(results.LATE_CONFIRMED, number, confirmation.to_json())
+
+    def timed(self, architecture: str, latency: Latency) -> None:
+        """Record an architecture's latency on the idle device, unless it is there already."""
+        idle = results.idle_attribute(architecture)
+        if self.attribute(idle) is None:
+            self.set_attribute(idle, latency.to_json())
+            self._ended.clear()  # it is that of all its trials
 
     def set_run_id(self, number: int, run_id: str) -> None:
         """Record which MLflow run shows a trial."""

@@ -18,22 +18,24 @@ from analysis.results import (
     OutcomeStatus,
     TrialResult,
     Usage,
+    searched,
     trained_alone,
 )
 from study.death import death_of, error_of
-from study.record import StudyRecord, now
+from study.record import StudyRecord
 from study.retention import Contenders, prune
 from study.stateless import StatelessForRay
 from study.tracking_facts import final_metrics, trial_facts
 from study.trial import STUDENT_FILE, trial_folder
+from study.trial_attributes import now
 from study.trial_exits import exit_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from study.handing_out import Queue
     from study.progress import Progress
     from study.scheduler import Stop
-    from study.searcher import TrialQueue
     from study.tracking import Tracker
 
 # Why a trial that stood at a rung when its study ended is not complete.
@@ -107,6 +109,7 @@ class Recorder(StatelessForRay, Callback):
         queue: Takes back trials whose worker died.
         limits: What the study puts up with.
         paused: Numbers of trials that gave their worker back to wait; each is taken out once heard.
+        spare: How many fronts behind the front keep their students, as :func:`students_to_keep`.
     """
 
     def __init__(
@@ -115,9 +118,10 @@ class Recorder(StatelessForRay, Callback):
         tracker: "Tracker",
         progress: "Progress",
         stops: "Mapping[int, Stop]",
-        queue: "TrialQueue",
+        queue: "Queue",
         limits: Limits,
         paused: set[int] | None = None,
+        spare: int = 0,
     ) -> None:
         self._paused = set() if paused is None else paused
         self._record = record
@@ -130,7 +134,9 @@ class Recorder(StatelessForRay, Callback):
         trials = record.trials()
         ended = [trial.status for trial in trained_alone(trials) if trial.status != "running"]
         self._ended: Counter[str] = Counter(ended)
-        self._contenders = Contenders(trials, record.third)
+        own = searched(trained_alone(trials))
+        self._found = sum(1 for trial in own if trial.status != "running")
+        self._contenders = Contenders(trials, record.third, spare=spare)
         self.device_seconds = sum(trial.usage.device_seconds for trial in trials)
         self.fatal: Exception | None = None
 
@@ -178,6 +184,9 @@ class Recorder(StatelessForRay, Callback):
         else:
             # Also those that Ray had queued, and not started yet.
             for number in self._record.interrupted():
+                # Nobody waits but in the search: others are left to whom they belong.
+                if reason == WAITED and not self._queue.owns(self._trial(number)):
+                    continue
                 self.guard(partial(self._close_for_good, number, reason))
         self._running.clear()
 
@@ -328,8 +337,10 @@ class Recorder(StatelessForRay, Callback):
         self._progress.trial_finished(trial)
         self._contenders.add(trial)
         prune(self._record.folder, trials, self._contenders.numbers)
-        covered = {"hypervolume": self._record.hypervolume(self._contenders.trials)}
-        self._tracker.study_progress(sum(self._ended.values()), covered)
+        if trial.searched:
+            self._found += 1
+            covered = self._record.hypervolume(searched(self._contenders.trials))
+            self._tracker.study_progress(self._found, {"hypervolume": covered})
 
     def _outcome(self, trial: TrialResult, facts: Mapping[str, str]) -> Outcome:
         status, reason = self._verdict(trial, facts)

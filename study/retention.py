@@ -2,7 +2,8 @@
 
 Kept are the last checkpoint of every trial that runs or was interrupted, and the student of every
 complete trial that is on the front, may come to be once it is timed on the idle device, or stands
-in a published table until it has been confirmed.
+in a published table until it has been confirmed. A study with replicates keeps more while it lasts:
+whoever may turn out better than its first run, and every run until it is scored.
 """
 
 import math
@@ -10,8 +11,8 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from analysis.front import Staircase, front_members, third_value
-from analysis.results import Third, TrialResult, trial_name
+from analysis.front import Staircase, front_members, non_dominated, third_value, trial_point
+from analysis.results import Third, TrialResult, first_runs, trial_name
 from study.trial import STUDENT_FILE
 
 # A student this much slower than one that beats it in score may still be as fast, once timed
@@ -20,6 +21,9 @@ CONFIRMED_WITHIN = 1.15
 # While trials run, busy neighbours move the latency searched by further than that: doubled, of
 # small students, has been seen. Whoever is confirmed later than others has to be there still.
 KEPT_WITHIN = 2.0
+# Further runs move a mean by about as much as the front is ahead of those right behind it: of a
+# study with replicates so many fronts are kept behind the front, each that of all but those before.
+SPARE_FRONTS = 2
 
 
 def near_front(
@@ -63,8 +67,33 @@ def _third(trial: TrialResult, third: Third | None) -> float:
     return math.inf if value is None else value
 
 
+def spare_fronts(
+    trials: Sequence[TrialResult], third: Third | None, spare: int
+) -> list[TrialResult]:
+    """Return complete trials that ``spare`` others, one behind the other, do not all dominate.
+
+    They are the front, the front of all others, and so on; by their first runs.
+    """
+    placed = [(trial, p) for trial in trials if (p := trial_point(trial, third)) is not None]
+    found: list[TrialResult] = []
+    for _ in range(spare + 1):
+        ahead = non_dominated([point for _, point in placed])
+        found += [trial for (trial, _), first in zip(placed, ahead, strict=True) if first]
+        placed = [entry for entry, first in zip(placed, ahead, strict=True) if not first]
+    return found
+
+
+def replicated(trials: Iterable[TrialResult]) -> set[int]:
+    """Return the numbers of all runs, the first ones too, of what was trained more than once."""
+    further = [trial for trial in trials if trial.replicate_of is not None]
+    return {number for t in further for number in (t.number, t.replicate_of) if number is not None}
+
+
 def students_to_keep(
-    trials: Sequence[TrialResult], third: Third | None = None, within: float = KEPT_WITHIN
+    trials: Sequence[TrialResult],
+    third: Third | None = None,
+    within: float = KEPT_WITHIN,
+    spare: int = 0,
 ) -> set[int]:
     """Return the numbers of complete trials whose student is still needed.
 
@@ -73,14 +102,18 @@ def students_to_keep(
         third: What the study keeps small beside the latency, if anything.
         within: How many times slower than who beats it in score a student may be, to be kept until
             it is confirmed.
+        spare: How many fronts are kept behind the front, for those that further runs may move.
     """
+    firsts, again = first_runs(trials), replicated(trials)
     keep = {trial.number for trial in front_members(trials, third)}
-    for trial in near_front(trials, within, third):
+    if spare:
+        keep |= {trial.number for trial in spare_fronts(firsts, third, spare)}
+    for trial in near_front(firsts, within, third):
         if trial.confirmed is None:
             keep.add(trial.number)
     for trial in trials:
         unscored = trial.status == "complete" and trial.confirmed is None
-        if unscored and (trial.label or trial.source == "control"):
+        if unscored and (trial.label or trial.source == "control" or trial.number in again):
             keep.add(trial.number)
     return keep
 
@@ -90,10 +123,17 @@ class Contenders:
 
     Whoever is too far behind another one stays so, and whoever is behind the former is behind the
     latter too. So an end is compared with the few that are left, however many trials there were.
+
+    Attributes:
+        numbers: What :func:`students_to_keep` says of all trials.
+        trials: Those, and all runs of what was trained more than once, whose mean counts.
     """
 
-    def __init__(self, trials: Iterable[TrialResult], third: Third | None = None) -> None:
-        self._third = third
+    def __init__(
+        self, trials: Iterable[TrialResult], third: Third | None = None, spare: int = 0
+    ) -> None:
+        self._third, self._spare = third, spare
+        self.numbers: set[int] = set()
         self.trials = [trial for trial in trials if trial.status == "complete"]
         self._drop()
 
@@ -103,14 +143,10 @@ class Contenders:
             self.trials.append(trial)
             self._drop()
 
-    @property
-    def numbers(self) -> set[int]:
-        """What :func:`students_to_keep` says of all trials."""
-        return {trial.number for trial in self.trials}
-
     def _drop(self) -> None:
-        keep = students_to_keep(self.trials, self._third)
-        self.trials = [trial for trial in self.trials if trial.number in keep]
+        self.numbers = students_to_keep(self.trials, self._third, spare=self._spare)
+        count = self.numbers | replicated(self.trials)
+        self.trials = [trial for trial in self.trials if trial.number in count]
 
 
 def prune(study_folder: Path, trials: Sequence[TrialResult], keep: set[int]) -> None:

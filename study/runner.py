@@ -6,12 +6,13 @@ import time
 from cluster.connect import connect, disconnect
 from cluster.resources import plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
+from study.ending import Ending, StopRequest
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, StudyLock
 from study.method_check import check_methods
 from study.progress import Progress
 from study.record import StudyRecord
-from study.session import Ending, Session, StopRequest
+from study.session import Session
 from study.trial import worker_environment
 from study.watch import watching
 

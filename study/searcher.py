@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from analysis.results import TrialResult, trained_alone
+from analysis.results import TrialResult, first_runs, searched, trained_alone
 from search_spaces.space import SearchSpace, Value, configuration_key
 from study.death import OUT_OF_MEMORY
+from study.handing_out import Queue, task_for
 from study.plan import SeedPoint, StudyPlan
 from study.proposal import Exhausted, distributions, propose
 from study.record import StudyRecord
@@ -56,7 +57,8 @@ class TrialQueue:
         self._interrupted = [
             number
             for number in record.interrupted()
-            if self._pausing is None or not self._pausing.waits(record.trial(number))
+            if self.owns(record.trial(number))
+            and (self._pausing is None or not self._pausing.waits(record.trial(number)))
         ]
         self._handed_out: set[int] = set()
         self._tried: set[tuple[tuple[str, Value], ...]] = set()
@@ -67,6 +69,10 @@ class TrialQueue:
     def may_grow(self) -> bool:
         """Whether a trial that is handed out may yet come back, if its worker dies."""
         return bool(self._handed_out) and not self._enough()
+
+    def owns(self, trial: TrialResult) -> bool:
+        """Whether a trial is one of the search, which further runs and their controls are not."""
+        return trial.searched
 
     def again(self, number: int) -> None:
         """Take back a trial whose worker died."""
@@ -88,7 +94,7 @@ class TrialQueue:
         trials = self._record.trials()
         if self._interrupted:
             return self._task(trials[self._interrupted.pop(0)])
-        may_begin = len(trained_alone(trials)) < self._plan.budget.trials
+        may_begin = len(searched(trained_alone(trials))) < self._plan.budget.trials
         tried = self._configurations(trials)
         for seed in self._seeds if may_begin else ():
             if configuration_key(seed.params) not in tried:
@@ -130,7 +136,7 @@ class TrialQueue:
                 self._space,
                 sampler=sampler,
                 seed=self._plan.seed,
-                number=len(trials),
+                number=len(first_runs(trials)),
                 tried=tried,
                 refuse=refused,
             )
@@ -165,23 +171,7 @@ class TrialQueue:
 
     def _task(self, trial: TrialResult) -> TrialTask:
         self._handed_out.add(trial.number)
-        known = self._known(trial.architecture)
-        exits = map(self._space.describe, self._space.siblings(trial.params))
-        return TrialTask(
-            number=trial.number,
-            params=dict(trial.params),
-            protected=trial.label is not None,
-            model=known.get("model"),
-            latency=known.get("latency"),
-            known_exits={name: found for name in exits if (found := self._known(name))},
-        )
-
-    def _known(self, architecture: str) -> dict[str, Any]:
-        """One latency an architecture: whoever measured it first measured it for all."""
-        known = self._record.known_student(architecture)
-        if known is None:
-            return {}
-        return {"model": known[0].to_json(), "latency": known[1].to_json()}
+        return task_for(trial, self._record, self._space)
 
 
 class Refused:
@@ -212,9 +202,9 @@ class Refused:
 
 
 class StudySearcher(StatelessForRay, Searcher):
-    """Hands :class:`TrialQueue` to Ray Tune. Results reach the record by another way."""
+    """Hands a queue of trials to Ray Tune. Results reach the record by another way."""
 
-    def __init__(self, queue: TrialQueue) -> None:
+    def __init__(self, queue: Queue) -> None:
         super().__init__()
         self._queue = queue
 

@@ -5,10 +5,9 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 
 import contextlib
 import signal
-import threading
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from analysis import results
 from analysis.front import front_members
@@ -16,14 +15,24 @@ from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
+from study.ending import Ending, StopRequest
 from study.environment import describe_environment
+from study.handing_out import Queue
 from study.inputs import StudyInputs
 from study.plan import seed_points
 from study.preparation import Prepared, prepare
 from study.progress import Progress
-from study.record import StudyRecord, now
+from study.record import StudyRecord
 from study.recorder import WAITED, Halted, Limits, Recorder, halted_by
-from study.retention import CONFIRMED_WITHIN, KEPT_WITHIN, prune, students_to_keep
+from study.replicate_queue import ReplicateQueue
+from study.replicates import further, next_round
+from study.retention import (
+    CONFIRMED_WITHIN,
+    KEPT_WITHIN,
+    SPARE_FRONTS,
+    prune,
+    students_to_keep,
+)
 from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import TrialQueue
 from study.stopping import make_guide, make_scheduler
@@ -31,50 +40,12 @@ from study.synchronise import replay
 from study.tracking import Tracker, default_tracking_uri
 from study.tracking_facts import final_metrics, teacher_metrics
 from study.tracking_session import close_study, open_study
+from study.trial_attributes import now
 
 _CLOSE_TRACKER_SECONDS = 20.0
 _NOTE_SESSION_SECONDS = 30.0
 
-
-@dataclass
-class StopRequest:
-    """Whether a signal asked the study to stop; a second signal stops at once.
-
-    ``lock_lost`` is set where the signal came because another driver has taken the study's lock.
-    """
-
-    signum: int | None = None
-    between_trials: bool = False
-    lock_lost: threading.Event = field(default_factory=threading.Event)
-
-    def install(self) -> None:
-        """Have this process's signals handled here.
-
-        To be done again once Ray is connected: it puts a handler of its own on SIGTERM, which
-        aborts the process.
-        """
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self)
-
-    def __call__(self, signum: int, frame: object) -> None:
-        """Handle a signal: while trials run, let them stop; otherwise unwind at once."""
-        again, self.signum = self.signum is not None, signum
-        if again or not self.between_trials:
-            raise KeyboardInterrupt
-
-    @property
-    def exit_code(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM."""
-        return 128 + (self.signum or signal.SIGINT)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run of a study ended: the word for the record, and the exit code."""
-
-    word: str
-    exit_code: int
-    note: str | None = None
+Q = TypeVar("Q", bound=Queue)
 
 
 class Session:
@@ -196,7 +167,9 @@ class Session:
         from study.illustrations import Illustrator, kinds_for
 
         reference = ray.put(prepared.context)
-        ending = self._run_trials(prepared, reference)
+        ending = self._run_trials(reference)
+        if ending.exit_code == 0 and self._plan.replicates > 1:
+            ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
             confirm(self._record, prepared.context, reference, self._cluster, self._progress)
             # Before the students of controls are removed.
@@ -209,7 +182,7 @@ class Session:
                 self._cluster,
                 self._progress,
             ).draw(kinds_for(self._inputs.space))
-            self._prune(CONFIRMED_WITHIN)
+            self._prune(CONFIRMED_WITHIN, spare=0)
         front = front_members(self._record.trials(), self._plan.third)
         if ending.exit_code == 0 and not front:
             return Ending("no front", 1, "no trial was trained to the end: there is no front")
@@ -217,12 +190,65 @@ class Session:
 
     # Trials
 
-    def _run_trials(self, prepared: Prepared, reference: Any) -> Ending:
-        from study.execution import run_trials
-
+    def _run_trials(self, reference: Any) -> Ending:
+        """Search: run the plan's trials."""
         plan, record = self._plan, self._record
         guide = make_guide(plan, record, self._inputs.space)
         scheduler = make_scheduler(plan, record, self._stored.space, guide)
+        seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
+
+        def make_queue(enough: Callable[[], bool]) -> TrialQueue:
+            return TrialQueue(record, self._inputs.space, plan, seeds, enough, guide)
+
+        shown = self._progress.trials_phase(plan.budget.trials, self._deadline())
+        recorder, queue = self._drive(reference, make_queue, scheduler, shown)
+        return self._ending(recorder, queue.exhausted)
+
+    def _run_replicates(self, prepared: Prepared, reference: Any, ending: Ending) -> Ending:
+        """Train the runs that the front, its rivals and its controls lack; as a search ends."""
+        from study.confirmation import time_front
+
+        plan, record, space = self._plan, self._record, self._stored.space
+        if ending.word == "budget":
+            return self._without_replicates(ending)
+        time_front(record, prepared.context, reference, self._cluster, self._progress)
+        progress = self._progress
+
+        def make_queue(enough: Callable[[], bool]) -> ReplicateQueue:
+            queue_of = (record, self._inputs.space, plan, space)
+            return ReplicateQueue(*queue_of, enough, progress.expects)
+
+        total = len(further(record.trials()))
+        shown = progress.trials_phase(total, self._deadline(), "replicates")
+        recorder, _ = self._drive(reference, make_queue, None, shown)
+        ended = self._ending(recorder, False)
+        if ended.word == "budget":
+            return self._without_replicates(ended)
+        return ending if ended.exit_code == 0 else ended
+
+    def _without_replicates(self, ending: Ending) -> Ending:
+        """Say of a study whose time is spent that it lacks runs, if it does, and the mend."""
+        plan = self._plan
+        trials = self._record.trials()
+        if not next_round(trials, self._stored.space, plan.third, plan.replicates):
+            return ending
+        bound = "--budget" if plan.budget.seconds is not None else "--device-hours"
+        some = "not all" if further(trials) else "no"
+        again = f"python -m study resume {plan.name} --replicates {plan.replicates} {bound} MORE"
+        note = f"{ending.note}, so {some} replicates were trained; those missing: `{again}`"
+        return Ending(ending.word, ending.exit_code, note)
+
+    def _drive(
+        self,
+        reference: Any,
+        make_queue: Callable[[Callable[[], bool]], Q],
+        scheduler: ParetoHalvingScheduler | PausingScheduler | None,
+        shown: contextlib.AbstractContextManager[None],
+    ) -> tuple[Recorder, Q]:
+        """Run what a queue hands out, until it has no more or something ends it."""
+        from study.execution import run_trials
+
+        plan, record = self._plan, self._record
 
         def enough() -> bool:
             if time.monotonic() - self._noted > _NOTE_SESSION_SECONDS and recorder.fatal is None:
@@ -234,36 +260,29 @@ class Session:
                 or recorder.too_many_failures()
             )
 
-        seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
-        queue = TrialQueue(self._record, self._inputs.space, plan, seeds, enough, guide)
+        queue = make_queue(enough)
         recorder = Recorder(
-            self._record,
+            record,
             self._tracker,
             self._progress,
             scheduler.stops if isinstance(scheduler, ParetoHalvingScheduler) else {},
             queue,
             Limits(plan.max_failures, plan.retries, plan.devices_per_trial),
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
+            self._spare_fronts,
         )
-        self._progress.known(self._record.trials(), self._stored.space)
+        self._progress.known(record.trials(), self._stored.space)
         self._prune()
         self._stop.between_trials = True
         try:
-            with self._progress.trials_phase(plan.budget.trials, self._deadline()):
-                run_trials(
-                    reference,
-                    queue,
-                    scheduler,
-                    recorder,
-                    self._resources,
-                    stop_all=enough,
-                )
+            with shown:
+                run_trials(reference, queue, scheduler, recorder, self._resources, stop_all=enough)
         finally:
             self._stop.between_trials = False
             recorder.close(self._why_closed(recorder))
         if recorder.fatal is not None:
             raise recorder.fatal
-        return self._ending(recorder, queue.exhausted)
+        return recorder, queue
 
     def _why_closed(self, recorder: Recorder) -> str | None:
         """Why trials that still ran are closed for good; None leaves them to the next run."""
@@ -304,10 +323,16 @@ class Session:
         code = self._stop.exit_code
         return Ending(signal.Signals(code - 128).name, code)
 
-    def _prune(self, within: float = KEPT_WITHIN) -> None:
+    def _prune(self, within: float = KEPT_WITHIN, spare: int | None = None) -> None:
         """Remove what no trial needs any more, also what a killed driver left."""
-        trials = self._record.trials()
-        prune(self._record.folder, trials, students_to_keep(trials, self._plan.third, within))
+        trials, third = self._record.trials(), self._plan.third
+        spare = self._spare_fronts if spare is None else spare
+        prune(self._record.folder, trials, students_to_keep(trials, third, within, spare))
+
+    @property
+    def _spare_fronts(self) -> int:
+        """How many fronts behind the front keep their students until all runs are scored."""
+        return SPARE_FRONTS if self._plan.replicates > 1 else 0
 
     # The teacher, MLflow, the report
 

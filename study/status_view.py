@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.formatting import counted, duration, score_text, size
-from analysis.results import trained_alone
+from analysis.results import searched, trained_alone
 from study.listing import SILENT, StudyStatus
 from study.progress import front_table, make_console, trial_line
 
@@ -35,6 +35,8 @@ def headline(status: StudyStatus) -> str:
     text = f"{status.name}: {status.state}"
     if status.phase == "preparing":
         text += ", preparing the teacher; no trial yet"
+    elif status.phase == "replicates":
+        text += f", replicates {_replicates(status)}"
     elif status.phase == "confirming":
         text += ", confirming the front"
     if status.state == SILENT:
@@ -50,11 +52,20 @@ def counts_line(status: StudyStatus) -> str:
     if not status.is_live:
         counts = {"interrupted" if k == "running" else k: n for k, n in counts.items()}
     named = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
-    begun = len(status.summary.trials) - status.summary.exits
-    text = f"{begun} of {status.summary.planned} trials: {named or 'none'}"
+    text = f"{status.summary.begun} of {status.summary.planned} trials: {named or 'none'}"
     if status.summary.exits:
         text += f"; {counted(status.summary.exits, 'exit')} trained with them"
+    # What is wanted is known once the search is over.
+    if status.summary.runs_asked > 1 and status.phase not in ("preparing", "trials"):
+        text += f"; replicates {_replicates(status)}"
     return text
+
+
+def _replicates(status: StudyStatus) -> str:
+    """Say how many further runs have ended, of those that are known to be wanted."""
+    counts = status.summary.replicates
+    total = sum(counts.values())
+    return f"{total - counts['waiting'] - counts['running']} of {total}"
 
 
 def spent_line(status: StudyStatus) -> str:
@@ -98,7 +109,8 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
     """Say in a line each what happened between two looks at a study, but for its end."""
     known = {trial.number: trial for trial in before.summary.trials}
     # Those that ended, counted as they came.
-    ended = sum(1 for trial in trained_alone(known.values()) if trial.status != "running")
+    begun = searched(trained_alone(known.values()))
+    ended = sum(1 for trial in begun if trial.status != "running")
     score = now.summary.score
     for trial in now.summary.trials:
         old = known.get(trial.number)
@@ -110,7 +122,9 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
         if old is None and trial.trained_with is not None:
             yield trial_line(trial, score)
         elif trial.status != "running":
-            if old is None or old.status == "running":
+            if (old is None or old.status == "running") and not trial.searched:
+                yield f"[replicate] {trial_line(trial, score)}"
+            elif old is None or old.status == "running":
                 ended += 1
                 yield f"[{ended}/{now.summary.planned}] {trial_line(trial, score)}"
             elif trial.confirmed is not None and old.confirmed is None:
@@ -172,7 +186,15 @@ def _open_table(status: StudyStatus, limit: int | None) -> Table:
 def _front_table(status: StudyStatus, title: str, limit: int | None = None) -> Table:
     summary = status.summary
     title = f"{title}, by {summary.results.plan.space.compared_by}"
-    return front_table(summary.front, summary.score, title=title, limit=limit)
+    found = summary.results
+    return front_table(
+        summary.front,
+        summary.score,
+        title=title,
+        limit=limit,
+        val=found.validation,
+        test=found.tested,
+    )
 
 
 def _redrawn(status: StudyStatus, height: int) -> RenderableType:

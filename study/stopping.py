@@ -3,7 +3,7 @@
 import math
 
 from analysis.front import third_value
-from analysis.results import Third, TrialResult, trained_alone
+from analysis.results import Third, TrialResult, first_runs, trained_alone
 from analysis.stored_plan import Space
 from search_spaces.space import SearchSpace
 from study.guide import Guide
@@ -43,8 +43,9 @@ def make_scheduler(
         return None
     epochs = plan.max_epochs
     halving = ParetoHalving(epochs, default_grace(epochs), compared_by=space.compared_by)
-    # A trial is judged by its own exit; the others of its student were in no race.
-    for trial in trained_alone(record.trials()):
+    # A trial is judged by its own exit; the others of its student were in no race, and neither
+    # were further runs.
+    for trial in first_runs(trained_alone(record.trials())):
         for epoch in trial.curve:
             halving.enter(epoch.epoch, _rung_entry(trial, epoch.val_score, plan.third))
 

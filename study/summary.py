@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis.front import front_hypervolume
+from analysis.front import KdPair, front_hypervolume
 from analysis.record import StudyResults, read_record
-from analysis.results import STATUSES, TrialResult, trained_alone
+from analysis.results import STATUSES, TrialResult, searched, trained_alone
+from analysis.runs import Estimate
 from analysis.stored_plan import Score
+from study.replicates import further, next_round, trainings
 from study.tracking import without_password
 
 
@@ -38,23 +41,56 @@ class StudySummary:
     @property
     def planned(self) -> int:
         """How many trials were asked for."""
-        return int(self.results.plan.plan.get("trials") or len(self.trials))
+        return int(self.results.plan.plan.get("trials") or len(searched(self.trials)))
+
+    @property
+    def begun(self) -> int:
+        """How many of them have begun."""
+        return len(searched(trained_alone(self.trials)))
 
     @property
     def counts(self) -> dict[str, int]:
         """Trials by status; ``waiting`` are those planned that have not begun.
 
-        Exits of other trials' students are not counted: see :attr:`exits`.
+        Exits of other trials' students are not counted, and neither is what was trained beside the
+        search: see :attr:`exits` and :attr:`replicates`.
         """
-        trained = trained_alone(self.trials)
+        trained = searched(trained_alone(self.trials))
         counted = Counter(trial.status for trial in trained)
         waiting = max(0, self.planned - len(trained))
         return {**{status: counted[status] for status in STATUSES}, "waiting": waiting}
 
     @property
     def exits(self) -> int:
-        """Students that cost no training: other exits of those that trials trained."""
-        return len(self.trials) - len(trained_alone(self.trials))
+        """Students that cost no training: other exits of those that the search trained."""
+        return len(searched(self.trials)) - self.begun
+
+    @property
+    def runs_asked(self) -> int:
+        """How many runs in all the plan asks for, of every configuration of the front."""
+        return int(self.results.plan.plan.get("replicates") or 1)
+
+    @property
+    def replicates(self) -> dict[str, int]:
+        """What was trained beside the search, by status; ``waiting`` are those yet to begin.
+
+        They are the further runs of the front, its rivals and its controls, and controls that the
+        search had not trained.
+        """
+        own = further(self.trials)
+        counted = Counter(trial.status for trial in own)
+        return {**{status: counted[status] for status in STATUSES}, "waiting": self._runs_waiting}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any training has begun and not ended."""
+        return any(trial.status == "running" for trial in trained_alone(self.trials))
+
+    @cached_property
+    def _runs_waiting(self) -> int:
+        plan, asked = self.results.plan, self.runs_asked
+        missing = next_round(self.trials, plan.space, plan.space.third, asked)
+        return trainings(missing, asked)
 
     @property
     def hypervolume(self) -> float | None:
@@ -62,7 +98,7 @@ class StudySummary:
         reference = self.results.reference
         if reference is None:
             return None
-        return front_hypervolume(self.front, reference)
+        return front_hypervolume(self.trials, reference)
 
     @property
     def seconds(self) -> float:
@@ -86,6 +122,29 @@ class StudySummary:
         """Where the report lies."""
         return self.folder / "report" / "index.html"
 
+    def _member(self, trial: TrialResult) -> dict[str, Any]:
+        """A configuration with what its runs tell of it; the control's gain, where there is one."""
+        results = self.results
+        pair = self._pairs.get(trial.number)
+        gain = None
+        if pair is not None:
+            gain = {
+                "control": pair.control.number,
+                "val": _estimate(pair.validation),
+                "test": _estimate(pair.test),
+            }
+        return {
+            **member(trial),
+            "val": _estimate(results.validation.get(trial.number)),
+            "test": _estimate(results.tested.get(trial.number)),
+            "front_probability": results.probabilities.get(trial.number),
+            "gain": gain,
+        }
+
+    @cached_property
+    def _pairs(self) -> dict[int, KdPair]:
+        return {pair.distilled.number: pair for pair in self.results.pairs}
+
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts."""
         teacher = self.results.teacher
@@ -97,7 +156,9 @@ class StudySummary:
             "objectives": [objective.key for objective in self.results.plan.space.objectives],
             "counts": self.counts,
             "exits": self.exits,
-            "front": [member(trial) for trial in self.front],
+            "replicates": {"asked": self.runs_asked, **self.replicates},
+            "front": [self._member(trial) for trial in self.front],
+            "rivals": [self._member(trial) for trial in self.results.near_rivals],
             "teacher": None if teacher is None else teacher.to_json(),
             "default_student": None if default is None else default.to_json(),
             "reference_point": None if reference is None else reference.to_json(),
@@ -120,8 +181,16 @@ def summarise(folder: Path) -> StudySummary:
     return StudySummary(read_record(folder), folder)
 
 
+def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
+    """A mean over runs with its standard error and 95 % interval, both null from one run."""
+    if estimate is None:
+        return None
+    interval = None if estimate.interval is None else list(estimate.interval)
+    return {**asdict(estimate), "interval": interval}
+
+
 def member(trial: TrialResult) -> dict[str, Any]:
-    """Return one member of the front with its parameters and figures."""
+    """Return one member of the front with its parameters and the figures of its first run."""
     latency = trial.best_latency
     figures: Mapping[str, Any] = {
         "val_score": trial.val_score,

@@ -13,7 +13,9 @@ from analysis.results import (
     ReferencePoint,
     TeacherResult,
     TrialResult,
+    searched,
     trained_alone,
+    trial_name,
 )
 from study.tracking_points import span
 
@@ -42,8 +44,14 @@ def trial_facts(trial: TrialResult) -> TrialFacts:
         tags["preset"] = trial.label
     if trial.trained_with is not None:
         tags["trained_with"] = trial.trained_as
+    if trial.control_of is not None:
+        tags["control_of"] = trial_name(trial.control_of)
+    run = ""
+    if trial.replicate_of is not None:
+        tags |= {"replicate_of": trial_name(trial.replicate_of), "run": str(trial.run)}
+        run = f", run {trial.run}"
     return TrialFacts(
-        name=f"{trial.name} {trial.architecture}{_terms(trial.params)}",
+        name=f"{trial.name} {trial.architecture}{_terms(trial.params)}{run}",
         params={key: str(value) for key, value in trial.params.items()},
         tags=tags,
     )
@@ -89,7 +97,7 @@ def study_metrics(
     """The figures of a whole study; `covered` is its hypervolume."""
     return {
         "front": float(len(front)),
-        "trials": float(len(trained_alone(trials))),
+        "trials": float(len(searched(trained_alone(trials)))),
         "hypervolume": covered,
     }
 
@@ -98,9 +106,10 @@ def hypervolume_curve(trials: Iterable[TrialResult], reference: ReferencePoint) 
     """What the front covered each time a trial had ended, by the latencies searched by.
 
     The front is carried along, so a thousand trials cost about as many comparisons as its size.
-    Exits come with the trial that trained them, and count as no end of their own.
+    Exits come with the trial that trained them, and count as no end of their own. The curve is that
+    of the search: further runs and their controls are not in it.
     """
-    trials = list(trials)
+    trials = searched(trials)
     exits: dict[int, list[TrialResult]] = defaultdict(list)
     for trial in trials:
         if trial.trained_with is not None:

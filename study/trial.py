@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize, trial_name
 from study.death import OUT_OF_MEMORY, described
+from study.seeds import run_seed
 from study.task import task_of
 from study.trial_teacher import TeacherVariant, teacher_network
 
@@ -43,10 +44,12 @@ class TrialContext:
             there is none, and the space's default student takes its place.
         teacher_ms: Its batch-1 latency on the idle device.
         folder: The study's folder.
-        epochs, views, seed, precision, threads, on_gpu: As planned.
+        epochs, views, seed, precision, threads, on_gpu: As planned. The seed is the study's, of
+            its views among others; students are trained with that of their :attr:`run`.
         max_latency_ms, max_params_m: Constraints, or None.
         variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
             among them; empty where one serves all trials.
+        run: Which run of its configuration a trial is: 0, unless it is a replicate.
     """
 
     space: "SearchSpace"
@@ -64,6 +67,16 @@ class TrialContext:
     max_latency_ms: float | None = None
     max_params_m: float | None = None
     variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
+    run: int = 0
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of a student's initialisation, data order and dropout."""
+        return run_seed(self.seed, self.run)
+
+    def of_run(self, run: int) -> "TrialContext":
+        """Return the same for another run: only the student's own seed differs."""
+        return self if run == self.run else replace(self, run=run)
 
     def teacher_of(self, params: Mapping[str, Any]) -> TeacherVariant:
         """Return who teaches a trial: the study's teacher, unless its parameters name another.
@@ -85,6 +98,7 @@ class TrialTask:
     ``model`` and ``latency`` are those already in the record for this architecture, if any.
     ``protected`` trials (presets and controls) are never stopped early. ``known_exits`` are size
     and latency of the student's other exits, by architecture, as far as they are in the record.
+    ``run`` says which run of its configuration the trial is, and so its seed.
     """
 
     number: int
@@ -93,6 +107,7 @@ class TrialTask:
     model: Mapping[str, Any] | None = None
     latency: Mapping[str, Any] | None = None
     known_exits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    run: int = 0
 
     def to_config(self) -> dict[str, Any]:
         """Return it as the configuration of a Ray trial."""
@@ -122,6 +137,10 @@ class StudentTrial:
     # Of every exit of a student that has several, after each epoch: loss and score.
     _exit_scores: list[list[list[float]]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """See the study's context as the trial's run does."""
+        self.context = self.context.of_run(self.task.run)
+
     def advance(self) -> dict[str, Any]:
         """Do the next step and report it; failures are reported, not raised."""
         from study.distillation.training import Diverged
@@ -150,7 +169,7 @@ class StudentTrial:
             return self._report(done=True, infeasible=problem, **facts)
         # The generator that built the network has moved on by a number of draws that depends on
         # whether latency was measured here: start the training from a known state.
-        torch.manual_seed(self.context.seed)
+        torch.manual_seed(self.context.run_seed)
         self._trainer = self._make_trainer(student)
         self._resume(self._trainer)
         done = self._trainer.epochs_done >= self._epochs
@@ -223,7 +242,7 @@ class StudentTrial:
         weights = {name: value.cpu() for name, value in state.items()}
         checkpoint.save(
             self._folder / STUDENT_FILE,
-            {"params": dict(self.task.params), "weights": weights},
+            {"params": dict(self.task.params), "weights": weights, "run": self.task.run},
             keep_previous=False,
         )
         others = exit_reports(
@@ -251,13 +270,13 @@ def refusal(context: TrialContext, model: ModelSize, latency_ms: float) -> str |
 
 
 def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn.Module":
-    """Build a student with the study's seed, so that twins start from the same weights.
+    """Build a student with its run's seed, so that twins start from the same weights.
 
     As it is trained, which may be more than what is shipped of it.
     """
     import torch
 
-    torch.manual_seed(context.seed)
+    torch.manual_seed(context.run_seed)
     student: torch.nn.Module = context.space.build_student(
         params, context.data.num_classes, context.data.shape
     )
@@ -286,7 +305,7 @@ def load_kept(context: TrialContext, number: int) -> "torch.nn.Module":
 
     path = trial_folder(Path(context.folder), number) / STUDENT_FILE
     state = checkpoint.load(path)
-    network = kept(build_student(context, state["params"]))
+    network = kept(build_student(context.of_run(state.get("run", 0)), state["params"]))
     network.load_state_dict(state["weights"])
     return network
 
@@ -334,7 +353,7 @@ def training_settings(
         learning_rate=float(params["learning_rate"]),
         schedule=params.get("schedule", "onecycle"),
         optimizer=params.get("optimizer", "sgd"),
-        seed=context.seed,
+        seed=context.run_seed,
         views=context.views,
         view_seed=context.seed,
         precision=context.precision,

@@ -58,7 +58,7 @@ def exit_reports(
         if problem is None:
             stripped = deployed(student, leave_at)  # type: ignore[arg-type]
             weights = {name: value.cpu() for name, value in stripped.state_dict().items()}
-            kept = {"params": dict(params), "weights": weights}
+            kept = {"params": dict(params), "weights": weights, "run": task.run}
             checkpoint.save(exit_file(folder, leave_at), kept, keep_previous=False)
         own = [
             replace(epoch, val_loss=each[place][0], val_score=each[place][1])

@@ -27,6 +27,18 @@ def realistic(realistic_folder):
     return read_record(realistic_folder)
 
 
+@pytest.fixture(scope="session")
+def replicated_folder(sample, tmp_path_factory):
+    """The same study with replicates; not to be changed."""
+    return sample.replicated(tmp_path_factory.mktemp("records") / "pareto-demo")
+
+
+@pytest.fixture(scope="session")
+def replicated(replicated_folder):
+    """The same, as read."""
+    return read_record(replicated_folder)
+
+
 @pytest.fixture
 def study(sample, tmp_path):
     """Writes a record of some trials and reads it back."""

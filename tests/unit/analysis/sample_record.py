@@ -3,11 +3,14 @@
 Loaded by path (`runpy.run_path`), since test folders are not packages.
 """
 
+import itertools
 import json
 import math
 import random
+import tempfile
 import warnings
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -436,7 +439,7 @@ def control_of(item, *, seed=900):
     )
 
 
-def realistic(folder):
+def realistic_trials():
     """48 trials: presets, controls, sampled ones of every fate, two that still run."""
     sampled = sampled_trials(35)
     best = [item for item in sampled if item["status"] == "complete"]
@@ -445,15 +448,80 @@ def realistic(folder):
         trial(params((2, 1, 1, 0), 2), accuracy=79.0, ratio=2.9, status=None, done=14, seed=77),
         trial(params((1, 0, 1, 1), 2), status=None, seed=78),
     ]
-    trials = [*paper_trials(), *sampled, *(control_of(item) for item in best), *running]
+    return [*paper_trials(), *sampled, *(control_of(item) for item in best), *running]
+
+
+def realistic(folder):
+    """The record of a study of 48 trials of every fate."""
+    trials = realistic_trials()
     confirm_front(trials)
     return write_record(folder, trials)
+
+
+def undistilled(item, member, *, start):
+    """The control of a front member, trained after the search for its sake."""
+    twin = control_of(item)
+    accuracy = round(_accuracy(twin["params"]) + random.Random(member).gauss(0, 0.6), 2)
+    twin = trial(
+        twin["params"],
+        accuracy=accuracy,
+        ratio=TEACHER_MS / item["attributes"]["outcome"]["latency_ms"],
+        source="control",
+        start=start,
+        seed=member,
+    )
+    twin["attributes"]["control_of"] = member
+    return twin
+
+
+def replicate_of(item, first, run, *, start):
+    """One more run of a trial, whose score falls around what its student is worth."""
+    draw = random.Random(1000 * first + run)
+    accuracy = round(_accuracy(item["params"]) + draw.gauss(0, 0.6), 2)
+    ratio = TEACHER_MS / item["attributes"]["outcome"]["latency_ms"]
+    test = round(accuracy - 0.6 + draw.gauss(0, 0.3), 2)
+    again = trial(
+        item["params"],
+        accuracy=accuracy,
+        ratio=ratio,
+        source="replicate",
+        confirmed=(test, ratio * 1.004),
+        start=start,
+        seed=first + 7 * run,
+    )
+    again["attributes"]["replicate"] = [first, run]
+    return again
+
+
+def replicated(folder, *, runs=3):
+    """The realistic study, its front, rivals and controls trained again under further seeds."""
+    from analysis.record import read_record
+    from analysis.replication import missing_controls, wanted_runs
+
+    trials = realistic_trials()
+    asked = plan(replicates=runs)
+    with tempfile.TemporaryDirectory() as drafts:
+        for draft in itertools.count():
+            confirm_front(trials)
+            results = read_record(
+                write_record(Path(drafts) / f"{draft}", trials, plan_content=asked)
+            )
+            space = results.plan.space
+            missing = missing_controls(results.trials, space, space.third)
+            wanted = wanted_runs(results.trials, space, space.third, runs)
+            start = 12_000.0 + 300 * len(trials)
+            trials += [undistilled(trials[number], number, start=start) for number in missing]
+            trials += [replicate_of(trials[n], n, run, start=start) for n, run in wanted]
+            if not missing and not wanted:
+                return write_record(folder, trials, plan_content=asked)
 
 
 def confirm_front(trials):
     """Adds test accuracy and idle latency to front members, presets and controls."""
     complete = [item for item in trials if item["status"] == "complete"]
     for item in complete:
+        if item["attributes"]["source"] == "replicate":
+            continue
         accuracy, latency_ms = item["values"]
         beaten = any(
             other["values"][0] >= accuracy

@@ -352,6 +352,21 @@ def test_exits_join_the_record_as_finished_trials(finished: Any) -> None:
     assert driver.tracker.replayed == [trial.architecture for trial in others]
 
 
+def test_exits_of_a_replicate_are_further_runs_of_the_exits_that_were_there(finished: Any) -> None:
+    reports, record = finished
+    driver = Driver(record)
+    driver.end(driver.run(reports))
+    again = record.add_replicate(0, 1)
+    driver.end(driver.run(reports, again))
+
+    first, second = record.trials()[:5], record.trials()[5:]
+    assert [trial.replicate_of for trial in second] == [trial.number for trial in first]
+    assert all((trial.run, trial.source) == (1, "replicate") for trial in second)
+    assert [trial.params for trial in second] == [trial.params for trial in first]
+    assert [trial.trained_with for trial in second] == [None, *[again] * 4]
+    assert all(trial.status == "complete" for trial in second)
+
+
 def test_each_exit_on_the_front_keeps_its_student_and_others_do_not(finished: Any) -> None:
     reports, record = finished
     driver = Driver(record)

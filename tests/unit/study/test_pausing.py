@@ -135,6 +135,23 @@ def test_a_driver_that_takes_over_lets_those_wait_that_waited(tmp_path: Path) ->
     assert task.number == expected.number
 
 
+def test_a_replicate_that_stands_at_a_rung_does_not_wait_for_the_search(tmp_path: Path) -> None:
+    driver = make_driver(tmp_path, "--trials", "4")
+    while driver.step():
+        pass
+    waiting = set(driver.record.interrupted())
+    replicate = driver.record.add_replicate(0, 1)
+    driver.record.measured(replicate, ModelSize(1.0, 1.0, 1), latency(SPACE.complete({})))
+    for epoch in range(1, RUNGS[0] + 1):
+        driver.record.epoch(replicate, EpochResult(epoch, 1.0, 1.0, 90.0, 0.1, 1.0))
+
+    taken_over = make_driver(tmp_path, "--trials", "4")
+    task = taken_over.queue.next_task()
+
+    assert task is None or task.number in waiting
+    assert replicate in driver.record.interrupted()
+
+
 def test_a_finite_space_that_is_exhausted_ends_after_who_still_promises(tmp_path: Path) -> None:
     values = {
         **{p.name: p.default for p in SPACE.parameters if p.searched},

@@ -262,3 +262,24 @@ def resuming(*arguments: str) -> argparse.Namespace:
     made = argparse.ArgumentParser()
     resume.configure(made)
     return made.parse_args(["a-study", *arguments])
+
+
+def test_replicates_are_no_part_of_what_a_study_is_and_older_plans_have_one_run() -> None:
+    once, thrice = make_plan(), make_plan("--replicates", "3")
+
+    assert (once.replicates, thrice.replicates) == (1, 3)
+    assert identity(once) == identity(thrice)
+    assert StudyPlan.from_json(thrice.to_json()) == thrice
+    older = {name: value for name, value in once.to_json().items() if name != "replicates"}
+    assert StudyPlan.from_json(older) == once
+
+
+def test_a_resume_changes_the_replicates_where_it_names_them() -> None:
+    command = argparse.ArgumentParser()
+    resume.configure(command)
+    stored = make_plan("--replicates", "3")
+
+    assert changed(stored, command.parse_args(["name"])) == stored
+    assert changed(stored, command.parse_args(["name", "--replicates", "5"])).replicates == 5
+    with pytest.raises(PlanError, match="--replicates 0 is less than 1; give 1 or more"):
+        changed(stored, command.parse_args(["name", "--replicates", "0"]))

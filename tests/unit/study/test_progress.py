@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.results import Outcome, TrialResult
+from analysis.runs import estimates
 from analysis.stored_plan import Score, Space
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import PSNR, SearchSpace
@@ -132,3 +133,31 @@ def test_the_front_table_thins_a_long_front_and_keeps_both_ends() -> None:
 
     assert len(shown) == 5
     assert (shown[0], shown[-1]) == ("t0000", "t0039")
+
+
+def test_replicates_are_counted_by_themselves_and_name_their_first_run() -> None:
+    stream = io.StringIO()
+    progress = make_progress(stream, quiet=False)
+    control = replace(trial(2), source="control", control_of=1)
+    progress.known((trial(0), trial(1), control), stored(SPACE))
+    with progress.trials_phase(1, None, "replicates"):
+        progress.expects(12)
+        progress.trial_finished(replace(trial(3), source="replicate", replicate_of=1, run=1))
+
+    lines = stream.getvalue().splitlines()
+
+    assert lines == [
+        "[replicates 2/12] t0003 [1,1,1,1] stride 2 (run 1 of t0001): accuracy 90.00\u00a0%, "
+        "5.00 ms, trained 1\u00a0min 15\u00a0s",
+    ]
+
+
+def test_the_front_s_table_shows_means_with_their_errors() -> None:
+    stream = io.StringIO()
+    again = replace(trial(1, accuracy=92.0), source="replicate", replicate_of=0, run=1)
+    trials = [trial(0), again]
+
+    found = front_table((trials[0],), ACCURACY, title="front", val=estimates(trials))
+    make_console(stream).print(found)
+
+    assert "91.00\u00a0±\u00a01.00" in stream.getvalue()

@@ -328,3 +328,56 @@ def test_what_breaks_a_constraint_is_not_proposed(tmp_path: Path) -> None:
             refuse=lambda params: params["width"] == 64,
         )
         assert params["width"] != 64
+
+
+def test_a_replicate_reads_back_as_another_run_of_its_first(tmp_path: Path) -> None:
+    record = open_record(tmp_path)
+    first = add(record, blocks_2=0)
+    record.finish(first, outcome())
+    again = record.add_replicate(first, 2)
+
+    trial, once = open_record(tmp_path).trial(again), open_record(tmp_path).trial(first)
+
+    assert (trial.replicate_of, trial.run, trial.source) == (first, 2, "replicate")
+    assert (trial.params, trial.architecture, trial.epochs) == (
+        *(once.params, once.architecture),
+        once.epochs,
+    )
+    assert (once.replicate_of, once.run, once.control_of) == (None, 0, None)
+    assert once.searched
+    assert not trial.searched
+    assert record.interrupted() == [again]
+
+
+def test_a_control_of_the_front_names_for_whom_it_was_trained(tmp_path: Path) -> None:
+    record = open_record(tmp_path)
+    member = add(record)
+    params = SPACE.control_of(record.trial(member).params)
+    number = record.add_trial(
+        params,
+        distributions(SPACE, params),
+        source="control",
+        label=None,
+        architecture=SPACE.describe(params),
+        epochs=2,
+        control_of=member,
+    )
+
+    control = open_record(tmp_path).trial(number)
+
+    assert (control.control_of, control.source, control.run) == (member, "control", 0)
+    assert not control.searched
+
+
+def test_an_idle_latency_stands_once_it_is_known(tmp_path: Path) -> None:
+    record = open_record(tmp_path)
+    number = add(record)
+    record.finish(number, outcome())
+    architecture = record.trial(number).architecture
+
+    record.timed(architecture, latency(4.0))
+    record.timed(architecture, latency(5.0))
+
+    trial = open_record(tmp_path).trial(number)
+    assert trial.idle_latency == latency(4.0)
+    assert trial.test_score is None

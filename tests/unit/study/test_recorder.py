@@ -17,7 +17,7 @@ from study.plan import StudyPlan
 from study.progress import Progress
 from study.proposal import distributions
 from study.record import StudyRecord
-from study.recorder import Halted, Limits, Recorder
+from study.recorder import WAITED, Halted, Limits, Recorder
 from study.scheduler import Stop
 from study.searcher import TrialQueue
 from study.tracking import Tracker
@@ -48,9 +48,13 @@ class Heard(Tracker):
     """Keeps what the tracker is told of the end of trials."""
 
     ends: list[tuple[int, str, str | None]] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
 
     def trial_finished(self, number: int, status: str, reason: str | None, metrics: Any) -> None:
         self.ends.append((number, status, reason))
+
+    def study_progress(self, trials: int, metrics: Any) -> None:
+        self.steps.append(trials)
 
 
 @dataclass
@@ -312,3 +316,38 @@ def test_an_error_of_the_record_stops_the_study_instead_of_vanishing(
     bench.train(trial, 1)
 
     assert isinstance(bench.recorder.fatal, Halted)
+
+
+def test_an_open_replicate_outlives_the_end_of_a_search_but_not_that_of_the_time(
+    bench: Bench,
+) -> None:
+    first = bench.start()
+    bench.train(first, 1, 2)
+    bench.recorder.on_trial_complete(0, [], first)
+    waiting, replicate = bench.start(), bench.record.add_replicate(0, 1)
+    bench.train(waiting, 1)
+
+    bench.recorder.close(WAITED)
+
+    assert bench.status(waiting) == ("stopped", WAITED)
+    assert bench.record.interrupted() == [replicate]
+
+    bench.recorder.close("the budget was spent")
+    assert bench.record.trial(replicate).status == "stopped"
+
+
+def test_replicates_are_no_step_of_the_search_in_mlflow(bench: Bench) -> None:
+    first = bench.start()
+    bench.train(first, 1, 2)
+    bench.recorder.on_trial_complete(0, [], first)
+    number = bench.record.add_replicate(0, 1)
+    replicate = RayTrial({"number": number})
+    bench.recorder.on_trial_start(0, [], replicate)
+    bench.train(replicate, 1, 2)
+    bench.recorder.on_trial_complete(0, [], replicate)
+    second = bench.start()
+    bench.train(second, 1, 2)
+    bench.recorder.on_trial_complete(0, [], second)
+
+    assert [number for number, _, _ in bench.tracker.ends] == [0, 1, 2]
+    assert bench.tracker.steps == [1, 2]

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.front import front_hypervolume, front_members
-from analysis.results import ModelSize, Outcome, OutcomeStatus, ReferencePoint, TrialResult
+from analysis.results import (
+    Confirmation,
+    Latency,
+    ModelSize,
+    Outcome,
+    OutcomeStatus,
+    Ratio,
+    ReferencePoint,
+    Timing,
+    TrialResult,
+)
 from study.retention import Contenders, near_front, prune, students_to_keep
 
 
@@ -128,3 +138,47 @@ def test_only_what_is_needed_stays_on_the_disk(tmp_path: Path) -> None:
         "t0004/student.pt",
     ]
     assert len([name for name in left if name.startswith("t0003/")]) == 4
+
+
+def confirmed(trial: TrialResult) -> Confirmation:
+    """Scored on the test split, with the latency that it was searched by."""
+    timing, ratio = Timing(figure(trial.latency_ms), 9.0), Ratio(2.0, 1.9, 2.1)
+    timings = (timing, timing, timing, timing)
+    return Confirmation(50.0, Latency("cpu", 1, "float32", True, 9, *timings, ratio, ratio))
+
+
+def test_runs_keep_their_students_until_they_are_scored() -> None:
+    first, best = made(0, 10.0, 2.0), made(1, 20.0, 1.0)
+    again = replace(made(2, 9.0, 2.0), source="replicate", replicate_of=0, run=1)
+    trials = [first, best, again]
+
+    assert students_to_keep(trials) == {0, 1, 2}
+    contenders = Contenders(trials)
+    assert contenders.numbers == {0, 1, 2}
+
+    scored = [replace(trial, confirmed=confirmed(trial)) for trial in trials]
+    assert students_to_keep(scored) == {1}
+    # What is not kept is still counted where means are.
+    assert Contenders(scored).trials == scored
+
+
+def test_the_fronts_behind_the_front_are_kept_while_means_may_move() -> None:
+    trials = [made(number, 50.0 - number, 3.0**number) for number in range(4)]
+
+    assert students_to_keep(trials) == {0}
+    assert students_to_keep(trials, spare=2) == {0, 1, 2}
+    contenders = Contenders([], spare=2)
+    for trial in reversed(trials):
+        contenders.add(trial)
+    assert contenders.numbers == {0, 1, 2}
+
+
+@given(st.lists(FIGURES, max_size=30))
+def test_contenders_with_spare_fronts_are_found_one_by_one(
+    figures: list[tuple[float, float, OutcomeStatus, str | None]],
+) -> None:
+    trials = [made(number, *some) for number, some in enumerate(figures)]
+    contenders = Contenders([], spare=2)
+    for number, trial in enumerate(trials):
+        contenders.add(trial)
+        assert contenders.numbers == students_to_keep(trials[: number + 1], spare=2)

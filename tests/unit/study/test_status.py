@@ -399,3 +399,28 @@ def test_on_a_terminal_it_is_redrawn_in_place_and_ctrl_c_ends_it_with_success(
     assert "\x1b[2J" not in seen + rest
     assert "\x1b[?1049h" not in seen + rest
     assert (process.returncode, errors) == (0, "")
+
+
+def further(item: dict[str, Any], first: int, run: int) -> dict[str, Any]:
+    """The trial as another run of the one numbered `first`."""
+    asked = {"source": "replicate", "replicate": [first, run]}
+    return {**item, "attributes": {**item["attributes"], **asked}}
+
+
+def test_replicates_are_told_apart_from_trials(tmp_path: Path) -> None:
+    trials = [finished(), further(finished(), 0, 1), further(begun(), 0, 2)]
+    folder = write(tmp_path / "some", trials, planned=1, end=None)
+    document = json.loads((folder / "plan.json").read_text())
+    document["plan"]["replicates"] = 3
+    (folder / "plan.json").write_text(json.dumps(document))
+
+    with StudyLock(folder):
+        found = status(folder)
+
+    assert found.phase == "replicates"
+    assert found.summary.counts["complete"] == 1
+    assert found.summary.counts["running"] == found.summary.counts["waiting"] == 0
+    assert found.summary.replicates["complete"] == found.summary.replicates["running"] == 1
+    assert "1 of 1 trials: 1 complete; replicates 1 of " in shown(found, 200)
+    assert found.to_json()["replicates"]["asked"] == 3
+    assert status(folder).state == "interrupted"

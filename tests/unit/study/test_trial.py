@@ -14,11 +14,13 @@ from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
+from study.seeds import run_seed
 from study.trial import (
     StudentTrial,
     TrialContext,
     TrialTask,
     load_student,
+    training_settings,
     trial_folder,
 )
 from study.trial import build_student as build_seeded
@@ -231,3 +233,85 @@ def test_twins_start_from_the_same_weights(context: TrialContext) -> None:
 
     for mine, other in zip(distilled.parameters(), control.parameters(), strict=True):
         assert torch.equal(mine, other)
+
+
+# Runs and their seeds
+
+
+def weights(context: TrialContext) -> torch.Tensor:
+    student = build_seeded(context, SPACE.complete({}))
+    return torch.cat([value.flatten() for value in student.state_dict().values()])
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**40])
+def test_the_first_run_has_the_study_s_seed(seed: int) -> None:
+    assert run_seed(seed, 0) == seed
+
+
+def test_no_two_runs_share_a_seed_in_one_study_or_in_the_next() -> None:
+    seeds = [run_seed(seed, run) for seed in range(20) for run in range(20)]
+
+    assert len(set(seeds)) == len(seeds)
+    # Not to change: a study that is continued by another version goes on with its runs.
+    drawn = [run_seed(0, 1), run_seed(0, 2), run_seed(3, 1)]
+    assert drawn == [673228719, 3241444873, 1645421708]
+
+
+def test_the_first_run_begins_with_the_weights_that_the_study_s_seed_gives(tmp_path: Path) -> None:
+    context = replace(make_context(tmp_path), seed=5)
+
+    torch.manual_seed(5)
+    student = context.space.build_student(
+        SPACE.complete({}), context.data.num_classes, context.data.shape
+    )
+
+    expected = torch.cat([value.flatten() for value in student.state_dict().values()])
+    assert torch.equal(weights(context), expected)
+    settings = training_settings(context, SPACE.complete({}), 3)
+    assert settings.seed == settings.view_seed == 5
+
+
+def test_runs_of_one_number_share_their_draws_and_all_share_the_views(tmp_path: Path) -> None:
+    first = make_context(tmp_path)
+    again = first.of_run(1)
+
+    assert not torch.equal(weights(first), weights(again))
+    assert torch.equal(weights(again), weights(first.of_run(1)))
+    distilled = training_settings(again, SPACE.complete({"terms": "ce+kl"}), 3)
+    control = training_settings(again, SPACE.complete({"terms": "ce"}), 3)
+    assert distilled.seed == control.seed == run_seed(first.seed, 1)
+    assert distilled.view_seed == control.view_seed == first.seed
+
+
+def test_a_replicate_is_trained_and_loaded_under_its_own_seed(
+    tmp_path: Path, known: dict[str, Any]
+) -> None:
+    context = make_context(tmp_path)
+    tasks = {
+        number: replace(task(number, known), run=run) for number, run in ((0, 0), (1, 1), (2, 1))
+    }
+    curves = {number: finish(StudentTrial(each, context)) for number, each in tasks.items()}
+
+    losses = {n: [r["curve"][0]["val_loss"] for r in told[1:]] for n, told in curves.items()}
+    assert losses[0] != losses[1]
+    assert losses[1] == losses[2]
+    students = {
+        number: torch.cat([p.flatten() for p in load_student(context, number).parameters()])
+        for number in tasks
+    }
+    assert not torch.equal(students[0], students[1])
+    assert torch.equal(students[1], students[2])
+
+
+def test_a_replicate_that_was_interrupted_goes_on_under_its_seed(
+    tmp_path: Path, known: dict[str, Any]
+) -> None:
+    context = make_context(tmp_path)
+    whole = finish(StudentTrial(replace(task(1, known), run=2), context))
+    begun = StudentTrial(replace(task(2, known), run=2), context)
+    begun.advance()
+    begun.advance()
+
+    resumed = finish(StudentTrial(replace(task(2, known), run=2), context))
+
+    assert resumed[-1]["curve"][0]["val_loss"] == whole[-1]["curve"][0]["val_loss"]

@@ -1,0 +1,147 @@
+"""Handing out what is trained when the search is over: the runs that `--replicates` asks for."""
+
+from collections.abc import Callable, Sequence
+
+from analysis import results
+from analysis.results import TrialResult, searched
+from analysis.stored_plan import Space
+from search_spaces.space import SearchSpace
+from study.handing_out import task_for
+from study.plan import StudyPlan
+from study.proposal import distributions
+from study.record import StudyRecord
+from study.replicates import FurtherRun, further, next_round, not_begun, trainings
+from study.trial import TrialTask
+
+
+class ReplicateQueue:
+    """What is trained again, round by round.
+
+    A round is what the record asks for while nothing runs: its runs are handed out in order, and
+    only when all have ended is it asked again, so that a mean that has but one of its runs yet
+    decides nothing. Trials that an earlier driver left open come first, then what is left of its
+    round: a study that was interrupted goes on as if it had not been.
+
+    Args:
+        record: The study's record.
+        space: The space, with ``--fix`` applied.
+        plan: The plan.
+        stored: The record's view of the space.
+        enough: Says whether no further trial is to be started (budget, signal, failures).
+        expects: Told how many trainings there will be in all, as far as is known.
+    """
+
+    def __init__(
+        self,
+        record: StudyRecord,
+        space: SearchSpace,
+        plan: StudyPlan,
+        stored: Space,
+        enough: Callable[[], bool],
+        expects: Callable[[int], None] = lambda total: None,
+    ) -> None:
+        self._record = record
+        self._space = space
+        self._plan = plan
+        self._stored = stored
+        self._enough = enough
+        self._expects = expects
+        self._interrupted = [n for n in record.interrupted() if self.owns(record.trial(n))]
+        self._handed_out: set[int] = set()
+        # What a worker gave back without a result is not tried again and again.
+        self._begun: set[FurtherRun] = set()
+        self._round = self._kept_round(record.trials())
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether a trial that is out may come back, or may tell what is to be trained next."""
+        return bool(self._handed_out) and not self._enough()
+
+    def owns(self, trial: TrialResult) -> bool:
+        """Whether a trial is one of those that are handed out here."""
+        return not trial.searched
+
+    def again(self, number: int) -> None:
+        """Take back a trial whose worker died."""
+        self._handed_out.discard(number)
+        self._interrupted.append(number)
+
+    def ended(self, number: int) -> None:
+        """Forget a trial that has its outcome."""
+        self._handed_out.discard(number)
+
+    def waits(self, number: int) -> None:
+        """Take back a trial; none is ever stopped here to wait."""
+        self._handed_out.discard(number)
+
+    def next_task(self) -> TrialTask | None:
+        """Return the next run, added to the record; None when there is none, or none yet."""
+        if self._enough():
+            return None
+        trials = self._record.trials()
+        left = self._left(trials)
+        if self._interrupted:
+            number = self._interrupted.pop(0)
+        elif left:
+            number = self._begin(left.pop(0), trials)
+        else:
+            return None
+        self._handed_out.add(number)
+        self._expects(self.expected)
+        return task_for(self._record.trial(number), self._record, self._space)
+
+    @property
+    def expected(self) -> int:
+        """How many trainings there are in all, as far as is known: those done and those left."""
+        trials = self._record.trials()
+        left = trainings(self._left(trials), self._plan.replicates)
+        return len(further(trials)) + left
+
+    def _left(self, trials: Sequence[TrialResult]) -> list[FurtherRun]:
+        """Return what is left of the round, or the next one where it is over."""
+        left = self._of_round(trials)
+        if left or self._interrupted or self._handed_out:
+            return left
+        plan = self._plan
+        self._round = next_round(trials, self._stored, plan.third, plan.replicates)
+        left = self._of_round(trials)
+        if left:
+            self._keep_round(trials)
+        return left
+
+    def _of_round(self, trials: Sequence[TrialResult]) -> list[FurtherRun]:
+        asked = not_begun(self._round, trials, self._stored, self._plan.replicates)
+        return [one for one in asked if one not in self._begun]
+
+    def _begin(self, one: FurtherRun, trials: Sequence[TrialResult]) -> int:
+        self._begun.add(one)
+        if one.run:
+            return self._record.add_replicate(one.trial, one.run)
+        params = self._space.control_of(trials[one.trial].params)
+        return self._record.add_trial(
+            params,
+            distributions(self._space, params),
+            source="control",
+            label=None,
+            architecture=self._space.describe(params),
+            epochs=self._space.epochs_of(params, self._plan.max_epochs),
+            control_of=one.trial,
+        )
+
+    def _keep_round(self, trials: Sequence[TrialResult]) -> None:
+        kept = {
+            "replicates": self._plan.replicates,
+            "searched": len(searched(trials)),
+            "runs": [[one.trial, one.run] for one in self._round],
+        }
+        self._record.set_attribute(results.ATTR_REPLICATES, kept)
+
+    def _kept_round(self, trials: Sequence[TrialResult]) -> list[FurtherRun]:
+        """Return an earlier driver's round, unless something else is asked for since."""
+        kept = self._record.attribute(results.ATTR_REPLICATES)
+        if kept is None:
+            return []
+        now = (self._plan.replicates, len(searched(trials)))
+        if (kept["replicates"], kept["searched"]) != now:
+            return []
+        return [FurtherRun(trial, run) for trial, run in kept["runs"]]

@@ -1,0 +1,332 @@
+"""What is handed out when the search is over, against a real record; nothing is trained here."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.results import (
+    EpochResult,
+    Latency,
+    ModelSize,
+    Outcome,
+    OutcomeStatus,
+    Ratio,
+    ReferencePoint,
+    Timing,
+    TrialResult,
+)
+from analysis.stored_plan import Space
+from search_spaces.cifar_blocks import SPACE
+from search_spaces.cifar_self import SPACE as EXITS
+from search_spaces.space import SearchSpace, Value
+from study.arguments import parser, resolve
+from study.plan import StudyPlan
+from study.proposal import distributions, propose
+from study.record import StudyRecord
+from study.replicate_queue import ReplicateQueue
+from study.replicates import further
+from study.searcher import TrialQueue
+from study.trial_attributes import now
+
+EPOCHS = 2
+Params = dict[str, Value]
+
+
+def latency(milliseconds: float) -> Latency:
+    ratio = Ratio(10 / milliseconds, 10 / milliseconds, 10 / milliseconds)
+    timing, teacher = Timing(milliseconds, milliseconds), Timing(10.0, 10.0)
+    return Latency("cpu", 1, "float32", False, 9, timing, timing, teacher, teacher, ratio, ratio)
+
+
+@dataclass
+class Study:
+    """Does with the record and the queue what a driver does; every run ends at once."""
+
+    folder: Path
+    space: SearchSpace
+    arguments: tuple[str, ...] = ("--replicates", "3")
+    enough: bool = False
+    totals: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        asked = ["--space", self.space.name, "--data", "digits", "--trials", "4"]
+        asked += ["--max-epochs", str(EPOCHS), *self.arguments]
+        self.plan: StudyPlan = resolve(parser().parse_args(asked))[0]
+        self.record = StudyRecord(self.folder, "study", None)
+        point = ReferencePoint(10.0, 10.0, 100.0)
+        self.record.set_attribute("reference_point", point.to_json())
+        self.stored = Space.from_json(self.space.to_json())
+        self.queue = ReplicateQueue(
+            self.record, self.space, self.plan, self.stored, lambda: self.enough, self.totals.append
+        )
+
+    def again(self, *arguments: str) -> "Study":
+        """Another driver over the same record."""
+        return Study(self.folder, self.space, arguments or self.arguments)
+
+    def search(self, score: float, milliseconds: float, **overrides: Any) -> int:
+        """A trial of the search that has ended."""
+        params = self.space.complete(overrides)
+        number = self.record.add_trial(
+            params,
+            distributions(self.space, params),
+            source="control" if self.space.is_control(params) else "sampler",
+            label=None,
+            architecture=self.space.describe(params),
+            epochs=EPOCHS,
+        )
+        self.record.measured(number, ModelSize(1.0, 1.0, 1), latency(milliseconds))
+        self.finish(number, score)
+        return number
+
+    def finish(self, number: int, score: float, status: OutcomeStatus = "complete") -> None:
+        trial = self.record.trial(number)
+        if trial.model is None:
+            first = trial.control_of if trial.replicate_of is None else trial.replicate_of
+            assert first is not None
+            known = self.record.trial(first)
+            assert known.model is not None
+            assert known.latency is not None
+            self.record.measured(number, known.model, known.latency)
+        for epoch in range(1, EPOCHS + 1):
+            self.record.epoch(number, EpochResult(epoch, 1.0, 1.0, score, 0.1, 1.0))
+        reached = self.record.trial(number)
+        outcome = Outcome(status, None, EPOCHS, score, reached.search_latency_ms, 2.0, now())
+        self.record.finish(number, outcome)
+        self.queue.ended(number)
+
+    def next(self) -> TrialResult | None:
+        task = self.queue.next_task()
+        return None if task is None else self.record.trial(task.number)
+
+    def run(self, shift: float = 0.5) -> list[tuple[int | None, int]]:
+        """Run all to its end; what was handed out, in order."""
+        done = []
+        while (trial := self.next()) is not None:
+            done.append((trial.replicate_of, trial.run))
+            self.finish(trial.number, self.score(trial) + shift * trial.run)
+            assert len(done) < 100
+        return done
+
+    def score(self, trial: TrialResult) -> float:
+        if trial.replicate_of is None:
+            return 50.0
+        first = self.record.trial(trial.replicate_of).val_score
+        assert first is not None
+        return first
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """A search that found two far apart, each distilled, and a third that both beat by far."""
+    made = Study(tmp_path, SPACE)
+    made.search(60.0, 1.0, width=16)
+    made.search(90.0, 5.0, width=64)
+    made.search(20.0, 9.0, width=32)
+    return made
+
+
+def test_the_front_and_its_controls_are_trained_as_often_as_asked_and_nothing_else(
+    study: Study,
+) -> None:
+    done = study.run()
+
+    trials = study.record.trials()
+    controls = [trial for trial in trials if trial.control_of is not None]
+    assert [trial.control_of for trial in controls] == [0, 1]
+    assert all(SPACE.is_control(trial.params) for trial in controls)
+    assert all(trial.source == "control" and trial.run == 0 for trial in controls)
+    firsts = [0, 1, *(trial.number for trial in controls)]
+    assert sorted(r for r in done if r[0] is not None) == sorted(
+        (first, run) for first in firsts for run in (1, 2)
+    )
+    assert study.totals[-1] == len(done) == len(further(trials)) == 10
+    assert study.next() is None
+    assert not study.queue.may_grow
+
+
+def test_nothing_is_trained_where_one_run_is_asked_for(tmp_path: Path) -> None:
+    study = Study(tmp_path, SPACE, ("--replicates", "1"))
+    study.search(60.0, 1.0)
+
+    assert study.run() == []
+    assert len(study.record.trials()) == 1
+
+
+def test_a_round_ends_before_the_next_is_decided(tmp_path: Path) -> None:
+    study = Study(tmp_path, SPACE, ("--replicates", "2"))
+    study.search(60.0, 1.0, terms="ce")
+    first = study.next()
+    assert first is not None
+    assert first.replicate_of == 0
+
+    assert study.next() is None
+    assert study.queue.may_grow
+    # Beaten by a rival by its mean, which nobody knew before: the next round is the rival's.
+    study.finish(first.number, 60.0)
+    assert study.next() is None
+    assert not study.queue.may_grow
+
+
+def test_a_rival_that_enters_the_front_by_its_mean_gets_its_runs_and_its_control(
+    tmp_path: Path,
+) -> None:
+    study = Study(tmp_path, SPACE, ("--replicates", "2"))
+    leader = study.search(60.0, 1.0, width=16)
+    rival = study.search(59.9, 2.0, width=16, terms="ce", learning_rate=0.02)
+    while (trial := study.next()) is not None:
+        falls = trial.replicate_of == leader
+        study.finish(trial.number, 50.0 if falls else 59.0)
+
+    asked = {(trial.replicate_of, trial.run) for trial in study.record.trials()}
+    assert (rival, 1) in asked
+
+
+def test_a_failed_run_is_not_asked_for_again_and_a_stopped_one_is_in_another_run(
+    study: Study,
+) -> None:
+    handed: list[TrialResult] = []
+    while (trial := study.next()) is not None:
+        handed.append(trial)
+        status: OutcomeStatus = "complete"
+        if trial.replicate_of == 0:
+            status = "failed" if trial.run == 1 else "stopped"
+        study.finish(trial.number, study.score(trial), status)
+
+    runs = [(trial.replicate_of, trial.run) for trial in handed]
+    assert runs.count((0, 1)) == runs.count((0, 2)) == 1
+
+    assert study.again().run() == [(0, 2)]
+    assert study.again().run() == []
+
+
+def test_a_control_that_failed_is_not_tried_again(study: Study) -> None:
+    tried = 0
+    while (trial := study.next()) is not None:
+        control = trial.control_of == 1
+        tried += control
+        study.finish(trial.number, 50.0, "failed" if control else "complete")
+
+    assert tried == 1
+    assert study.again().run() == []
+
+
+def test_another_driver_goes_on_with_what_is_open_and_with_the_same_round(
+    study: Study, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    whole = Study(tmp_path_factory.mktemp("whole"), SPACE)
+    for found in study.record.trials():
+        assert found.val_score is not None
+        whole.search(found.val_score, found.latency_ms or 0, width=found.params["width"])
+    expected = whole.run()
+
+    done = []
+    for _ in range(len(expected) - 1):
+        begun = study.next()
+        study = study.again()  # killed: the trial is open
+        trial = study.next()
+        assert begun is not None
+        assert trial is not None
+        assert trial.number == begun.number
+        done.append((trial.replicate_of, trial.run))
+        study.finish(trial.number, study.score(trial) + 0.5 * trial.run)
+
+    assert [*done, *study.run()] == expected
+
+
+def test_more_replicates_add_to_those_that_are_there(study: Study) -> None:
+    study.run()
+
+    done = study.again("--replicates", "4").run()
+
+    assert {run for _, run in done} == {3}
+    assert len(done) == 4
+
+
+def test_nothing_is_handed_out_once_it_is_enough(study: Study) -> None:
+    study.enough = True
+
+    assert study.next() is None
+    assert not study.queue.may_grow
+
+
+def test_a_run_whose_worker_died_comes_again(study: Study) -> None:
+    trial = study.next()
+    assert trial is not None
+    study.queue.again(trial.number)
+
+    task = study.queue.next_task()
+
+    assert task is not None
+    assert (task.number, task.params, task.run) == (trial.number, trial.params, trial.run)
+    assert task.protected
+
+
+def test_a_student_of_several_exits_is_trained_again_once_for_all_of_them(tmp_path: Path) -> None:
+    study = Study(tmp_path, EXITS, ("--replicates", "2"))
+    params = EXITS.complete({"method": "none"})
+    number = study.search(60.0, 5.0, method="none")
+    siblings = EXITS.siblings(params)
+    for place, other in enumerate(siblings):
+        study.record.add_exit(
+            number,
+            other["exit"],
+            architecture=EXITS.describe(other),
+            model=ModelSize(1.0, 1.0, 1),
+            latency=latency(4.0 - place),
+            curve=[EpochResult(1, 1.0, 1.0, 55.0 - place, 0.1, 1.0)],
+        )
+    exits = {trial.params["exit"]: trial.number for trial in study.record.trials()}
+    trial = study.next()
+    assert trial is not None
+    assert (trial.replicate_of, trial.run) == (number, 1)
+
+    leave_at = siblings[0]["exit"]
+    added = study.record.add_exit(
+        trial.number,
+        leave_at,
+        architecture=EXITS.describe(siblings[0]),
+        model=ModelSize(1.0, 1.0, 1),
+        latency=latency(4.0),
+        curve=[EpochResult(1, 1.0, 1.0, 56.0, 0.1, 1.0)],
+    )
+    study.finish(trial.number, 61.0)
+
+    replicate = study.record.trial(added)
+    assert (replicate.source, replicate.replicate_of, replicate.run, replicate.trained_with) == (
+        *("replicate", exits[leave_at], 1),
+        trial.number,
+    )
+    assert study.run() == []
+
+
+# The search beside them
+
+
+def test_the_search_counts_no_replicates_and_leaves_open_ones_alone(study: Study) -> None:
+    replicate = study.next()
+    assert replicate is not None
+
+    queue = TrialQueue(study.record, SPACE, study.plan, (), lambda: False)
+    task = queue.next_task()
+
+    assert task is not None
+    assert task.number != replicate.number
+    assert study.record.trial(task.number).searched
+    assert queue.next_task() is None  # four trials: three had ended
+
+
+def test_the_sampler_sees_the_first_runs_only(study: Study) -> None:
+    def proposed() -> Params:
+        return propose(study.record.study, SPACE, sampler="tpe", seed=0, number=20, tried=set())
+
+    for place in range(12):
+        study.search(30.0 + place, 2.0 + place, learning_rate=0.01 + place / 100, terms="ce")
+    before = proposed()
+    for run in (1, 2, 3):
+        number = study.record.add_replicate(0, run)
+        study.finish(number, 99.0)
+
+    assert proposed() == before
