@@ -94,14 +94,25 @@ def non_dominated(points: Sequence[Point]) -> list[bool]:
 
 
 def trial_point(trial: TrialResult, third: Third | None = None) -> Point | None:
-    """(validation score, latency ms[, third]) of a trial that ran to its end, else None."""
+    """(validation score, latency ms[, third]) of a trial that ran to its end, else None.
+
+    None too of one that breaks a constraint of its study.
+    """
     score, latency = trial.val_score, trial.latency_ms
     if trial.status != "complete" or score is None or latency is None:
+        return None
+    if trial.outcome is not None and trial.outcome.breaks is not None:
         return None
     if third is None:
         return (score, latency)
     small = third_value(trial, third)
     return None if small is None else (score, latency, small)
+
+
+def _is_comparable(trial: TrialResult) -> bool:
+    """Whether a trial ran to its end, with all that others are compared by."""
+    known = trial.val_score is not None and trial.latency_ms is not None
+    return trial.status == "complete" and known
 
 
 def third_value(trial: TrialResult, third: Third) -> float | None:
@@ -189,7 +200,7 @@ def kd_pairs(trials: Iterable[TrialResult], space: Space) -> tuple[KdPair, ...]:
     compared to four digits). Of several controls, one that was run as a control comes first, then
     the oldest.
     """
-    complete = [trial for trial in trials if trial_point(trial) is not None]
+    complete = [trial for trial in trials if _is_comparable(trial)]
     controls: dict[tuple[Any, ...], TrialResult] = {}
     distilled = []
     for trial in sorted(complete, key=lambda t: (t.source != "control", t.number)):

@@ -182,7 +182,8 @@ class Outcome(Stored):
     """How a trial ended.
 
     `val_score` is that of the last epoch done, `latency_ms` the latency searched by, `rung` the
-    epoch at which a stopped trial was stopped.
+    epoch at which a stopped trial was stopped. `breaks` says which constraint a complete trial
+    breaks that is there to be compared with; it is on no front.
     """
 
     status: OutcomeStatus
@@ -193,6 +194,7 @@ class Outcome(Stored):
     train_seconds: float
     finished_at: str
     rung: int | None = None
+    breaks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -335,9 +337,9 @@ class TrialResult:
 
     @property
     def reason(self) -> str | None:
-        """Why it did not complete, in the record's words."""
+        """Why it did not complete, or is on no front though it did, in the record's words."""
         if self.outcome is not None:
-            return self.outcome.reason
+            return self.outcome.reason or self.outcome.breaks
         return "closed without an outcome in the record" if self.closed else None
 
     @property

@@ -124,6 +124,15 @@ def _what(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     group.add_argument("--max-latency", type=float, metavar="MS", help="refuse slower students")
     group.add_argument("--max-params", type=float, metavar="M", help="refuse larger students")
+    group.add_argument(
+        "--min-accuracy",
+        "--min-score",
+        dest="min_score",
+        type=float,
+        metavar="X",
+        help="keep students off the front that score less, fully trained, on the validation split "
+        "(in the unit of the space's score: percent, or dB)",
+    )
 
 
 def _data(group: "argparse._ArgumentGroup") -> None:
@@ -281,7 +290,9 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         objectives=plans.parse_objectives(args.objectives, space),
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
+        min_score=args.min_score,
     )
+    plans.check_min_score(plan.min_score, space)
     space = space.with_fixed(fixed).with_objectives(plan.objectives)
     check_teacher(plan, space, short)
     return plan, space

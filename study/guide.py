@@ -34,23 +34,28 @@ class Guide:
     """
 
     def __init__(self, record: StudyRecord, space: SearchSpace, plan: "StudyPlan") -> None:
-        from study.search.latency_first import LatencyFirst
+        from study.search.latency_first import LatencyFirst, Limits
         from study.search.scale import Corner
 
         self._record, self._space = record, space
         self._shaping = frozenset(p.name for p in space.parameters if p.architecture)
         self._latencies: dict[tuple[tuple[str, Value], ...], float] = {}
+        self._sizes: dict[tuple[tuple[str, Value], ...], float] = {}
         point = ReferencePoint.from_json(record.attribute(results.ATTR_REFERENCE_POINT))
         slowest = min(point.latency_ms, plan.max_latency_ms or math.inf)
+        # Below the least score that is asked for nothing is gained.
+        floor = max(point.val_score, plan.min_score or -math.inf)
         first = first_wait(plan.max_epochs)
         self._rungs = rung_epochs(plan.max_epochs, first)
         self._search: LatencyFirst = LatencyFirst(
             coding_of(space),
-            Corner(point.val_score, slowest, point.best_score),
+            Corner(floor, slowest, point.best_score),
             first_rung=first,
             seed=plan.seed,
             latency_of=lambda params: self._latencies.get(self._shape(params)),
             shaping=self._shaping,
+            limits=Limits(plan.max_latency_ms or math.inf, plan.max_params_m or math.inf),
+            size_of=lambda params: self._sizes.get(self._shape(params)),
         )
         kept = record.attribute(results.ATTR_SEARCH)
         if kept is not None:
@@ -117,6 +122,9 @@ class Guide:
             latency = trial.search_latency_ms or trial.latency_ms
             if latency is not None:
                 self._latencies.setdefault(self._shape(trial.params), latency)
+            size = None if trial.model is None else trial.model.params_m
+            if size is not None:
+                self._sizes.setdefault(self._shape(trial.params), size)
             runs = trial.number in running
             seen.append(
                 Training(
@@ -128,6 +136,7 @@ class Guide:
                     waits=self.waits(trial) and not runs,
                     runs=runs,
                     counts=trial.number in alone,
+                    size=size,
                 )
             )
         return seen

@@ -47,7 +47,7 @@ _FREE = frozenset(
     }
 )
 # Not in the plans of studies that were made before these could be asked for.
-_LATER = ("teacher_network", "teacher_size")
+_LATER = ("teacher_network", "teacher_size", "min_score")
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
 
@@ -61,7 +61,8 @@ class StudyPlan:
     """Everything that was asked of a study.
 
     ``space`` is as given (a name, ``FILE.py`` or ``module:ATTR``), ``data`` a data set's name or
-    the path of an image folder. Durations are seconds, latencies ms, sizes millions.
+    the path of an image folder. Durations are seconds, latencies ms, sizes millions; ``min_score``
+    is in the unit of the space's score.
     ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
     """
 
@@ -97,6 +98,7 @@ class StudyPlan:
     objectives: tuple[str, ...] = OBJECTIVES[:2]
     teacher_network: str | None = None
     teacher_size: int | None = None
+    min_score: float | None = None
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
@@ -209,6 +211,7 @@ def _problems(plan: StudyPlan) -> list[str]:
         for name, value, unit in (
             ("max-latency", plan.max_latency_ms, "milliseconds"),
             ("max-params", plan.max_params_m, "millions"),
+            ("min-score", plan.min_score, "the score's unit"),
         )
         if value is not None and not value > 0
     ]
@@ -282,6 +285,21 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise PlanError(f"--budget {text!r} is not a duration; write it as 90s, 30m or 2h")
     return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def check_min_score(asked: float | None, space: SearchSpace) -> None:
+    """Refuse a least score that no student can have.
+
+    Raises:
+        PlanError: naming the best score there is.
+    """
+    score = space.score
+    if asked is not None and not asked < score.best:
+        option = "--min-accuracy" if score.name == "accuracy" else "--min-score"
+        raise PlanError(
+            f"{option} {asked:g} asks for all there is: {score.name} ends at {score.best:g} "
+            f"{score.unit}; give less"
+        )
 
 
 def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:

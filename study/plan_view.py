@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.formatting import score_text
 from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
 from study.plan import StudyPlan, seed_points, teacher_values
@@ -45,6 +46,9 @@ def plan_rows(
         limits.append(f"latency at most {plan.max_latency_ms:g} ms")
     if plan.max_params_m is not None:
         limits.append(f"at most {plan.max_params_m:g} M parameters")
+    if plan.min_score is not None:
+        least = score_text(plan.min_score, space.score.unit, 2)
+        limits.append(f"{space.score.name} at least {least}")
     if limits:
         rows.append(("constraints", ", ".join(limits)))
     return rows

@@ -276,7 +276,8 @@ def trial_line(trial: TrialResult, score: Score) -> str:
         name += f" ({trial.label})"
     if trial.status == "complete":
         reached = score_text(trial.val_score, score.unit, 2)
-        return f"{name}: {score.name} {reached}, {_ms(trial)}, {_took(trial)}"
+        end = f"; on no front, {trial.reason}" if trial.reason else ""
+        return f"{name}: {score.name} {reached}, {_ms(trial)}, {_took(trial)}{end}"
     if trial.status == "stopped":
         return f"{name}: stopped at epoch {trial.epochs_done}, {trial.reason}"
     return f"{name}: {trial.status}, {trial.reason}"

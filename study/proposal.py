@@ -4,6 +4,7 @@ The sampler is seeded by (study seed, trial number) for every draw, so what it p
 the record alone: a study that was interrupted goes on as if it had not been.
 """
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Callable, Collection, Container
@@ -114,7 +115,7 @@ def _sketch(study: "optuna.Study") -> "tuple[optuna.Study, optuna.trial.FrozenTr
     from optuna.storages import InMemoryStorage
     from optuna.trial import FrozenTrial, TrialState
 
-    known = study.get_trials(deepcopy=False)
+    known = [_taught(trial) for trial in study.get_trials(deepcopy=False)]
 
     class Sketch(InMemoryStorage):
         def get_all_trials(
@@ -136,6 +137,21 @@ def _sketch(study: "optuna.Study") -> "tuple[optuna.Study, optuna.trial.FrozenTr
     trial = storage.get_trial(storage.create_new_trial(sketch._study_id))
     trial.number = len(known)
     return sketch, trial
+
+
+def _taught(trial: "optuna.trial.FrozenTrial") -> "optuna.trial.FrozenTrial":
+    """Return a trial as a sampler can learn from it.
+
+    One that breaks a constraint has no values to compare, so the record has it failed, which
+    samplers pass over. Pruned, TPE counts it by how far off it is.
+    """
+    from optuna.trial import TrialState
+
+    if trial.state != TrialState.FAIL or not any(v > 0.0 for v in trial.constraints.values()):
+        return trial
+    seen = copy.copy(trial)
+    seen.state = TrialState.PRUNED
+    return seen
 
 
 def _draw(

@@ -20,6 +20,7 @@ from analysis.results import (
     Usage,
     trained_alone,
 )
+from study.constraints import Constraints
 from study.death import death_of, error_of
 from study.record import StudyRecord, now
 from study.retention import Contenders, prune
@@ -71,11 +72,13 @@ class Limits:
         max_failures: Share of ended trials that may fail.
         retries: How often a trial whose worker died goes on from its last checkpoint.
         devices: GPUs (CPUs, without any) that a trial holds, for its device time.
+        constraints: What it asks of students.
     """
 
     max_failures: float = 0.5
     retries: int = 2
     devices: float = 1.0
+    constraints: Constraints = field(default_factory=Constraints)
 
 
 @dataclass
@@ -232,14 +235,20 @@ class Recorder(StatelessForRay, Callback):
         """
         added = self._record.exit_of(number, body["exit"])
         if added is None:
+            model, latency = ModelSize.from_json(body["model"]), Latency.from_json(body["latency"])
+            curve = [EpochResult.from_json(epoch) for epoch in body["curve"]]
+            score, constraints = curve[-1].val_score, self._limits.constraints
             added = self._record.add_exit(
                 number,
                 body["exit"],
                 architecture=body["architecture"],
-                model=ModelSize.from_json(body["model"]),
-                latency=Latency.from_json(body["latency"]),
-                curve=[EpochResult.from_json(epoch) for epoch in body["curve"]],
-                refusal=body["infeasible"],
+                model=model,
+                latency=latency,
+                curve=curve,
+                refusal=body["infeasible"] or constraints.too_poor(score),
+                violations=constraints.violations(
+                    self._record.search_latency_ms(latency), model.params_m, score
+                ),
             )
             trial = self._trial(added)
             self._contenders.add(trial)
@@ -319,7 +328,7 @@ class Recorder(StatelessForRay, Callback):
         self._record.use(number, running.usage)
         trial = self._trial(number)
         outcome = self._outcome(trial, running.facts)
-        self._record.finish(number, outcome)
+        self._record.finish(number, outcome, self._violations(trial, outcome))
         self._queue.ended(number)
         self._ended[outcome.status] += 1
         trials = self._record.trials()
@@ -344,7 +353,16 @@ class Recorder(StatelessForRay, Callback):
             train_seconds=sum(epoch.seconds for epoch in trial.curve),
             finished_at=now(),
             rung=waited if stop is None else stop.rung,
+            breaks=self._limits.constraints.too_poor(trial.val_score)
+            if status == "complete"
+            else None,
         )
+
+    def _violations(self, trial: TrialResult, outcome: Outcome) -> Mapping[str, float]:
+        size = None if trial.model is None else trial.model.params_m
+        whole = trial.epochs_done >= trial.epochs
+        score = outcome.val_score if whole else None
+        return self._limits.constraints.violations(outcome.latency_ms, size, score)
 
     def _verdict(
         self, trial: TrialResult, facts: Mapping[str, str]
@@ -356,7 +374,10 @@ class Recorder(StatelessForRay, Callback):
         if trial.number in self._stops:
             return "stopped", self._stops[trial.number].reason
         if trial.epochs_done >= trial.epochs:
-            return "complete", None
+            too_poor = self._limits.constraints.too_poor(trial.val_score)
+            # Whoever is there to be compared with is complete all the same: see `Constraints`.
+            kept = too_poor is None or trial.label is not None
+            return ("complete", None) if kept else ("infeasible", too_poor)
         cause = facts.get("stopped", "stopped by the cluster")
         return "stopped", cause if trial.curve else f"{cause}, before its first epoch"
 

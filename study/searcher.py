@@ -7,6 +7,7 @@ from ray.tune.search import Searcher
 
 from analysis.results import TrialResult, trained_alone
 from search_spaces.space import SearchSpace, Value, configuration_key
+from study.constraints import Constraints
 from study.death import OUT_OF_MEMORY
 from study.plan import SeedPoint, StudyPlan
 from study.proposal import Exhausted, distributions, propose
@@ -113,7 +114,7 @@ class TrialQueue:
         self, trials: Sequence[TrialResult], tried: set[tuple[tuple[str, Value], ...]]
     ) -> dict[str, Value] | None:
         """Return an untried configuration; None if there is none left."""
-        refused = Refused(self._space, trials)
+        refused = Refused(self._space, trials, Constraints.of(self._plan, self._space))
         if self._proposing is not None:
 
             def is_refused(params: dict[str, Value]) -> bool:
@@ -187,7 +188,9 @@ class TrialQueue:
 class Refused:
     """Says which configurations need not be tried: what infeasible trials tell of others."""
 
-    def __init__(self, space: SearchSpace, trials: Sequence[TrialResult]) -> None:
+    def __init__(
+        self, space: SearchSpace, trials: Sequence[TrialResult], constraints: Constraints
+    ) -> None:
         self._space = space
         self._architectures: set[str] = set()
         # The smallest batch that was too much for the memory, by architecture.
@@ -199,7 +202,7 @@ class Refused:
                 batch = trial.params.get("batch_size", 0)
                 least = self._batches.get(trial.architecture, batch)
                 self._batches[trial.architecture] = min(least, batch)
-            else:
+            elif constraints.refuse_architecture(trial):
                 self._architectures.add(trial.architecture)
 
     def __call__(self, params: dict[str, Value]) -> bool:

@@ -16,6 +16,7 @@ from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
+from study.constraints import Constraints
 from study.environment import describe_environment
 from study.inputs import StudyInputs
 from study.plan import seed_points
@@ -212,8 +213,13 @@ class Session:
             self._prune(CONFIRMED_WITHIN)
         front = front_members(self._record.trials(), self._plan.third)
         if ending.exit_code == 0 and not front:
-            return Ending("no front", 1, "no trial was trained to the end: there is no front")
+            return Ending("no front", 1, self._why_no_front())
         return ending
+
+    def _why_no_front(self) -> str:
+        if any(trial.epochs_done >= trial.epochs for trial in self._record.trials()):
+            return "no trial that was trained to the end keeps the constraints: there is no front"
+        return "no trial was trained to the end: there is no front"
 
     # Trials
 
@@ -242,7 +248,12 @@ class Session:
             self._progress,
             scheduler.stops if isinstance(scheduler, ParetoHalvingScheduler) else {},
             queue,
-            Limits(plan.max_failures, plan.retries, plan.devices_per_trial),
+            Limits(
+                plan.max_failures,
+                plan.retries,
+                plan.devices_per_trial,
+                Constraints.of(plan, self._inputs.space),
+            ),
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
         )
         self._progress.known(self._record.trials(), self._stored.space)

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from study.search.architecture import ArchitectureFigure
 from study.search.coding import Array, Coding
 from study.search.curve_model import CurveModel, Observations
 from study.search.gain import Front, expected_gains
-from study.search.latency_model import LatencyModel
 from study.search.scale import Corner, ScoreScale
 
 Params = Mapping[str, Any]
@@ -48,6 +48,7 @@ class Training:
         scores: After each epoch, from the first.
         epochs: Of the whole training.
         latency_ms: None before it is measured.
+        size: What a limit on the size counts, such as millions of parameters; None where unknown.
         waits: It stands at a rung, and may go on.
         runs: It is being trained.
         counts: It was trained by itself; of trials that share a training, one counts.
@@ -61,11 +62,25 @@ class Training:
     waits: bool = False
     runs: bool = False
     counts: bool = True
+    size: float | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether it was trained to its end."""
         return len(self.scores) >= self.epochs
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused once it is measured: infinite where nothing is.
+
+    Attributes:
+        slowest_ms: Latency (ms).
+        largest: Size, in the unit of :attr:`Training.size`.
+    """
+
+    slowest_ms: float = math.inf
+    largest: float = math.inf
 
 
 class LatencyFirst:
@@ -80,6 +95,8 @@ class LatencyFirst:
             known, else None.
         shaping: Names of the parameters that shape the student; None if all may.
         going_on: Share of all epochs for trials past the first rung.
+        limits: What is expected to break them is begun last.
+        size_of: As ``latency_of``; needed where there is a limit on the size.
     """
 
     def __init__(
@@ -92,14 +109,18 @@ class LatencyFirst:
         latency_of: Callable[[Params], float | None],
         shaping: Collection[str] | None = None,
         going_on: float = GOING_ON,
+        limits: Limits | None = None,
+        size_of: Callable[[Params], float | None] = lambda params: None,
     ) -> None:
         self._coding = coding
         self._corner = corner
         self._first_rung = first_rung
         self._seed = seed
-        self._latency_of = latency_of
         names = [each.name for each in coding.dimensions]
-        self._shaping = [i for i, name in enumerate(names) if shaping is None or name in shaping]
+        shapes = [i for i, name in enumerate(names) if shaping is None or name in shaping]
+        self._latency = ArchitectureFigure(coding, shapes, latency_of)
+        self._size = ArchitectureFigure(coding, shapes, size_of)
+        self._limits = limits or Limits()
         self._going_on = going_on
         # One length for each dimension, and one for the latency.
         self._model = CurveModel([*coding.groups, len(names)])
@@ -172,18 +193,23 @@ class LatencyFirst:
             None if nothing that is not refused was found.
         """
         rng = np.random.default_rng((self._seed, len(trainings)))
+        self._latency.learn([(t.params, t.latency_ms) for t in trainings if t.latency_ms])
+        self._size.learn([(t.params, t.size) for t in trainings if t.size])
         if everything is not None:
             left = [params for params in everything if not is_refused(params)]
             if not left:
                 return None
-            if len(trainings) < FIRST or not self._look_at(trainings):
-                return left[int(rng.integers(len(left)))]
             genes = self._coding.genes_of(left)
+            if len(trainings) < FIRST or not self._look_at(trainings):
+                excess = self._excess(genes)
+                least = np.flatnonzero(excess == excess.min())
+                return left[int(rng.choice(least))]
             return left[int(np.argmax(self._worth_of_new(genes)))]
         dimensions = len(self._coding.dimensions)
         drawn = self._coding.canonical(rng.random((_CANDIDATES, dimensions)))
         if len(trainings) < FIRST or not self._look_at(trainings):
-            return self._first_allowed(drawn, is_refused)
+            within = np.argsort(self._excess(drawn), kind="stable")
+            return self._first_allowed(drawn[within], is_refused)
         genes = np.concatenate([drawn, self._near_the_front(rng)])
         worth = self._worth_of_new(genes)
         for _ in range(_ROUNDS):
@@ -243,9 +269,6 @@ class LatencyFirst:
             return True
         if seen != self._seen:
             self._trainings = begun
-            self._latencies = LatencyModel(
-                self._coding, self._shaping, [(t.params, t.latency_ms or math.nan) for t in begun]
-            )
             observations = self._observations(begun)
             if len(begun) >= _GROWTH * self._fitted_at + 1:
                 self._fitted_at = len(begun)
@@ -296,19 +319,17 @@ class LatencyFirst:
         """Latencies (ms) of trainings that have scores, which were measured before."""
         return np.array([each.latency_ms for each in trainings], dtype=float)
 
-    def _known_or_guessed(self, genes: Array) -> Array:
-        """Latencies (ms): of each architecture as it was measured, or else as others suggest."""
-        _, first, rows = np.unique(
-            genes[:, self._shaping], axis=0, return_index=True, return_inverse=True
-        )
-        known = [
-            self._latency_of(self._coding.params_of(genes[row], self._shaping)) for row in first
-        ]
-        found = np.array([math.nan if ms is None else ms for ms in known])
-        unknown = np.isnan(found)
-        if unknown.any():
-            found[unknown] = self._latencies.guess(genes[first[unknown]])
-        return np.asarray(found[rows.reshape(-1)])
+    def _excess(self, genes: Array) -> Array:
+        """By what share of a limit candidates are expected to break it; 0 of those that are not."""
+        excess = np.zeros(len(genes))
+        for figure, limit in (
+            (self._latency, self._limits.slowest_ms),
+            (self._size, self._limits.largest),
+        ):
+            if math.isfinite(limit):
+                expected = figure.of(genes)
+                excess = np.maximum(excess, np.nan_to_num(expected / limit - 1.0, nan=0.0))
+        return excess
 
     def _predict(self, trainings: Sequence[Training]) -> tuple[Array, Array]:
         numbers = np.array([each.number for each in trainings])
@@ -327,9 +348,11 @@ class LatencyFirst:
         return Front.of(points, max(self._corner.floor, usual), self._corner.slowest_ms)
 
     def _worth_of_new(self, genes: Array) -> Array:
-        latencies = self._known_or_guessed(genes)
+        latencies = self._latency.of(genes)
         features = self._features(genes, latencies)
-        return self._worth(features, np.full(len(genes), -1), latencies)
+        worth = self._worth(features, np.full(len(genes), -1), latencies)
+        excess = self._excess(genes)
+        return np.where(excess > 0.0, -excess, worth)
 
     def _worth(self, features: Array, training: Any, latencies: Array) -> Array:
         means, deviations = self._model.predict(features, training)

@@ -154,6 +154,12 @@ CASES = {
     "an unknown scheduler": Case(
         (*DIGITS, "--scheduler", "parreto"), ("parreto", "did you mean pareto?")
     ),
+    "a least accuracy that nothing exceeds": Case(
+        (*DIGITS, "--min-accuracy", "100"), ("--min-accuracy 100", "ends at 100 %; give less")
+    ),
+    "a least accuracy of nothing": Case(
+        (*DIGITS, "--min-accuracy", "0"), ("--min-score 0", "give a positive number")
+    ),
     "a parameter that is not in the space": Case(
         (*DIGITS, "--fix", "widht=16"), ("widht", "did you mean width?")
     ),
