@@ -55,6 +55,7 @@ ATTR_MODEL = "model"
 ATTR_LATENCY = "latency"
 ATTR_OUTCOME = "outcome"
 ATTR_USAGE = "usage"
+ATTR_WAITS = "waits"  # the epoch at which the trial stands at a rung, free to go on; else null
 EPOCH_PREFIX = "epoch:"
 
 # Names of files inside a study's folder.
@@ -286,6 +287,7 @@ class TrialResult:
         idle_latency: timing of its architecture on the idle device, once any trial has it.
         closed: the storage holds the trial as finished, whether or not an outcome was written.
         search_latency_ms: latency (ms) searched by, for trials without an outcome.
+        stands_at: the rung (an epoch) at which it gave its worker back to wait.
         trained_with: of an exit, the number of the trial whose training it shares.
         replicate_of: of a replicate, the number of the trial whose configuration it repeats.
         run: which run of its configuration this is: 0 of every trial but replicates. Runs of the
@@ -309,6 +311,7 @@ class TrialResult:
     mlflow_run_id: str | None = None
     closed: bool = field(default=False, repr=False)
     search_latency_ms: float | None = field(default=None, repr=False)
+    stands_at: int | None = None
     trained_with: int | None = None
     replicate_of: int | None = None
     run: int = 0
@@ -334,6 +337,11 @@ class TrialResult:
         if self.outcome is not None:
             return self.outcome.status
         return "failed" if self.closed else "running"
+
+    @property
+    def waits_at(self) -> int | None:
+        """The rung (an epoch) at which an open trial waits to be gone on with; None of others."""
+        return self.stands_at if self.status == "running" else None
 
     @property
     def reason(self) -> str | None:

@@ -3,7 +3,7 @@
 from analysis.formatting import score_text
 from study.progress import duration, front_table, make_console
 from study.session import Ending
-from study.summary import StudySummary
+from study.summary import KINDS, StudySummary
 from study.tracking import where_to_look
 
 
@@ -11,7 +11,7 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
     """Print the end of a study for a person."""
     console, score = make_console(), summary.score
     # Nothing runs any more: what the record holds open is left to the next run.
-    words = {"running": "interrupted"}
+    words = {**KINDS, "running": "interrupted"}
     counts = ", ".join(f"{n} {words.get(s, s)}" for s, n in summary.counts.items() if n)
     took = duration(summary.seconds)
     console.print(f"\n{summary.folder.name}: {counts or 'no trials'} in {took}", style="bold")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import results
 from search_spaces.space import SearchSpace
+from study.atomic import write_atomically
 from study.plan import StudyPlan, differences, identity_hash
-from study.record import RecordError, now, read_plan_file, write_atomically
+from study.record import RecordError, now, read_plan_file
 from study.task import task_of
 
 if TYPE_CHECKING:

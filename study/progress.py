@@ -231,12 +231,14 @@ class LiveProgress(Progress):
 
     def _trials_table(self) -> "RenderableType":
         trials = list(self.trials.values())
-        running = [trial for trial in trials if trial.status == "running"]
+        running = [t for t in trials if t.status == "running" and t.waits_at is None]
         parts: list[RenderableType] = [Text(self._headline(trials), style="bold")]
         if running:
             parts.append(_running_table(running[:_RUNNING_SHOWN], self.score))
             if len(running) > _RUNNING_SHOWN:
                 parts.append(Text(f"and {len(running) - _RUNNING_SHOWN} more running", "dim"))
+        if paused := [trial for trial in trials if trial.waits_at is not None]:
+            parts.append(Text(paused_line(paused), "dim", no_wrap=True, overflow="ellipsis"))
         if self.front:
             title = f"front so far, by {self.compared_by}"
             parts.append(front_table(self.front, self.score, title=title, limit=_FRONT_SHOWN))
@@ -281,6 +283,13 @@ def trial_line(trial: TrialResult, score: Score) -> str:
     if trial.status == "stopped":
         return f"{name}: stopped at epoch {trial.epochs_done}, {trial.reason}"
     return f"{name}: {trial.status}, {trial.reason}"
+
+
+def paused_line(trials: list[TrialResult]) -> str:
+    """Say which trials wait at a rung, those that came furthest first."""
+    furthest = sorted(trials, key=lambda trial: (-trial.epochs_done, trial.number))
+    named = ", ".join(f"{trial.name} at epoch {trial.waits_at}" for trial in furthest)
+    return f"{len(trials)} waiting at a rung: {named}"
 
 
 def front_table(

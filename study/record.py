@@ -8,7 +8,6 @@ half of one behind.
 
 import contextlib
 import json
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -74,24 +73,6 @@ def read_plan_file(folder: Path) -> dict[str, Any] | None:
     if not isinstance(document, dict) or document.get("format") != results.PLAN_FORMAT:
         raise RecordError(f"{path} is not a plan of format {results.PLAN_FORMAT}")
     return document
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``content`` under a temporary name, flush it to disk, and rename it into place.
-
-    Raises:
-        OSError: if it cannot be written; then nothing is left of it.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 class StudyRecord:
@@ -351,6 +332,10 @@ class StudyRecord:
         name, body = results.epoch_attribute(epoch.epoch), epoch.to_json()
         if self._frozen(number).user_attrs.get(name) != body:
             self._set(number, name, body)
+
+    def waits(self, number: int, epoch: int | None) -> None:
+        """Record that a trial waits at a rung, or, with None, that it is trained again."""
+        self._set(number, results.ATTR_WAITS, epoch)
 
     def use(self, number: int, usage: Usage) -> None:
         """Record the retries and the device time of a trial so far; of an ended one, nothing."""

@@ -199,6 +199,8 @@ class Recorder(StatelessForRay, Callback):
         return ended >= _FEWEST_ENDED and self._ended["failed"] > self._limits.max_failures * ended
 
     def _start(self, number: int) -> None:
+        if self._trial(number).waits_at is not None:
+            self._record.waits(number, None)
         trial = self._trial(number)
         self._running[number] = _Running(time.monotonic(), trial.usage)
         facts = trial_facts(trial)
@@ -303,6 +305,7 @@ class Recorder(StatelessForRay, Callback):
         """Note that a trial has given its worker back, and may go on."""
         self._count(number)
         self._running.pop(number, None)
+        self._record.waits(number, self._trial(number).epochs_done)
         self._queue.waits(number)
         self._progress.trial_reported(self._trial(number))
 

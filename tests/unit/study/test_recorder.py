@@ -351,3 +351,20 @@ def test_an_error_of_the_record_stops_the_study_instead_of_vanishing(
     bench.train(trial, 1)
 
     assert isinstance(bench.recorder.fatal, Halted)
+
+
+def test_a_trial_that_waits_is_told_from_one_that_runs(bench: Bench) -> None:
+    trial = bench.start(epochs=9)
+    bench.train(trial, 1, 2, 3)
+    bench.recorder._paused.add(0)
+    bench.recorder.on_trial_complete(0, [], trial)
+    assert bench.record.trial(0).waits_at == 3
+
+    bench.recorder.on_trial_start(0, [], trial)
+    assert bench.record.trial(0).waits_at is None
+
+    bench.recorder._paused.add(0)
+    bench.recorder.on_trial_complete(0, [], trial)
+    bench.recorder.close("the budget is spent")
+    assert bench.record.trial(0).waits_at is None
+    assert bench.status(trial)[0] == "stopped"
