@@ -9,6 +9,7 @@ from search_spaces.catalogue import load_space
 from search_spaces.space import SearchSpace, SpaceError, nearest
 from study import plan as plans
 from study.budget import Budget
+from study.constraints import check_min_score
 from study.distillation.teacher_recipe import NETWORKS
 from study.names import StudyName
 from study.plan import StudyPlan
@@ -106,6 +107,12 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         default="tpe",
         help="tpe is Optuna's, random draws blindly, latency-first learns from every epoch of all "
         "trials and knows the latency of what it proposes (default: tpe)",
+    )
+    group.add_argument(
+        "--warm-start",
+        metavar="STUDY|FOLDER|results.csv",
+        help="have the sampler learn from the trials of another study too, by its name, its folder "
+        "or the table of its report; what differs between the spaces is named",
     )
     group.add_argument(
         "--scheduler",
@@ -291,8 +298,9 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
         min_score=args.min_score,
+        warm_start=args.warm_start,
     )
-    plans.check_min_score(plan.min_score, space)
+    check_min_score(plan.min_score, space)
     space = space.with_fixed(fixed).with_objectives(plan.objectives)
     check_teacher(plan, space, short)
     return plan, space

@@ -6,11 +6,26 @@ from typing import TYPE_CHECKING
 
 from analysis.formatting import score_text
 from analysis.results import TrialResult
-from search_spaces.space import ACCURACY
+from search_spaces.space import ACCURACY, SearchSpace
+from study.plan import PlanError, StudyPlan
 
 if TYPE_CHECKING:
-    from search_spaces.space import Score, SearchSpace
-    from study.plan import StudyPlan
+    from search_spaces.space import Score
+
+
+def check_min_score(asked: float | None, space: SearchSpace) -> None:
+    """Refuse a least score that no student can have.
+
+    Raises:
+        PlanError: naming the best score there is.
+    """
+    score = space.score
+    if asked is not None and not asked < score.best:
+        option = "--min-accuracy" if score.name == "accuracy" else "--min-score"
+        raise PlanError(
+            f"{option} {asked:g} asks for all there is: {score.name} ends at {score.best:g} "
+            f"{score.unit}; give less"
+        )
 
 
 @dataclass(frozen=True)
@@ -35,7 +50,7 @@ class Constraints:
     score: "Score" = ACCURACY
 
     @classmethod
-    def of(cls, plan: "StudyPlan", space: "SearchSpace") -> "Constraints":
+    def of(cls, plan: StudyPlan, space: SearchSpace) -> "Constraints":
         """Return those of a plan."""
         return cls(plan.max_latency_ms, plan.max_params_m, plan.min_score, space.score)
 

@@ -16,7 +16,9 @@ from study.rungs import first_wait, rung_epochs
 if TYPE_CHECKING:
     from study.plan import StudyPlan
     from study.search.coding import Coding
+    from study.search.earlier import EarlierStudy
     from study.search.latency_first import Training
+    from study.warm_start import Earlier
 
 # Spaces of no more configurations are looked through whole.
 _SMALL = 2_000
@@ -31,9 +33,16 @@ class Guide:
         record: The study's record, which knows the reference point.
         space: The space, with ``--fix`` applied.
         plan: The plan.
+        earlier: What another study learnt, where there is a warm start.
     """
 
-    def __init__(self, record: StudyRecord, space: SearchSpace, plan: "StudyPlan") -> None:
+    def __init__(
+        self,
+        record: StudyRecord,
+        space: SearchSpace,
+        plan: "StudyPlan",
+        earlier: "Earlier | None" = None,
+    ) -> None:
         from study.search.latency_first import LatencyFirst, Limits
         from study.search.scale import Corner
 
@@ -47,8 +56,9 @@ class Guide:
         floor = max(point.val_score, plan.min_score or -math.inf)
         first = first_wait(plan.max_epochs)
         self._rungs = rung_epochs(plan.max_epochs, first)
+        coding = coding_of(space)
         self._search: LatencyFirst = LatencyFirst(
-            coding_of(space),
+            coding,
             Corner(floor, slowest, point.best_score),
             first_rung=first,
             seed=plan.seed,
@@ -56,6 +66,7 @@ class Guide:
             shaping=self._shaping,
             limits=Limits(plan.max_latency_ms or math.inf, plan.max_params_m or math.inf),
             size_of=lambda params: self._sizes.get(self._shape(params)),
+            earlier=None if earlier is None else _earlier(coding, earlier, point.best_score),
         )
         kept = record.attribute(results.ATTR_SEARCH)
         if kept is not None:
@@ -143,6 +154,21 @@ class Guide:
 
     def _shape(self, params: Params) -> tuple[tuple[str, Value], ...]:
         return tuple(sorted((n, v) for n, v in params.items() if n in self._shaping))
+
+
+def _earlier(coding: "Coding", earlier: "Earlier", best: float) -> "EarlierStudy":
+    from study.search.earlier import EarlierStudy, EarlierTraining
+
+    trainings = [
+        EarlierTraining(
+            trial.params,
+            tuple((each.epoch, each.score) for each in trial.scores),
+            trial.epochs,
+            trial.latency_ms,
+        )
+        for trial in earlier.trials
+    ]
+    return EarlierStudy(coding, trainings, best, seed=0)
 
 
 def _configurations(space: SearchSpace) -> list[dict[str, Value]] | None:

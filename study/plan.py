@@ -47,7 +47,7 @@ _FREE = frozenset(
     }
 )
 # Not in the plans of studies that were made before these could be asked for.
-_LATER = ("teacher_network", "teacher_size", "min_score")
+_LATER = ("teacher_network", "teacher_size", "min_score", "warm_start")
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
 
@@ -62,7 +62,7 @@ class StudyPlan:
 
     ``space`` is as given (a name, ``FILE.py`` or ``module:ATTR``), ``data`` a data set's name or
     the path of an image folder. Durations are seconds, latencies ms, sizes millions; ``min_score``
-    is in the unit of the space's score.
+    is in the unit of the space's score; ``warm_start`` names a study, its folder or a table.
     ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
     """
 
@@ -99,6 +99,7 @@ class StudyPlan:
     teacher_network: str | None = None
     teacher_size: int | None = None
     min_score: float | None = None
+    warm_start: str | None = None
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
@@ -145,14 +146,21 @@ class StudyPlan:
         values = {name: body[name] for name in names}
         return cls(**{**values, "objectives": tuple(body["objectives"])}, budget=budget)
 
-    def identity(self, *, space_hash: str, data_hash: str, teacher_key: str) -> dict[str, Any]:
-        """Return what makes two plans the same study: the question, not how long or where."""
+    def identity(
+        self, *, space_hash: str, data_hash: str, teacher_key: str, handed_over: str | None = None
+    ) -> dict[str, Any]:
+        """Return what makes two plans the same study: the question, not how long or where.
+
+        ``handed_over`` is a hash of what the warm start does.
+        """
         asked = {
             name: value
             for name, value in self.to_json().items()
             # A study made before something could be asked for has not asked for it.
             if name not in _FREE and (value is not None or name not in _LATER)
         }
+        if handed_over is not None:
+            asked["handed_over"] = handed_over
         return {**asked, "space_hash": space_hash, "data_hash": data_hash, "teacher": teacher_key}
 
 
@@ -172,6 +180,7 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
 
 
 _CHANGED = {
+    "handed_over": "what the warm start hands over has changed",
     "data_hash": "the images or labels of the data have changed",
     "space_hash": "the space's parameters, or its own methods, have changed",
     "teacher": "the teacher is another",
@@ -234,6 +243,11 @@ def _problems(plan: StudyPlan) -> list[str]:
         )
         if value is not None and value not in known
     ]
+    if plan.warm_start and plan.sampler == "random" and plan.scheduler != "pause":
+        problems.append(
+            f"--warm-start {plan.warm_start}: --sampler random learns from nothing; "
+            "ask for tpe or latency-first"
+        )
     if plan.teacher is not None and plan.teacher_weights != "none":
         problems.append(
             "--teacher and --teacher-weights exclude each other: a checkpoint brings its weights"
@@ -287,21 +301,6 @@ def parse_duration(text: str) -> float:
     return float(match["number"]) * _SECONDS[match["unit"]]
 
 
-def check_min_score(asked: float | None, space: SearchSpace) -> None:
-    """Refuse a least score that no student can have.
-
-    Raises:
-        PlanError: naming the best score there is.
-    """
-    score = space.score
-    if asked is not None and not asked < score.best:
-        option = "--min-accuracy" if score.name == "accuracy" else "--min-score"
-        raise PlanError(
-            f"{option} {asked:g} asks for all there is: {score.name} ends at {score.best:g} "
-            f"{score.unit}; give less"
-        )
-
-
 def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:
     """Parse ``NAME=VALUE`` items to values of the space's parameters.
 
@@ -314,13 +313,18 @@ def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:
         if not equals:
             raise PlanError(f"--fix {item!r} is not NAME=VALUE; try --fix {item}=...")
         try:
-            fixed[name] = _parse_value(text, space, name)
+            fixed[name] = parse_value(text, space, name)
         except SpaceError as error:
             raise PlanError(f"--fix {item}: {error}") from None
     return fixed
 
 
-def _parse_value(text: str, space: SearchSpace, name: str) -> Value:
+def parse_value(text: str, space: SearchSpace, name: str) -> Value:
+    """Parse the value of a parameter.
+
+    Raises:
+        SpaceError: if it does not fit the space.
+    """
     parameter = space.parameter(name)
     if isinstance(parameter, Choice):
         for choice in parameter.choices:

@@ -15,12 +15,17 @@ from study.tracking import default_tracking_uri, without_password
 if TYPE_CHECKING:
     from study.distillation.teacher_recipe import TeacherRecipe
     from study.task import Summary
+    from study.warm_start import Earlier
 
 Rows = Sequence[tuple[str, str]]
 
 
 def plan_rows(
-    plan: StudyPlan, space: SearchSpace, data: "Summary", recipe: "TeacherRecipe | None"
+    plan: StudyPlan,
+    space: SearchSpace,
+    data: "Summary",
+    recipe: "TeacherRecipe | None",
+    earlier: "Earlier | None" = None,
 ) -> Rows:
     """Return what was asked, resolved: name and text of each line."""
     rows = [
@@ -41,6 +46,8 @@ def plan_rows(
         ("scheduler", plan.scheduler),
         ("seed", str(plan.seed)),
     ]
+    if earlier is not None:
+        rows.append(("warm start", "; ".join(earlier.lines)))
     limits = []
     if plan.max_latency_ms is not None:
         limits.append(f"latency at most {plan.max_latency_ms:g} ms")

@@ -10,13 +10,16 @@ from search_spaces.space import SearchSpace, Value, configuration_key
 from study.constraints import Constraints
 from study.death import OUT_OF_MEMORY
 from study.plan import SeedPoint, StudyPlan
-from study.proposal import Exhausted, distributions, propose
+from study.proposal import Exhausted, as_trials, distributions, propose
 from study.record import StudyRecord
 from study.stateless import StatelessForRay
 from study.trial import TrialTask
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from study.guide import Guide
+    from study.warm_start import Earlier
 
 
 class TrialQueue:
@@ -35,6 +38,7 @@ class TrialQueue:
         enough: Says whether no further trial is to be started (budget, signal, failures).
         guide: Asked what to begin, and who of those that wait goes on, as far as the plan has it;
             None where it has nothing of the sort.
+        earlier: What another study learnt, for Optuna's samplers; the guide has its own.
     """
 
     def __init__(
@@ -45,7 +49,9 @@ class TrialQueue:
         seeds: Sequence[SeedPoint],
         enough: Callable[[], bool],
         guide: "Guide | None" = None,
+        earlier: "Earlier | None" = None,
     ) -> None:
+        self._earlier = earlier
         # Asked for what the plan has it decide.
         self._pausing = guide if plan.scheduler == "pause" else None
         self._proposing = guide if plan.sampler == "latency-first" else None
@@ -134,9 +140,15 @@ class TrialQueue:
                 number=len(trials),
                 tried=tried,
                 refuse=refused,
+                earlier=self._handed_over(trials) if sampler == "tpe" else (),
             )
         except Exhausted:
             return None
+
+    def _handed_over(self, trials: Sequence[TrialResult]) -> "list[FrozenTrial]":
+        if self._earlier is None:
+            return []
+        return as_trials(self._earlier, trials, self._space, self._plan.third)
 
     def _add(self, params: dict[str, Value], source: str, label: str | None) -> TrialTask:
         number = self._record.add_trial(

@@ -227,7 +227,7 @@ class Session:
         from study.execution import run_trials
 
         plan, record = self._plan, self._record
-        guide = make_guide(plan, record, self._inputs.space)
+        guide = make_guide(plan, record, self._inputs.space, self._inputs.earlier)
         scheduler = make_scheduler(plan, record, self._stored.space, guide)
 
         def enough() -> bool:
@@ -241,7 +241,9 @@ class Session:
             )
 
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
-        queue = TrialQueue(self._record, self._inputs.space, plan, seeds, enough, guide)
+        queue = TrialQueue(
+            self._record, self._inputs.space, plan, seeds, enough, guide, self._inputs.earlier
+        )
         recorder = Recorder(
             self._record,
             self._tracker,

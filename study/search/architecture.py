@@ -32,12 +32,37 @@ class ArchitectureFigure:
         self._shaping = list(shaping)
         self._known_of = known_of
         self._measured: Sequence[tuple[Mapping[str, Any], float]] = ()
+        self._count = -1
         self._model: CurveModel | None = None
 
-    def learn(self, measured: Sequence[tuple[Mapping[str, Any], float]]) -> None:
-        """Take what was measured; nothing is fitted before a guess is asked for."""
-        if len(measured) != len(self._measured):
-            self._measured, self._model = measured, None
+    def learn(
+        self,
+        measured: Sequence[tuple[Mapping[str, Any], float]],
+        elsewhere: Sequence[tuple[Mapping[str, Any], float]] = (),
+    ) -> None:
+        """Take what was measured; nothing is fitted before a guess is asked for.
+
+        Args:
+            measured: Configurations and their figure.
+            elsewhere: The same as measured by others, perhaps on another machine: it is brought to
+                this one's figures by what was measured here as well.
+        """
+        if len(measured) == self._count:
+            return
+        self._count, self._model = len(measured), None
+        known = [self._known_of(params) for params, _ in elsewhere]
+        ratios = [
+            here / there
+            for here, (_, there) in zip(known, elsewhere, strict=True)
+            if here is not None
+        ]
+        factor = float(np.exp(np.median(np.log(ratios)))) if ratios else 1.0
+        others = [
+            (params, factor * there)
+            for here, (params, there) in zip(known, elsewhere, strict=True)
+            if here is None
+        ]
+        self._measured = [*others, *measured]
 
     def of(self, genes: Array) -> Array:
         """The figure of configurations, `(n,)`; not a number where nothing was measured at all."""

@@ -20,6 +20,7 @@ import numpy as np
 from study.search.architecture import ArchitectureFigure
 from study.search.coding import Array, Coding
 from study.search.curve_model import CurveModel, Observations
+from study.search.earlier import EarlierStudy, Trust
 from study.search.gain import Front, expected_gains
 from study.search.scale import Corner, ScoreScale
 
@@ -97,6 +98,7 @@ class LatencyFirst:
         going_on: Share of all epochs for trials past the first rung.
         limits: What is expected to break them is begun last.
         size_of: As ``latency_of``; needed where there is a limit on the size.
+        earlier: What another study learnt; its front is tried among the first random draws.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class LatencyFirst:
         going_on: float = GOING_ON,
         limits: Limits | None = None,
         size_of: Callable[[Params], float | None] = lambda params: None,
+        earlier: EarlierStudy | None = None,
     ) -> None:
         self._coding = coding
         self._corner = corner
@@ -121,6 +124,7 @@ class LatencyFirst:
         self._latency = ArchitectureFigure(coding, shapes, latency_of)
         self._size = ArchitectureFigure(coding, shapes, size_of)
         self._limits = limits or Limits()
+        self._earlier, self._trust = earlier, Trust()
         self._going_on = going_on
         # One length for each dimension, and one for the latency.
         self._model = CurveModel([*coding.groups, len(names)])
@@ -193,7 +197,10 @@ class LatencyFirst:
             None if nothing that is not refused was found.
         """
         rng = np.random.default_rng((self._seed, len(trainings)))
-        self._latency.learn([(t.params, t.latency_ms) for t in trainings if t.latency_ms])
+        self._latency.learn(
+            [(t.params, t.latency_ms) for t in trainings if t.latency_ms],
+            () if self._earlier is None else self._earlier.latencies,
+        )
         self._size.learn([(t.params, t.size) for t in trainings if t.size])
         if everything is not None:
             left = [params for params in everything if not is_refused(params)]
@@ -201,6 +208,8 @@ class LatencyFirst:
                 return None
             genes = self._coding.genes_of(left)
             if len(trainings) < FIRST or not self._look_at(trainings):
+                if (promising := self._from_earlier(trainings, is_refused)) is not None:
+                    return promising
                 excess = self._excess(genes)
                 least = np.flatnonzero(excess == excess.min())
                 return left[int(rng.choice(least))]
@@ -208,9 +217,13 @@ class LatencyFirst:
         dimensions = len(self._coding.dimensions)
         drawn = self._coding.canonical(rng.random((_CANDIDATES, dimensions)))
         if len(trainings) < FIRST or not self._look_at(trainings):
+            if (promising := self._from_earlier(trainings, is_refused)) is not None:
+                return promising
             within = np.argsort(self._excess(drawn), kind="stable")
             return self._first_allowed(drawn[within], is_refused)
         genes = np.concatenate([drawn, self._near_the_front(rng)])
+        if self._earlier is not None and self._earlier.front:
+            genes = np.concatenate([genes, self._coding.genes_of(self._earlier.front)])
         worth = self._worth_of_new(genes)
         for _ in range(_ROUNDS):
             best = genes[np.argsort(-worth, kind="stable")[:_REFINED]]
@@ -248,6 +261,13 @@ class LatencyFirst:
         unordered = np.array([not each.is_ordered for each in self._coding.dimensions])
         drawn = np.where(unordered | (rng.random(genes.shape) < 0.1), anew, beside)
         return self._coding.canonical(np.where(moved, drawn, genes))
+
+    def _from_earlier(
+        self, trainings: Sequence[Training], is_refused: Callable[[Params], bool]
+    ) -> Params | None:
+        """The next of the other study's front, every second time: draws tell how good it is."""
+        front = () if self._earlier is None or len(trainings) % 2 else self._earlier.front
+        return next((params for params in front if not is_refused(params)), None)
 
     def _first_allowed(self, genes: Array, is_refused: Callable[[Params], bool]) -> Params | None:
         for row in genes:
@@ -296,13 +316,15 @@ class LatencyFirst:
 
             rows = sorted(rows, key=importance)[-_CONDITIONED:]
         owners = np.array([row[0] for row in rows])
-        progress = [_progress(row[1], begun[row[0]].epochs) for row in rows]
-        return Observations(
-            self._features_of(begun)[owners],
-            np.array(progress),
-            np.array([begun[owner].number for owner in owners]),
-            self._scale.to_model(np.array([row[2] for row in rows])),
-        )
+        progress = np.array([_progress(row[1], begun[row[0]].epochs) for row in rows])
+        features = self._features_of(begun)[owners]
+        values = self._scale.to_model(np.array([row[2] for row in rows]))
+        if self._earlier is not None:
+            expected = self._earlier.expects(features[:, :-1], progress)
+            self._trust = Trust.fitted(expected, values, owners)
+            values = values - self._trust.of(expected)
+        numbers = np.array([begun[owner].number for owner in owners])
+        return Observations(features, progress, numbers, values)
 
     def _features_of(self, trainings: Sequence[Training]) -> Array:
         genes = self._coding.genes_of([each.params for each in trainings])
@@ -333,7 +355,15 @@ class LatencyFirst:
 
     def _predict(self, trainings: Sequence[Training]) -> tuple[Array, Array]:
         numbers = np.array([each.number for each in trainings])
-        return self._model.predict(self._features_of(trainings), numbers)
+        return self._ends(self._features_of(trainings), numbers)
+
+    def _ends(self, features: Array, training: Any) -> tuple[Array, Array]:
+        """Where trainings end on the model's scale: means and deviations."""
+        means, deviations = self._model.predict(features, training)
+        if self._earlier is not None:
+            expected = self._earlier.expects(features[:, :-1], np.ones(len(features)))
+            means = means + self._trust.of(expected)
+        return means, deviations
 
     def _front_of(self, begun: Sequence[Training]) -> Front:
         """The front of whole trainings, and of running ones as they are expected to end."""
@@ -355,7 +385,7 @@ class LatencyFirst:
         return np.where(excess > 0.0, -excess, worth)
 
     def _worth(self, features: Array, training: Any, latencies: Array) -> Array:
-        means, deviations = self._model.predict(features, training)
+        means, deviations = self._ends(features, training)
         return expected_gains(self._front, means, deviations, latencies, self._scale.to_scores)
 
 
