@@ -49,6 +49,7 @@ class Training:
         scores: After each epoch, from the first.
         epochs: Of the whole training.
         latency_ms: None before it is measured.
+        feasible: It breaks no constraint; one that does is on no front.
         size: What a limit on the size counts, such as millions of parameters; None where unknown.
         waits: It stands at a rung, and may go on.
         runs: It is being trained.
@@ -64,6 +65,7 @@ class Training:
     runs: bool = False
     counts: bool = True
     size: float | None = None
+    feasible: bool = True
 
     @property
     def is_whole(self) -> bool:
@@ -98,6 +100,7 @@ class LatencyFirst:
         going_on: Share of all epochs for trials past the first rung.
         limits: What is expected to break them is begun last.
         size_of: As ``latency_of``; needed where there is a limit on the size.
+        likelihood: How likely configurations, by their genes, are to be of use at all.
         earlier: What another study learnt; its front is tried among the first random draws.
     """
 
@@ -114,6 +117,7 @@ class LatencyFirst:
         limits: Limits | None = None,
         size_of: Callable[[Params], float | None] = lambda params: None,
         earlier: EarlierStudy | None = None,
+        likelihood: Callable[[Array], Array] | None = None,
     ) -> None:
         self._coding = coding
         self._corner = corner
@@ -124,6 +128,7 @@ class LatencyFirst:
         self._latency = ArchitectureFigure(coding, shapes, latency_of)
         self._size = ArchitectureFigure(coding, shapes, size_of)
         self._limits = limits or Limits()
+        self._likelihood = likelihood
         self._earlier, self._trust = earlier, Trust()
         self._going_on = going_on
         # One length for each dimension, and one for the latency.
@@ -367,7 +372,9 @@ class LatencyFirst:
 
     def _front_of(self, begun: Sequence[Training]) -> Front:
         """The front of whole trainings, and of running ones as they are expected to end."""
-        points = [(t.scores[-1], float(t.latency_ms or 0.0)) for t in begun if t.is_whole]
+        points = [
+            (t.scores[-1], float(t.latency_ms or 0.0)) for t in begun if t.is_whole and t.feasible
+        ]
         running = [each for each in begun if each.runs and not each.is_whole]
         if running:
             means, _ = self._predict(running)
@@ -381,6 +388,8 @@ class LatencyFirst:
         latencies = self._latency.of(genes)
         features = self._features(genes, latencies)
         worth = self._worth(features, np.full(len(genes), -1), latencies)
+        if self._likelihood is not None:
+            worth = worth * self._likelihood(genes)
         excess = self._excess(genes)
         return np.where(excess > 0.0, -excess, worth)
 
