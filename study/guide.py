@@ -12,6 +12,7 @@ from search_spaces.space import Params, SearchSpace, Value
 from study.proposal import distribution
 from study.record import StudyRecord
 from study.rungs import first_wait, rung_epochs
+from study.waiting import MOST_WAITING, disk_is_low, why_it_waits
 
 if TYPE_CHECKING:
     from study.plan import StudyPlan
@@ -34,6 +35,9 @@ class Guide:
         space: The space, with ``--fix`` applied.
         plan: The plan.
         earlier: What another study learnt, where there is a warm start.
+
+    Attributes:
+        most_waiting: So many trials wait at most; who promises least is given up.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Guide:
         if kept is not None:
             self._search.load_state(kept)
         self._everything = _configurations(space)
+        self.most_waiting = MOST_WAITING
 
     def is_rung(self, epoch: int, epochs: int) -> bool:
         """Whether a training of ``epochs`` waits after ``epoch``."""
@@ -115,6 +120,40 @@ class Guide:
                 self._everything,
             )
         return None if found is None else self._space.complete(found)
+
+    def surplus(
+        self, trials: Sequence[TrialResult], running: Collection[int]
+    ) -> tuple[int, str] | None:
+        """Return the waiting trial that is to be given up, and why; None while all may wait.
+
+        Args:
+            trials: All of the record's.
+            running: Numbers of those that are being trained.
+        """
+        waiting = [t.number for t in trials if self.waits(t) and t.number not in running]
+        if len(waiting) > self.most_waiting:
+            why = f"more than {self.most_waiting} trials waited"
+        elif waiting and disk_is_low(self._record.folder / "checkpoints", waiting):
+            why = "the disk ran low"
+        else:
+            return None
+        with self._kept():
+            number = self._search.least_promising(self._seen(trials, running))
+        reasons = self.why_they_wait(trials, running)
+        text = reasons.get(number or 0, "")
+        return None if number is None else (number, f"given up when {why}: {text}")
+
+    def why_they_wait(
+        self, trials: Sequence[TrialResult], running: Collection[int] = ()
+    ) -> dict[int, str]:
+        """Return, of each trial that waits, at which rung, and who is preferred to it."""
+        with self._kept():
+            ends = self._search.expected_ends(self._seen(trials, running))
+        return {
+            trial.number: why_it_waits(trial, ends.get(trial.number), trials, self._space.score)
+            for trial in trials
+            if self.waits(trial) and trial.number not in running
+        }
 
     @contextlib.contextmanager
     def _kept(self) -> Iterator[None]:

@@ -32,6 +32,7 @@ from study.trial_exits import exit_file
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from study.guide import Guide
     from study.progress import Progress
     from study.scheduler import Stop
     from study.searcher import TrialQueue
@@ -110,6 +111,7 @@ class Recorder(StatelessForRay, Callback):
         queue: Takes back trials whose worker died.
         limits: What the study puts up with.
         paused: Numbers of trials that gave their worker back to wait; each is taken out once heard.
+        guide: Says why trials wait, and which of too many is given up.
     """
 
     def __init__(
@@ -121,7 +123,9 @@ class Recorder(StatelessForRay, Callback):
         queue: "TrialQueue",
         limits: Limits,
         paused: set[int] | None = None,
+        guide: "Guide | None" = None,
     ) -> None:
+        self._guide = guide
         self._paused = set() if paused is None else paused
         self._record = record
         self._tracker = tracker
@@ -179,10 +183,28 @@ class Recorder(StatelessForRay, Callback):
                 self.guard(partial(self._count, number))
                 self._tracker.trial_finished(number, "interrupted", "the study was stopped", {})
         else:
+            waits: dict[int, str] = {}
+            if self._guide is not None:
+                self.guard(lambda: waits.update(self._why_they_wait()))
             # Also those that Ray had queued, and not started yet.
             for number in self._record.interrupted():
-                self.guard(partial(self._close_for_good, number, reason))
+                why = waits.get(number)
+                if why is not None and reason != WAITED:
+                    why = f"{reason}; {why}"
+                self.guard(partial(self._close_for_good, number, why or reason))
         self._running.clear()
+
+    def bound_waiting(self) -> None:
+        """Give up who promises least of those that wait, while they are too many."""
+        while self._guide is not None:
+            found = self._guide.surplus(self._record.trials(), self._queue.handed_out)
+            if found is None:
+                return
+            self._close_for_good(*found)
+
+    def _why_they_wait(self) -> dict[int, str]:
+        assert self._guide is not None
+        return self._guide.why_they_wait(self._record.trials(), self._running)
 
     def guard(self, write: Callable[[], None]) -> None:
         """Write to the record; an error becomes :attr:`fatal`."""
@@ -308,6 +330,7 @@ class Recorder(StatelessForRay, Callback):
         self._record.waits(number, self._trial(number).epochs_done)
         self._queue.waits(number)
         self._progress.trial_reported(self._trial(number))
+        self.bound_waiting()
 
     def _close_for_good(self, number: int, reason: str) -> None:
         opened = number in self._running
@@ -316,6 +339,8 @@ class Recorder(StatelessForRay, Callback):
         else:
             self._count(number)
         self._running[number].facts["stopped"] = reason
+        if not opened and self._guide is not None and self._guide.waits(self._trial(number)):
+            self._running[number].facts["waited"] = reason
         self._end(number)
         if not opened:
             # Its run in MLflow may be one that an earlier driver left open.
@@ -346,7 +371,7 @@ class Recorder(StatelessForRay, Callback):
     def _outcome(self, trial: TrialResult, facts: Mapping[str, str]) -> Outcome:
         status, reason = self._verdict(trial, facts)
         stop = self._stops.get(trial.number) if status == "stopped" else None
-        waited = trial.epochs_done if facts.get("stopped") == WAITED else None
+        waited = trial.epochs_done if "waited" in facts else None
         return Outcome(
             status=status,
             reason=reason,

@@ -75,6 +75,11 @@ class TrialQueue:
         """Whether a trial that is handed out may yet come back, if its worker dies."""
         return bool(self._handed_out) and not self._enough()
 
+    @property
+    def handed_out(self) -> frozenset[int]:
+        """Numbers of the trials that are being trained, or are about to be."""
+        return frozenset(self._handed_out)
+
     def again(self, number: int) -> None:
         """Take back a trial whose worker died."""
         self._handed_out.discard(number)

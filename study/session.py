@@ -257,9 +257,11 @@ class Session:
                 Constraints.of(plan, self._inputs.space),
             ),
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
+            guide if plan.scheduler == "pause" else None,
         )
         self._progress.known(self._record.trials(), self._stored.space)
         self._prune()
+        recorder.guard(recorder.bound_waiting)
         self._stop.between_trials = True
         try:
             with self._progress.trials_phase(plan.budget.trials, self._deadline()):

@@ -174,16 +174,43 @@ class LatencyFirst:
             return None
         if not self._look_at(trainings):
             return waiting[0].number
-        needed = np.array([each.epochs - len(each.scores) for each in waiting])
-        gains = self._worth(
-            self._features_of(waiting), np.array([t.number for t in waiting]), self._ms_of(waiting)
-        )
+        gains, needed = self._promises(waiting)
         if any(each.is_whole or each.runs for each in trainings):
             enough = gains >= worth * self._whole_area
             if not enough.any():
                 return None
             gains = np.where(enough, gains, 0.0)
         return waiting[int(np.argmax(gains / needed))].number
+
+    def least_promising(self, trainings: Sequence[Training]) -> int | None:
+        """Return the waiting trial that promises least for each epoch it needs; None of none."""
+        waiting = [each for each in trainings if each.waits]
+        if not waiting or not self._look_at(trainings):
+            return waiting[-1].number if waiting else None
+        gains, needed = self._promises(waiting)
+        # Of those that promise nothing, the one that is expected to end lowest.
+        means, _ = self._predict(waiting)
+        return waiting[int(np.lexsort((means, gains / needed))[0])].number
+
+    def expected_ends(self, trainings: Sequence[Training]) -> Mapping[int, float]:
+        """Return what waiting trials are expected to score at their end; none before it is known.
+
+        Args:
+            trainings: All trials so far.
+        """
+        waiting = [each for each in trainings if each.waits]
+        if not waiting or not self._look_at(trainings):
+            return {}
+        means, _ = self._predict(waiting)
+        ends = self._scale.to_scores(means)
+        return {each.number: float(end) for each, end in zip(waiting, ends, strict=True)}
+
+    def _promises(self, waiting: Sequence[Training]) -> tuple[Array, Array]:
+        """What waiting trials are expected to add, and the epochs that each still needs."""
+        needed = np.array([each.epochs - len(each.scores) for each in waiting])
+        numbers = np.array([each.number for each in waiting])
+        gains = self._worth(self._features_of(waiting), numbers, self._ms_of(waiting))
+        return gains, needed
 
     def begin(
         self,

@@ -35,7 +35,7 @@ def test_a_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
         assert trial.epochs_done in RUNGS
         assert trial.outcome is not None
         assert trial.outcome.rung == trial.epochs_done
-        assert trial.reason == "others promised to add more to the front"
+        assert (trial.reason or "").startswith(f"waited at epoch {trial.epochs_done}, expected to ")
     for trial in trials:
         assert trial.status == "stopped" or trial.epochs_done == EPOCHS
 
