@@ -281,7 +281,10 @@ def trial_line(trial: TrialResult, score: Score) -> str:
         end = f"; on no front, {trial.reason}" if trial.reason else ""
         return f"{name}: {score.name} {reached}, {_ms(trial)}, {_took(trial)}{end}"
     if trial.status == "stopped":
-        return f"{name}: stopped at epoch {trial.epochs_done}, {trial.reason}"
+        where = (
+            "" if "waited at epoch" in (trial.reason or "") else f" at epoch {trial.epochs_done}"
+        )
+        return f"{name}: stopped{where}, {trial.reason}"
     return f"{name}: {trial.status}, {trial.reason}"
 
 

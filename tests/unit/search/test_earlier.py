@@ -160,3 +160,11 @@ def test_latencies_of_another_machine_are_brought_to_this_ones() -> None:
     guessed = figure.of(CODING.genes_of([{**elsewhere[0][0], "width": w} for w in (4, 16, 32)]))
 
     assert guessed == pytest.approx([4.0, 16.0, 32.0], rel=0.15)
+
+
+def test_a_single_trial_is_enough_to_begin_with() -> None:
+    only = EarlierTraining({"width": 8, "rate": 0.3, "method": "taught"}, ((2, 50.0),), EPOCHS)
+
+    trainings = begun(search([only]), 10)
+
+    assert len(trainings) == 10
