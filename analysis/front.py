@@ -110,15 +110,24 @@ def non_dominated(points: Sequence[Point]) -> list[bool]:
 def trial_point(trial: TrialResult, third: Third | None = None) -> Point | None:
     """(validation score, latency ms[, third]) of a trial that ran to its end, else None.
 
-    It is that of this one run: `places` tells where a configuration stands.
+    It is that of this one run: `places` tells where a configuration stands. None too of one that
+    breaks a constraint of its study.
     """
     score, latency = trial.val_score, trial.latency_ms
     if trial.status != "complete" or score is None or latency is None:
+        return None
+    if trial.outcome is not None and trial.outcome.breaks is not None:
         return None
     if third is None:
         return (score, latency)
     small = third_value(trial, third)
     return None if small is None else (score, latency, small)
+
+
+def _is_comparable(trial: TrialResult) -> bool:
+    """Whether a trial ran to its end, with all that others are compared by."""
+    known = trial.val_score is not None and trial.latency_ms is not None
+    return trial.status == "complete" and known
 
 
 def third_value(trial: TrialResult, third: Third) -> float | None:
@@ -225,7 +234,7 @@ def kd_pairs(trials: Iterable[TrialResult], space: Space) -> tuple[KdPair, ...]:
     the oldest.
     """
     runs = runs_of(trials)
-    complete = [first for first, *_ in runs.values() if trial_point(first) is not None]
+    complete = [first for first, *_ in runs.values() if _is_comparable(first)]
     controls: dict[tuple[Any, ...], TrialResult] = {}
     distilled = []
     for trial in sorted(complete, key=lambda t: (t.source != "control", t.number)):

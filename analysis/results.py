@@ -57,6 +57,7 @@ ATTR_MODEL = "model"
 ATTR_LATENCY = "latency"
 ATTR_OUTCOME = "outcome"
 ATTR_USAGE = "usage"
+ATTR_WAITS = "waits"  # the epoch at which the trial stands at a rung, free to go on; else null
 EPOCH_PREFIX = "epoch:"
 
 # The parameter of a space whose students can be left early: where.
@@ -187,7 +188,8 @@ class Outcome(Stored):
     """How a trial ended.
 
     `val_score` is that of the last epoch done, `latency_ms` the latency searched by, `rung` the
-    epoch at which a stopped trial was stopped.
+    epoch at which a stopped trial was stopped. `breaks` says which constraint a complete trial
+    breaks that is there to be compared with; it is on no front.
     """
 
     status: OutcomeStatus
@@ -198,6 +200,7 @@ class Outcome(Stored):
     train_seconds: float
     finished_at: str
     rung: int | None = None
+    breaks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -289,6 +292,7 @@ class TrialResult:
         idle_latency: timing of its architecture on the idle device, once any trial has it.
         closed: the storage holds the trial as finished, whether or not an outcome was written.
         search_latency_ms: latency (ms) searched by, for trials without an outcome.
+        stands_at: the rung (an epoch) at which it gave its worker back to wait.
         trained_with: of an exit, the number of the trial whose training it shares.
         replicate_of: of a replicate, the number of the trial whose configuration it repeats.
         run: which run of its configuration this is: 0 of every trial but replicates. Runs of the
@@ -314,6 +318,7 @@ class TrialResult:
     mlflow_run_id: str | None = None
     closed: bool = field(default=False, repr=False)
     search_latency_ms: float | None = field(default=None, repr=False)
+    stands_at: int | None = None
     trained_with: int | None = None
     replicate_of: int | None = None
     run: int = 0
@@ -347,10 +352,15 @@ class TrialResult:
         return "failed" if self.closed else "running"
 
     @property
+    def waits_at(self) -> int | None:
+        """The rung (an epoch) at which an open trial waits to be gone on with; None of others."""
+        return self.stands_at if self.status == "running" else None
+
+    @property
     def reason(self) -> str | None:
-        """Why it did not complete, in the record's words."""
+        """Why it did not complete, or is on no front though it did, in the record's words."""
         if self.outcome is not None:
-            return self.outcome.reason
+            return self.outcome.reason or self.outcome.breaks
         return "closed without an outcome in the record" if self.closed else None
 
     @property

@@ -9,6 +9,7 @@ from search_spaces.catalogue import load_space
 from search_spaces.space import SearchSpace, SpaceError, nearest
 from study import plan as plans
 from study.budget import Budget
+from study.constraints import check_min_score
 from study.distillation.teacher_recipe import NETWORKS
 from study.names import StudyName
 from study.plan import StudyPlan
@@ -114,6 +115,12 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         "trials and knows the latency of what it proposes (default: tpe)",
     )
     group.add_argument(
+        "--warm-start",
+        metavar="STUDY|FOLDER|results.csv",
+        help="have the sampler learn from the trials of another study too, by its name, its folder "
+        "or the table of its report; what differs between the spaces is named",
+    )
+    group.add_argument(
         "--scheduler",
         default="pareto",
         help="pareto stops trials early by Pareto rank, pause has them wait at rungs and goes on "
@@ -130,6 +137,15 @@ def _what(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     group.add_argument("--max-latency", type=float, metavar="MS", help="refuse slower students")
     group.add_argument("--max-params", type=float, metavar="M", help="refuse larger students")
+    group.add_argument(
+        "--min-accuracy",
+        "--min-score",
+        dest="min_score",
+        type=float,
+        metavar="X",
+        help="keep students off the front that score less, fully trained, on the validation split "
+        "(in the unit of the space's score: percent, or dB)",
+    )
 
 
 def _data(group: "argparse._ArgumentGroup") -> None:
@@ -289,7 +305,10 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
         replicates=args.replicates,
+        min_score=args.min_score,
+        warm_start=args.warm_start,
     )
+    check_min_score(plan.min_score, space)
     space = space.with_fixed(fixed).with_objectives(plan.objectives)
     check_teacher(plan, space, short)
     return plan, space

@@ -4,7 +4,7 @@ from analysis.formatting import counted, score_text
 from study.ending import Ending
 from study.progress import duration, front_table, make_console
 from study.replicates import further
-from study.summary import StudySummary
+from study.summary import KINDS, StudySummary
 from study.tracking import where_to_look
 
 
@@ -12,7 +12,7 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
     """Print the end of a study for a person."""
     console, score = make_console(), summary.score
     # Nothing runs any more: what the record holds open is left to the next run.
-    words = {"running": "interrupted"}
+    words = {**KINDS, "running": "interrupted"}
     counts = ", ".join(f"{n} {words.get(s, s)}" for s, n in summary.counts.items() if n)
     runs = sum(trial.status == "complete" for trial in further(summary.trials))
     counts += f", and {counted(runs, 'replicate')}" if runs else ""

@@ -41,6 +41,7 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     from study.record import check_storage
     from study.task import task_of
     from study.tracking import check_tracking_uri
+    from study.warm_start import earlier_for
 
     check_writable(studies)
     check_free(studies / plan.name)
@@ -50,6 +51,7 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     if problem is not None:
         raise PlanError(problem)
     task_of(space).describe(plan)
+    earlier_for(plan, space, studies)
     if plan.teacher is not None:
         inspect_checkpoint(Path(plan.teacher))
     if plan.address is None and plan.gpus_per_trial == 0:
@@ -114,11 +116,13 @@ def _load(
     from study.student_weights import check_student_weights
     from study.task import task_of
     from study.teacher_choice import teacher_recipe
+    from study.warm_start import earlier_for
 
     task = task_of(space)
     summary = task.describe(plan)
     recipe = teacher_recipe(plan, space, summary.name) if space.taught else None
-    for name, text in plan_rows(plan, space, summary, recipe):
+    earlier = earlier_for(plan, space, studies)
+    for name, text in plan_rows(plan, space, summary, recipe, earlier):
         progress.say(f"{name:<13}{text}")
     check_student_weights(plan, space, progress)
     with progress.phase(f"data {Path(plan.data).name}") as phase:
@@ -134,7 +138,7 @@ def _load(
     teacher = "none"
     if recipe is not None:
         teacher = find_teacher(plan, space, recipe, class_data(data), studies)
-    return StudyInputs(plan, space, data, teacher, studies)
+    return StudyInputs(plan, space, data, teacher, studies, earlier)
 
 
 def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:

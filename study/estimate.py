@@ -18,10 +18,12 @@ from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_r
 from study.progress import Progress, duration, make_console, make_progress
 from study.task import task_of
 from study.teacher_choice import known_side, teacher_recipe
+from study.warm_start import earlier_for
 
 if TYPE_CHECKING:
     from study.distillation.teacher_recipe import TeacherRecipe
     from study.task import Summary
+    from study.warm_start import Earlier
 
 _BATCH = 64
 _STUDENTS_TIMED = 4
@@ -62,14 +64,15 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
 
     summary = task_of(space).describe(plan)
     recipe = teacher_recipe(plan, space, summary.name) if space.taught else None
+    earlier = earlier_for(plan, space, studies)
     progress = make_progress(sys.stderr, quiet=as_json)
     estimate = measure_estimate(plan, space, summary, recipe, progress)
     if as_json:
-        print(json.dumps(_as_json(plan, space, summary, recipe, studies, estimate)))
+        print(json.dumps(_as_json(plan, space, summary, recipe, earlier, studies, estimate)))
         return 0
     console = make_console()
     for title, rows in (
-        ("Plan", plan_rows(plan, space, summary, recipe)),
+        ("Plan", plan_rows(plan, space, summary, recipe, earlier)),
         ("Parameters", parameter_rows(space)),
         ("Tried first", seed_rows(plan, space)),
         ("Where", where_rows(plan, studies)),
@@ -265,6 +268,7 @@ def _as_json(
     space: SearchSpace,
     data: "Summary",
     recipe: "TeacherRecipe | None",
+    earlier: "Earlier | None",
     studies: Path,
     estimate: Estimate,
 ) -> dict[str, Any]:
@@ -278,6 +282,7 @@ def _as_json(
             "test": data.test,
         },
         "teacher": None if recipe is None else recipe.title,
+        "warm_start": None if earlier is None else list(earlier.lines),
         "where": dict(where_rows(plan, studies)),
         "seconds": {
             "teacher": round(estimate.teacher, 1),

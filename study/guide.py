@@ -12,11 +12,14 @@ from search_spaces.space import Params, SearchSpace, Value
 from study.proposal import distribution
 from study.record import StudyRecord
 from study.rungs import first_wait, rung_epochs
+from study.waiting import MOST_WAITING, disk_is_low, why_it_waits
 
 if TYPE_CHECKING:
     from study.plan import StudyPlan
     from study.search.coding import Coding
-    from study.search.latency_first import Training
+    from study.search.earlier import EarlierStudy
+    from study.search.training import Training
+    from study.warm_start import Earlier
 
 # Spaces of no more configurations are looked through whole.
 _SMALL = 2_000
@@ -31,31 +34,50 @@ class Guide:
         record: The study's record, which knows the reference point.
         space: The space, with ``--fix`` applied.
         plan: The plan.
+        earlier: What another study learnt, where there is a warm start.
+
+    Attributes:
+        most_waiting: So many trials wait at most; who promises least is given up.
     """
 
-    def __init__(self, record: StudyRecord, space: SearchSpace, plan: "StudyPlan") -> None:
+    def __init__(
+        self,
+        record: StudyRecord,
+        space: SearchSpace,
+        plan: "StudyPlan",
+        earlier: "Earlier | None" = None,
+    ) -> None:
         from study.search.latency_first import LatencyFirst
         from study.search.scale import Corner
+        from study.search.training import Limits
 
         self._record, self._space = record, space
         self._shaping = frozenset(p.name for p in space.parameters if p.architecture)
         self._latencies: dict[tuple[tuple[str, Value], ...], float] = {}
+        self._sizes: dict[tuple[tuple[str, Value], ...], float] = {}
         point = ReferencePoint.from_json(record.attribute(results.ATTR_REFERENCE_POINT))
         slowest = min(point.latency_ms, plan.max_latency_ms or math.inf)
+        # Below the least score that is asked for nothing is gained.
+        floor = max(point.val_score, plan.min_score or -math.inf)
         first = first_wait(plan.max_epochs)
         self._rungs = rung_epochs(plan.max_epochs, first)
+        coding = coding_of(space)
         self._search: LatencyFirst = LatencyFirst(
-            coding_of(space),
-            Corner(point.val_score, slowest, point.best_score),
+            coding,
+            Corner(floor, slowest, point.best_score),
             first_rung=first,
             seed=plan.seed,
             latency_of=lambda params: self._latencies.get(self._shape(params)),
             shaping=self._shaping,
+            limits=Limits(plan.max_latency_ms or math.inf, plan.max_params_m or math.inf),
+            size_of=lambda params: self._sizes.get(self._shape(params)),
+            earlier=None if earlier is None else _earlier(coding, earlier, point.best_score),
         )
         kept = record.attribute(results.ATTR_SEARCH)
         if kept is not None:
             self._search.load_state(kept)
         self._everything = _configurations(space)
+        self.most_waiting = MOST_WAITING
 
     def is_rung(self, epoch: int, epochs: int) -> bool:
         """Whether a training of ``epochs`` waits after ``epoch``."""
@@ -101,6 +123,40 @@ class Guide:
             )
         return None if found is None else self._space.complete(found)
 
+    def surplus(
+        self, trials: Sequence[TrialResult], running: Collection[int]
+    ) -> tuple[int, str] | None:
+        """Return the waiting trial that is to be given up, and why; None while all may wait.
+
+        Args:
+            trials: All of the record's.
+            running: Numbers of those that are being trained.
+        """
+        waiting = [t.number for t in trials if self.waits(t) and t.number not in running]
+        if len(waiting) > self.most_waiting:
+            why = f"more than {self.most_waiting} trials waited"
+        elif waiting and disk_is_low(self._record.folder / "checkpoints", waiting):
+            why = "the disk ran low"
+        else:
+            return None
+        with self._kept():
+            number = self._search.least_promising(self._seen(trials, running))
+        reasons = self.why_they_wait(trials, running)
+        text = reasons.get(number or 0, "")
+        return None if number is None else (number, f"given up when {why}: {text}")
+
+    def why_they_wait(
+        self, trials: Sequence[TrialResult], running: Collection[int] = ()
+    ) -> dict[int, str]:
+        """Return, of each trial that waits, at which rung, and who is preferred to it."""
+        with self._kept():
+            ends = self._search.expected_ends(self._seen(trials, running))
+        return {
+            trial.number: why_it_waits(trial, ends.get(trial.number), trials, self._space.score)
+            for trial in trials
+            if self.waits(trial) and trial.number not in running
+        }
+
     @contextlib.contextmanager
     def _kept(self) -> Iterator[None]:
         """Keep in the record what the model was fitted to, so that another driver goes on alike."""
@@ -110,7 +166,7 @@ class Guide:
             self._record.set_attribute(results.ATTR_SEARCH, self._search.state())
 
     def _seen(self, trials: Sequence[TrialResult], running: Collection[int]) -> "list[Training]":
-        from study.search.latency_first import Training
+        from study.search.training import Training
 
         alone = {trial.number for trial in searched(trained_alone(trials))}
         seen = []
@@ -118,6 +174,9 @@ class Guide:
             latency = trial.search_latency_ms or trial.latency_ms
             if latency is not None:
                 self._latencies.setdefault(self._shape(trial.params), latency)
+            size = None if trial.model is None else trial.model.params_m
+            if size is not None:
+                self._sizes.setdefault(self._shape(trial.params), size)
             runs = trial.number in running
             seen.append(
                 Training(
@@ -129,12 +188,28 @@ class Guide:
                     waits=self.waits(trial) and not runs,
                     runs=runs,
                     counts=trial.number in alone,
+                    size=size,
                 )
             )
         return seen
 
     def _shape(self, params: Params) -> tuple[tuple[str, Value], ...]:
         return tuple(sorted((n, v) for n, v in params.items() if n in self._shaping))
+
+
+def _earlier(coding: "Coding", earlier: "Earlier", best: float) -> "EarlierStudy":
+    from study.search.earlier import EarlierStudy, EarlierTraining
+
+    trainings = [
+        EarlierTraining(
+            trial.params,
+            tuple((each.epoch, each.score) for each in trial.scores),
+            trial.epochs,
+            trial.latency_ms,
+        )
+        for trial in earlier.trials
+    ]
+    return EarlierStudy(coding, trainings, best, seed=0)
 
 
 def _configurations(space: SearchSpace) -> list[dict[str, Value]] | None:

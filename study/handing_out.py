@@ -16,6 +16,11 @@ class Queue(Protocol):
         """Whether there may yet be something to hand out, when now there is nothing."""
         ...
 
+    @property
+    def handed_out(self) -> frozenset[int]:
+        """Numbers of the trials that are being trained, or are about to be."""
+        ...
+
     def next_task(self) -> TrialTask | None:
         """Return the next trial to run, added to the record; None when there is none."""
         ...

@@ -21,11 +21,12 @@ from analysis.illustration import (
 from analysis.stored_plan import Space
 from cluster.connect import Cluster
 from search_spaces.space import ACCURACY, WEIGHTED_F1, SearchSpace
+from study.atomic import write_atomically
 from study.death import described
 from study.drawing import Drawing, DrawnCell, Kind, Trials
 from study.preparation import get, largest_node
 from study.progress import Phase, Progress
-from study.record import StudyRecord, write_atomically
+from study.record import StudyRecord
 from study.saliency import SALIENCY
 from study.translations import TRANSLATIONS
 from study.trial import STUDENT_FILE, TrialContext, trial_folder

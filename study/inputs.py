@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import results
 from search_spaces.space import SearchSpace
+from study.atomic import write_atomically
 from study.plan import StudyPlan, differences, identity_hash
-from study.record import RecordError, read_plan_file, write_atomically
+from study.record import RecordError, read_plan_file
 from study.task import task_of
 from study.trial_attributes import now
 
 if TYPE_CHECKING:
     from study.task import Data
+    from study.warm_start import Earlier
 
 
 class DifferentPlanError(ValueError):
@@ -23,13 +25,17 @@ class DifferentPlanError(ValueError):
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """A checked plan with everything it names, found and read; ``teacher_key`` may be "none"."""
+    """A checked plan with everything it names, found and read; ``teacher_key`` may be "none".
+
+    ``earlier`` is what another study learnt, where there is a warm start.
+    """
 
     plan: StudyPlan
     space: SearchSpace
     data: "Data"
     teacher_key: str
     studies: Path
+    earlier: "Earlier | None" = None
 
     @property
     def folder(self) -> Path:
@@ -43,8 +49,12 @@ def plan_document(inputs: StudyInputs) -> dict[str, Any]:
 
     plan, data = inputs.plan, inputs.data
     space = inputs.space.to_json(plan.preset)
+    earlier = inputs.earlier
     identity = plan.identity(
-        space_hash=space["hash"], data_hash=data.content_hash, teacher_key=inputs.teacher_key
+        space_hash=space["hash"],
+        data_hash=data.content_hash,
+        teacher_key=inputs.teacher_key,
+        handed_over=None if earlier is None else earlier.hash,
     )
     students = student_data(data, plan.train_per_class)
     return {

@@ -67,8 +67,13 @@ class StudyStatus:
 
     @property
     def open_trials(self) -> list[TrialResult]:
-        """Trials without an outcome: those that run, or were interrupted."""
-        return [trial for trial in self.summary.trials if trial.status == "running"]
+        """Trials that run, or were interrupted."""
+        return [t for t in self.summary.trials if t.status == "running" and t.waits_at is None]
+
+    @property
+    def paused_trials(self) -> list[TrialResult]:
+        """Trials that wait at a rung."""
+        return [trial for trial in self.summary.trials if trial.waits_at is not None]
 
     @property
     def resume(self) -> str | None:
@@ -90,6 +95,9 @@ class StudyStatus:
             "resume": self.resume,
             "seconds": round(self.seconds, 1),
             "running": [_open_trial(trial) for trial in self.open_trials],
+            "paused": [
+                {**_open_trial(trial), "rung": trial.waits_at} for trial in self.paused_trials
+            ],
             "disk_bytes": asdict(self.disk),
         }
 
@@ -145,7 +153,8 @@ def state_of(summary: StudySummary) -> str:
             return INTERRUPTED
         return RUNNING if _shows_life(holder, summary.folder) else SILENT
     sessions = summary.results.sessions
-    if summary.is_open or summary.results.open_session or not sessions:
+    counts = summary.counts
+    if summary.is_open or counts["paused"] or summary.results.open_session or not sessions:
         return INTERRUPTED
     return _STATES.get(sessions[-1].end, sessions[-1].end)
 
@@ -169,7 +178,7 @@ def _phase(summary: StudySummary) -> str:
     counts = summary.counts
     if not summary.trials:
         return "preparing"
-    if counts["running"] or counts["waiting"]:
+    if counts["running"] or counts["paused"] or counts["waiting"]:
         return "trials"
     further = summary.replicates
     return "replicates" if further["running"] or further["waiting"] else "confirming"

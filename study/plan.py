@@ -48,7 +48,13 @@ _FREE = frozenset(
     }
 )
 # Not in the plans of studies that were made before these could be asked for, and what those meant.
-_LATER: Mapping[str, Any] = {"teacher_network": None, "teacher_size": None, "replicates": 1}
+_LATER: Mapping[str, Any] = {
+    "teacher_network": None,
+    "teacher_size": None,
+    "replicates": 1,
+    "min_score": None,
+    "warm_start": None,
+}
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
 
@@ -62,7 +68,8 @@ class StudyPlan:
     """Everything that was asked of a study.
 
     ``space`` is as given (a name, ``FILE.py`` or ``module:ATTR``), ``data`` a data set's name or
-    the path of an image folder. Durations are seconds, latencies ms, sizes millions.
+    the path of an image folder. Durations are seconds, latencies ms, sizes millions; ``min_score``
+    is in the unit of the space's score; ``warm_start`` names a study, its folder or a table.
     ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
     ``replicates`` are the runs in all of every configuration of the front.
     """
@@ -100,6 +107,8 @@ class StudyPlan:
     teacher_network: str | None = None
     teacher_size: int | None = None
     replicates: int = 1
+    min_score: float | None = None
+    warm_start: str | None = None
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
@@ -146,14 +155,21 @@ class StudyPlan:
         values = {name: body[name] for name in names}
         return cls(**{**values, "objectives": tuple(body["objectives"])}, budget=budget)
 
-    def identity(self, *, space_hash: str, data_hash: str, teacher_key: str) -> dict[str, Any]:
-        """Return what makes two plans the same study: the question, not how long or where."""
+    def identity(
+        self, *, space_hash: str, data_hash: str, teacher_key: str, handed_over: str | None = None
+    ) -> dict[str, Any]:
+        """Return what makes two plans the same study: the question, not how long or where.
+
+        ``handed_over`` is a hash of what the warm start does.
+        """
         asked = {
             name: value
             for name, value in self.to_json().items()
             # A study made before something could be asked for has not asked for it.
             if name not in _FREE and (value is not None or name not in _LATER)
         }
+        if handed_over is not None:
+            asked["handed_over"] = handed_over
         return {**asked, "space_hash": space_hash, "data_hash": data_hash, "teacher": teacher_key}
 
 
@@ -173,6 +189,7 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
 
 
 _CHANGED = {
+    "handed_over": "what the warm start hands over has changed",
     "data_hash": "the images or labels of the data have changed",
     "space_hash": "the space's parameters, or its own methods, have changed",
     "teacher": "the teacher is another",
@@ -213,6 +230,7 @@ def _problems(plan: StudyPlan) -> list[str]:
         for name, value, unit in (
             ("max-latency", plan.max_latency_ms, "milliseconds"),
             ("max-params", plan.max_params_m, "millions"),
+            ("min-score", plan.min_score, "the score's unit"),
         )
         if value is not None and not value > 0
     ]
@@ -235,6 +253,11 @@ def _problems(plan: StudyPlan) -> list[str]:
         )
         if value is not None and value not in known
     ]
+    if plan.warm_start and plan.sampler == "random" and plan.scheduler != "pause":
+        problems.append(
+            f"--warm-start {plan.warm_start}: --sampler random learns from nothing; "
+            "ask for tpe or latency-first"
+        )
     if plan.teacher is not None and plan.teacher_weights != "none":
         problems.append(
             "--teacher and --teacher-weights exclude each other: a checkpoint brings its weights"
@@ -300,13 +323,18 @@ def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:
         if not equals:
             raise PlanError(f"--fix {item!r} is not NAME=VALUE; try --fix {item}=...")
         try:
-            fixed[name] = _parse_value(text, space, name)
+            fixed[name] = parse_value(text, space, name)
         except SpaceError as error:
             raise PlanError(f"--fix {item}: {error}") from None
     return fixed
 
 
-def _parse_value(text: str, space: SearchSpace, name: str) -> Value:
+def parse_value(text: str, space: SearchSpace, name: str) -> Value:
+    """Parse the value of a parameter.
+
+    Raises:
+        SpaceError: if it does not fit the space.
+    """
     parameter = space.parameter(name)
     if isinstance(parameter, Choice):
         for choice in parameter.choices:

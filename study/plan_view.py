@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.formatting import score_text
 from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
 from study.plan import StudyPlan, seed_points, teacher_values
@@ -14,12 +15,17 @@ from study.tracking import default_tracking_uri, without_password
 if TYPE_CHECKING:
     from study.distillation.teacher_recipe import TeacherRecipe
     from study.task import Summary
+    from study.warm_start import Earlier
 
 Rows = Sequence[tuple[str, str]]
 
 
 def plan_rows(
-    plan: StudyPlan, space: SearchSpace, data: "Summary", recipe: "TeacherRecipe | None"
+    plan: StudyPlan,
+    space: SearchSpace,
+    data: "Summary",
+    recipe: "TeacherRecipe | None",
+    earlier: "Earlier | None" = None,
 ) -> Rows:
     """Return what was asked, resolved: name and text of each line."""
     rows = [
@@ -41,11 +47,16 @@ def plan_rows(
         ("scheduler", plan.scheduler),
         ("seed", str(plan.seed)),
     ]
+    if earlier is not None:
+        rows.append(("warm start", "; ".join(earlier.lines)))
     limits = []
     if plan.max_latency_ms is not None:
         limits.append(f"latency at most {plan.max_latency_ms:g} ms")
     if plan.max_params_m is not None:
         limits.append(f"at most {plan.max_params_m:g} M parameters")
+    if plan.min_score is not None:
+        least = score_text(plan.min_score, space.score.unit, 2)
+        limits.append(f"{space.score.name} at least {least}")
     if limits:
         rows.append(("constraints", ", ".join(limits)))
     return rows

@@ -251,12 +251,14 @@ class LiveProgress(Progress):
 
     def _trials_table(self) -> "RenderableType":
         trials = list(self.trials.values())
-        running = [trial for trial in trials if trial.status == "running"]
+        running = [t for t in trials if t.status == "running" and t.waits_at is None]
         parts: list[RenderableType] = [Text(self._headline(), style="bold")]
         if running:
             parts.append(_running_table(running[:_RUNNING_SHOWN], self.score))
             if len(running) > _RUNNING_SHOWN:
                 parts.append(Text(f"and {len(running) - _RUNNING_SHOWN} more running", "dim"))
+        if paused := [trial for trial in trials if trial.waits_at is not None]:
+            parts.append(Text(paused_line(paused), "dim", no_wrap=True, overflow="ellipsis"))
         if self.front:
             title = f"front so far, by {self.compared_by}"
             val = estimates(trials) if self.title == "replicates" else {}
@@ -305,10 +307,21 @@ def trial_line(trial: TrialResult, score: Score) -> str:
         name += f" (control of {trial_name(trial.control_of)})"
     if trial.status == "complete":
         reached = score_text(trial.val_score, score.unit, 2)
-        return f"{name}: {score.name} {reached}, {_ms(trial)}, {_took(trial)}"
+        end = f"; on no front, {trial.reason}" if trial.reason else ""
+        return f"{name}: {score.name} {reached}, {_ms(trial)}, {_took(trial)}{end}"
     if trial.status == "stopped":
-        return f"{name}: stopped at epoch {trial.epochs_done}, {trial.reason}"
+        where = (
+            "" if "waited at epoch" in (trial.reason or "") else f" at epoch {trial.epochs_done}"
+        )
+        return f"{name}: stopped{where}, {trial.reason}"
     return f"{name}: {trial.status}, {trial.reason}"
+
+
+def paused_line(trials: list[TrialResult]) -> str:
+    """Say which trials wait at a rung, those that came furthest first."""
+    furthest = sorted(trials, key=lambda trial: (-trial.epochs_done, trial.number))
+    named = ", ".join(f"{trial.name} at epoch {trial.waits_at}" for trial in furthest)
+    return f"{len(trials)} waiting at a rung: {named}"
 
 
 def front_table(

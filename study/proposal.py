@@ -4,19 +4,25 @@ The sampler is seeded by (study seed, trial number) for every draw, so what it p
 the record alone: a study that was interrupted goes on as if it had not been.
 """
 
+import copy
 import hashlib
+import statistics
 import warnings
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import ATTR_REPLICATE
+from analysis.results import ATTR_REPLICATE, Third, TrialResult
 from search_spaces.space import Choice, Parameter, SearchSpace, Value, configuration_key
+from study.warm_start import latency_factor
 
 if TYPE_CHECKING:
     import optuna
 
+    from study.warm_start import Earlier
+
 _TRIES = 32
 _TRIES_AT_RANDOM = 512
+_ENOUGH_SCORES = 5
 
 
 class Exhausted(Exception):
@@ -72,6 +78,7 @@ def propose(
     number: int,
     tried: Collection[Any],
     refuse: Callable[[dict[str, Value]], bool] = lambda params: False,
+    earlier: "Sequence[optuna.trial.FrozenTrial]" = (),
 ) -> dict[str, Value]:
     """Draw the configuration of trial ``number``.
 
@@ -86,15 +93,16 @@ def propose(
         number: The trial's number.
         tried: Keys (``configuration_key``) of all configurations tried so far.
         refuse: Says which configurations are known to break a constraint.
+        earlier: Another study's trials, which the sampler is shown before the record's.
 
     Raises:
         Exhausted: if nothing untried is left.
     """
-    copy, trial = _sketch(study)
+    sketch, trial = _sketch(study, earlier)
     for attempt in range(_TRIES + _TRIES_AT_RANDOM):
         name = sampler if attempt < _TRIES else "random"
         drawn = make_sampler(name, draw_seed(seed, number, attempt))
-        params = _draw(copy, space, drawn, trial)
+        params = _draw(sketch, space, drawn, trial)
         if configuration_key(params) not in tried and not refuse(params):
             return params
     if space.configurations() is not None:
@@ -104,7 +112,9 @@ def propose(
     raise Exhausted
 
 
-def _sketch(study: "optuna.Study") -> "tuple[optuna.Study, optuna.trial.FrozenTrial]":
+def _sketch(
+    study: "optuna.Study", earlier: "Sequence[optuna.trial.FrozenTrial]"
+) -> "tuple[optuna.Study, optuna.trial.FrozenTrial]":
     """Return a study with the same trials and the one to be drawn, which exists there alone.
 
     Samplers keep notes on the trial they draw for, so it must be stored; a trial that may yet be
@@ -116,11 +126,12 @@ def _sketch(study: "optuna.Study") -> "tuple[optuna.Study, optuna.trial.FrozenTr
     from optuna.storages import InMemoryStorage
     from optuna.trial import FrozenTrial, TrialState
 
-    known = [
+    own = [
         trial
         for trial in study.get_trials(deepcopy=False)
         if ATTR_REPLICATE not in trial.user_attrs
     ]
+    known = [*earlier, *map(_taught, own)]
 
     class Sketch(InMemoryStorage):
         def get_all_trials(
@@ -140,8 +151,72 @@ def _sketch(study: "optuna.Study") -> "tuple[optuna.Study, optuna.trial.FrozenTr
         study_name="sketch",
     )
     trial = storage.get_trial(storage.create_new_trial(sketch._study_id))
-    trial.number = len(known)
+    trial.number = len(own)
     return sketch, trial
+
+
+def as_trials(
+    earlier: "Earlier", own: Sequence[TrialResult], space: SearchSpace, third: Third | None
+) -> "list[optuna.trial.FrozenTrial]":
+    """Return another study's trials as a sampler is shown them: complete, and older than all.
+
+    Their latencies are brought to those here by the students measured in both. Scores that mean
+    something else there (of other data, say) are brought to the median and deviation of those here,
+    once there are a few.
+
+    Args:
+        earlier: What is handed over.
+        own: The record's trials.
+        space: The space.
+        third: What the study keeps small beside the latency, if anything.
+    """
+    from optuna.trial import create_trial
+
+    known = {t.architecture: t.latency_ms for t in own if t.latency_ms is not None}
+    there = [(t.architecture, t.latency_ms) for t in earlier.trials if t.latency_ms is not None]
+    factor = latency_factor(there, known)
+    scored = [t.val_score for t in own if t.outcome is not None and t.val_score is not None]
+    brought = _as_here([trial.score for trial in earlier.trials], scored)
+    scores = [trial.score for trial in earlier.trials] if earlier.alike else brought
+    shown = []
+    for trial, score in zip(earlier.trials, scores, strict=True):
+        small = [] if third is None else [getattr(trial, third)]
+        if trial.latency_ms is None or None in small:
+            continue
+        params = dict(trial.params)
+        shown.append(
+            create_trial(
+                params=params,
+                distributions=distributions(space, params),
+                values=[score, trial.latency_ms * factor, *small],
+            )
+        )
+    for place, each in enumerate(shown):
+        each.number = place - len(shown)
+    return shown
+
+
+def _as_here(there: Sequence[float], here: Sequence[float]) -> Sequence[float]:
+    if len(here) < _ENOUGH_SCORES or len(there) < _ENOUGH_SCORES:
+        return there
+    wide = statistics.stdev(here) / (statistics.stdev(there) or 1.0)
+    middle, centre = statistics.median(there), statistics.median(here)
+    return [centre + (score - middle) * wide for score in there]
+
+
+def _taught(trial: "optuna.trial.FrozenTrial") -> "optuna.trial.FrozenTrial":
+    """Return a trial as a sampler can learn from it.
+
+    One that breaks a constraint has no values to compare, so the record has it failed, which
+    samplers pass over. Pruned, TPE counts it by how far off it is.
+    """
+    from optuna.trial import TrialState
+
+    if trial.state != TrialState.FAIL or not any(v > 0.0 for v in trial.constraints.values()):
+        return trial
+    seen = copy.copy(trial)
+    seen.state = TrialState.PRUNED
+    return seen
 
 
 def _draw(

@@ -8,7 +8,6 @@ half of one behind.
 
 import contextlib
 import json
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -69,24 +68,6 @@ def read_plan_file(folder: Path) -> dict[str, Any] | None:
     if not isinstance(document, dict) or document.get("format") != results.PLAN_FORMAT:
         raise RecordError(f"{path} is not a plan of format {results.PLAN_FORMAT}")
     return document
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``content`` under a temporary name, flush it to disk, and rename it into place.
-
-    Raises:
-        OSError: if it cannot be written; then nothing is left of it.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 class StudyRecord:
@@ -260,6 +241,7 @@ class StudyRecord:
         latency: Latency,
         curve: Sequence[EpochResult],
         refusal: str | None = None,
+        violations: Mapping[str, float] | None = None,
     ) -> int:
         """Add another exit of a trial's student as a finished trial, whole, and return its number.
 
@@ -271,18 +253,18 @@ class StudyRecord:
             latency: Its timing; where the architecture has been timed before, that one stands.
             curve: Its score after each epoch of the shared training.
             refusal: The constraint that it breaks, if it does.
+            violations: Of each constraint, as :meth:`finish` takes them.
         """
         from optuna.trial import TrialState, create_trial
 
         model, latency = self._students.setdefault(architecture, (model, latency))
         trial, frozen = self.trial(trained_with), self._frozen(trained_with)
-        reference = results.ReferencePoint.from_json(self.attribute(results.ATTR_REFERENCE_POINT))
         outcome = Outcome(
             status="complete" if refusal is None else "infeasible",
             reason=refusal,
             epochs_done=curve[-1].epoch,
             val_score=curve[-1].val_score,
-            latency_ms=latency.search_latency_ms(reference.latency_ms),
+            latency_ms=self.search_latency_ms(latency),
             train_seconds=sum(epoch.seconds for epoch in curve),
             finished_at=now(),
         )
@@ -298,6 +280,7 @@ class StudyRecord:
                 values=values,
                 params={**frozen.params, EXIT: leave_at},
                 distributions=frozen.distributions,
+                constraints=dict(violations or {}),
                 user_attrs=of_exit(
                     trial,
                     first,
@@ -310,6 +293,10 @@ class StudyRecord:
             )
         )
         return number
+
+    def search_latency_ms(self, latency: Latency) -> float:
+        """Return the latency (ms) that a study searches by, once it knows whom it compares with."""
+        return latency.search_latency_ms(self.attribute(results.ATTR_REFERENCE_POINT)["latency_ms"])
 
     def interrupted(self) -> list[int]:
         """Return the numbers of trials that no outcome closes, oldest first.
@@ -360,15 +347,30 @@ class StudyRecord:
         if self._frozen(number).user_attrs.get(name) != body:
             self._set(number, name, body)
 
+    def waits(self, number: int, epoch: int | None) -> None:
+        """Record that a trial waits at a rung, or, with None, that it is trained again."""
+        self._set(number, results.ATTR_WAITS, epoch)
+
     def use(self, number: int, usage: Usage) -> None:
         """Record the retries and the device time of a trial so far; of an ended one, nothing."""
         if not self._frozen(number).state.is_finished():
             self._set(number, results.ATTR_USAGE, usage.to_json())
 
-    def finish(self, number: int, outcome: Outcome) -> None:
-        """Record how a trial ended, and tell Optuna. A trial that has ended stays as it is."""
+    def finish(
+        self, number: int, outcome: Outcome, violations: Mapping[str, float] | None = None
+    ) -> None:
+        """Record how a trial ended, and tell Optuna. A trial that has ended stays as it is.
+
+        Args:
+            number: Of the trial.
+            outcome: How it ended.
+            violations: Of each constraint, as Optuna counts them: above 0 it is broken.
+        """
         if results.ATTR_OUTCOME in self._frozen(number).user_attrs:
             return
+        for name, value in (violations or {}).items():
+            key = f"constraints:{name}"  # as `optuna.Trial.set_constraint` has it
+            self._storage.set_trial_system_attr(self._id(number), key, value)
         self._set(number, results.ATTR_OUTCOME, outcome.to_json())
         self._tell(number, outcome)
 

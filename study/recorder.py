@@ -21,6 +21,7 @@ from analysis.results import (
     searched,
     trained_alone,
 )
+from study.constraints import Constraints
 from study.death import death_of, error_of
 from study.record import StudyRecord
 from study.retention import Contenders, prune
@@ -33,6 +34,7 @@ from study.trial_exits import exit_file
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from study.guide import Guide
     from study.handing_out import Queue
     from study.progress import Progress
     from study.scheduler import Stop
@@ -73,11 +75,13 @@ class Limits:
         max_failures: Share of ended trials that may fail.
         retries: How often a trial whose worker died goes on from its last checkpoint.
         devices: GPUs (CPUs, without any) that a trial holds, for its device time.
+        constraints: What it asks of students.
     """
 
     max_failures: float = 0.5
     retries: int = 2
     devices: float = 1.0
+    constraints: Constraints = field(default_factory=Constraints)
 
 
 @dataclass
@@ -110,6 +114,7 @@ class Recorder(StatelessForRay, Callback):
         limits: What the study puts up with.
         paused: Numbers of trials that gave their worker back to wait; each is taken out once heard.
         spare: How many fronts behind the front keep their students, as :func:`students_to_keep`.
+        guide: Says why trials wait, and which of too many is given up.
     """
 
     def __init__(
@@ -122,7 +127,9 @@ class Recorder(StatelessForRay, Callback):
         limits: Limits,
         paused: set[int] | None = None,
         spare: int = 0,
+        guide: "Guide | None" = None,
     ) -> None:
+        self._guide = guide
         self._paused = set() if paused is None else paused
         self._record = record
         self._tracker = tracker
@@ -182,13 +189,31 @@ class Recorder(StatelessForRay, Callback):
                 self.guard(partial(self._count, number))
                 self._tracker.trial_finished(number, "interrupted", "the study was stopped", {})
         else:
+            waits: dict[int, str] = {}
+            if self._guide is not None:
+                self.guard(lambda: waits.update(self._why_they_wait()))
             # Also those that Ray had queued, and not started yet.
             for number in self._record.interrupted():
                 # Nobody waits but in the search: others are left to whom they belong.
                 if reason == WAITED and not self._queue.owns(self._trial(number)):
                     continue
-                self.guard(partial(self._close_for_good, number, reason))
+                why = waits.get(number)
+                if why is not None and reason != WAITED:
+                    why = f"{reason}; {why}"
+                self.guard(partial(self._close_for_good, number, why or reason))
         self._running.clear()
+
+    def bound_waiting(self) -> None:
+        """Give up who promises least of those that wait, while they are too many."""
+        while self._guide is not None:
+            found = self._guide.surplus(self._record.trials(), self._queue.handed_out)
+            if found is None:
+                return
+            self._close_for_good(*found)
+
+    def _why_they_wait(self) -> dict[int, str]:
+        assert self._guide is not None
+        return self._guide.why_they_wait(self._record.trials(), self._running)
 
     def guard(self, write: Callable[[], None]) -> None:
         """Write to the record; an error becomes :attr:`fatal`."""
@@ -205,6 +230,8 @@ class Recorder(StatelessForRay, Callback):
         return ended >= _FEWEST_ENDED and self._ended["failed"] > self._limits.max_failures * ended
 
     def _start(self, number: int) -> None:
+        if self._trial(number).waits_at is not None:
+            self._record.waits(number, None)
         trial = self._trial(number)
         self._running[number] = _Running(time.monotonic(), trial.usage)
         facts = trial_facts(trial)
@@ -241,14 +268,20 @@ class Recorder(StatelessForRay, Callback):
         """
         added = self._record.exit_of(number, body["exit"])
         if added is None:
+            model, latency = ModelSize.from_json(body["model"]), Latency.from_json(body["latency"])
+            curve = [EpochResult.from_json(epoch) for epoch in body["curve"]]
+            score, constraints = curve[-1].val_score, self._limits.constraints
             added = self._record.add_exit(
                 number,
                 body["exit"],
                 architecture=body["architecture"],
-                model=ModelSize.from_json(body["model"]),
-                latency=Latency.from_json(body["latency"]),
-                curve=[EpochResult.from_json(epoch) for epoch in body["curve"]],
-                refusal=body["infeasible"],
+                model=model,
+                latency=latency,
+                curve=curve,
+                refusal=body["infeasible"] or constraints.too_poor(score),
+                violations=constraints.violations(
+                    self._record.search_latency_ms(latency), model.params_m, score
+                ),
             )
             trial = self._trial(added)
             self._contenders.add(trial)
@@ -303,8 +336,10 @@ class Recorder(StatelessForRay, Callback):
         """Note that a trial has given its worker back, and may go on."""
         self._count(number)
         self._running.pop(number, None)
+        self._record.waits(number, self._trial(number).epochs_done)
         self._queue.waits(number)
         self._progress.trial_reported(self._trial(number))
+        self.bound_waiting()
 
     def _close_for_good(self, number: int, reason: str) -> None:
         opened = number in self._running
@@ -313,6 +348,8 @@ class Recorder(StatelessForRay, Callback):
         else:
             self._count(number)
         self._running[number].facts["stopped"] = reason
+        if not opened and self._guide is not None and self._guide.waits(self._trial(number)):
+            self._running[number].facts["waited"] = reason
         self._end(number)
         if not opened:
             # Its run in MLflow may be one that an earlier driver left open.
@@ -328,7 +365,7 @@ class Recorder(StatelessForRay, Callback):
         self._record.use(number, running.usage)
         trial = self._trial(number)
         outcome = self._outcome(trial, running.facts)
-        self._record.finish(number, outcome)
+        self._record.finish(number, outcome, self._violations(trial, outcome))
         self._queue.ended(number)
         self._ended[outcome.status] += 1
         trials = self._record.trials()
@@ -345,7 +382,7 @@ class Recorder(StatelessForRay, Callback):
     def _outcome(self, trial: TrialResult, facts: Mapping[str, str]) -> Outcome:
         status, reason = self._verdict(trial, facts)
         stop = self._stops.get(trial.number) if status == "stopped" else None
-        waited = trial.epochs_done if facts.get("stopped") == WAITED else None
+        waited = trial.epochs_done if "waited" in facts else None
         return Outcome(
             status=status,
             reason=reason,
@@ -355,7 +392,16 @@ class Recorder(StatelessForRay, Callback):
             train_seconds=sum(epoch.seconds for epoch in trial.curve),
             finished_at=now(),
             rung=waited if stop is None else stop.rung,
+            breaks=self._limits.constraints.too_poor(trial.val_score)
+            if status == "complete"
+            else None,
         )
+
+    def _violations(self, trial: TrialResult, outcome: Outcome) -> Mapping[str, float]:
+        size = None if trial.model is None else trial.model.params_m
+        whole = trial.epochs_done >= trial.epochs
+        score = outcome.val_score if whole else None
+        return self._limits.constraints.violations(outcome.latency_ms, size, score)
 
     def _verdict(
         self, trial: TrialResult, facts: Mapping[str, str]
@@ -367,7 +413,10 @@ class Recorder(StatelessForRay, Callback):
         if trial.number in self._stops:
             return "stopped", self._stops[trial.number].reason
         if trial.epochs_done >= trial.epochs:
-            return "complete", None
+            too_poor = self._limits.constraints.too_poor(trial.val_score)
+            # Whoever is there to be compared with is complete all the same: see `Constraints`.
+            kept = too_poor is None or trial.label is not None
+            return ("complete", None) if kept else ("infeasible", too_poor)
         cause = facts.get("stopped", "stopped by the cluster")
         return "stopped", cause if trial.curve else f"{cause}, before its first epoch"
 

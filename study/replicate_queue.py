@@ -57,6 +57,11 @@ class ReplicateQueue:
         """Whether a trial that is out may come back, or may tell what is to be trained next."""
         return bool(self._handed_out) and not self._enough()
 
+    @property
+    def handed_out(self) -> frozenset[int]:
+        """Numbers of the trials that are being trained, or are about to be."""
+        return frozenset(self._handed_out)
+
     def owns(self, trial: TrialResult) -> bool:
         """Whether a trial is one of those that are handed out here."""
         return not trial.searched

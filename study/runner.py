@@ -14,6 +14,7 @@ from study.progress import Progress
 from study.record import StudyRecord
 from study.session import Session
 from study.trial import worker_environment
+from study.warm_start import keep
 from study.watch import watching
 
 
@@ -55,6 +56,7 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             if lock.taken_over is not None:
                 progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
             check_same_plan(inputs.folder, document)
+            keep(inputs.folder, inputs.earlier)
             store_plan(inputs.folder, document)
             record = StudyRecord(inputs.folder, plan.name, plan.storage, plan.third)
             stop.lock_lost = lock_lost

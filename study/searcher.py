@@ -7,16 +7,20 @@ from ray.tune.search import Searcher
 
 from analysis.results import TrialResult, first_runs, searched, trained_alone
 from search_spaces.space import SearchSpace, Value, configuration_key
+from study.constraints import Constraints
 from study.death import OUT_OF_MEMORY
 from study.handing_out import Queue, task_for
 from study.plan import SeedPoint, StudyPlan
-from study.proposal import Exhausted, distributions, propose
+from study.proposal import Exhausted, as_trials, distributions, propose
 from study.record import StudyRecord
 from study.stateless import StatelessForRay
 from study.trial import TrialTask
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from study.guide import Guide
+    from study.warm_start import Earlier
 
 
 class TrialQueue:
@@ -35,6 +39,7 @@ class TrialQueue:
         enough: Says whether no further trial is to be started (budget, signal, failures).
         guide: Asked what to begin, and who of those that wait goes on, as far as the plan has it;
             None where it has nothing of the sort.
+        earlier: What another study learnt, for Optuna's samplers; the guide has its own.
     """
 
     def __init__(
@@ -45,7 +50,9 @@ class TrialQueue:
         seeds: Sequence[SeedPoint],
         enough: Callable[[], bool],
         guide: "Guide | None" = None,
+        earlier: "Earlier | None" = None,
     ) -> None:
+        self._earlier = earlier
         # Asked for what the plan has it decide.
         self._pausing = guide if plan.scheduler == "pause" else None
         self._proposing = guide if plan.sampler == "latency-first" else None
@@ -73,6 +80,11 @@ class TrialQueue:
     def owns(self, trial: TrialResult) -> bool:
         """Whether a trial is one of the search, which further runs and their controls are not."""
         return trial.searched
+
+    @property
+    def handed_out(self) -> frozenset[int]:
+        """Numbers of the trials that are being trained, or are about to be."""
+        return frozenset(self._handed_out)
 
     def again(self, number: int) -> None:
         """Take back a trial whose worker died."""
@@ -119,7 +131,7 @@ class TrialQueue:
         self, trials: Sequence[TrialResult], tried: set[tuple[tuple[str, Value], ...]]
     ) -> dict[str, Value] | None:
         """Return an untried configuration; None if there is none left."""
-        refused = Refused(self._space, trials)
+        refused = Refused(self._space, trials, Constraints.of(self._plan, self._space))
         if self._proposing is not None:
 
             def is_refused(params: dict[str, Value]) -> bool:
@@ -139,9 +151,15 @@ class TrialQueue:
                 number=len(first_runs(trials)),
                 tried=tried,
                 refuse=refused,
+                earlier=self._handed_over(trials) if sampler == "tpe" else (),
             )
         except Exhausted:
             return None
+
+    def _handed_over(self, trials: Sequence[TrialResult]) -> "list[FrozenTrial]":
+        if self._earlier is None:
+            return []
+        return as_trials(self._earlier, trials, self._space, self._plan.third)
 
     def _add(self, params: dict[str, Value], source: str, label: str | None) -> TrialTask:
         number = self._record.add_trial(
@@ -177,7 +195,9 @@ class TrialQueue:
 class Refused:
     """Says which configurations need not be tried: what infeasible trials tell of others."""
 
-    def __init__(self, space: SearchSpace, trials: Sequence[TrialResult]) -> None:
+    def __init__(
+        self, space: SearchSpace, trials: Sequence[TrialResult], constraints: Constraints
+    ) -> None:
         self._space = space
         self._architectures: set[str] = set()
         # The smallest batch that was too much for the memory, by architecture.
@@ -189,7 +209,7 @@ class Refused:
                 batch = trial.params.get("batch_size", 0)
                 least = self._batches.get(trial.architecture, batch)
                 self._batches[trial.architecture] = min(least, batch)
-            else:
+            elif constraints.refuse_architecture(trial):
                 self._architectures.add(trial.architecture)
 
     def __call__(self, params: dict[str, Value]) -> bool:

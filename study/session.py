@@ -15,8 +15,10 @@ from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
+from study.constraints import Constraints
 from study.ending import Ending, StopRequest
 from study.environment import describe_environment
+from study.guide import Guide
 from study.handing_out import Queue
 from study.inputs import StudyInputs
 from study.plan import seed_points
@@ -185,23 +187,30 @@ class Session:
             self._prune(CONFIRMED_WITHIN, spare=0)
         front = front_members(self._record.trials(), self._plan.third)
         if ending.exit_code == 0 and not front:
-            return Ending("no front", 1, "no trial was trained to the end: there is no front")
+            return Ending("no front", 1, self._why_no_front())
         return ending
+
+    def _why_no_front(self) -> str:
+        if any(trial.epochs_done >= trial.epochs for trial in self._record.trials()):
+            return "no trial that was trained to the end keeps the constraints: there is no front"
+        return "no trial was trained to the end: there is no front"
 
     # Trials
 
     def _run_trials(self, reference: Any) -> Ending:
         """Search: run the plan's trials."""
         plan, record = self._plan, self._record
-        guide = make_guide(plan, record, self._inputs.space)
+        guide = make_guide(plan, record, self._inputs.space, self._inputs.earlier)
         scheduler = make_scheduler(plan, record, self._stored.space, guide)
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
 
         def make_queue(enough: Callable[[], bool]) -> TrialQueue:
-            return TrialQueue(record, self._inputs.space, plan, seeds, enough, guide)
+            queue_of = (record, self._inputs.space, plan, seeds)
+            return TrialQueue(*queue_of, enough, guide, self._inputs.earlier)
 
         shown = self._progress.trials_phase(plan.budget.trials, self._deadline())
-        recorder, queue = self._drive(reference, make_queue, scheduler, shown)
+        pausing = guide if plan.scheduler == "pause" else None
+        recorder, queue = self._drive(reference, make_queue, scheduler, shown, pausing)
         return self._ending(recorder, queue.exhausted)
 
     def _run_replicates(self, prepared: Prepared, reference: Any, ending: Ending) -> Ending:
@@ -244,6 +253,7 @@ class Session:
         make_queue: Callable[[Callable[[], bool]], Q],
         scheduler: ParetoHalvingScheduler | PausingScheduler | None,
         shown: contextlib.AbstractContextManager[None],
+        guide: Guide | None = None,
     ) -> tuple[Recorder, Q]:
         """Run what a queue hands out, until it has no more or something ends it."""
         from study.execution import run_trials
@@ -267,12 +277,19 @@ class Session:
             self._progress,
             scheduler.stops if isinstance(scheduler, ParetoHalvingScheduler) else {},
             queue,
-            Limits(plan.max_failures, plan.retries, plan.devices_per_trial),
+            Limits(
+                plan.max_failures,
+                plan.retries,
+                plan.devices_per_trial,
+                Constraints.of(plan, self._inputs.space),
+            ),
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
             self._spare_fronts,
+            guide,
         )
         self._progress.known(record.trials(), self._stored.space)
         self._prune()
+        recorder.guard(recorder.bound_waiting)
         self._stop.between_trials = True
         try:
             with shown:

@@ -14,13 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.formatting import counted, duration, score_text, size
-from analysis.results import searched, trained_alone
+from analysis.results import TrialResult, searched, trained_alone
 from study.listing import SILENT, StudyStatus
 from study.progress import front_table, make_console, trial_line
+from study.summary import KINDS
 
 EVERY_SECONDS = 2.0
 _REASONS_SHOWN = 10
 _OPEN_SHOWN = 8
+_PAUSED_SHOWN = 4
 # Lines of a redrawn view that are neither trials nor front, also where it is narrow and they fold.
 _OTHER_LINES = 12
 
@@ -49,9 +51,8 @@ def headline(status: StudyStatus) -> str:
 def counts_line(status: StudyStatus) -> str:
     """Say how many trials there are of each kind."""
     counts = dict(status.summary.counts)
-    if not status.is_live:
-        counts = {"interrupted" if k == "running" else k: n for k, n in counts.items()}
-    named = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+    words = {**KINDS, **({} if status.is_live else {"running": "interrupted"})}
+    named = ", ".join(f"{n} {words.get(kind, kind)}" for kind, n in counts.items() if n)
     text = f"{status.summary.begun} of {status.summary.planned} trials: {named or 'none'}"
     if status.summary.exits:
         text += f"; {counted(status.summary.exits, 'exit')} trained with them"
@@ -132,9 +133,12 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
                 yield f"{name}: {score.name} {tested} on the test split"
         elif old is None:
             yield f"{name}: begun"
-        elif trial.epochs_done > old.epochs_done:
+        elif trial.epochs_done > old.epochs_done or trial.waits_at != old.waits_at:
             done = f"epoch {trial.epochs_done}/{trial.epochs}"
-            yield f"{name}: {done}, {score.name} {score_text(trial.val_score, score.unit, 2)}"
+            state = ", waits there" if trial.waits_at is not None else ""
+            state = ", goes on" if old.waits_at is not None else state
+            reached = score_text(trial.val_score, score.unit, 2)
+            yield f"{name}: {done}, {score.name} {reached}{state}"
     if now.is_live and headline(now) != headline(before):
         yield headline(now)
 
@@ -150,6 +154,8 @@ def print_status(status: StudyStatus, console: Console) -> None:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if status.open_trials:
         console.print(_open_table(status, limit=None))
+    if status.paused_trials:
+        console.print(_paused_table(status, limit=None))
     if status.summary.front:
         console.print(_front_table(status, "front"))
 
@@ -161,8 +167,22 @@ def _top(status: StudyStatus) -> list[tuple[str, str | None]]:
 
 def _open_table(status: StudyStatus, limit: int | None) -> Table:
     """Return the trials that run (or were interrupted), at most ``limit`` of them."""
-    trials = status.open_trials
     title = "running" if status.is_live else "interrupted"
+    return _epochs_table(status.open_trials, title, status, limit)
+
+
+def _paused_table(status: StudyStatus, limit: int | None) -> Table:
+    """Return the trials that wait at a rung, those that came furthest last."""
+    trials = sorted(status.paused_trials, key=lambda trial: trial.epochs_done)
+    return _epochs_table(trials, "waiting at a rung", status, limit)
+
+
+def _epochs_table(
+    trials: Sequence[TrialResult],
+    title: str,
+    status: StudyStatus,
+    limit: int | None,
+) -> Table:
     if limit is not None and len(trials) > limit:
         title += f" (the last {limit} of {len(trials)})"
         trials = trials[-limit:]
@@ -205,6 +225,8 @@ def _redrawn(status: StudyStatus, height: int) -> RenderableType:
         parts.append(Text(f"  {line}", no_wrap=True, overflow="ellipsis"))
     if status.open_trials:
         parts.append(_open_table(status, limit=min(_OPEN_SHOWN, max(2, room // 3))))
+    if status.paused_trials:
+        parts.append(_paused_table(status, limit=min(_PAUSED_SHOWN, max(1, room // 6))))
     if status.summary.front:
         limit = max(2, room // 2)
         parts.append(_front_table(status, "front so far", limit))

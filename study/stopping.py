@@ -16,12 +16,15 @@ from study.scheduler import (
     PausingScheduler,
     RungEntry,
 )
+from study.warm_start import Earlier
 
 
-def make_guide(plan: StudyPlan, record: StudyRecord, space: SearchSpace) -> Guide | None:
+def make_guide(
+    plan: StudyPlan, record: StudyRecord, space: SearchSpace, earlier: Earlier | None
+) -> Guide | None:
     """Return what proposes and has trials go on, where the plan asks for either."""
     asked = plan.sampler == "latency-first" or plan.scheduler == "pause"
-    return Guide(record, space, plan) if asked else None
+    return Guide(record, space, plan, earlier) if asked else None
 
 
 def make_scheduler(

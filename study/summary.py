@@ -15,6 +15,9 @@ from analysis.stored_plan import Score
 from study.replicates import further, next_round, trainings
 from study.tracking import without_password
 
+# What counts are called for people, where that is not their own name.
+KINDS = {"paused": "waiting at a rung", "waiting": "to come"}
+
 
 @dataclass(frozen=True)
 class StudySummary:
@@ -50,15 +53,19 @@ class StudySummary:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials by status; ``waiting`` are those planned that have not begun.
+        """Trials by status.
+
+        ``running`` are those that are trained (or were interrupted), ``paused`` those that wait at
+        a rung to be gone on with, ``waiting`` those planned that have not begun.
 
         Exits of other trials' students are not counted, and neither is what was trained beside the
         search: see :attr:`exits` and :attr:`replicates`.
         """
         trained = searched(trained_alone(self.trials))
-        counted = Counter(trial.status for trial in trained)
+        counted = Counter(trial.status if trial.waits_at is None else "paused" for trial in trained)
         waiting = max(0, self.planned - len(trained))
-        return {**{status: counted[status] for status in STATUSES}, "waiting": waiting}
+        kinds = (*STATUSES, "paused")
+        return {**{kind: counted[kind] for kind in kinds}, "waiting": waiting}
 
     @property
     def exits(self) -> int:

@@ -103,20 +103,24 @@ class CurveModel:
         self._weights = cho_solve((self._factor, True), seen.values)
         self._seen = seen
 
-    def predict(self, features: Array, training: npt.NDArray[np.int64]) -> tuple[Array, Array]:
-        """Where trainings end.
+    def predict(
+        self, features: Array, training: npt.NDArray[np.int64], progress: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Where trainings end, or stand on the way.
 
         Args:
             features: `(n, features)`.
             training: `(n,)`: which one it is, or -1 of one that has not begun.
+            progress: `(n,)`, that they are to be told at; the end if left out.
 
         Returns:
             Means and standard deviations, `(n,)` each. Of a training that has not begun they are
             its configuration's: what will be the training's own is luck, and no reason to begin it.
         """
         assert self._seen is not None
-        ends = Observations(features, np.ones(len(features)), training, np.zeros(len(features)))
-        between = self._covariance(ends, self._seen)
+        at = np.ones(len(features)) if progress is None else progress
+        told = Observations(features, at, training, np.zeros(len(features)))
+        between = self._covariance(told, self._seen)
         reduced = solve_triangular(self._factor, between.T, lower=True, check_finite=False)
         worth, course, own = np.exp(self.theta[self._count : self._count + 3])
         whole = _LEVEL + _SHAPE + worth + course + np.where(training < 0, 0.0, own)

@@ -10,31 +10,28 @@ to its next rung and judged anew. So no trial is compared by rank, nor stopped f
 waits goes on as soon as what others turn out to be makes it the best to go on with.
 """
 
-import functools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from study.search.architecture import ArchitectureFigure
+from study.search.candidates import apart, drawn, moved
 from study.search.coding import Array, Coding
 from study.search.curve_model import CurveModel, Observations
+from study.search.earlier import EarlierStudy, Trust
 from study.search.gain import Front, expected_gains
-from study.search.latency_model import LatencyModel
 from study.search.scale import Corner, ScoreScale
+from study.search.training import Limits, Params, Training, likeliest, looked_at, progress_of
 
-Params = Mapping[str, Any]
-
-# Trials begun at random, before there is anything to learn from.
-FIRST = 16
+# Trials begun at random, before there is anything to learn from; fewer if trained to their end.
+FIRST, _FIRST_WHOLE = 16, 8
 # Of all epochs, spent on trials that are past the first rung.
 GOING_ON = 0.7
 # Observations that the model is conditioned on, and that its hyperparameters are fitted to.
 _CONDITIONED, _FITTED = 400, 150
-# Of trials that wait, looked at closely; in so many groups of similar latency at each rung.
-_LOOKED_AT, _SIMILAR = 300, 10
 _CANDIDATES = 400
 _REFINED, _OFFSPRING = 10, 15
 _RANKED = 200  # of them, kept in order
@@ -50,36 +47,6 @@ _MANY = 16
 _GROWTH = 1.15
 
 
-@dataclass(frozen=True)
-class Training:
-    """What is known of one trial.
-
-    Attributes:
-        number: Of the trial.
-        params: Its configuration.
-        scores: After each epoch, from the first.
-        epochs: Of the whole training.
-        latency_ms: None before it is measured.
-        waits: It stands at a rung, and may go on.
-        runs: It is being trained.
-        counts: It was trained by itself; of trials that share a training, one counts.
-    """
-
-    number: int
-    params: Params
-    scores: tuple[float, ...]
-    epochs: int
-    latency_ms: float | None
-    waits: bool = False
-    runs: bool = False
-    counts: bool = True
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it was trained to its end."""
-        return len(self.scores) >= self.epochs
-
-
 class LatencyFirst:
     """Decides for one study; what it decides depends on what it is shown and on its seed.
 
@@ -92,6 +59,10 @@ class LatencyFirst:
             known, else None.
         shaping: Names of the parameters that shape the student; None if all may.
         going_on: Share of all epochs for trials past the first rung.
+        limits: What is expected to break them is begun last.
+        size_of: As ``latency_of``; needed where there is a limit on the size.
+        likelihood: How likely configurations, by their genes, are to be of use at all.
+        earlier: What another study learnt; its front is tried among the first random draws.
     """
 
     def __init__(
@@ -104,14 +75,22 @@ class LatencyFirst:
         latency_of: Callable[[Params], float | None],
         shaping: Collection[str] | None = None,
         going_on: float = GOING_ON,
+        limits: Limits | None = None,
+        size_of: Callable[[Params], float | None] = lambda params: None,
+        earlier: EarlierStudy | None = None,
+        likelihood: Callable[[Array], Array] | None = None,
     ) -> None:
         self._coding = coding
         self._corner = corner
         self._first_rung = first_rung
         self._seed = seed
-        self._latency_of = latency_of
         names = [each.name for each in coding.dimensions]
-        self._shaping = [i for i, name in enumerate(names) if shaping is None or name in shaping]
+        shapes = [i for i, name in enumerate(names) if shaping is None or name in shaping]
+        self._latency = ArchitectureFigure(coding, shapes, latency_of)
+        self._size = ArchitectureFigure(coding, shapes, size_of)
+        self._limits = limits or Limits()
+        self._likelihood = likelihood
+        self._earlier, self._trust = earlier, Trust()
         self._going_on = going_on
         # One length for each dimension, and one for the latency.
         self._model = CurveModel([*coding.groups, len(names)])
@@ -163,21 +142,49 @@ class LatencyFirst:
         numbers = {each.number for each in waiting}
         self._promising = [number for number in self._promising if number in numbers]
         if not self._promising:
-            self._promising = self._rank(_likeliest(waiting), trainings, worth)
+            self._promising = self._rank(likeliest(waiting), trainings, worth)
         return self._promising[0] if self._promising else None
 
     def _rank(
         self, waiting: Sequence[Training], trainings: Sequence[Training], worth: float
     ) -> list[int]:
         """The trials that are worth going on with, by what they promise for each epoch."""
-        needed = np.array([each.epochs - len(each.scores) for each in waiting])
-        numbers = np.array([each.number for each in waiting])
-        gains = self._worth(self._features_of(waiting), numbers, self._ms_of(waiting), 1.0)
+        gains, needed = self._promises(waiting)
         is_worth_it = np.ones(len(waiting), dtype=bool)
         if any(each.is_whole or each.runs for each in trainings):
             is_worth_it = gains >= worth * self._whole_area
         order = np.argsort(-gains / needed, kind="stable")
         return [waiting[i].number for i in order if is_worth_it[i]]
+
+    def least_promising(self, trainings: Sequence[Training]) -> int | None:
+        """Return the waiting trial that promises least for each epoch it needs; None of none."""
+        waiting = [each for each in trainings if each.waits]
+        if not waiting or not self._look_at(trainings):
+            return waiting[-1].number if waiting else None
+        gains, needed = self._promises(waiting)
+        # Of those that promise nothing, the one that is expected to end lowest.
+        means, _ = self._predict(waiting)
+        return waiting[int(np.lexsort((means, gains / needed))[0])].number
+
+    def expected_ends(self, trainings: Sequence[Training]) -> Mapping[int, float]:
+        """Return what waiting trials are expected to score at their end; none before it is known.
+
+        Args:
+            trainings: All trials so far.
+        """
+        waiting = [each for each in trainings if each.waits]
+        if not waiting or not self._look_at(trainings):
+            return {}
+        means, _ = self._predict(waiting)
+        ends = self._scale.to_scores(means)
+        return {each.number: float(end) for each, end in zip(waiting, ends, strict=True)}
+
+    def _promises(self, waiting: Sequence[Training]) -> tuple[Array, Array]:
+        """What waiting trials are expected to add, and the epochs that each still needs."""
+        needed = np.array([each.epochs - len(each.scores) for each in waiting])
+        numbers = np.array([each.number for each in waiting])
+        gains = self._worth(self._features_of(waiting), numbers, self._ms_of(waiting), 1.0)
+        return gains, needed
 
     def begin(
         self,
@@ -196,26 +203,44 @@ class LatencyFirst:
             None if nothing that is not refused was found.
         """
         rng = np.random.default_rng((self._seed, len(trainings)))
+        whole = sum(each.is_whole for each in trainings)
+        blind = len(trainings) < FIRST and whole < _FIRST_WHOLE
+        self._latency.learn(
+            [(t.params, t.latency_ms) for t in trainings if t.latency_ms],
+            () if self._earlier is None else self._earlier.latencies,
+        )
+        self._size.learn([(t.params, t.size) for t in trainings if t.size])
         if everything is not None:
             left = [params for params in everything if not is_refused(params)]
             if not left:
                 return None
-            if len(trainings) < FIRST or not self._look_at(trainings):
-                return left[int(rng.integers(len(left)))]
             genes = self._coding.genes_of(left)
+            if blind or not self._look_at(trainings):
+                if (promising := self._from_earlier(trainings, is_refused)) is not None:
+                    return promising
+                excess = self._excess(genes)
+                least = np.flatnonzero(excess == excess.min())
+                return left[int(rng.choice(least))]
             return left[int(np.argmax(self._worth_of_new(genes)))]
-        if len(trainings) < FIRST or not self._look_at(trainings):
-            return self._first_allowed(self._drawn(rng), is_refused)
+        if blind or not self._look_at(trainings):
+            if (promising := self._from_earlier(trainings, is_refused)) is not None:
+                return promising
+            genes = drawn(self._coding, rng, _CANDIDATES)
+            within = np.argsort(self._excess(genes), kind="stable")
+            return self._first_allowed(genes[within], is_refused)
+        found = None
         if self._ranked is not None:
             # It knows nothing of those begun since, which are to be unlike each other.
-            since = trainings[self._ranked_for :]
-            self._ranked = self._apart(self._ranked, since, _APART_AT_ONCE)
-        if self._ranked is None or not len(self._ranked):
-            ranked = self._candidates(rng)[:_RANKED]
-            apart = self._apart(ranked, trainings, _APART)
-            self._ranked = apart if len(apart) else ranked
+            since = self._genes_of(trainings[self._ranked_for :])
+            self._ranked = apart(self._ranked, since, _APART_AT_ONCE)
+            found = self._first_allowed(self._ranked, is_refused)
+        if found is None:
+            candidates = self._candidates(rng)
+            self._ranked = apart(candidates[:_RANKED], self._genes_of(trainings), _APART)
+            found = self._first_allowed(self._ranked, is_refused)
+            found = found or self._first_allowed(candidates, is_refused)
         self._ranked_for = len(trainings)
-        return self._first_allowed(self._ranked, is_refused)
+        return found
 
     @property
     def _whole_area(self) -> float:
@@ -226,37 +251,16 @@ class LatencyFirst:
 
     def _candidates(self, rng: np.random.Generator) -> Array:
         """Genes of configurations that could be begun, the most promising first."""
-        genes = np.concatenate([self._drawn(rng), self._near_the_front(rng)])
+        genes = np.concatenate([drawn(self._coding, rng, _CANDIDATES), self._near_the_front(rng)])
+        if self._earlier is not None and self._earlier.front:
+            genes = np.concatenate([genes, self._coding.genes_of(self._earlier.front)])
         worth = self._worth_of_new(genes)
         for far in _CLOSER:
             best = genes[np.argsort(-worth, kind="stable")[:_REFINED]]
-            moved = self._moved(rng, np.repeat(best, _OFFSPRING, axis=0), far, 0.5)
-            genes = np.concatenate([genes, moved])
-            worth = np.concatenate([worth, self._worth_of_new(moved)])
+            beside = moved(self._coding, rng, np.repeat(best, _OFFSPRING, axis=0), far, 0.5)
+            genes = np.concatenate([genes, beside])
+            worth = np.concatenate([worth, self._worth_of_new(beside)])
         return np.asarray(genes[np.argsort(-worth, kind="stable")])
-
-    def _drawn(self, rng: np.random.Generator) -> Array:
-        """Draws from the whole space; of half of them some genes lie at an end of their range.
-
-        In several dimensions the ends are where uniform draws are fewest, and often where the
-        best is.
-        """
-        drawn = rng.random((_CANDIDATES, len(self._coding.dimensions)))
-        at_an_end = rng.random(drawn.shape) < 0.25
-        at_an_end[: _CANDIDATES // 2] = False
-        return self._coding.canonical(np.where(at_an_end, np.round(drawn), drawn))
-
-    def _apart(self, genes: Array, trainings: Sequence[Training], radius: float) -> Array:
-        """The candidates that are not all but the same as a trial that was begun.
-
-        Of such a one, more is learnt by going on with the trial.
-        """
-        if not trainings:
-            return genes
-        near = np.zeros(len(genes), dtype=bool)
-        for each in self._genes_of(trainings):
-            near |= np.abs(genes - each).max(axis=1) < radius
-        return genes[~near]
 
     def _near_the_front(self, rng: np.random.Generator) -> Array:
         """Variations of the trials that are expected to end on the front."""
@@ -266,16 +270,14 @@ class LatencyFirst:
         parents = self._genes_of(self._told)[np.isin(scores, front.best[1:])]
         each = max(1, _CANDIDATES // 2 // len(parents))
         repeated = np.repeat(parents, each, axis=0)
-        return np.concatenate([self._moved(rng, repeated, *step) for step in _STEPS])
+        return np.concatenate([moved(self._coding, rng, repeated, *step) for step in _STEPS])
 
-    def _moved(self, rng: np.random.Generator, genes: Array, far: float, chance: float) -> Array:
-        """Genes of which some are moved a little, or, of a choice, drawn anew."""
-        moved = rng.random(genes.shape) < chance
-        beside = np.clip(genes + rng.normal(0.0, far, genes.shape), 0.0, 1.0)
-        anew = rng.random(genes.shape)
-        unordered = np.array([not each.is_ordered for each in self._coding.dimensions])
-        drawn = np.where(unordered | (rng.random(genes.shape) < 0.1), anew, beside)
-        return self._coding.canonical(np.where(moved, drawn, genes))
+    def _from_earlier(
+        self, trainings: Sequence[Training], is_refused: Callable[[Params], bool]
+    ) -> Params | None:
+        """The next of the other study's front, every second time: draws tell how good it is."""
+        front = () if self._earlier is None or len(trainings) % 2 else self._earlier.front
+        return next((params for params in front if not is_refused(params)), None)
 
     def _first_allowed(self, genes: Array, is_refused: Callable[[Params], bool]) -> Params | None:
         for row in genes:
@@ -310,9 +312,6 @@ class LatencyFirst:
         """Condition the model on what is known, and now and then fit it."""
         latencies = self._ms_of(begun)
         self._slowest, self._fastest = np.log(latencies.max()), np.log(latencies.min())
-        self._latencies = LatencyModel(
-            self._coding, self._shaping, self._genes_of(begun), latencies
-        )
         observations = self._observations(begun)
         if len(begun) >= _GROWTH * self._fitted_at + 1:
             self._fitted_at = len(begun)
@@ -330,7 +329,7 @@ class LatencyFirst:
         rows = [
             (index, epoch, each.scores[epoch - 1], epoch == len(each.scores))
             for index, each in enumerate(begun)
-            for epoch in _looked_at(len(each.scores))
+            for epoch in looked_at(len(each.scores))
         ]
         self._scale = ScoreScale(np.array([row[2] for row in rows]), self._corner)
         if len(rows) > _CONDITIONED:
@@ -340,13 +339,15 @@ class LatencyFirst:
 
             rows = sorted(rows, key=importance)[-_CONDITIONED:]
         owners = np.array([row[0] for row in rows])
-        progress = [_progress(row[1], begun[row[0]].epochs) for row in rows]
-        return Observations(
-            self._features_of(begun)[owners],
-            np.array(progress),
-            np.array([begun[owner].number for owner in owners]),
-            self._scale.to_model(np.array([row[2] for row in rows])),
-        )
+        progress = np.array([progress_of(row[1], begun[row[0]].epochs) for row in rows])
+        features = self._features_of(begun)[owners]
+        values = self._scale.to_model(np.array([row[2] for row in rows]))
+        if self._earlier is not None:
+            expected = self._earlier.expects(features[:, :-1], progress)
+            self._trust = Trust.fitted(expected, values, owners)
+            values = values - self._trust.of(expected)
+        numbers = np.array([begun[owner].number for owner in owners])
+        return Observations(features, progress, numbers, values)
 
     def _genes_of(self, trainings: Sequence[Training]) -> Array:
         for each in trainings:
@@ -367,27 +368,35 @@ class LatencyFirst:
         """Latencies (ms) of trainings that have scores, which were measured before."""
         return np.array([each.latency_ms for each in trainings], dtype=float)
 
-    def _known_or_guessed(self, genes: Array) -> Array:
-        """Latencies (ms): of each architecture as it was measured, or else as others suggest."""
-        _, first, rows = np.unique(
-            genes[:, self._shaping], axis=0, return_index=True, return_inverse=True
-        )
-        known = [
-            self._latency_of(self._coding.params_of(genes[row], self._shaping)) for row in first
-        ]
-        found = np.array([math.nan if ms is None else ms for ms in known])
-        unknown = np.isnan(found)
-        if unknown.any():
-            found[unknown] = self._latencies.guess(genes[first[unknown]])
-        return np.asarray(found[rows.reshape(-1)])
+    def _excess(self, genes: Array) -> Array:
+        """By what share of a limit candidates are expected to break it; 0 of those that are not."""
+        excess = np.zeros(len(genes))
+        for figure, limit in (
+            (self._latency, self._limits.slowest_ms),
+            (self._size, self._limits.largest),
+        ):
+            if math.isfinite(limit):
+                expected = figure.of(genes)
+                excess = np.maximum(excess, np.nan_to_num(expected / limit - 1.0, nan=0.0))
+        return excess
 
     def _predict(self, trainings: Sequence[Training]) -> tuple[Array, Array]:
         numbers = np.array([each.number for each in trainings])
-        return self._model.predict(self._features_of(trainings), numbers)
+        return self._ends(self._features_of(trainings), numbers)
+
+    def _ends(self, features: Array, training: Any) -> tuple[Array, Array]:
+        """Where trainings end on the model's scale: means and deviations."""
+        means, deviations = self._model.predict(features, training)
+        if self._earlier is not None:
+            expected = self._earlier.expects(features[:, :-1], np.ones(len(features)))
+            means = means + self._trust.of(expected)
+        return means, deviations
 
     def _front_of(self, begun: Sequence[Training]) -> Front:
         """The front of whole trainings, and of running ones as they are expected to end."""
-        points = [(t.scores[-1], float(t.latency_ms or 0.0)) for t in begun if t.is_whole]
+        points = [
+            (t.scores[-1], float(t.latency_ms or 0.0)) for t in begun if t.is_whole and t.feasible
+        ]
         running = [each for each in begun if each.runs and not each.is_whole]
         if running:
             means, _ = self._predict(running)
@@ -398,41 +407,16 @@ class LatencyFirst:
         return Front.of(points, max(self._corner.floor, usual), self._corner.slowest_ms)
 
     def _worth_of_new(self, genes: Array) -> Array:
-        latencies = self._known_or_guessed(genes)
+        latencies = self._latency.of(genes)
         features = self._features(genes, latencies)
-        return self._worth(features, np.full(len(genes), -1), latencies, _DOUBT)
+        doubted = self._worth(features, np.full(len(genes), -1), latencies, _DOUBT)
+        if self._likelihood is not None:
+            doubted = doubted * self._likelihood(genes)
+        excess = self._excess(genes)
+        return np.where(excess > 0.0, -excess, doubted)
 
     def _worth(
         self, features: Array, training: NDArray[np.int64], latencies: Array, doubt: float
     ) -> Array:
-        means, deviations = self._model.predict(features, training)
+        means, deviations = self._ends(features, training)
         return expected_gains(self._front, means, doubt * deviations, latencies, self._scale)
-
-
-def _progress(epoch: int, epochs: int) -> float:
-    return math.log(epoch) / math.log(epochs) if epochs > 1 else 1.0
-
-
-def _likeliest(waiting: list[Training]) -> list[Training]:
-    """Those worth a closer look, where many wait: at each rung and latency those of best score."""
-    if len(waiting) <= _LOOKED_AT:
-        return waiting
-    rungs: dict[int, list[Training]] = {}
-    for each in waiting:
-        rungs.setdefault(len(each.scores), []).append(each)
-    kept = []
-    for at_rung in rungs.values():
-        at_rung.sort(key=lambda each: each.latency_ms or 0.0)
-        share = -(-len(at_rung) // _SIMILAR)
-        most = max(1, _LOOKED_AT // (len(rungs) * _SIMILAR))
-        for first in range(0, len(at_rung), share):
-            similar = at_rung[first : first + share]
-            kept += sorted(similar, key=lambda each: (-each.scores[-1], each.number))[:most]
-    return sorted(kept, key=lambda each: each.number)
-
-
-@functools.cache
-def _looked_at(done: int) -> tuple[int, ...]:
-    """Epochs of a curve that tell it: about two for each doubling, and the last."""
-    grid = dict.fromkeys(round(2 ** (k / 2)) for k in range(2 * max(done, 1).bit_length()))
-    return (*(epoch for epoch in grid if epoch < done), done)

@@ -154,6 +154,34 @@ CASES = {
     "an unknown scheduler": Case(
         (*DIGITS, "--scheduler", "parreto"), ("parreto", "did you mean pareto?")
     ),
+    "a least accuracy that nothing exceeds": Case(
+        (*DIGITS, "--min-accuracy", "100"), ("--min-accuracy 100", "ends at 100 %; give less")
+    ),
+    "a least accuracy of nothing": Case(
+        (*DIGITS, "--min-accuracy", "0"), ("--min-score 0", "give a positive number")
+    ),
+    "a warm start from a study that is not there": Case(
+        (*DIGITS, "--warm-start", "nothing"),
+        ("--warm-start 'nothing'", "there are no studies in studies"),
+    ),
+    "a warm start from a table that is none": Case(
+        (*DIGITS, "--warm-start", "table.csv"),
+        ("table.csv has no column status", "give the results.csv of a report"),
+        lambda folder: (folder / "table.csv").write_text("a,b\n1,2\n") and None,
+    ),
+    "a warm start from a table of another space": Case(
+        (*DIGITS, "--warm-start", "table.csv"),
+        ("has no parameter of space cifar_blocks (depth)", "leave the option out"),
+        lambda folder: (
+            (folder / "table.csv").write_text(
+                "status,val_score,latency_ms,epochs,epochs_done,param_depth\ncomplete,9,1,2,2,3\n"
+            )
+            and None
+        ),
+    ),
+    "a warm start of a sampler that learns from nothing": Case(
+        (*DIGITS, "--sampler", "random", "--warm-start", "nothing"), ("learns from nothing",)
+    ),
     "a parameter that is not in the space": Case(
         (*DIGITS, "--fix", "widht=16"), ("widht", "did you mean width?")
     ),

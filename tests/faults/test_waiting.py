@@ -1,6 +1,7 @@
 """Trials that wait at rungs: who goes on is decided alike, whatever happens to the driver."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 from evidence import EPOCHS, Patient, assert_equal_studies, assert_sound, note
 from launching import Launcher
+
+from analysis.results import TrialResult
 
 pytestmark = pytest.mark.faults
 
@@ -35,7 +38,7 @@ def test_a_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
         assert trial.epochs_done in RUNGS
         assert trial.outcome is not None
         assert trial.outcome.rung == trial.epochs_done
-        assert trial.reason == "others promised to add more to the front"
+        assert (trial.reason or "").startswith(f"waited at epoch {trial.epochs_done}, expected to ")
     for trial in trials:
         assert trial.status == "stopped" or trial.epochs_done == EPOCHS
 
@@ -53,3 +56,43 @@ def test_a_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
     lost = study.epochs_lost()
     assert 0 <= lost <= 1
     note("driver killed while trials wait", lost, seconds, "test_waiting.py")
+
+
+def test_a_warm_and_constrained_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
+    patient: Callable[..., Patient],
+    ward: Path,
+    launcher: Launcher,
+    whole: tuple[TrialResult, ...],
+    tmp_path: Path,
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(ward / "whole", other)
+    least = sorted(trial.val_score or 0.0 for trial in whole)[1]
+    asked = (*SEARCH, "--warm-start", str(other), "--min-accuracy", f"{least + 0.01:.2f}")
+    undisturbed = Patient("warm", ward, launcher)
+    run = undisturbed.launch("--json", *asked)
+    assert run.returncode == 0, run.stderr
+    assert f"{len(whole)} of {len(whole)} trials of study other" in run.stderr
+    assert_sound(undisturbed)
+    trials = undisturbed.record().trials
+    # What was handed over is no trial of this study.
+    assert len(trials) == 12
+    for trial in trials:
+        fell_short = trial.epochs_done == EPOCHS and (trial.val_score or 0.0) < least
+        assert (trial.reason or "").startswith("accuracy ") == fell_short
+        assert trial.status == ("complete" if trial.label else "infeasible") or not fell_short
+    went_on = [t for t in trials[SEEDS:] if t.epochs_done > RUNGS[0]]
+
+    study = patient()
+    driver = study.start("--json", *asked)
+    study.wait_for_epoch(went_on[-1].number, RUNGS[0] + 1, seconds=300)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate(timeout=60)
+    # The study has a copy of what it learnt from.
+    shutil.rmtree(other)
+    resumed, seconds = study.resume_and_time()
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert_sound(study)
+    assert_equal_studies(study, trials)
+    note("driver killed in a warm search", study.epochs_lost(), seconds, "test_waiting.py")

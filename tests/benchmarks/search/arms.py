@@ -14,9 +14,9 @@ from study.scheduler import ParetoHalving, RungEntry
 from study.search.coding import Coding, Dimension
 from study.search.latency_first import (
     LatencyFirst,
-    Training,
 )
 from study.search.scale import Corner
+from study.search.training import Training
 from tests.benchmarks.search.lcbench import BEST, EPOCHS, SLOWEST, SPACE, draw, latency_ms
 
 

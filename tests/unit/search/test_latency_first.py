@@ -9,13 +9,14 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from study.rungs import first_wait, rung_epochs
+from study.search.architecture import ArchitectureFigure
 from study.search.coding import Coding, Dimension
 from study.search.latency_first import (
     FIRST,
     LatencyFirst,
-    Training,
 )
 from study.search.scale import Corner
+from study.search.training import Limits, Training
 
 EPOCHS, FIRST_RUNG = 27, 3
 WIDTH = Dimension("width", IntDistribution(1, 64, log=True))
@@ -189,16 +190,54 @@ def test_latencies_that_were_not_measured_are_told_from_others() -> None:
     def partly(params: Mapping[str, Any]) -> float | None:
         return latency(params) if params["width"] in known else None
 
-    search = make_search(latency_of=partly)
-    widths = [{"width": w, "rate": 0.5, "method": "none"} for w in sorted(known)]
-    assert search._look_at([training(n, params) for n, params in enumerate(widths)])
+    figure = ArchitectureFigure(CODING, [0], partly)
+    figure.learn([({"width": w, "rate": 0.5, "method": "none"}, float(w)) for w in sorted(known)])
 
-    guessed = search._known_or_guessed(
+    guessed = figure.of(
         CODING.genes_of([{"width": w, "rate": 0.1, "method": "taught"} for w in (3, 6, 8, 45)])
     )
 
     assert guessed == pytest.approx([3, 6, 8, 45], rel=0.15)
     assert guessed[2] == 8.0
+
+
+def infeasible_begun(limits: Limits, trials: int) -> int:
+    """Of so many begun, how many break a limit, where nothing is known before it is measured."""
+    measured: dict[int, float] = {}
+
+    def known(params: Mapping[str, Any]) -> float | None:
+        return measured.get(params["width"])
+
+    search = make_search(latency_of=known, size_of=known, limits=limits)
+    trainings: list[Training] = []
+    allowed = min(limits.slowest_ms, limits.largest)
+    for number in range(trials):
+        params = search.begin(trainings, lambda params: measured.get(params["width"], 0) > allowed)
+        assert params is not None
+        measured[params["width"]] = size = latency(params)
+        if size > allowed:
+            trainings.append(Training(number, params, (), EPOCHS, size, size=size))
+        else:
+            trainings.append(replace(training(number, params), size=size))
+    return sum(not each.scores for each in trainings)
+
+
+@pytest.mark.parametrize("limits", [Limits(slowest_ms=4.0), Limits(largest=4.0)])
+def test_what_is_expected_to_break_a_limit_is_begun_last(limits: Limits) -> None:
+    # Two in three random draws are wider than that.
+    assert infeasible_begun(limits, 24) <= 4
+
+
+def test_a_small_space_is_gone_through_from_within_the_limits() -> None:
+    everything = [{"width": w, "rate": 0.3, "method": "taught"} for w in range(1, 33)]
+    wide = [training(n, {**everything[0], "width": w}) for n, w in enumerate((2, 8, 32))]
+    known = [replace(each, size=each.latency_ms, scores=()) for each in wide]
+    search = make_search(limits=Limits(largest=4.0), size_of=lambda params: None)
+
+    begun = search.begin(known, lambda params: params["width"] == 2, everything)
+
+    assert begun is not None
+    assert begun["width"] <= 5
 
 
 def test_scores_without_a_bound_are_learnt_from_as_they_are() -> None:

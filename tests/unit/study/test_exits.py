@@ -24,6 +24,7 @@ from search_spaces.cifar_self import SPACE
 from search_spaces.networks.multi_exit import EXITS
 from search_spaces.space import SpaceError, When, configuration_key
 from study.arguments import parser, resolve
+from study.constraints import Constraints
 from study.distillation import checkpoint
 from study.distillation.evaluation import evaluate
 from study.distillation.image_data import Augmentation, Split, assemble
@@ -508,6 +509,22 @@ def test_an_exit_that_breaks_a_constraint_is_infeasible(finished: Any) -> None:
     ensemble = record.trials()[4]
     assert (ensemble.status, ensemble.reason) == ("infeasible", last["exits"][3]["infeasible"])
     assert record.frozen_trials()[4].values is None
+
+
+def test_an_exit_that_scores_less_than_the_least_is_infeasible(finished: Any) -> None:
+    reports, record = finished
+    exits = [each["curve"][-1]["val_score"] for each in reports[-1]["exits"]]
+    least = sorted(exits)[1]
+    driver = Driver(record)
+    driver.recorder._limits = Limits(constraints=Constraints(min_score=least))
+    driver.end(driver.run(reports))
+
+    poor = [trial for trial in record.trials()[1:] if (trial.val_score or 0.0) < least]
+    assert poor
+    for trial in poor:
+        assert trial.status == "infeasible"
+        assert "less than" in (trial.reason or "")
+        assert record.frozen_trials()[trial.number].constraints["score"] > 0
 
 
 def test_the_hypervolume_told_live_is_that_of_the_record(finished: Any) -> None:

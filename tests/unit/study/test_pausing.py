@@ -1,5 +1,7 @@
 """Trials that wait at rungs: what the queue hands out, and what the scheduler says to Ray."""
 
+import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,16 +17,21 @@ from analysis.results import (
     Ratio,
     ReferencePoint,
     Timing,
+    TrialResult,
 )
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import SearchSpace, configuration_key
 from study.arguments import parser, resolve
 from study.guide import Guide
 from study.plan import StudyPlan, seed_points
+from study.progress import Progress
 from study.record import StudyRecord, now
+from study.recorder import WAITED, Limits, Recorder
 from study.scheduler import PausingScheduler
 from study.searcher import TrialQueue
-from study.trial import TrialTask
+from study.tracking import Tracker
+from study.trial import TrialTask, trial_folder
+from study.waiting import disk_is_low, why_it_waits
 
 EPOCHS = 26
 RUNGS = (2, 6, 18)
@@ -171,6 +178,129 @@ def test_a_finite_space_that_is_exhausted_ends_after_who_still_promises(tmp_path
 
     assert driver.queue.exhausted
     assert len(driver.record.trials()) < 50
+
+
+def with_waiting(folder: Path) -> tuple[Driver, Guide, Recorder]:
+    """A study in its middle, its guide, and who ends its trials."""
+    driver = make_driver(folder, "--trials", "20")
+    for _ in range(16):
+        driver.step()
+    guide = driver.queue._pausing
+    assert guide is not None
+    progress, limits = Progress(io.StringIO(), quiet=True), Limits()
+    recorder = Recorder(driver.record, Tracker(), progress, {}, driver.queue, limits, guide=guide)
+    return driver, guide, recorder
+
+
+def waiting(driver: Driver, guide: Guide) -> list[int]:
+    return [trial.number for trial in driver.record.trials() if guide.waits(trial)]
+
+
+def test_trials_that_waited_to_the_end_say_at_which_rung_and_behind_whom(tmp_path: Path) -> None:
+    driver, guide, recorder = with_waiting(tmp_path)
+    numbers = waiting(driver, guide)
+    assert len(numbers) > 5
+    recorder.close(WAITED)
+
+    trials = driver.record.trials()
+    complete = {trial.name: trial for trial in trials if trial.status == "complete"}
+    behind = 0
+    for number in numbers:
+        trial = trials[number]
+        assert trial.status == "stopped"
+        assert trial.outcome is not None
+        assert trial.outcome.rung == trial.epochs_done
+        reason = trial.reason or ""
+        assert reason.startswith(f"waited at epoch {trial.epochs_done}, expected to end at ")
+        rivals = re.findall(r"t\d{4}", reason)
+        behind += bool(rivals)
+        for rival in rivals:
+            assert (complete[rival].latency_ms or 0) <= (trial.latency_ms or 0)
+        assert rivals or reason.endswith("too little to add to the front")
+    assert behind
+
+
+def test_a_budget_that_is_spent_says_so_of_who_waited(tmp_path: Path) -> None:
+    driver, guide, recorder = with_waiting(tmp_path)
+    number = waiting(driver, guide)[0]
+    recorder.close("the budget of 5 min is spent")
+
+    reason = driver.record.trial(number).reason or ""
+    assert reason.startswith("the budget of 5 min is spent; waited at epoch ")
+
+
+def test_of_too_many_that_wait_who_promises_least_is_given_up(tmp_path: Path) -> None:
+    driver, guide, recorder = with_waiting(tmp_path)
+    numbers = waiting(driver, guide)
+    for number in numbers:
+        trial_folder(tmp_path, number).mkdir(parents=True)
+    best = guide.next_to_go_on(driver.record.trials(), (), may_begin=False)
+    recorder.bound_waiting()
+    assert waiting(driver, guide) == numbers
+
+    guide.most_waiting = 3
+    recorder.bound_waiting()
+
+    left = waiting(driver, guide)
+    assert len(left) == 3
+    assert best in left
+    for number in set(numbers) - set(left):
+        reason = driver.record.trial(number).reason or ""
+        assert reason.startswith("given up when more than 3 trials waited: waited at epoch ")
+        assert not trial_folder(tmp_path, number).exists()
+    assert all(trial_folder(tmp_path, number).exists() for number in left)
+
+
+def test_who_is_given_up_is_the_same_for_a_driver_that_takes_over(tmp_path: Path) -> None:
+    driver, guide, _ = with_waiting(tmp_path)
+    guide.most_waiting = 3
+    later = make_driver(tmp_path, "--trials", "20").queue._pausing
+    assert later is not None
+    later.most_waiting = 3
+    trials = driver.record.trials()
+
+    assert guide.surplus(trials, ()) == later.surplus(trials, ()) is not None
+    running = waiting(driver, guide)[3:]
+    assert guide.surplus(trials, running) is None
+
+
+def test_the_disk_runs_low_when_it_has_no_room_for_a_few_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, size in enumerate((100, 5000)):
+        folder = trial_folder(tmp_path, number)
+        folder.mkdir(parents=True)
+        (folder / "last.pt").write_bytes(b"x" * size)
+    checkpoints = tmp_path / "checkpoints"
+
+    assert not disk_is_low(checkpoints, (0, 1, 2))
+    # A full disk is not to be had here.
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=49_000))
+    assert disk_is_low(checkpoints, (0, 1))
+    assert not disk_is_low(checkpoints, (0,))
+    assert not disk_is_low(checkpoints, ())
+
+
+def test_before_anything_can_be_expected_those_that_went_on_are_named() -> None:
+    def trial(number: int, *scores: float, milliseconds: float = 2.0) -> TrialResult:
+        curve = tuple(EpochResult(n, 1.0, 1.0, s, 0.1, 1.0) for n, s in enumerate(scores, start=1))
+        return TrialResult(
+            number, "sampler", None, {}, "a", 9, curve=curve, search_latency_ms=milliseconds
+        )
+
+    mine = trial(0, 50.0, 60.0)
+    others = [
+        trial(1, 40.0, 70.0, 75.0),
+        trial(2, 40.0, 70.0),
+        trial(3, 40.0, 70.0, 80.0, milliseconds=3.0),
+        trial(4, 55.0, 55.0, 90.0),
+    ]
+
+    score = SPACE.score
+    assert why_it_waits(mine, None, [mine, *others], score) == (
+        "waited at epoch 2, behind t0001 in accuracy and latency"
+    )
+    assert why_it_waits(mine, None, [mine], score) == "waited at epoch 2"
 
 
 @pytest.mark.parametrize(

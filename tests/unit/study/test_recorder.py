@@ -1,7 +1,7 @@
 """The recorder against a real record; Ray's trials are stood in for by what it reads of them."""
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
+from analysis.front import front_members
 from analysis.results import EpochResult, Latency, ModelSize, Ratio, ReferencePoint, Timing, Usage
 from search_spaces.cifar_blocks import SPACE
 from study.arguments import parser, resolve
+from study.constraints import Constraints
 from study.death import LostToMemory
 from study.plan import StudyPlan
 from study.progress import Progress
@@ -19,7 +21,7 @@ from study.proposal import distributions
 from study.record import StudyRecord
 from study.recorder import WAITED, Halted, Limits, Recorder
 from study.scheduler import Stop
-from study.searcher import TrialQueue
+from study.searcher import Refused, TrialQueue
 from study.tracking import Tracker
 from study.trial import trial_folder
 
@@ -65,13 +67,13 @@ class Bench:
     stops: dict[int, Stop]
     queue: TrialQueue
 
-    def start(self, epochs: int = 2) -> RayTrial:
+    def start(self, epochs: int = 2, label: str | None = None) -> RayTrial:
         params = SPACE.complete({"learning_rate": 0.01 + len(self.record.trials()) / 1000})
         number = self.record.add_trial(
             params,
             distributions(SPACE, params),
             source="sampler",
-            label=None,
+            label=label,
             architecture="a",
             epochs=epochs,
         )
@@ -142,6 +144,43 @@ def test_a_trial_that_reports_why_it_ends_is_recorded_so(
 
     assert bench.status(trial) == (status, "the loss is not a number")
     assert bench.tracker.ends == [(0, status, "the loss is not a number")]
+
+
+@pytest.mark.parametrize("label", [None, "ours"])
+def test_a_student_below_the_least_score_is_on_no_front(bench: Bench, label: str | None) -> None:
+    constraints = Constraints(max_params_m=2.0, min_score=52.5)
+    bench.recorder._limits = Limits(constraints=constraints)
+    poor, good = bench.start(label=label), bench.start(epochs=3)
+    bench.train(poor, 1, 2)
+    bench.train(good, 1, 2, 3)
+    for trial in (poor, good):
+        bench.recorder.on_trial_complete(0, [], trial)
+
+    first, second = bench.record.trials()
+    # What is tried first is there to be compared with.
+    assert first.status == ("infeasible" if label is None else "complete")
+    assert first.reason == "accuracy 52.00\u00a0%, less than 52.50\u00a0%"
+    assert (second.status, second.reason) == ("complete", None)
+    assert front_members([first, second]) == (second,)
+    told = [trial.constraints for trial in bench.record.frozen_trials()]
+    assert told[0] == pytest.approx({"params": -0.5, "score": 1 - 52 / 52.5})
+    assert told[1] == pytest.approx({"params": -0.5, "score": 1 - 53 / 52.5})
+
+
+def test_a_poor_score_says_nothing_of_the_architecture_and_a_large_student_does(
+    bench: Bench,
+) -> None:
+    constraints = Constraints(max_params_m=0.5, min_score=60.0)
+    bench.recorder._limits = Limits(constraints=constraints)
+    large = bench.start()
+    bench.report(large, model=MODEL, latency=LATENCY, infeasible="1.00 M parameters, too many")
+    bench.recorder.on_trial_complete(0, [], large)
+    trials = bench.record.trials()
+    params = SPACE.complete({"learning_rate": 0.2})
+    here = [replace(trials[0], architecture=SPACE.describe(params))]
+
+    assert Refused(SPACE, here, constraints)(params)
+    assert not Refused(SPACE, here, Constraints(min_score=60.0))(params)
 
 
 def test_a_worker_that_dies_while_it_starts_leaves_a_failed_trial(bench: Bench) -> None:
@@ -351,3 +390,20 @@ def test_replicates_are_no_step_of_the_search_in_mlflow(bench: Bench) -> None:
 
     assert [number for number, _, _ in bench.tracker.ends] == [0, 1, 2]
     assert bench.tracker.steps == [1, 2]
+
+
+def test_a_trial_that_waits_is_told_from_one_that_runs(bench: Bench) -> None:
+    trial = bench.start(epochs=9)
+    bench.train(trial, 1, 2, 3)
+    bench.recorder._paused.add(0)
+    bench.recorder.on_trial_complete(0, [], trial)
+    assert bench.record.trial(0).waits_at == 3
+
+    bench.recorder.on_trial_start(0, [], trial)
+    assert bench.record.trial(0).waits_at is None
+
+    bench.recorder._paused.add(0)
+    bench.recorder.on_trial_complete(0, [], trial)
+    bench.recorder.close("the budget is spent")
+    assert bench.record.trial(0).waits_at is None
+    assert bench.status(trial)[0] == "stopped"

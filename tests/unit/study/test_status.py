@@ -70,9 +70,48 @@ def test_trials_that_were_planned_and_have_not_begun_are_waiting(tmp_path: Path)
 
     assert status(some).to_json()["counts"] == {
         **{"complete": 1, "stopped": 0, "infeasible": 0, "failed": 0, "running": 1},
+        "paused": 0,
         "waiting": 3,
     }
     assert status(more).to_json()["counts"]["waiting"] == 0
+
+
+def test_trials_that_wait_at_a_rung_are_told_from_those_that_run(tmp_path: Path) -> None:
+    trials = [finished(), begun(), begun(done=3), begun(done=3)]
+    for trial in trials[2:]:
+        trial["attributes"]["waits"] = 3
+    # It waited, and goes on now.
+    trials[1]["attributes"]["waits"] = None
+    found = status(write(tmp_path / "study", trials, planned=6))
+
+    body = found.to_json()
+    assert {k: body["counts"][k] for k in ("running", "paused", "waiting")} == {
+        **{"running": 1, "paused": 2, "waiting": 2},
+    }
+    assert [each["trial"] for each in body["running"]] == [1]
+    assert [(each["trial"], each["rung"]) for each in body["paused"]] == [(2, 3), (3, 3)]
+    assert body["state"] == "interrupted"
+    text = shown(found)
+    assert "1 interrupted, 2 waiting at a rung, 2 to come" in text
+    before, after = text.split("\nwaiting at a rung")
+    assert "t0001" in before
+    assert "t0002" in after
+    assert "t0003" in after
+
+
+def test_watching_tells_who_begins_to_wait_and_who_goes_on(tmp_path: Path) -> None:
+    runs, waits = begun(done=2), begun(done=3)
+    waits["attributes"]["waits"] = 3
+    goes_on = begun(done=3)
+    looks = [
+        status(write(tmp_path / name, [trial], planned=2))
+        for name, trial in (("a", runs), ("b", waits), ("c", goes_on))
+    ]
+
+    (waited,) = changes(looks[0], looks[1])
+    (went_on,) = changes(looks[1], looks[2])
+    assert waited.endswith("waits there")
+    assert went_on.endswith("goes on")
 
 
 def test_retries_and_device_time_are_those_of_all_trials(tmp_path: Path) -> None:

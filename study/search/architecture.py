@@ -1,0 +1,106 @@
+"""A figure of architectures, such as latency or size: as it was measured, or else as guessed."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from study.search.coding import Array, Coding
+from study.search.curve_model import CurveModel, Observations
+
+# Architectures that it learns from at most: the ones measured last.
+_FITTED = 150
+
+
+class ArchitectureFigure:
+    """Knows a figure above 0 of what was measured, and guesses it of what was not.
+
+    Args:
+        coding: The search space.
+        shaping: Which of its dimensions shape the student.
+        known_of: The figure of the student that the shaping parameters build, where it is known.
+    """
+
+    def __init__(
+        self,
+        coding: Coding,
+        shaping: Sequence[int],
+        known_of: Callable[[Mapping[str, Any]], float | None],
+    ) -> None:
+        self._coding = coding
+        self._shaping = list(shaping)
+        self._known_of = known_of
+        self._measured: Sequence[tuple[Mapping[str, Any], float]] = ()
+        self._count = -1
+        self._model: CurveModel | None = None
+
+    def learn(
+        self,
+        measured: Sequence[tuple[Mapping[str, Any], float]],
+        elsewhere: Sequence[tuple[Mapping[str, Any], float]] = (),
+    ) -> None:
+        """Take what was measured; nothing is fitted before a guess is asked for.
+
+        Args:
+            measured: Configurations and their figure.
+            elsewhere: The same as measured by others, perhaps on another machine: it is brought to
+                this one's figures by what was measured here as well.
+        """
+        if len(measured) == self._count:
+            return
+        self._count, self._model = len(measured), None
+        known = [self._known_of(params) for params, _ in elsewhere]
+        ratios = [
+            here / there
+            for here, (_, there) in zip(known, elsewhere, strict=True)
+            if here is not None
+        ]
+        factor = float(np.exp(np.median(np.log(ratios)))) if ratios else 1.0
+        others = [
+            (params, factor * there)
+            for here, (params, there) in zip(known, elsewhere, strict=True)
+            if here is None
+        ]
+        self._measured = [*others, *measured]
+
+    def of(self, genes: Array) -> Array:
+        """The figure of configurations, `(n,)`; not a number where nothing was measured at all."""
+        _, first, rows = np.unique(
+            genes[:, self._shaping], axis=0, return_index=True, return_inverse=True
+        )
+        known = [self._known_of(self._coding.params_of(genes[row], self._shaping)) for row in first]
+        found = np.array([math.nan if value is None else value for value in known])
+        unknown = np.isnan(found)
+        if unknown.any() and self._measured:
+            found[unknown] = self._guess(genes[first[unknown]])
+        return np.asarray(found[rows.reshape(-1)])
+
+    def _guess(self, genes: Array) -> Array:
+        if self._model is None:
+            self._fit()
+        assert self._model is not None
+        means, _ = self._model.predict(self._features(genes), np.full(len(genes), -1))
+        return np.asarray(np.exp(means * self._deviation + self._mean))
+
+    def _features(self, genes: Array) -> Array:
+        groups = np.array(self._coding.groups)
+        return self._coding.features(genes)[:, np.isin(groups, self._shaping)]
+
+    def _fit(self) -> None:
+        genes = self._coding.genes_of([params for params, _ in self._measured])
+        _, first = np.unique(genes[:, self._shaping], axis=0, return_index=True)
+        rows = np.sort(first)[-_FITTED:]
+        values = np.log([self._measured[row][1] for row in rows])
+        self._mean, self._deviation = float(values.mean()), max(float(values.std()), 1e-3)
+        groups = [g for g in self._coding.groups if g in self._shaping]
+        order = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+        self._model = CurveModel([order[group] for group in groups])
+        seen = Observations(
+            self._features(genes[rows]),
+            np.ones(len(rows)),
+            np.arange(len(rows)),
+            (values - self._mean) / self._deviation,
+        )
+        self._model.fit(seen, 20)
+        self._model.condition(seen)

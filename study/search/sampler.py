@@ -1,0 +1,329 @@
+"""The search as a sampler of Optuna's, for studies that have nothing else of this service."""
+
+import json
+import math
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+from scipy.special import ndtr
+
+from study.search.coding import Array, Coding, Dimension
+from study.search.curve_model import CurveModel, Observations
+from study.search.latency_first import LatencyFirst
+from study.search.scale import Corner
+from study.search.training import Limits, Training
+
+Params = Mapping[str, Any]
+
+# Attributes of a trial: what it was proposed, and what it scored after an epoch.
+_PROPOSED, _SCORE, _LATENCY = "latency_first:params", "score:", "latency"
+_CONSTRAINTS = "constraints"  # as Optuna has those of a `constraints_func`
+
+
+def report_score(trial: Trial, epoch: int, score: float, latency: float | None = None) -> None:
+    """Tell what a trial scored after an epoch, counted from 1.
+
+    Optuna's own ``Trial.report`` is for studies of one objective. The latency is of use where the
+    sampler cannot compute it: of a trial that is pruned, nothing else tells it.
+    """
+    trial.set_user_attr(f"{_SCORE}{epoch:04d}", float(score))
+    if latency is not None:
+        trial.set_user_attr(_LATENCY, float(latency))
+
+
+class LatencyFirstSampler(BaseSampler):
+    """Proposes what is expected to add most to the front of score and latency.
+
+    The study has two objectives: a score to be maximised and a latency to be minimised, which is
+    known before anything is trained, if it can be computed, or is told from what was measured. Only
+    the score is uncertain: a Gaussian process learns it from every epoch of every trial, pruned
+    ones too, as far as they were told with :func:`report_score`. Trials that run are expected to
+    end as they promise, so parallel ones do not repeat each other; no configuration of the relative
+    space is proposed twice. Parameters that not all trials have are drawn independently.
+
+    Example:
+        ::
+
+            import optuna
+            from study.search.sampler import LatencyFirstSampler, report_score
+
+            def latency(params):
+                return 0.1 * params["width"]
+
+            def objective(trial):
+                width = trial.suggest_int("width", 1, 64, log=True)
+                rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
+                for epoch in range(1, 10):
+                    score = train_one_epoch(width, rate)
+                    report_score(trial, epoch, score)
+                return score, latency(trial.params)
+
+            sampler = LatencyFirstSampler(
+                latency, shaping=("width",), epochs=9, best_score=100.0, seed=0
+            )
+            study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+            study.optimize(objective, n_trials=40)
+
+    Args:
+        latency_of: The latency of what the shaping parameters build, or None where it is unknown;
+            left out, it is learnt from the trials' values.
+        shaping: Names of the parameters that the latency depends on; all, if left out.
+        search_space: What is varied; left out, the parameters that all trials have in common.
+        epochs: Of a whole training, as scores are reported.
+        floor: Score of the reference corner; the lowest one seen, if left out.
+        slowest: Latency of the reference corner; the largest one seen, if left out.
+        best_score: The best score there is; infinite where none bounds it.
+        limits: What is known to be refused: it is proposed last.
+        constraints_func: As Optuna's samplers have it; ``Trial.set_constraint`` does as well. What
+            breaks a constraint is on no front, and a candidate counts by how likely it keeps all.
+        independent_sampler: For the other parameters; draws at random, if left out.
+        seed: Of every draw. One worker's proposals are the same for the same seed.
+    """
+
+    def __init__(
+        self,
+        latency_of: Callable[[Params], float | None] | None = None,
+        *,
+        shaping: Collection[str] | None = None,
+        search_space: Mapping[str, BaseDistribution] | None = None,
+        epochs: int = 1,
+        floor: float | None = None,
+        slowest: float | None = None,
+        best_score: float = math.inf,
+        limits: Limits | None = None,
+        constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
+        independent_sampler: BaseSampler | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self._latency_of = latency_of
+        self._shaping = None if shaping is None else frozenset(shaping)
+        self._space = None if search_space is None else dict(search_space)
+        self._epochs = epochs
+        self._floor, self._slowest, self._best = floor, slowest, best_score
+        self._limits = limits
+        self._constraints_func = constraints_func
+        self._others = independent_sampler or RandomSampler(seed=seed)
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._common = IntersectionSearchSpace(include_pruned=True)
+        self._lock = threading.Lock()
+        self._learnt: tuple[Coding, Mapping[str, Any]] | None = None
+
+    # What Optuna asks
+
+    def reseed_rng(self) -> None:
+        """Reseed what draws independently; proposals are told apart by the trial's number."""
+        self._others.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return what is varied together: as given, or what all trials have in common."""
+        with self._lock:
+            found = self._common.calculate(study) if self._space is None else self._space
+        return {name: each for name, each in sorted(found.items()) if not each.single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Propose values for a trial; none where everything of a finite space was tried."""
+        if not search_space:
+            return {}
+        with self._lock:
+            params = self._propose(study, trial, search_space)
+            study._storage.set_trial_system_attr(trial._trial_id, _PROPOSED, json.dumps(params))
+        return params
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draw a parameter that is not varied with the others."""
+        return self._others.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Refuse a study of other objectives, and tell the independent sampler.
+
+        Raises:
+            ValueError: if the study does not maximise one objective and minimise another.
+        """
+        if study.directions != [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]:
+            raise ValueError(
+                "LatencyFirstSampler is for studies of a score and a latency; create the study "
+                "with directions=['maximize', 'minimize']"
+            )
+        self._others.before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Keep what the constraints came to."""
+        if self._constraints_func is not None and state != TrialState.FAIL:
+            found = tuple(self._constraints_func(trial))
+            study._storage.set_trial_system_attr(trial._trial_id, _CONSTRAINTS, found)
+        self._others.after_trial(study, trial, state, values)
+
+    # What is asked of the search
+
+    def _propose(
+        self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        coding = Coding(tuple(Dimension(name, kind) for name, kind in search_space.items()))
+        seen = [
+            (other, params)
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number
+            and (params := _params_of(other, search_space)) is not None
+        ]
+        # Only those before it: two that are asked for at once then draw differently.
+        before = [
+            self._training(other, params) for other, params in seen if other.number < trial.number
+        ]
+        tried = {_key(params) for other, params in seen if other.state != TrialState.FAIL}
+        search = self._search(coding, seen, before)
+        # Trials without the relative parameters count as drawn.
+        rest = trial.number - len(before)
+        before += [Training(-2 - n, {}, (), self._epochs, None) for n in range(rest)]
+        found = search.begin(before, lambda params: _key(params) in tried)
+        self._learnt = (coding, search.state())
+        return dict(found or {})
+
+    def _search(
+        self,
+        coding: Coding,
+        seen: Sequence[tuple[FrozenTrial, Params]],
+        trainings: Sequence[Training],
+    ) -> LatencyFirst:
+        """Return the search as it stands: what it fitted last goes on from trial to trial."""
+        shaping = self._shaping or frozenset(each.name for each in coding.dimensions)
+        known = {
+            _key(params, shaping): each.latency_ms
+            for each, params in ((t, t.params) for t in trainings)
+            if each.latency_ms is not None
+        }
+
+        def latency_of(params: Params) -> float | None:
+            if (found := known.get(_key(params, shaping))) is not None:
+                return found
+            return None if self._latency_of is None else self._latency_of(params)
+
+        scores = [each.scores[-1] for each in trainings if each.scores]
+        slowest = max((each.latency_ms or 0.0 for each in trainings), default=0.0)
+        corner = Corner(
+            min(scores, default=0.0) if self._floor is None else self._floor,
+            (slowest or 1.0) if self._slowest is None else self._slowest,
+            self._best,
+        )
+        search = LatencyFirst(
+            coding,
+            corner,
+            first_rung=1,
+            seed=self._seed,
+            latency_of=latency_of,
+            shaping=shaping,
+            limits=self._limits,
+            likelihood=_Feasibility(coding, seen),
+        )
+        if self._learnt is not None and self._learnt[0] == coding:
+            search.load_state(self._learnt[1])
+        return search
+
+    def _training(self, trial: FrozenTrial, params: Params) -> Training:
+        scores = _curve(trial)
+        if trial.state == TrialState.COMPLETE and len(scores) < self._epochs:
+            # Without its curve, the end stands for all of it.
+            scores = (*scores, *[trial.values[0]] * (self._epochs - len(scores)))
+        latency = trial.user_attrs.get(_LATENCY)
+        if latency is None and self._latency_of is not None:
+            latency = self._latency_of(params)
+        if trial.state == TrialState.COMPLETE:
+            latency = trial.values[1]
+        return Training(
+            trial.number,
+            params,
+            scores,
+            self._epochs,
+            latency,
+            runs=trial.state == TrialState.RUNNING,
+            feasible=all(violation <= 0.0 for violation in trial.constraints.values()),
+        )
+
+
+class _Feasibility:
+    """How likely configurations keep all constraints, by what others came to."""
+
+    def __init__(self, coding: Coding, seen: Sequence[tuple[FrozenTrial, Params]]) -> None:
+        self._coding = coding
+        self._known: dict[str, list[tuple[Params, float]]] = {}
+        for trial, params in seen:
+            for name, violation in trial.constraints.items():
+                self._known.setdefault(name, []).append((params, violation))
+        self._models: list[CurveModel] | None = None
+
+    def __call__(self, genes: Array) -> Array:
+        """Return the probability of each of some configurations, by their genes."""
+        if self._models is None:
+            self._models = [self._fitted(known) for known in self._known.values()]
+        likely = np.ones(len(genes))
+        features = self._coding.features(genes)
+        for model in self._models:
+            means, deviations = model.predict(features, np.full(len(genes), -1))
+            likely *= ndtr(-means / deviations)
+        return likely
+
+    def _fitted(self, known: Sequence[tuple[Params, float]]) -> CurveModel:
+        rows = known[-150:]
+        values = np.array([violation for _, violation in rows])
+        # Constraints lie at 0, whatever the mean of what was seen.
+        deviation = max(float(np.sqrt(np.mean(values**2))), 1e-9)
+        genes = self._coding.canonical(self._coding.genes_of([params for params, _ in rows]))
+        observed = Observations(
+            self._coding.features(genes), np.ones(len(rows)), np.arange(len(rows)),
+            values / deviation,
+        )  # fmt: skip
+        model = CurveModel(self._coding.groups)
+        model.fit(observed, 20)
+        model.condition(observed)
+        return model
+
+
+def _params_of(
+    trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
+) -> dict[str, Any] | None:
+    """A trial's values of the relative parameters; None if it has them not, or not as they are."""
+    proposed = trial.system_attrs.get(_PROPOSED)
+    if trial.state == TrialState.RUNNING and proposed is not None:
+        params = {**json.loads(proposed), **trial.params}
+    else:
+        params = dict(trial.params)
+    alike = all(
+        trial.distributions.get(name, kind) == kind and name in params
+        for name, kind in search_space.items()
+    )
+    return {name: params[name] for name in search_space} if alike else None
+
+
+def _curve(trial: FrozenTrial) -> tuple[float, ...]:
+    """Scores from the first epoch, as far as they were told without a gap."""
+    told = {
+        int(name.removeprefix(_SCORE)): float(value)
+        for name, value in trial.user_attrs.items()
+        if name.startswith(_SCORE)
+    }
+    scores: list[float] = []
+    while len(scores) + 1 in told and math.isfinite(told[len(scores) + 1]):
+        scores.append(told[len(scores) + 1])
+    return tuple(scores)
+
+
+def _key(params: Params, only: Collection[str] | None = None) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((n, v) for n, v in params.items() if only is None or n in only))

@@ -1,0 +1,89 @@
+"""What the search is shown of trials, and what of them it looks at."""
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Params = Mapping[str, Any]
+
+# Of trials that wait, looked at closely; in so many groups of similar latency at each rung.
+_LOOKED_AT, _SIMILAR = 300, 10
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of one trial.
+
+    Attributes:
+        number: Of the trial.
+        params: Its configuration.
+        scores: After each epoch, from the first.
+        epochs: Of the whole training.
+        latency_ms: None before it is measured.
+        feasible: It breaks no constraint; one that does is on no front.
+        size: What a limit on the size counts, such as millions of parameters; None where unknown.
+        waits: It stands at a rung, and may go on.
+        runs: It is being trained.
+        counts: It was trained by itself; of trials that share a training, one counts.
+    """
+
+    number: int
+    params: Params
+    scores: tuple[float, ...]
+    epochs: int
+    latency_ms: float | None
+    waits: bool = False
+    runs: bool = False
+    counts: bool = True
+    size: float | None = None
+    feasible: bool = True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was trained to its end."""
+        return len(self.scores) >= self.epochs
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused once it is measured: infinite where nothing is.
+
+    Attributes:
+        slowest_ms: Latency (ms).
+        largest: Size, in the unit of :attr:`Training.size`.
+    """
+
+    slowest_ms: float = math.inf
+    largest: float = math.inf
+
+
+def progress_of(epoch: int, epochs: int) -> float:
+    """The share of a training that an epoch ends: on a logarithmic scale, from 0 to 1."""
+    return math.log(epoch) / math.log(epochs) if epochs > 1 else 1.0
+
+
+def likeliest(waiting: list[Training]) -> list[Training]:
+    """Those worth a closer look, where many wait: at each rung and latency those of best score."""
+    if len(waiting) <= _LOOKED_AT:
+        return waiting
+    rungs: dict[int, list[Training]] = {}
+    for each in waiting:
+        rungs.setdefault(len(each.scores), []).append(each)
+    kept = []
+    for at_rung in rungs.values():
+        at_rung.sort(key=lambda each: each.latency_ms or 0.0)
+        share = -(-len(at_rung) // _SIMILAR)
+        most = max(1, _LOOKED_AT // (len(rungs) * _SIMILAR))
+        for first in range(0, len(at_rung), share):
+            similar = at_rung[first : first + share]
+            kept += sorted(similar, key=lambda each: (-each.scores[-1], each.number))[:most]
+    return sorted(kept, key=lambda each: each.number)
+
+
+@functools.cache
+def looked_at(done: int) -> tuple[int, ...]:
+    """Epochs of a curve that tell it: about two for each doubling, and the last."""
+    grid = dict.fromkeys(round(2 ** (k / 2)) for k in range(2 * max(done, 1).bit_length()))
+    return (*(epoch for epoch in grid if epoch < done), done)
