@@ -43,6 +43,8 @@ _DOUBT = 1.7
 _APART, _APART_AT_ONCE = 0.03, 0.1
 # From so many trials at once on, what one worker asks for may rest on what another has.
 _MANY = 16
+# From this share of its training on, a trial that runs is taken to be going to its end.
+_SOON = 1 / 3
 # The hyperparameters are fitted again when there are so many times more trials.
 _GROWTH = 1.15
 
@@ -237,6 +239,9 @@ class LatencyFirst:
         if found is None:
             candidates = self._candidates(rng)
             self._ranked = apart(candidates[:_RANKED], self._genes_of(trainings), _APART)
+            # Of those that were only just begun nothing is known yet.
+            just = [t for t in trainings if t.runs and len(t.scores) <= self._first_rung]
+            self._ranked = apart(self._ranked, self._genes_of(just), _APART_AT_ONCE)
             found = self._first_allowed(self._ranked, is_refused)
             found = found or self._first_allowed(candidates, is_refused)
         self._ranked_for = len(trainings)
@@ -393,11 +398,15 @@ class LatencyFirst:
         return means, deviations
 
     def _front_of(self, begun: Sequence[Training]) -> Front:
-        """The front of whole trainings, and of running ones as they are expected to end."""
+        """The front of whole trainings, and of running ones that are soon to be, as expected."""
         points = [
             (t.scores[-1], float(t.latency_ms or 0.0)) for t in begun if t.is_whole and t.feasible
         ]
-        running = [each for each in begun if each.runs and not each.is_whole]
+        running = [
+            each
+            for each in begun
+            if each.runs and _SOON * each.epochs <= len(each.scores) < each.epochs
+        ]
         if running:
             means, _ = self._predict(running)
             scores = self._scale.to_scores(means)

@@ -1,7 +1,7 @@
 """LCBench's learning curves, by YAHPO Gym's surrogate, with a latency that is known beforehand.
 
 Zimmer, Lindauer, Hutter, "Auto-PyTorch Tabular" (2021); Pfisterer et al., "YAHPO Gym" (2022). Seven
-hyperparameters of a perceptron, 52 epochs, 34 tasks; the score is validation accuracy in percent.
+hyperparameters of a perceptron, 52 epochs, 35 tasks; the score is validation accuracy in percent.
 The stand-in for a latency in ms is layers times units.
 """
 
