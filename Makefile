@@ -43,8 +43,15 @@ $(STAMP): pyproject.toml constraints.txt
 study: $(STAMP)
 	$(BIN)/python -m study.launch $(STUDY_ARGS)
 
+# Unit tests side by side; the others start whole studies, one after another.
 test: $(STAMP) chromium
+ifeq ($(strip $(ARGS)),)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+		$(BIN)/python -m pytest -m "not gpu" -n auto --dist loadfile tests/unit
+	$(BIN)/python -m pytest -m "not gpu" --ignore tests/unit
+else
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+endif
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

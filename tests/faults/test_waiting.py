@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,21 @@ RUNGS = (1, 3)
 SEEDS = 2
 
 
+def begun_alike(whole: Patient, elsewhere: Path) -> Patient:
+    """The same study, as far as teacher and student were timed: who goes on depends on that."""
+    twin = Patient(whole.name, elsewhere / "studies", whole.launcher)
+    twin.folder.mkdir(parents=True)
+    shutil.copytree(whole.studies / "teachers", twin.studies / "teachers")
+    for path in whole.folder.glob("*.json"):
+        shutil.copy(path, twin.folder)
+    lines = (whole.folder / "journal.log").read_text().splitlines(keepends=True)
+    timed = next(i for i, line in enumerate(lines) if '"user_attr":{"latency":' in line)
+    (twin.folder / "journal.log").write_text("".join(lines[: timed + 1]))
+    return twin
+
+
 def test_a_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
-    patient: Callable[..., Patient], ward: Path, launcher: Launcher
+    ward: Path, launcher: Launcher, tmp_path: Path
 ) -> None:
     undisturbed = Patient("waiting", ward, launcher)
     run = undisturbed.launch("--json", *SEARCH)
@@ -42,7 +54,7 @@ def test_a_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
     for trial in trials:
         assert trial.status == "stopped" or trial.epochs_done == EPOCHS
 
-    study = patient()
+    study = begun_alike(undisturbed, tmp_path)
     driver = study.start("--json", *SEARCH)
     # In the middle of what the search decided by what it had learnt.
     study.wait_for_epoch(went_on[-1].number, RUNGS[0] + 1)
@@ -59,7 +71,6 @@ def test_a_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
 
 
 def test_a_warm_and_constrained_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
-    patient: Callable[..., Patient],
     ward: Path,
     launcher: Launcher,
     whole: tuple[TrialResult, ...],
@@ -83,7 +94,7 @@ def test_a_warm_and_constrained_search_whose_driver_is_killed_goes_on_as_if_it_w
         assert trial.status == ("complete" if trial.label else "infeasible") or not fell_short
     went_on = [t for t in trials[SEEDS:] if t.epochs_done > RUNGS[0]]
 
-    study = patient()
+    study = begun_alike(undisturbed, tmp_path)
     driver = study.start("--json", *asked)
     study.wait_for_epoch(went_on[-1].number, RUNGS[0] + 1, seconds=300)
     os.kill(driver.pid, signal.SIGKILL)

@@ -529,7 +529,7 @@ def test_replaying_a_thousand_trials_returns_at_once_though_mlflow_is_away(
     replay(record, tracker, print)
     took = time.perf_counter() - begun
 
-    assert took < 1.0
+    assert took < 3.0
     assert tracker.wait(0.1).undelivered == 1002
 
 
