@@ -54,6 +54,7 @@ def task_for(trial: TrialResult, record: StudyRecord, space: SearchSpace) -> Tri
         latency=known.get("latency"),
         known_exits={name: found for name in exits if (found := _known(record, name))},
         run=trial.run,
+        epochs_known=trial.epochs_done,
     )
 
 

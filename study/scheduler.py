@@ -185,11 +185,9 @@ class PausingScheduler(StatelessForRay, FIFOScheduler):
         """Have a trial wait that has reached a rung, unless it is to be trained to its end."""
         epoch, number = result.get("epoch", 0), int(trial.config["number"])
         ended = "failure" in result or result.get("done", False)
-        # What a trial says of itself first is how far it had come before. Ray flattens results.
-        begins = "model/params_m" in result
         if (
-            epoch == 0
-            or begins
+            # What a trial says first is how far it had come; it goes on from what is on record.
+            epoch <= trial.config["epochs_known"]
             or ended
             or trial.config["protected"]
             or not self._is_rung(number, epoch)

@@ -98,7 +98,8 @@ class TrialTask:
     ``model`` and ``latency`` are those already in the record for this architecture, if any.
     ``protected`` trials (presets and controls) are never stopped early. ``known_exits`` are size
     and latency of the student's other exits, by architecture, as far as they are in the record.
-    ``run`` says which run of its configuration the trial is, and so its seed.
+    ``run`` says which run of its configuration the trial is, and so its seed. ``epochs_known`` are
+    those on record; a worker whose driver was killed may have left a checkpoint of one more.
     """
 
     number: int
@@ -108,6 +109,7 @@ class TrialTask:
     latency: Mapping[str, Any] | None = None
     known_exits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     run: int = 0
+    epochs_known: int = 0
 
     def to_config(self) -> dict[str, Any]:
         """Return it as the configuration of a Ray trial."""

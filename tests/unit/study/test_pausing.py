@@ -304,22 +304,26 @@ def test_before_anything_can_be_expected_those_that_went_on_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "protected", "decision"),
+    ("result", "known", "protected", "decision"),
     [
-        ({"epoch": 2}, False, "STOP"),
-        ({"epoch": 2}, True, "CONTINUE"),
-        ({"epoch": 3}, False, "CONTINUE"),
-        ({"epoch": 0}, False, "CONTINUE"),
-        ({"epoch": 2, "model/params_m": 1.0}, False, "CONTINUE"),
-        ({"epoch": 2, "failure": "the loss is nan"}, False, "CONTINUE"),
-        ({"epoch": 2, "done": True}, False, "CONTINUE"),
+        ({"epoch": 2}, 0, False, "STOP"),
+        ({"epoch": 2}, 0, True, "CONTINUE"),
+        ({"epoch": 3}, 0, False, "CONTINUE"),
+        ({"epoch": 0}, 0, False, "CONTINUE"),
+        # It goes on from the rung.
+        ({"epoch": 2}, 2, False, "CONTINUE"),
+        # Its worker had done an epoch more than its driver, which was killed, had heard of.
+        ({"epoch": 2}, 1, False, "STOP"),
+        ({"epoch": 2, "failure": "the loss is nan"}, 0, False, "CONTINUE"),
+        ({"epoch": 2, "done": True}, 0, False, "CONTINUE"),
     ],
 )
 def test_a_trial_gives_its_worker_back_at_a_rung_it_has_just_reached(
-    result: dict[str, Any], protected: bool, decision: str
+    result: dict[str, Any], known: int, protected: bool, decision: str
 ) -> None:
     scheduler = PausingScheduler(lambda number, epoch: epoch == 2)
-    trial = SimpleNamespace(config={"number": 7, "protected": protected})
+    config = {"number": 7, "protected": protected, "epochs_known": known}
+    trial = SimpleNamespace(config=config)
 
     assert scheduler.on_trial_result(None, trial, result) == decision
     assert scheduler.paused == ({7} if decision == "STOP" else set())
