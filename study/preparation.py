@@ -341,8 +341,6 @@ def _follow(
     answers: Any, progress: Progress, title: str, unit: str
 ) -> tuple[dict[str, Any], Array | None]:
     """Show what the worker streams until it has found the teacher and its outputs."""
-    import ray
-
     found: dict[str, Any] = {}
     outputs: Array | None = None
     for stage, label in (("teacher", f"teacher {title}"), ("outputs", "teacher's outputs")):
@@ -363,7 +361,9 @@ def _follow(
                     phase.note = "asked live" if value is None else f"{phase.total} images"
                 if kind == ("found" if stage == "teacher" else "answers"):
                     break
-    ray.cancel(answers, force=False)
+    # Read to its end: to cancel a task that is just ending aborts the process that asked.
+    for reference in answers:
+        get(reference)
     return found, outputs
 
 
