@@ -1,6 +1,8 @@
 """What hands trials out to workers: what is asked of it, and how a trial becomes a task."""
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 from analysis.results import TrialResult
 from search_spaces.space import SearchSpace
@@ -8,38 +10,57 @@ from study.record import StudyRecord
 from study.trial import TrialTask
 
 
-class Queue(Protocol):
-    """Says which trial is next; the search and the further runs after it have one each."""
+class Queue(ABC):
+    """Says which trial is next; the search and the further runs after it have one each.
+
+    Args:
+        record: The study's record.
+        space: The space, with ``--fix`` applied.
+        enough: Says whether no further trial is to be started (budget, signal, failures).
+    """
+
+    def __init__(self, record: StudyRecord, space: SearchSpace, enough: Callable[[], bool]) -> None:
+        self._record = record
+        self._space = space
+        self._enough = enough
+        # What an earlier driver left open, and what comes back as its worker died.
+        self._interrupted = [n for n in record.interrupted() if self.owns(record.trial(n))]
+        self._handed_out: set[int] = set()
+
+    @abstractmethod
+    def next_task(self) -> TrialTask | None:
+        """Return the next trial to run, added to the record; None when there is none."""
+
+    @abstractmethod
+    def owns(self, trial: TrialResult) -> bool:
+        """Whether a trial is one of those that are handed out here."""
 
     @property
     def may_grow(self) -> bool:
-        """Whether there may yet be something to hand out, when now there is nothing."""
-        ...
+        """Whether a trial that is out may come back, or tell what is next, when nothing is now."""
+        return bool(self._handed_out) and not self._enough()
 
     @property
     def handed_out(self) -> frozenset[int]:
         """Numbers of the trials that are being trained, or are about to be."""
-        ...
-
-    def next_task(self) -> TrialTask | None:
-        """Return the next trial to run, added to the record; None when there is none."""
-        ...
-
-    def owns(self, trial: TrialResult) -> bool:
-        """Whether a trial is one of those that are handed out here."""
-        ...
+        return frozenset(self._handed_out)
 
     def again(self, number: int) -> None:
         """Take back a trial whose worker died."""
-        ...
+        self._handed_out.discard(number)
+        self._interrupted.append(number)
 
     def ended(self, number: int) -> None:
         """Forget a trial that has its outcome."""
-        ...
+        self._handed_out.discard(number)
 
     def waits(self, number: int) -> None:
         """Take back a trial that stands at a rung."""
-        ...
+        self._handed_out.discard(number)
+
+    def _hand_out(self, trial: TrialResult) -> TrialTask:
+        self._handed_out.add(trial.number)
+        return task_for(trial, self._record, self._space)
 
 
 def task_for(trial: TrialResult, record: StudyRecord, space: SearchSpace) -> TrialTask:

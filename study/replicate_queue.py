@@ -6,7 +6,7 @@ from analysis import results
 from analysis.results import TrialResult, searched
 from analysis.stored_plan import Space
 from search_spaces.space import SearchSpace
-from study.handing_out import task_for
+from study.handing_out import Queue
 from study.plan import StudyPlan
 from study.proposal import distributions
 from study.record import StudyRecord
@@ -14,7 +14,7 @@ from study.replicates import FurtherRun, further, next_round, not_begun, trainin
 from study.trial import TrialTask
 
 
-class ReplicateQueue:
+class ReplicateQueue(Queue):
     """What is trained again, round by round.
 
     A round is what the record asks for while nothing runs: its runs are handed out in order, and
@@ -40,44 +40,17 @@ class ReplicateQueue:
         enough: Callable[[], bool],
         expects: Callable[[int], None] = lambda total: None,
     ) -> None:
-        self._record = record
-        self._space = space
+        super().__init__(record, space, enough)
         self._plan = plan
         self._stored = stored
-        self._enough = enough
         self._expects = expects
-        self._interrupted = [n for n in record.interrupted() if self.owns(record.trial(n))]
-        self._handed_out: set[int] = set()
         # What a worker gave back without a result is not tried again and again.
         self._begun: set[FurtherRun] = set()
         self._round = self._kept_round(record.trials())
 
-    @property
-    def may_grow(self) -> bool:
-        """Whether a trial that is out may come back, or may tell what is to be trained next."""
-        return bool(self._handed_out) and not self._enough()
-
-    @property
-    def handed_out(self) -> frozenset[int]:
-        """Numbers of the trials that are being trained, or are about to be."""
-        return frozenset(self._handed_out)
-
     def owns(self, trial: TrialResult) -> bool:
         """Whether a trial is one of those that are handed out here."""
         return not trial.searched
-
-    def again(self, number: int) -> None:
-        """Take back a trial whose worker died."""
-        self._handed_out.discard(number)
-        self._interrupted.append(number)
-
-    def ended(self, number: int) -> None:
-        """Forget a trial that has its outcome."""
-        self._handed_out.discard(number)
-
-    def waits(self, number: int) -> None:
-        """Take back a trial; none is ever stopped here to wait."""
-        self._handed_out.discard(number)
 
     def next_task(self) -> TrialTask | None:
         """Return the next run, added to the record; None when there is none, or none yet."""
@@ -91,9 +64,9 @@ class ReplicateQueue:
             number = self._begin(left.pop(0), trials)
         else:
             return None
-        self._handed_out.add(number)
+        task = self._hand_out(self._record.trial(number))
         self._expects(self.expected)
-        return task_for(self._record.trial(number), self._record, self._space)
+        return task
 
     @property
     def expected(self) -> int:

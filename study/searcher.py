@@ -9,7 +9,7 @@ from analysis.results import TrialResult, first_runs, searched, trained_alone
 from search_spaces.space import SearchSpace, Value, configuration_key
 from study.constraints import Constraints
 from study.death import OUT_OF_MEMORY
-from study.handing_out import Queue, task_for
+from study.handing_out import Queue
 from study.plan import SeedPoint, StudyPlan
 from study.proposal import Exhausted, as_trials, distributions, propose
 from study.record import StudyRecord
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from study.warm_start import Earlier
 
 
-class TrialQueue:
+class TrialQueue(Queue):
     """What is tried next.
 
     Sources, in this order: trials that an earlier run left open, or whose worker died; seed points
@@ -52,52 +52,23 @@ class TrialQueue:
         guide: "Guide | None" = None,
         earlier: "Earlier | None" = None,
     ) -> None:
+        super().__init__(record, space, enough)
         self._earlier = earlier
         # Asked for what the plan has it decide.
         self._pausing = guide if plan.scheduler == "pause" else None
         self._proposing = guide if plan.sampler == "latency-first" else None
-        self._record = record
-        self._space = space
         self._plan = plan
         self._seeds = seeds
-        self._enough = enough
-        self._interrupted = [
-            number
-            for number in record.interrupted()
-            if self.owns(record.trial(number))
-            and (self._pausing is None or not self._pausing.waits(record.trial(number)))
-        ]
-        self._handed_out: set[int] = set()
+        if self._pausing is not None:
+            waits = self._pausing.waits
+            self._interrupted = [n for n in self._interrupted if not waits(record.trial(n))]
         self._tried: set[tuple[tuple[str, Value], ...]] = set()
         self._looked_at = 0
         self.exhausted = False
 
-    @property
-    def may_grow(self) -> bool:
-        """Whether a trial that is handed out may yet come back, if its worker dies."""
-        return bool(self._handed_out) and not self._enough()
-
     def owns(self, trial: TrialResult) -> bool:
         """Whether a trial is one of the search, which further runs and their controls are not."""
         return trial.searched
-
-    @property
-    def handed_out(self) -> frozenset[int]:
-        """Numbers of the trials that are being trained, or are about to be."""
-        return frozenset(self._handed_out)
-
-    def again(self, number: int) -> None:
-        """Take back a trial whose worker died."""
-        self._handed_out.discard(number)
-        self._interrupted.append(number)
-
-    def ended(self, number: int) -> None:
-        """Forget a trial that has its outcome."""
-        self._handed_out.discard(number)
-
-    def waits(self, number: int) -> None:
-        """Take back a trial that stands at a rung; the guide says whether it goes on."""
-        self._handed_out.discard(number)
 
     def next_task(self) -> TrialTask | None:
         """Return the next trial to run, added to the record; None when there is none."""
@@ -105,7 +76,7 @@ class TrialQueue:
             return None
         trials = self._record.trials()
         if self._interrupted:
-            return self._task(trials[self._interrupted.pop(0)])
+            return self._hand_out(trials[self._interrupted.pop(0)])
         may_begin = len(searched(trained_alone(trials))) < self._plan.budget.trials
         tried = self._configurations(trials)
         for seed in self._seeds if may_begin else ():
@@ -119,7 +90,7 @@ class TrialQueue:
                 return self._add(params, source, None)
             self.exhausted = True
             goes_on = self._next_to_go_on(trials, False)
-        return None if goes_on is None else self._task(trials[goes_on])
+        return None if goes_on is None else self._hand_out(trials[goes_on])
 
     def _next_to_go_on(self, trials: Sequence[TrialResult], may_begin: bool) -> int | None:
         """Return the waiting trial to go on with, if one is to."""
@@ -170,7 +141,7 @@ class TrialQueue:
             architecture=self._space.describe(params),
             epochs=self._space.epochs_of(params, self._plan.max_epochs),
         )
-        return self._task(self._record.trial(number))
+        return self._hand_out(self._record.trial(number))
 
     def _configurations(self, trials: Sequence[TrialResult]) -> set[tuple[tuple[str, Value], ...]]:
         """Keys of all configurations tried so far; those of a trial never change.
@@ -186,10 +157,6 @@ class TrialQueue:
             for params in self._space.siblings(trial.params)
         }
         return self._tried | expected if expected else self._tried
-
-    def _task(self, trial: TrialResult) -> TrialTask:
-        self._handed_out.add(trial.number)
-        return task_for(trial, self._record, self._space)
 
 
 class Refused:

@@ -205,8 +205,8 @@ class Session:
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
 
         def make_queue(enough: Callable[[], bool]) -> TrialQueue:
-            queue_of = (record, self._inputs.space, plan, seeds)
-            return TrialQueue(*queue_of, enough, guide, self._inputs.earlier)
+            inputs = self._inputs
+            return TrialQueue(record, inputs.space, plan, seeds, enough, guide, inputs.earlier)
 
         shown = self._progress.trials_phase(plan.budget.trials, self._deadline())
         pausing = guide if plan.scheduler == "pause" else None
@@ -224,8 +224,8 @@ class Session:
         progress = self._progress
 
         def make_queue(enough: Callable[[], bool]) -> ReplicateQueue:
-            queue_of = (record, self._inputs.space, plan, space)
-            return ReplicateQueue(*queue_of, enough, progress.expects)
+            searched = self._inputs.space
+            return ReplicateQueue(record, searched, plan, space, enough, progress.expects)
 
         total = len(further(record.trials()))
         shown = progress.trials_phase(total, self._deadline(), "replicates")
