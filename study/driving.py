@@ -74,6 +74,7 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
     """
     set_ray_defaults(plan.address)
     from study.ending import StopRequest
+    from study.last_words import last_words
     from study.logs import keep_log, output_to_log
     from study.progress import make_progress
     from study.refusals import refusals
@@ -83,7 +84,7 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
     folder = studies / plan.name
     crash: BaseException | None = None
     ending = None
-    with _signals(stop), output_to_log() as terminal:
+    with _signals(stop), output_to_log() as terminal, last_words(terminal, folder):
         # With --json standard output is for the object alone.
         progress = make_progress(terminal.err if shown.json else terminal.out, quiet=shown.quiet)
         try:

@@ -1,0 +1,83 @@
+"""What is said of a driver that dies without a word of its own.
+
+Where Ray's C++ core cannot go on (its raylet is gone, or a check of its own fails), it ends the
+process that uses it with exit code 1, and no handler and no ``finally`` of Python runs; nor does
+one when the driver is killed. So a small process stands beside the driver. It ends with it,
+silently where the driver ended in order; otherwise it keeps the log and says how to go on.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from study.logs import Terminal, keep_log
+
+_IN_ORDER = b"in order"
+# A line of Ray's core that tells why it ends a process: [day time, E(rror) or C(ritical), ids].
+_RAY_SAID = re.compile(
+    r"^\[[\d\- :,]+ [EC] \d+ \d+\] [\w.]+:\d+: +"
+    r"(?P<said>.*(?:Check failed|will terminate|will exit|Exiting because).*)$",
+    re.MULTILINE,
+)
+_SAID_CHARACTERS = 240
+
+
+@contextlib.contextmanager
+def last_words(terminal: Terminal, folder: Path) -> Iterator[None]:
+    """Have it said on standard error if this process dies before the end.
+
+    Args:
+        terminal: Where the user reads, and the log that is kept in the study's folder.
+        folder: The study's folder, whether or not it is there yet.
+    """
+    beside = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(terminal.log), str(folder)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal.err,
+        # Ctrl-C and a closed terminal are for the driver.
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        # One that was killed itself has nothing to say.
+        with contextlib.suppress(BrokenPipeError):
+            beside.communicate(_IN_ORDER)
+
+
+def describe_death(text: str, kept: Path | None, folder: Path) -> str:
+    """Say that the driver died, what Ray said of it, and how to go on.
+
+    Args:
+        text: The log.
+        kept: Where it is kept; None if the study's folder was not there yet.
+        folder: The study's folder.
+    """
+    said = [match["said"].strip() for match in _RAY_SAID.finditer(text)]
+    why = f"; Ray said: {said[-1][:_SAID_CHARACTERS]}" if said else ""
+    lines = [f"error: the driver of {folder.name} died: it was killed, or ended by Ray{why}"]
+    if kept is None:
+        lines.append("Nothing was recorded yet; give the same command again.")
+    else:
+        lines.append(f"Its log is {kept}. Nothing that was recorded is lost.")
+        lines.append(f"Go on with `python -m study resume {folder.name}`.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Wait for the driver's end; the log and the study's folder are the arguments."""
+    log, folder = (Path(word) for word in sys.argv[1:])
+    if sys.stdin.buffer.read() == _IN_ORDER:
+        return
+    text = log.read_text(errors="replace") if log.exists() else ""
+    print(describe_death(text, keep_log(log, folder), folder), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
