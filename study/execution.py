@@ -12,6 +12,7 @@ from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError
 from ray.tune import Stopper
+from ray.tune.execution import class_cache
 
 from analysis.results import trial_name
 from cluster.resources import TrialResources
@@ -65,7 +66,7 @@ def run_trials(
     # Ray insists on a folder for a state of its own, which nobody reads.
     scratch = Path(tempfile.mkdtemp(prefix="study-ray-"))
     try:
-        with _memory_deaths_told():
+        with _memory_deaths_told(), _workers_as_they_are():
             tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
@@ -111,6 +112,21 @@ def _memory_deaths_told() -> Iterator[None]:
         yield
     finally:
         RayActorManager._actor_task_failed = failed  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _workers_as_they_are() -> Iterator[None]:
+    """Have Ray Tune take workers that are there already.
+
+    It asks for workers with a variable for another library (``PL_DISABLE_FORK``) in their
+    environment, so that each actor waits seconds for a process of its own to start.
+    """
+    asked = dict(class_cache.DEFAULT_ENV_VARS)
+    class_cache.DEFAULT_ENV_VARS.clear()
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS.update(asked)
 
 
 def _trial_name(trial: Any) -> str:
