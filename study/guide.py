@@ -139,11 +139,15 @@ class Guide:
             why = "the disk ran low"
         else:
             return None
+        seen = self._seen(trials, running)
         with self._kept():
-            number = self._search.least_promising(self._seen(trials, running))
-        reasons = self.why_they_wait(trials, running)
-        text = reasons.get(number or 0, "")
-        return None if number is None else (number, f"given up when {why}: {text}")
+            number = self._search.least_promising(seen)
+            ends = self._search.expected_ends(seen)
+        if number is None:
+            return None
+        [trial] = (trial for trial in trials if trial.number == number)
+        text = why_it_waits(trial, ends.get(number), trials, self._space.score)
+        return number, f"given up when {why}: {text}"
 
     def why_they_wait(
         self, trials: Sequence[TrialResult], running: Collection[int] = ()

@@ -265,10 +265,16 @@ def refusal(context: TrialContext, model: ModelSize, latency_ms: float) -> str |
     """Say which constraint of the study a student breaks, or nothing."""
     most, limit = context.max_params_m, context.max_latency_ms
     if most is not None and model.params_m > most:
-        return f"{model.params_m:.2f} M parameters, more than {most:g} M"
+        return f"{_above(model.params_m, most)} M parameters, more than {most:g} M"
     if limit is not None and latency_ms > limit:
-        return f"latency {latency_ms:.2f} ms, more than {limit:g} ms"
+        return f"latency {_above(latency_ms, limit)} ms, more than {limit:g} ms"
     return None
+
+
+def _above(value: float, limit: float) -> str:
+    """Write a value with two decimals, or as many as show that it is above a limit."""
+    texts = (f"{value:.{decimals}f}" for decimals in range(2, 9))
+    return next((text for text in texts if float(text) > limit), str(value))
 
 
 def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn.Module":

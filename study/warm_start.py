@@ -8,7 +8,6 @@ is no part of the record: none of it is on the front.
 import contextlib
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.stored import Stored
 from search_spaces.space import SearchSpace, SpaceError, Value
 from study.plan import PlanError, StudyPlan, parse_value
+from study.search.training import usual_ratio
 
 if TYPE_CHECKING:
     from study.earlier_reading import Source
@@ -198,9 +198,6 @@ def latency_factor(earlier: Sequence[tuple[Any, float]], here: Mapping[Any, floa
         earlier: What identifies a student, and its latency (ms) there.
         here: Its latency (ms) here, of those measured.
     """
-    ratios = sorted(here[student] / ms for student, ms in earlier if student in here and ms > 0)
-    if not ratios:
-        return 1.0
-    middle = len(ratios) // 2
-    even = len(ratios) % 2 == 0
-    return math.sqrt(ratios[middle - 1] * ratios[middle]) if even else ratios[middle]
+    return usual_ratio(
+        [here[student] / ms for student, ms in earlier if student in here and ms > 0]
+    )

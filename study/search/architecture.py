@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 
 from study.search.coding import Array, Coding
-from study.search.curve_model import CurveModel, Observations
-
-# Architectures that it learns from at most: the ones measured last.
-_FITTED = 150
+from study.search.curve_model import MOST_FIGURES, CurveModel
+from study.search.training import usual_ratio
 
 
 class ArchitectureFigure:
@@ -56,7 +54,7 @@ class ArchitectureFigure:
             for here, (_, there) in zip(known, elsewhere, strict=True)
             if here is not None
         ]
-        factor = float(np.exp(np.median(np.log(ratios)))) if ratios else 1.0
+        factor = usual_ratio(ratios)
         others = [
             (params, factor * there)
             for here, (params, there) in zip(known, elsewhere, strict=True)
@@ -90,17 +88,13 @@ class ArchitectureFigure:
     def _fit(self) -> None:
         genes = self._coding.genes_of([params for params, _ in self._measured])
         _, first = np.unique(genes[:, self._shaping], axis=0, return_index=True)
-        rows = np.sort(first)[-_FITTED:]
+        rows = np.sort(first)[-MOST_FIGURES:]
         values = np.log([self._measured[row][1] for row in rows])
         self._mean, self._deviation = float(values.mean()), max(float(values.std()), 1e-3)
         groups = [g for g in self._coding.groups if g in self._shaping]
         order = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-        self._model = CurveModel([order[group] for group in groups])
-        seen = Observations(
+        self._model = CurveModel.of_figures(
+            [order[group] for group in groups],
             self._features(genes[rows]),
-            np.ones(len(rows)),
-            np.arange(len(rows)),
             (values - self._mean) / self._deviation,
         )
-        self._model.fit(seen, 20)
-        self._model.condition(seen)

@@ -64,6 +64,10 @@ class Observations:
         )
 
 
+# What :meth:`CurveModel.of_figures` is to be given at most: the figures measured last.
+MOST_FIGURES = 150
+
+
 class CurveModel:
     """The process, with its hyperparameters (see :attr:`theta`) and what it was conditioned on.
 
@@ -80,6 +84,22 @@ class CurveModel:
         self._bounds = [(low, high) for low, high in table[:, 2:]]
         self.theta: Array = self._prior.copy() if theta is None else np.array(theta, dtype=float)
         self._seen: Observations | None = None
+
+    @classmethod
+    def of_figures(cls, groups: Sequence[int], features: Array, values: Array) -> "CurveModel":
+        """Return a model of what configurations have once, and not a curve of: latency, a size.
+
+        Args:
+            groups: As of the class.
+            features: `(n, features)`; more than :data:`MOST_FIGURES` take long.
+            values: `(n,)`, of deviation 1 about 0.
+        """
+        rows = len(values)
+        seen = Observations(features, np.ones(rows), np.arange(rows), values)
+        model = cls(groups)
+        model.fit(seen, 20)
+        model.condition(seen)
+        return model
 
     def fit(self, seen: Observations, iterations: int) -> None:
         """Fit the hyperparameters, going on from those there are."""

@@ -18,6 +18,7 @@ from study.search.coding import Array, Coding
 from study.search.curve_model import CurveModel, Observations
 from study.search.gain import Front
 from study.search.scale import Corner, ScoreScale
+from study.search.training import progress_of
 
 # Trainings that are learnt from at most, evenly over their scores, and observations.
 _TRAININGS, _CONDITIONED, _FITTED = 150, 400, 150
@@ -142,10 +143,7 @@ class EarlierStudy:
         best = self._best if scores.max() < self._best else math.inf
         scale = ScoreScale(scores, Corner(float(scores.min()), math.inf, best))
         genes = self._coding.genes_of([each.params for each in kept])
-        progress = [
-            math.log(epoch) / math.log(kept[owner].epochs) if kept[owner].epochs > 1 else 1.0
-            for owner, epoch, _ in rows
-        ]
+        progress = [progress_of(epoch, kept[owner].epochs) for owner, epoch, _ in rows]
         seen = Observations(
             self._coding.features(self._coding.canonical(genes))[owners],
             np.array(progress),

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from study.search.architecture import ArchitectureFigure
 from study.search.candidates import apart, drawn, moved
@@ -151,7 +150,7 @@ class LatencyFirst:
         self, waiting: Sequence[Training], trainings: Sequence[Training], worth: float
     ) -> list[int]:
         """The trials that are worth going on with, by what they promise for each epoch."""
-        gains, needed = self._promises(waiting)
+        gains, needed, _ = self._promises(waiting)
         is_worth_it = np.ones(len(waiting), dtype=bool)
         if any(each.is_whole or each.runs for each in trainings):
             is_worth_it = gains >= worth * self._whole_area
@@ -163,9 +162,8 @@ class LatencyFirst:
         waiting = [each for each in trainings if each.waits]
         if not waiting or not self._look_at(trainings):
             return waiting[-1].number if waiting else None
-        gains, needed = self._promises(waiting)
+        gains, needed, means = self._promises(waiting)
         # Of those that promise nothing, the one that is expected to end lowest.
-        means, _ = self._predict(waiting)
         return waiting[int(np.lexsort((means, gains / needed))[0])].number
 
     def expected_ends(self, trainings: Sequence[Training]) -> Mapping[int, float]:
@@ -181,12 +179,11 @@ class LatencyFirst:
         ends = self._scale.to_scores(means)
         return {each.number: float(end) for each, end in zip(waiting, ends, strict=True)}
 
-    def _promises(self, waiting: Sequence[Training]) -> tuple[Array, Array]:
-        """What waiting trials are expected to add, and the epochs that each still needs."""
+    def _promises(self, waiting: Sequence[Training]) -> tuple[Array, Array, Array]:
+        """What waiting trials are expected to add, the epochs each still needs, and their ends."""
         needed = np.array([each.epochs - len(each.scores) for each in waiting])
-        numbers = np.array([each.number for each in waiting])
-        gains = self._worth(self._features_of(waiting), numbers, self._ms_of(waiting), 1.0)
-        return gains, needed
+        means, deviations = self._predict(waiting)
+        return self._gains(means, deviations, self._ms_of(waiting)), needed, means
 
     def begin(
         self,
@@ -205,13 +202,13 @@ class LatencyFirst:
             None if nothing that is not refused was found.
         """
         rng = np.random.default_rng((self._seed, len(trainings)))
-        whole = sum(each.is_whole for each in trainings)
-        blind = len(trainings) < FIRST and whole < _FIRST_WHOLE
+        blind = len(trainings) < FIRST and sum(t.is_whole for t in trainings) < _FIRST_WHOLE
         self._latency.learn(
             [(t.params, t.latency_ms) for t in trainings if t.latency_ms],
             () if self._earlier is None else self._earlier.latencies,
         )
-        self._size.learn([(t.params, t.size) for t in trainings if t.size])
+        if math.isfinite(self._limits.largest):
+            self._size.learn([(t.params, t.size) for t in trainings if t.size])
         if everything is not None:
             left = [params for params in everything if not is_refused(params)]
             if not left:
@@ -373,16 +370,19 @@ class LatencyFirst:
         """Latencies (ms) of trainings that have scores, which were measured before."""
         return np.array([each.latency_ms for each in trainings], dtype=float)
 
-    def _excess(self, genes: Array) -> Array:
-        """By what share of a limit candidates are expected to break it; 0 of those that are not."""
+    def _excess(self, genes: Array, latencies: Array | None = None) -> Array:
+        """By what share of a limit candidates are expected to break it; 0 of those that are not.
+
+        Args:
+            genes: The candidates'.
+            latencies: Theirs (ms), where they are known already.
+        """
         excess = np.zeros(len(genes))
-        for figure, limit in (
-            (self._latency, self._limits.slowest_ms),
-            (self._size, self._limits.largest),
-        ):
-            if math.isfinite(limit):
-                expected = figure.of(genes)
-                excess = np.maximum(excess, np.nan_to_num(expected / limit - 1.0, nan=0.0))
+        if math.isfinite(self._limits.slowest_ms):
+            latencies = self._latency.of(genes) if latencies is None else latencies
+            excess = np.maximum(excess, _beyond(latencies, self._limits.slowest_ms))
+        if math.isfinite(self._limits.largest):
+            excess = np.maximum(excess, _beyond(self._size.of(genes), self._limits.largest))
         return excess
 
     def _predict(self, trainings: Sequence[Training]) -> tuple[Array, Array]:
@@ -417,15 +417,18 @@ class LatencyFirst:
 
     def _worth_of_new(self, genes: Array) -> Array:
         latencies = self._latency.of(genes)
-        features = self._features(genes, latencies)
-        doubted = self._worth(features, np.full(len(genes), -1), latencies, _DOUBT)
+        new = np.full(len(genes), -1)
+        means, deviations = self._ends(self._features(genes, latencies), new)
+        worth = self._gains(means, _DOUBT * deviations, latencies)
         if self._likelihood is not None:
-            doubted = doubted * self._likelihood(genes)
-        excess = self._excess(genes)
-        return np.where(excess > 0.0, -excess, doubted)
+            worth = worth * self._likelihood(genes)
+        excess = self._excess(genes, latencies)
+        return np.where(excess > 0.0, -excess, worth)
 
-    def _worth(
-        self, features: Array, training: NDArray[np.int64], latencies: Array, doubt: float
-    ) -> Array:
-        means, deviations = self._ends(features, training)
-        return expected_gains(self._front, means, doubt * deviations, latencies, self._scale)
+    def _gains(self, means: Array, deviations: Array, latencies: Array) -> Array:
+        return expected_gains(self._front, means, deviations, latencies, self._scale)
+
+
+def _beyond(expected: Array, limit: float) -> Array:
+    """The share by which a figure is beyond its limit; what is not known yet is within."""
+    return np.nan_to_num(expected / limit - 1.0, nan=0.0)

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.special import ndtr
 
 from study.search.coding import Array, Coding, Dimension
-from study.search.curve_model import CurveModel, Observations
+from study.search.curve_model import MOST_FIGURES, CurveModel
 from study.search.latency_first import LatencyFirst
 from study.search.scale import Corner
 from study.search.training import Limits, Training
@@ -281,19 +281,14 @@ class _Feasibility:
         return likely
 
     def _fitted(self, known: Sequence[tuple[Params, float]]) -> CurveModel:
-        rows = known[-150:]
+        rows = known[-MOST_FIGURES:]
         values = np.array([violation for _, violation in rows])
         # Constraints lie at 0, whatever the mean of what was seen.
         deviation = max(float(np.sqrt(np.mean(values**2))), 1e-9)
         genes = self._coding.canonical(self._coding.genes_of([params for params, _ in rows]))
-        observed = Observations(
-            self._coding.features(genes), np.ones(len(rows)), np.arange(len(rows)),
-            values / deviation,
-        )  # fmt: skip
-        model = CurveModel(self._coding.groups)
-        model.fit(observed, 20)
-        model.condition(observed)
-        return model
+        return CurveModel.of_figures(
+            self._coding.groups, self._coding.features(genes), values / deviation
+        )
 
 
 def _params_of(

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,3 +87,12 @@ def looked_at(done: int) -> tuple[int, ...]:
     """Epochs of a curve that tell it: about two for each doubling, and the last."""
     grid = dict.fromkeys(round(2 ** (k / 2)) for k in range(2 * max(done, 1).bit_length()))
     return (*(epoch for epoch in grid if epoch < done), done)
+
+
+def usual_ratio(ratios: Sequence[float]) -> float:
+    """Return the median of ratios, the geometric mean of the middle two; 1 of none."""
+    if not ratios:
+        return 1.0
+    ordered, middle = sorted(ratios), len(ratios) // 2
+    odd = len(ratios) % 2 == 1
+    return ordered[middle] if odd else math.sqrt(ordered[middle - 1] * ordered[middle])

@@ -32,12 +32,11 @@ import optuna
 from tests.benchmarks.search.arms import ARMS, OPTIONAL
 from tests.benchmarks.search.figure import draw
 from tests.benchmarks.search.lcbench import EPOCHS, TUNED_ON, LcBench
-from tests.benchmarks.search.simulate import Run, simulate
+from tests.benchmarks.search.simulate import Job, Run, simulate
 
 BUDGET = 40 * EPOCHS
 PEERS_OF = "ours"
 YARDSTICK = "TPE"
-Job = tuple[str, str, int, int]  # arm, task, seed, workers
 
 
 def run_job(folder: str, job: Job) -> tuple[Job, dict[str, Any]]:

@@ -12,9 +12,8 @@ from plotly.subplots import make_subplots
 from analysis.chart_style import FONT
 from analysis.palette import light
 from tests.benchmarks.search.lcbench import EPOCHS
-from tests.benchmarks.search.simulate import Run
+from tests.benchmarks.search.simulate import Job, Run
 
-Job = tuple[str, str, int, int]  # arm, task, seed, workers
 _OURS = "ours"
 # The peers that are told apart; the others are drawn alike, with their names at the end.
 _COLOURS = {_OURS: "front", "GP": "teacher", "TPE": "control"}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from tests.benchmarks.search.arms import Arm, Trial
 from tests.benchmarks.search.lcbench import EPOCHS, LcBench
 
+Job = tuple[str, str, int, int]  # arm, task, seed, workers
+
 
 @dataclass(frozen=True)
 class Run:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.results import ModelSize
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
@@ -20,6 +21,7 @@ from study.trial import (
     TrialContext,
     TrialTask,
     load_student,
+    refusal,
     training_settings,
     trial_folder,
 )
@@ -142,6 +144,22 @@ def test_what_breaks_a_constraint_is_refused_before_training(
     assert words in report["infeasible"]
     assert report["epoch"] == 0
     assert not trial_folder(Path(context.folder), 0).exists()
+
+
+@pytest.mark.parametrize(
+    ("params_m", "latency_ms", "words"),
+    [
+        (0.404, 1.0, "0.404 M parameters, more than 0.4 M"),
+        (1.0, 1.0, "1.00 M parameters, more than 0.4 M"),
+        (0.4, 2.0004, "latency 2.0004 ms, more than 2 ms"),
+        (0.4, 2.0, None),
+    ],
+)
+def test_a_refusal_shows_that_the_limit_is_passed(
+    context: TrialContext, params_m: float, latency_ms: float, words: str | None
+) -> None:
+    bounded = replace(context, max_params_m=0.4, max_latency_ms=2.0)
+    assert refusal(bounded, ModelSize(params_m, 1.0, 1), latency_ms) == words
 
 
 def test_each_report_is_an_epoch_and_the_last_leaves_a_student(
