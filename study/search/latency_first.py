@@ -235,7 +235,9 @@ class LatencyFirst:
             found = self._first_allowed(self._ranked, is_refused)
         if found is None:
             candidates = self._candidates(rng)
-            self._ranked = apart(candidates[:_RANKED], self._genes_of(trainings), _APART)
+            # Many workers ask before more is known: then each takes what the others have left.
+            kept = len(candidates) if len(self._running) >= _MANY else _RANKED
+            self._ranked = apart(candidates[:kept], self._genes_of(trainings), _APART)
             # Of those that were only just begun nothing is known yet.
             just = [t for t in trainings if t.runs and len(t.scores) <= self._first_rung]
             self._ranked = apart(self._ranked, self._genes_of(just), _APART_AT_ONCE)

@@ -32,9 +32,8 @@ import optuna
 from tests.benchmarks.search.arms import ARMS, OPTIONAL
 from tests.benchmarks.search.figure import draw
 from tests.benchmarks.search.lcbench import EPOCHS, TUNED_ON, LcBench
-from tests.benchmarks.search.simulate import Job, Run, simulate
+from tests.benchmarks.search.simulate import Job, Run, budget_of, simulate
 
-BUDGET = 40 * EPOCHS
 PEERS_OF = "ours"
 YARDSTICK = "TPE"
 
@@ -43,7 +42,7 @@ def run_job(folder: str, job: Job) -> tuple[Job, dict[str, Any]]:
     """Simulates one study, in a process of its own."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     arm, task, seed, workers = job
-    run = simulate(ARMS[arm](seed), _bench(folder), task, workers, BUDGET)
+    run = simulate(ARMS[arm](seed), _bench(folder), task, workers, budget_of(workers))
     return job, asdict(run)
 
 
@@ -102,6 +101,7 @@ def epochs_ratio(runs: dict[Job, Run], arm: str, workers: int) -> float:
 
     A study that never gets there counts as one that needed more than the budget.
     """
+    budget = budget_of(workers)
     goal = medians(runs, YARDSTICK, workers, lambda run: run.last)
     ratios = []
     for task, regret in goal.items():
@@ -109,9 +109,9 @@ def epochs_ratio(runs: dict[Job, Run], arm: str, workers: int) -> float:
             {job: run for job, run in runs.items() if job[1] == task},
             arm,
             workers,
-            lambda run, regret=regret: run.epochs_to(regret) or 2 * BUDGET,
+            lambda run, regret=regret: run.epochs_to(regret) or 2 * budget,
         )
-        ratios.append(needed[task] / BUDGET)
+        ratios.append(needed[task] / budget)
     return statistics.median(ratios)
 
 
@@ -151,6 +151,8 @@ def show(body: dict[str, Any], workers: Sequence[int]) -> None:
     heads = ["arm"]
     for count in workers:
         name = f"{count} worker{'s' if count > 1 else ''}"
+        if budget_of(count) != budget_of(1):
+            name += f", {budget_of(count) // EPOCHS} trainings"
         heads += [f"regret, {name}", "quartiles", "p", "epochs to TPE's", "ms a suggestion"]
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     for arm, regrets in sorted(body["regret"].items(), key=lambda item: -min(item[1].values())):

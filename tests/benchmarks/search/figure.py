@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from analysis.chart_style import FONT
 from analysis.palette import light
 from tests.benchmarks.search.lcbench import EPOCHS
-from tests.benchmarks.search.simulate import Job, Run
+from tests.benchmarks.search.simulate import Job, Run, budget_of
 
 _OURS = "ours"
 # The peers that are told apart; the others are drawn alike, with their names at the end.
@@ -51,10 +51,9 @@ def draw(runs: Mapping[Job, Run], arms: Iterable[str], workers: Sequence[int], p
     """
     titles = [f"{count} worker{'s' if count > 1 else ''}" for count in workers]
     figure = make_subplots(1, len(workers), shared_yaxes=True, subplot_titles=titles)
-    most = max(run.regret[-1][0] for run in runs.values())
-    at = list(range(0, most + 1, EPOCHS // 4))
     for column, count in enumerate(workers, start=1):
-        ends = []
+        most, ends = budget_of(count), []
+        at = list(range(0, most + 1, EPOCHS // 4))
         for arm in arms:
             values = [max(value, _FLOOR) for value in median_regret(runs, arm, count, at)]
             colour = light(_COLOURS.get(arm, "stopped"))
@@ -64,6 +63,11 @@ def draw(runs: Mapping[Job, Run], arms: Iterable[str], workers: Sequence[int], p
                 row=1, col=column,
             )  # fmt: skip
             ends.append((values[-1], arm))
+        trainings = most // EPOCHS
+        figure.update_xaxes(
+            range=[0, 1.32 * trainings], tickvals=[i * trainings // 4 for i in range(5)],
+            row=1, col=column,
+        )  # fmt: skip
         ends.sort()
         heights = _apart([value for value, _ in ends])
         for height, (_, arm) in zip(heights, ends, strict=True):
@@ -72,8 +76,7 @@ def draw(runs: Mapping[Job, Run], arms: Iterable[str], workers: Sequence[int], p
                 font={"color": light(_COLOURS.get(arm, "muted")), "size": 12}, row=1, col=column,
             )  # fmt: skip
     axis = {"gridcolor": light("grid"), "linecolor": light("line"), "zeroline": False}
-    figure.update_xaxes(**axis, range=[0, 1.32 * most / EPOCHS], tickvals=[0, 10, 20, 30, 40],
-                        title="epochs spent, in full trainings")  # fmt: skip
+    figure.update_xaxes(**axis, title="epochs spent, in full trainings")
     figure.update_yaxes(**axis, type="log", tickvals=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
     figure.update_yaxes(title="regret", row=1, col=1)
     figure.update_layout(

@@ -39,6 +39,11 @@ class Run:
         return next((epochs for epochs, found in self.regret if found <= regret), None)
 
 
+def budget_of(workers: int) -> int:
+    """Epochs that a study of so many workers may spend: 40 full trainings, or five of each."""
+    return max(40, 5 * workers) * EPOCHS
+
+
 def simulate(arm: Arm, bench: LcBench, task: str, workers: int, budget: int) -> Run:
     """Spend a budget of epochs; trials that run when it is spent are not on the front.
 
