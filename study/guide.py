@@ -53,6 +53,7 @@ class Guide:
 
         self._record, self._space = record, space
         self._shaping = frozenset(p.name for p in space.parameters if p.architecture)
+        self._shown: dict[int, Training] = {}
         self._latencies: dict[tuple[tuple[str, Value], ...], float] = {}
         self._sizes: dict[tuple[tuple[str, Value], ...], float] = {}
         point = ReferencePoint.from_json(record.attribute(results.ATTR_REFERENCE_POINT))
@@ -182,19 +183,21 @@ class Guide:
             if size is not None:
                 self._sizes.setdefault(self._shape(trial.params), size)
             runs = trial.number in running
-            seen.append(
-                Training(
-                    trial.number,
-                    trial.params,
-                    tuple(epoch.val_score for epoch in trial.curve),
-                    trial.epochs,
-                    latency,
-                    waits=self.waits(trial) and not runs,
-                    runs=runs,
-                    counts=trial.number in alone,
-                    size=size,
-                )
+            training = Training(
+                trial.number,
+                trial.params,
+                tuple(epoch.val_score for epoch in trial.curve),
+                trial.epochs,
+                latency,
+                waits=self.waits(trial) and not runs,
+                runs=runs,
+                counts=trial.number in alone,
+                size=size,
             )
+            # What did not change is the same object again.
+            if self._shown.get(trial.number) != training:
+                self._shown[trial.number] = training
+            seen.append(self._shown[trial.number])
         return seen
 
     def _shape(self, params: Params) -> tuple[tuple[str, Value], ...]:

@@ -8,7 +8,10 @@ import numpy as np
 
 from study.search.coding import Array, Coding
 from study.search.curve_model import MOST_FIGURES, CurveModel
-from study.search.training import usual_ratio
+from study.search.training import GROWTH, usual_ratio
+
+# Configurations and a figure of each.
+Figures = Sequence[tuple[Mapping[str, Any], float]]
 
 
 class ArchitectureFigure:
@@ -29,38 +32,24 @@ class ArchitectureFigure:
         self._coding = coding
         self._shaping = list(shaping)
         self._known_of = known_of
-        self._measured: Sequence[tuple[Mapping[str, Any], float]] = ()
-        self._count = -1
+        self._measured: Callable[[], Figures] = lambda: ()
+        self._elsewhere: Figures = ()
+        self._count, self._fitted_at = 0, 0
+        self._theta: Array | None = None
         self._model: CurveModel | None = None
 
-    def learn(
-        self,
-        measured: Sequence[tuple[Mapping[str, Any], float]],
-        elsewhere: Sequence[tuple[Mapping[str, Any], float]] = (),
-    ) -> None:
-        """Take what was measured; nothing is fitted before a guess is asked for.
+    def learn(self, count: int, measured: Callable[[], Figures], elsewhere: Figures = ()) -> None:
+        """Take what was measured; nothing is looked at before a guess is asked for.
 
         Args:
-            measured: Configurations and their figure.
+            count: How many were measured.
+            measured: Gives their configurations and their figures.
             elsewhere: The same as measured by others, perhaps on another machine: it is brought to
                 this one's figures by what was measured here as well.
         """
-        if len(measured) == self._count:
-            return
-        self._count, self._model = len(measured), None
-        known = [self._known_of(params) for params, _ in elsewhere]
-        ratios = [
-            here / there
-            for here, (_, there) in zip(known, elsewhere, strict=True)
-            if here is not None
-        ]
-        factor = usual_ratio(ratios)
-        others = [
-            (params, factor * there)
-            for here, (params, there) in zip(known, elsewhere, strict=True)
-            if here is None
-        ]
-        self._measured = [*others, *measured]
+        self._measured, self._elsewhere = measured, elsewhere
+        if count != self._count:
+            self._count, self._model = count, None
 
     def of(self, genes: Array) -> Array:
         """The figure of configurations, `(n,)`; not a number where nothing was measured at all."""
@@ -70,14 +59,23 @@ class ArchitectureFigure:
         known = [self._known_of(self._coding.params_of(genes[row], self._shaping)) for row in first]
         found = np.array([math.nan if value is None else value for value in known])
         unknown = np.isnan(found)
-        if unknown.any() and self._measured:
+        if unknown.any():
             found[unknown] = self._guess(genes[first[unknown]])
         return np.asarray(found[rows.reshape(-1)])
 
+    def _known_figures(self) -> list[tuple[Mapping[str, Any], float]]:
+        """What was measured elsewhere and not here, in this machine's figures; then the rest."""
+        known = [self._known_of(params) for params, _ in self._elsewhere]
+        both = list(zip(known, self._elsewhere, strict=True))
+        factor = usual_ratio([here / there for here, (_, there) in both if here is not None])
+        others = [(params, factor * there) for here, (params, there) in both if here is None]
+        return [*others, *self._measured()]
+
     def _guess(self, genes: Array) -> Array:
         if self._model is None:
-            self._fit()
-        assert self._model is not None
+            self._model = self._fitted()
+        if self._model is None:
+            return np.full(len(genes), math.nan)
         means, _ = self._model.predict(self._features(genes), np.full(len(genes), -1))
         return np.asarray(np.exp(means * self._deviation + self._mean))
 
@@ -85,16 +83,24 @@ class ArchitectureFigure:
         groups = np.array(self._coding.groups)
         return self._coding.features(genes)[:, np.isin(groups, self._shaping)]
 
-    def _fit(self) -> None:
-        genes = self._coding.genes_of([params for params, _ in self._measured])
+    def _fitted(self) -> CurveModel | None:
+        figures = self._known_figures()
+        if not figures:
+            return None
+        genes = self._coding.genes_of([params for params, _ in figures])
         _, first = np.unique(genes[:, self._shaping], axis=0, return_index=True)
         rows = np.sort(first)[-MOST_FIGURES:]
-        values = np.log([self._measured[row][1] for row in rows])
+        values = np.log([figures[row][1] for row in rows])
         self._mean, self._deviation = float(values.mean()), max(float(values.std()), 1e-3)
         groups = [g for g in self._coding.groups if g in self._shaping]
         order = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-        self._model = CurveModel.of_figures(
+        if self._count >= GROWTH * self._fitted_at + 1:
+            self._fitted_at, self._theta = self._count, None
+        model = CurveModel.of_figures(
             [order[group] for group in groups],
             self._features(genes[rows]),
             (values - self._mean) / self._deviation,
+            self._theta,
         )
+        self._theta = model.theta
+        return model

@@ -76,7 +76,7 @@ class CurveModel:
         theta: Hyperparameters found earlier; the prior's mean if left out.
     """
 
-    def __init__(self, groups: Sequence[int], theta: Sequence[float] | None = None) -> None:
+    def __init__(self, groups: Sequence[int], theta: Sequence[float] | Array | None = None) -> None:
         self._groups = np.array(groups, dtype=int)
         self._count = int(self._groups.max()) + 1 if len(self._groups) else 0
         table = np.array([_LENGTH] * self._count + list(_REST))
@@ -86,18 +86,26 @@ class CurveModel:
         self._seen: Observations | None = None
 
     @classmethod
-    def of_figures(cls, groups: Sequence[int], features: Array, values: Array) -> "CurveModel":
+    def of_figures(
+        cls,
+        groups: Sequence[int],
+        features: Array,
+        values: Array,
+        theta: Sequence[float] | Array | None = None,
+    ) -> "CurveModel":
         """Return a model of what configurations have once, and not a curve of: latency, a size.
 
         Args:
             groups: As of the class.
             features: `(n, features)`; more than :data:`MOST_FIGURES` take long.
             values: `(n,)`, of deviation 1 about 0.
+            theta: Hyperparameters found earlier; they are fitted if left out.
         """
         rows = len(values)
         seen = Observations(features, np.ones(rows), np.arange(rows), values)
-        model = cls(groups)
-        model.fit(seen, 20)
+        model = cls(groups, theta)
+        if theta is None:
+            model.fit(seen, 20)
         model.condition(seen)
         return model
 

@@ -23,7 +23,16 @@ from study.search.curve_model import CurveModel, Observations
 from study.search.earlier import EarlierStudy, Trust
 from study.search.gain import Front, expected_gains
 from study.search.scale import Corner, ScoreScale
-from study.search.training import Limits, Params, Training, likeliest, looked_at, progress_of
+from study.search.tally import Tally
+from study.search.training import (
+    GROWTH,
+    Limits,
+    Params,
+    Training,
+    likeliest,
+    looked_at,
+    progress_of,
+)
 
 # Trials begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
@@ -44,8 +53,6 @@ _APART, _APART_AT_ONCE = 0.03, 0.1
 _MANY = 16
 # From this share of its training on, a trial that runs is taken to be going to its end.
 _SOON = 1 / 3
-# The hyperparameters are fitted again when there are so many times more trials.
-_GROWTH = 1.15
 
 
 class LatencyFirst:
@@ -97,6 +104,7 @@ class LatencyFirst:
         self._model = CurveModel([*coding.groups, len(names)])
         self._fitted_at = 0
         self._seen = -1
+        self._tally = Tally(first_rung)
         self._running: set[int] = set()
         self._told: Sequence[Training] = ()
         self._ranked: Array | None = None
@@ -118,12 +126,10 @@ class LatencyFirst:
 
     def next_to_go_on(self, trainings: Sequence[Training]) -> int | None:
         """Return the trial to go on with, or None if a new one is to begin."""
-        if len([each for each in trainings if each.scores]) < FIRST:
+        tally = self._tallied(trainings)
+        if tally.scored < FIRST or not tally.anyone_waits:
             return None
-        waiting = [each for each in trainings if each.waits]
-        done = [len(each.scores) for each in trainings if each.counts]
-        spent, begun = sum(done), sum(min(epochs, self._first_rung) for epochs in done)
-        if not waiting or begun <= (1.0 - self._going_on) * spent:
+        if tally.beginnings <= (1.0 - self._going_on) * tally.spent:
             return None
         return self.most_promising(trainings)
 
@@ -135,15 +141,14 @@ class LatencyFirst:
             worth: The least that it is to promise, as a share of the whole area between the
                 corners, once there is a front at all.
         """
-        waiting = [each for each in trainings if each.waits]
-        if not waiting:
+        tally = self._tallied(trainings)
+        if not tally.anyone_waits:
             return None
         if not self._look_at(trainings):
-            return waiting[0].number
-        numbers = {each.number for each in waiting}
-        self._promising = [number for number in self._promising if number in numbers]
+            return tally.waiting[0].number
+        self._promising = [number for number in self._promising if tally.waits(number)]
         if not self._promising:
-            self._promising = self._rank(likeliest(waiting), trainings, worth)
+            self._promising = self._rank(likeliest(tally.waiting), trainings, worth)
         return self._promising[0] if self._promising else None
 
     def _rank(
@@ -159,7 +164,7 @@ class LatencyFirst:
 
     def least_promising(self, trainings: Sequence[Training]) -> int | None:
         """Return the waiting trial that promises least for each epoch it needs; None of none."""
-        waiting = [each for each in trainings if each.waits]
+        waiting = self._tallied(trainings).waiting
         if not waiting or not self._look_at(trainings):
             return waiting[-1].number if waiting else None
         gains, needed, means = self._promises(waiting)
@@ -172,7 +177,7 @@ class LatencyFirst:
         Args:
             trainings: All trials so far.
         """
-        waiting = [each for each in trainings if each.waits]
+        waiting = self._tallied(trainings).waiting
         if not waiting or not self._look_at(trainings):
             return {}
         means, _ = self._predict(waiting)
@@ -203,12 +208,13 @@ class LatencyFirst:
         """
         rng = np.random.default_rng((self._seed, len(trainings)))
         blind = len(trainings) < FIRST and sum(t.is_whole for t in trainings) < _FIRST_WHOLE
+        tally = self._tallied(trainings)
         self._latency.learn(
-            [(t.params, t.latency_ms) for t in trainings if t.latency_ms],
+            tally.measured,
+            lambda: [(t.params, t.latency_ms) for t in trainings if t.latency_ms],
             () if self._earlier is None else self._earlier.latencies,
         )
-        if math.isfinite(self._limits.largest):
-            self._size.learn([(t.params, t.size) for t in trainings if t.size])
+        self._size.learn(tally.sized, lambda: [(t.params, t.size) for t in trainings if t.size])
         if everything is not None:
             left = [params for params in everything if not is_refused(params)]
             if not left:
@@ -292,18 +298,22 @@ class LatencyFirst:
 
     # The model
 
+    def _tallied(self, trainings: Sequence[Training]) -> Tally:
+        self._tally.update(trainings)
+        return self._tally
+
     def _look_at(self, trainings: Sequence[Training]) -> bool:
         """Bring the model to what is known; False if that is too little."""
-        begun = [each for each in trainings if each.scores and each.latency_ms is not None]
-        if len(begun) < 2:
+        tally = self._tallied(trainings)
+        if tally.usable < 2:
             return False
-        seen = sum(len(each.scores) for each in trainings)
-        running = {each.number for each in trainings if each.runs}
+        seen, running = tally.epochs, set(tally.running)
         # With many workers there are new epochs whenever one asks: some then share one look.
         late = len(running) if len(running) >= _MANY else 0
         is_late = self._seen < 0 or seen - self._seen > late
         if not is_late and (late or running == self._running):
             return True
+        begun = [each for each in trainings if each.scores and each.latency_ms is not None]
         if is_late:
             self._learn(begun)
             self._seen = seen
@@ -317,7 +327,7 @@ class LatencyFirst:
         latencies = self._ms_of(begun)
         self._slowest, self._fastest = np.log(latencies.max()), np.log(latencies.min())
         observations = self._observations(begun)
-        if len(begun) >= _GROWTH * self._fitted_at + 1:
+        if len(begun) >= GROWTH * self._fitted_at + 1:
             self._fitted_at = len(begun)
             rng = np.random.default_rng((self._seed, len(begun)))
             rows = rng.permutation(len(observations.values))[:_FITTED]

@@ -162,7 +162,8 @@ class LatencyFirstArm:
         first_rung = settings.pop("first_rung", first_wait(EPOCHS))
         dimensions = tuple(Dimension(name, kind) for name, kind in SPACE.items())
         self._rungs = rung_epochs(EPOCHS, first_rung)
-        self._known: dict[int, Training] = {}
+        self._known: list[Training] = []
+        self._live: set[int] = set()
         self._search = LatencyFirst(
             Coding(dimensions),
             Corner(0.0, SLOWEST, BEST),
@@ -176,11 +177,13 @@ class LatencyFirstArm:
     def next(self, trials: list[Trial]) -> Trial:
         seen = self._seen(trials)
         number = self._search.next_to_go_on(seen)
-        if number is not None:
-            return trials[number]
-        params = self._search.begin(seen, lambda params: False)
-        assert params is not None
-        return Trial(len(trials), dict(params))
+        if number is None:
+            params = self._search.begin(seen, lambda params: False)
+            assert params is not None
+            self._live.add(len(trials))
+            return Trial(len(trials), dict(params))
+        self._live.add(number)
+        return trials[number]
 
     def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
         return len(trial.scores) not in self._rungs
@@ -189,22 +192,27 @@ class LatencyFirstArm:
         pass
 
     def _seen(self, trials: list[Trial]) -> list[Training]:
-        return [self._training(each) for each in trials]
+        """All trials; a new object only of those that changed since they were handed out."""
+        self._known += [self._training(trial) for trial in trials[len(self._known) :]]
+        for number in list(self._live):
+            known, trial = self._known[number], trials[number]
+            if known.runs != trial.runs or len(known.scores) != len(trial.scores):
+                self._known[number] = self._training(trial)
+            if not trial.runs:
+                self._live.discard(number)
+        return self._known
 
     def _training(self, trial: Trial) -> Training:
-        known = self._known.get(trial.number)
         done = len(trial.scores)
-        if known is None or known.runs != trial.runs or len(known.scores) != done:
-            known = self._known[trial.number] = Training(
-                trial.number,
-                trial.params,
-                tuple(trial.scores),
-                EPOCHS,
-                trial.latency_ms,
-                waits=0 < done < EPOCHS and not trial.runs,
-                runs=trial.runs,
-            )
-        return known
+        return Training(
+            trial.number,
+            trial.params,
+            tuple(trial.scores),
+            EPOCHS,
+            trial.latency_ms,
+            waits=0 < done < EPOCHS and not trial.runs,
+            runs=trial.runs,
+        )
 
 
 def _optuna(make: Callable[[int], optuna.samplers.BaseSampler], **settings: Any) -> Any:

@@ -156,7 +156,8 @@ def test_latencies_of_another_machine_are_brought_to_this_ones() -> None:
     known = {2: 2.0, 8: 8.0}
     elsewhere = [({"width": w, "rate": 0.5, "method": "none"}, 3.0 * w) for w in (2, 4, 8, 16, 32)]
     figure = ArchitectureFigure(CODING, [0], lambda params: known.get(params["width"]))
-    figure.learn([(params, known[params["width"]]) for params, _ in elsewhere[:3:2]], elsewhere)
+    here = [(params, known[params["width"]]) for params, _ in elsewhere[:3:2]]
+    figure.learn(len(here), lambda: here, elsewhere)
 
     guessed = figure.of(CODING.genes_of([{**elsewhere[0][0], "width": w} for w in (4, 16, 32)]))
 

@@ -191,7 +191,8 @@ def test_latencies_that_were_not_measured_are_told_from_others() -> None:
         return latency(params) if params["width"] in known else None
 
     figure = ArchitectureFigure(CODING, [0], partly)
-    figure.learn([({"width": w, "rate": 0.5, "method": "none"}, float(w)) for w in sorted(known)])
+    measured = [({"width": w, "rate": 0.5, "method": "none"}, float(w)) for w in sorted(known)]
+    figure.learn(len(measured), lambda: measured)
 
     guessed = figure.of(
         CODING.genes_of([{"width": w, "rate": 0.1, "method": "taught"} for w in (3, 6, 8, 45)])

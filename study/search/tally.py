@@ -1,0 +1,84 @@
+"""What all trainings come to, kept by counting those that changed since it was asked last.
+
+With many workers an answer is wanted every few milliseconds, and there are thousands of trainings
+of which one has changed: each pass over all of them costs more than the decision.
+"""
+
+from collections.abc import Sequence
+from itertools import compress, count
+from operator import is_not
+
+from study.search.training import Training
+
+
+class Tally:
+    """Sums over trainings; one that did not change is to be shown as the same object.
+
+    Args:
+        first_rung: Epochs that a new trial is trained for before it waits.
+
+    Attributes:
+        epochs: That all trainings have behind them.
+        spent: The same of those that were trained by themselves.
+        beginnings: Of these, the epochs up to the first rung.
+        scored: Trainings with a score.
+        usable: Of these, the ones whose latency is known.
+        measured: Trainings whose latency is known.
+        sized: Trainings whose size is known.
+        running: Numbers of those that are being trained.
+    """
+
+    def __init__(self, first_rung: int) -> None:
+        self._first_rung = first_rung
+        self._forget()
+
+    def _forget(self) -> None:
+        self._shown: list[Training] = []
+        self._waiting: dict[int, Training] = {}
+        self.epochs = self.spent = self.beginnings = 0
+        self.scored = self.usable = self.measured = self.sized = 0
+        self.running: set[int] = set()
+
+    @property
+    def waiting(self) -> list[Training]:
+        """Trainings that wait, by number."""
+        return [self._waiting[number] for number in sorted(self._waiting)]
+
+    @property
+    def anyone_waits(self) -> bool:
+        """Whether there are any of these."""
+        return bool(self._waiting)
+
+    def waits(self, number: int) -> bool:
+        """Whether the trial of this number is one of them."""
+        return number in self._waiting
+
+    def update(self, trainings: Sequence[Training]) -> None:
+        """Take in all trainings, of which none is ever taken away again."""
+        if len(trainings) < len(self._shown):
+            self._forget()
+        shown = self._shown
+        for place in list(compress(count(), map(is_not, trainings, shown))):
+            self._count(shown[place], -1)
+            self._count(trainings[place], 1)
+        for training in trainings[len(shown) :]:
+            self._count(training, 1)
+        self._shown = list(trainings)
+
+    def _count(self, training: Training, sign: int) -> None:
+        done = len(training.scores)
+        self.epochs += sign * done
+        self.scored += sign * bool(done)
+        self.usable += sign * (done > 0 and training.latency_ms is not None)
+        self.measured += sign * bool(training.latency_ms)
+        self.sized += sign * bool(training.size)
+        if training.counts:
+            self.spent += sign * done
+            self.beginnings += sign * min(done, self._first_rung)
+        if training.runs:
+            (self.running.add if sign > 0 else self.running.discard)(training.number)
+        if training.waits:
+            if sign > 0:
+                self._waiting[training.number] = training
+            else:
+                del self._waiting[training.number]
