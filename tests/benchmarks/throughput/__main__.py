@@ -1,0 +1,208 @@
+"""Students an hour: this service beside a Ray Tune study as tutorials have it, and a plain loop.
+
+    python -m tests.benchmarks.throughput --cifar DIR --mnist DIR
+    python -m tests.benchmarks.throughput --quick        # digits, within five minutes
+
+DIR is an image folder, or what torchvision keeps. Eight students a space, the same for all arms,
+under one teacher that was trained beforehand; arms take turns, each in processes of its own. The
+clock runs from the start of the command to its end: starting Ray, reading the data, the teacher's
+answers, training, validation; for the service also latency measured before each training and on the
+idle device at the end, the test split, the record and the report, which the others do not have.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.record import read_record
+from study.environment import describe_environment
+from tests.benchmarks.throughput.bare import ARMS as BARE
+from tests.benchmarks.throughput.spaces import PRESET
+
+SERVICE = "service"
+# The service with one of its factors taken away.
+WITHOUT = {
+    "service, teacher asked at each step": ("--teacher-outputs", "live"),
+    "service, one trial at a time": ("--concurrent", "1"),
+}
+_ROOT = Path(__file__).parents[3]
+_SPACES = f"{__package__}.spaces"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run of an arm came to: seconds of all of it, accuracy (%) of each student."""
+
+    seconds: float
+    accuracies: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A space on a data set: arguments of `study.launch` that all arms share."""
+
+    name: str
+    launch: tuple[str, ...]
+
+    def run(self, arm: str, studies: Path, teacher: Path) -> Measured:
+        """Run an arm; ends the script where it fails."""
+        if arm in BARE:
+            return self._bare(arm, studies, teacher)
+        keep_teacher_alone(studies)
+        shutil.rmtree(studies / "timed", ignore_errors=True)
+        more = WITHOUT.get(arm, ())
+        asked = [*self.launch, *more, "--name", "timed", "--studies", str(studies), "--quiet"]
+        seconds = timed([sys.executable, "-m", "study.launch", *asked])
+        trials = read_record(studies / "timed").trials
+        return Measured(seconds, [trial.val_score or 0.0 for trial in trials])
+
+    def _bare(self, arm: str, studies: Path, teacher: Path) -> Measured:
+        out = studies / f"{arm}.json"
+        asked = [*self.launch, "--studies", str(studies)]
+        module = f"{__package__}.bare"
+        seconds = timed([sys.executable, "-m", module, arm, str(out), str(teacher), "--", *asked])
+        return Measured(seconds, json.loads(out.read_text())["accuracies"])
+
+
+def timed(command: Sequence[str]) -> float:
+    """Seconds that a command took."""
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "PYTHONWARNINGS": "ignore"}
+    begun = time.monotonic()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"exit code {done.returncode}: {' '.join(command)}\n{done.stderr[-2000:]}")
+    return time.monotonic() - begun
+
+
+def keep_teacher_alone(studies: Path) -> None:
+    """Remove the answers that the teacher gave to an earlier run."""
+    for answers in (studies / "teachers").glob("*/outputs-*"):
+        answers.unlink()
+
+
+def prepare(case: Case, studies: Path) -> Path:
+    """Have the teacher trained, and the data read once; returns the teacher's folder."""
+    shutil.rmtree(studies / "first", ignore_errors=True)
+    asked = [*case.launch, "--name", "first", "--studies", str(studies), "--quiet"]
+    timed([sys.executable, "-m", "study.launch", *asked, "--trials", "1", "--max-epochs", "1"])
+    record = read_record(studies / "first")
+    assert record.teacher is not None
+    return studies / "teachers" / record.teacher.key
+
+
+def cases(args: argparse.Namespace) -> list[Case]:
+    """What is to be run."""
+    common = ("--preset", PRESET, "--scheduler", "none", "--precision", "float32")
+    common = (*common, "--tracking-uri", "none")
+    blocks, dense = f"{_SPACES}:BLOCKS", f"{_SPACES}:DENSE"
+    if args.quick:
+        small = (*common, "--data", "digits", "--trials", "4", "--max-epochs", "3")
+        few = (*small, "--views", "3", "--teacher-epochs", "3", "--fix", "width=16")
+        return [
+            Case("cifar_blocks", ("--space", blocks, *few)),
+            Case("mnist_dense", ("--space", dense, *small)),
+        ]
+    found = []
+    if args.cifar is not None:
+        asked = ("--space", blocks, "--data", str(args.cifar), "--train-per-class", "500")
+        asked = (*asked, "--trials", "8", "--max-epochs", "5", "--views", "5")
+        if args.teacher_epochs is not None:
+            asked = (*asked, "--teacher-epochs", str(args.teacher_epochs))
+        found.append(Case("cifar_blocks", (*asked, *common)))
+    if args.mnist is not None:
+        asked = ("--space", dense, "--data", "mnist", "--data-dir", str(args.mnist))
+        found.append(Case("mnist_dense", (*asked, "--trials", "8", "--max-epochs", "3", *common)))
+    return found
+
+
+def summary(runs: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
+    """What `--json` prints of a space."""
+    seconds = {arm: [run.seconds for run in of_arm] for arm, of_arm in runs.items()}
+    body: dict[str, Any] = {}
+    if SERVICE in runs:
+        for key, arm in (("tutorial", "tutorial"), ("tuned", "tuned"), ("plain", "plain")):
+            if arm in runs:
+                pairs = zip(seconds[arm], seconds[SERVICE], strict=True)
+                body[f"ratio_{key}"] = statistics.median(a / b for a, b in pairs)
+    body["arms"] = {
+        arm: {
+            "seconds": seconds[arm],
+            "accuracies": [list(run.accuracies) for run in of_arm],
+        }
+        for arm, of_arm in runs.items()
+    }
+    return body
+
+
+def show(name: str, body: Mapping[str, Any]) -> None:
+    """Prints a space's table in Markdown."""
+    print(f"\n**{name}**\n")
+    print(
+        "| arm | seconds, median | of all runs | students an hour | over the service | accuracy |"
+    )
+    print("|---|---|---|---|---|---|")
+    service = body["arms"].get(SERVICE, {}).get("seconds")
+    for arm, found in body["arms"].items():
+        seconds = statistics.median(found["seconds"])
+        each = ", ".join(f"{value:.0f}" for value in found["seconds"])
+        students = len(found["accuracies"][0])
+        ratio = ""
+        if service is not None and arm != SERVICE:
+            pairs = zip(found["seconds"], service, strict=True)
+            ratio = f"{statistics.median(a / b for a, b in pairs):.2f}"
+        means = [statistics.mean(run) for run in found["accuracies"]]
+        print(
+            f"| {arm} | {seconds:.0f} | {each} | {3600 * students / seconds:.0f} | {ratio} "
+            f"| {statistics.mean(means):.2f} % |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cifar", type=Path, help="image folder of CIFAR-10")
+    parser.add_argument("--mnist", type=Path, help="folder with MNIST")
+    parser.add_argument("--teacher-epochs", type=int, help="of the teacher of cifar_blocks")
+    parser.add_argument("--quick", action="store_true", help="digits, four students, one run")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", choices=(*BARE, SERVICE, *WITHOUT))
+    parser.add_argument("--studies", type=Path, help="where teachers are kept from run to run")
+    parser.add_argument("--json", action="store_true", help="one object instead of the tables")
+    args = parser.parse_args()
+    chosen = cases(args)
+    if not chosen:
+        parser.error("name --cifar DIR, --mnist DIR, or --quick")
+    arms = args.arms or (*BARE, SERVICE, *(() if args.quick else WITHOUT))
+    results = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for case in chosen:
+            studies = (args.studies or Path(scratch)).absolute() / case.name
+            studies.mkdir(parents=True, exist_ok=True)
+            teacher = prepare(case, studies)
+            runs: dict[str, list[Measured]] = {arm: [] for arm in arms}
+            for repeat in range(1 if args.quick else args.repeats):
+                for arm in arms:
+                    print(f"{case.name}, {arm}, run {repeat + 1} …", file=sys.stderr)
+                    runs[arm].append(case.run(arm, studies, teacher))
+            results[case.name] = summary(runs)
+    if args.json:
+        print(json.dumps(results))
+        return
+    about = describe_environment()
+    print(f"{about['cpu']}, {about['cores']} cores; torch {about['torch']}, Ray {about['ray']}")
+    for name, body in results.items():
+        show(name, body)
+
+
+if __name__ == "__main__":
+    main()
