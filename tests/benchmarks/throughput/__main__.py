@@ -95,7 +95,7 @@ def prepare(case: Case, studies: Path) -> Path:
     """Have the teacher trained, and the data read once; returns the teacher's folder."""
     shutil.rmtree(studies / "first", ignore_errors=True)
     asked = [*case.launch, "--name", "first", "--studies", str(studies), "--quiet"]
-    timed([sys.executable, "-m", "study.launch", *asked, "--trials", "1", "--max-epochs", "1"])
+    timed([sys.executable, "-m", "study.launch", *asked, "--trials", "1"])
     record = read_record(studies / "first")
     assert record.teacher is not None
     return studies / "teachers" / record.teacher.key
@@ -111,7 +111,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
         few = (*small, "--views", "3", "--teacher-epochs", "3", "--fix", "width=16")
         return [
             Case("cifar_blocks", ("--space", blocks, *few)),
-            Case("mnist_dense", ("--space", dense, *small)),
+            Case("mnist_dense", ("--space", dense, *small, "--fix", "epochs=3")),
         ]
     found = []
     if args.cifar is not None:
@@ -122,7 +122,8 @@ def cases(args: argparse.Namespace) -> list[Case]:
         found.append(Case("cifar_blocks", (*asked, *common)))
     if args.mnist is not None:
         asked = ("--space", dense, "--data", "mnist", "--data-dir", str(args.mnist))
-        found.append(Case("mnist_dense", (*asked, "--trials", "8", "--max-epochs", "3", *common)))
+        asked = (*asked, "--trials", "8", "--max-epochs", "3", "--fix", "epochs=3")
+        found.append(Case("mnist_dense", (*asked, *common)))
     return found
 
 

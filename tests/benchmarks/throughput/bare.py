@@ -12,6 +12,7 @@ another in one process. ARGUMENTS are those of `study.launch`; OUT gets the accu
 import argparse
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,13 +113,14 @@ def epochs_of(work: Work, params: Params, loaders: tuple[Any, Any]) -> Iterator[
         epochs=epochs,
         batch_size=int(params["batch_size"]),
         learning_rate=float(params["learning_rate"]),
+        schedule=str(params["schedule"]),
         optimizer=str(params.get("optimizer", "sgd")),
     )
     optimizer = make_optimizer((student,), settings)
     # From softened answers alone the labels have no part in it.
     alpha = 1.0 if params.get("targets") == "soft" else float(params["alpha"])
     train, validation = loaders
-    course, step = SCHEDULES[str(params["schedule"])], 0
+    course, step = SCHEDULES[settings.schedule], 0
     for _ in range(epochs):
         student.train()
         for images, labels in train:
@@ -152,7 +154,7 @@ def plain(work: Work) -> list[float]:
     return scores
 
 
-def by_ray(work: Work, *, tuned: bool) -> list[float]:
+def by_ray(work: Work, scratch: Path, *, tuned: bool) -> list[float]:
     """As many trials at once as there are cores, one a core."""
     import ray
     from ray import tune
@@ -195,7 +197,11 @@ def by_ray(work: Work, *, tuned: bool) -> list[float]:
         tune.with_resources(tune.with_parameters(trainable, work=work), {"cpu": 1}),
         param_space={"place": tune.grid_search(list(range(len(work.configurations))))},
         tune_config=tune.TuneConfig(reuse_actors=tuned),
-        run_config=tune.RunConfig(verbose=0),
+        run_config=tune.RunConfig(
+            verbose=0,
+            storage_path=str(scratch),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
     ).fit()
     ray.shutdown()
     if results.errors:
@@ -212,7 +218,11 @@ def main() -> None:
     arguments.add_argument("launch", nargs="+", help="after --: arguments of study.launch")
     args = arguments.parse_args()
     work = Work.of(args.launch, args.teacher)
-    scores = plain(work) if args.arm == "plain" else by_ray(work, tuned=args.arm == "tuned")
+    if args.arm == "plain":
+        scores = plain(work)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            scores = by_ray(work, Path(scratch), tuned=args.arm == "tuned")
     args.out.write_text(json.dumps({"accuracies": [float(np.round(s, 4)) for s in scores]}))
 
 

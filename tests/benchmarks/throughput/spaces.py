@@ -32,4 +32,4 @@ def _blocks(row: tuple[int, ...]) -> Params:
 
 
 BLOCKS = _fixed(CIFAR_BLOCKS, tuple(_blocks(row) for row in _BLOCKS))
-DENSE = _fixed(MNIST_DENSE, tuple({"hidden": units, "epochs": 3} for units in _UNITS))
+DENSE = _fixed(MNIST_DENSE, tuple({"hidden": units} for units in _UNITS))
