@@ -28,10 +28,8 @@ _RAY_DEFAULTS = {
 # given, as it does by default on systems where it supports no cluster.
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
-# What takes a worker seconds to load, it loads as soon as it is there, while the driver is busy
-# with other things. Ray starts one worker a CPU ahead: about 0.4 GiB each once these are loaded.
+# What takes a worker seconds to load, loaded while the driver is still busy with other things.
 _LOADED_AHEAD = "torch,torchvision,ray.tune"
-_MOST_LOADED_AHEAD = 16
 
 
 class ClusterError(ValueError):
@@ -119,6 +117,7 @@ def connect(
     *,
     env: Mapping[str, str],
     gpus: bool,
+    load_ahead: bool = False,
     log_level: str = "error",
 ) -> Cluster:
     """Start a Ray of its own on loopback, or join a running cluster.
@@ -127,6 +126,8 @@ def connect(
         address: As in :func:`check_address`.
         env: Environment of every worker, in force before anything is imported there.
         gpus: Whether the study asks for GPUs (a local Ray looks for them only then).
+        load_ahead: Have each worker of a Ray of its own load torch as it starts, and stay; worth
+            about 0.4 GiB a CPU where as many trials are to run.
         log_level: Level of Ray's own log.
 
     Raises:
@@ -138,8 +139,9 @@ def connect(
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": log_level}
     try:
         if address in (None, "local"):
-            # Inherited, and not Ray's ``runtime_env``: of a worker started ahead it knows none yet.
-            with _environment({**env, **_workers_ahead(available_cpus())}):
+            # A worker started ahead has no ``runtime_env`` yet: it inherits its environment.
+            ahead = _workers_ahead(available_cpus()) if load_ahead else {}
+            with _environment({**env, **ahead}):
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -169,10 +171,13 @@ def connect(
 
 
 def _workers_ahead(cpus: int) -> dict[str, str]:
-    """What has the workers of a Ray of its own be ready when they are needed, and stay."""
-    loaded = {"RAY_preload_python_modules": _LOADED_AHEAD} if cpus <= _MOST_LOADED_AHEAD else {}
-    # One more than run trials: the one that prepares the teacher confirms the front afterwards.
-    return {"RAY_num_workers_soft_limit": str(cpus + 1), **loaded}
+    """Settings by which the workers that Ray starts ahead, one a CPU, are ready and stay."""
+    settings = {
+        "RAY_preload_python_modules": _LOADED_AHEAD,
+        # One more than run trials: the one that prepares the teacher confirms the front.
+        "RAY_num_workers_soft_limit": str(cpus + 1),
+    }
+    return {name: value for name, value in settings.items() if name not in os.environ}
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.limits import read_limits
 from study.doctor_check import Check, Scope, first_line, in_units
 
 # A study on CIFAR-10 keeps some hundred MB: the data, a teacher and its answers, the report.
@@ -16,19 +16,6 @@ _BASE_MEMORY, _TRIAL_MEMORY = 1.5e9, 0.75e9
 # Ray's object store is by default this share of free memory, and no larger than /dev/shm or this.
 _STORE_SHARE, _STORE_CAP = 0.3, 10e9
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the control group of this process allows it; None where nothing is set.
-
-    Attributes:
-        memory: Bytes.
-        cpus: CPUs' worth of time.
-    """
-
-    memory: int | None = None
-    cpus: float | None = None
 
 
 def check_cpus(scope: Scope) -> Check:
@@ -243,43 +230,3 @@ def check_browser(scope: Scope) -> Check:
             return Check("browser", "ok", run.stdout.strip() or path)
     text = "no Chromium that runs; reports open in any browser"
     return Check("browser", "note", text, "for the browser tests: apt-get install chromium")
-
-
-def read_limits(root: Path = Path("/")) -> Limits:
-    """Read the limits of this process's control group and of those around it (versions 1 and 2)."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return Limits()
-    mount = root / "sys/fs/cgroup"
-    memory: list[int] = []
-    cpus: list[float] = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        for folder in _with_parents(mount, path, controllers):
-            memory += _numbers(folder / "memory.max") + _numbers(folder / "memory.limit_in_bytes")
-            quota = _numbers(folder / "cpu.max")
-            if len(quota) < 2:
-                quota = _numbers(folder / "cpu.cfs_quota_us") + _numbers(
-                    folder / "cpu.cfs_period_us"
-                )
-            if len(quota) == 2 and min(quota) > 0:
-                cpus.append(quota[0] / quota[1])
-    # Version 1 writes "no limit" as the largest number of pages.
-    memory = [limit for limit in memory if limit < 2**60]
-    return Limits(min(memory, default=None), min(cpus, default=None))
-
-
-def _with_parents(mount: Path, path: str, controllers: str) -> list[Path]:
-    """The folders of a group and of those around it; in a container its own is the mount."""
-    top = mount if not controllers else mount / controllers
-    inside = Path(path.lstrip("/"))
-    return [top / inside, *(top / parent for parent in inside.parents)]
-
-
-def _numbers(path: Path) -> list[int]:
-    """The numbers in a file; none if it is not there or says ``max``."""
-    try:
-        return [int(word) for word in path.read_text().split()]
-    except (OSError, ValueError):
-        return []

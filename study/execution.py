@@ -47,6 +47,7 @@ def run_trials(
     recorder: Recorder,
     resources: TrialResources,
     *,
+    own: bool,
     stop_all: Callable[[], bool],
 ) -> None:
     """Run trials until the queue has no more, or ``stop_all`` says so.
@@ -57,6 +58,7 @@ def run_trials(
         scheduler: Early stopping, or None to train every student to its end.
         recorder: Hears everything that happens.
         resources: What a trial gets, and how many run at once.
+        own: Whether the Ray is the study's own.
         stop_all: Asked between any two events.
     """
     trainable = tune.with_resources(
@@ -66,7 +68,7 @@ def run_trials(
     # Ray insists on a folder for a state of its own, which nobody reads.
     scratch = Path(tempfile.mkdtemp(prefix="study-ray-"))
     try:
-        with _memory_deaths_told(), _workers_as_they_are():
+        with _memory_deaths_told(), _workers_as_they_are(own):
             tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
@@ -115,18 +117,23 @@ def _memory_deaths_told() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _workers_as_they_are() -> Iterator[None]:
+def _workers_as_they_are(own: bool) -> Iterator[None]:
     """Have Ray Tune take workers that are there already.
 
-    It asks for workers with a variable for another library (``PL_DISABLE_FORK``) in their
-    environment, so that each actor waits seconds for a process of its own to start.
+    It asks for workers with some variables of the driver in their environment, and one for another
+    library (``PL_DISABLE_FORK``), so that each actor waits seconds for a process of its own to
+    start. Workers have what a study gives them, those of a Ray of its own all of the driver's.
     """
     asked = dict(class_cache.DEFAULT_ENV_VARS)
+    propagated = class_cache.ENV_VARS_TO_PROPAGATE
     class_cache.DEFAULT_ENV_VARS.clear()
+    if own:
+        class_cache.ENV_VARS_TO_PROPAGATE = type(propagated)()
     try:
         yield
     finally:
         class_cache.DEFAULT_ENV_VARS.update(asked)
+        class_cache.ENV_VARS_TO_PROPAGATE = propagated
 
 
 def _trial_name(trial: Any) -> str:

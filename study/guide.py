@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis import results
 from analysis.results import ReferencePoint, TrialResult, first_runs, searched, trained_alone
@@ -53,7 +53,7 @@ class Guide:
 
         self._record, self._space = record, space
         self._shaping = frozenset(p.name for p in space.parameters if p.architecture)
-        self._shown: dict[int, Training] = {}
+        self._shown: dict[int, tuple[tuple[Any, ...], Training]] = {}
         self._latencies: dict[tuple[tuple[str, Value], ...], float] = {}
         self._sizes: dict[tuple[tuple[str, Value], ...], float] = {}
         point = ReferencePoint.from_json(record.attribute(results.ATTR_REFERENCE_POINT))
@@ -177,28 +177,35 @@ class Guide:
         seen = []
         for trial in first_runs(trials):
             latency = trial.search_latency_ms or trial.latency_ms
-            if latency is not None:
-                self._latencies.setdefault(self._shape(trial.params), latency)
             size = None if trial.model is None else trial.model.params_m
-            if size is not None:
-                self._sizes.setdefault(self._shape(trial.params), size)
             runs = trial.number in running
-            training = Training(
-                trial.number,
-                trial.params,
-                tuple(epoch.val_score for epoch in trial.curve),
-                trial.epochs,
-                latency,
-                waits=self.waits(trial) and not runs,
-                runs=runs,
-                counts=trial.number in alone,
-                size=size,
-            )
+            waits, counts = self.waits(trial) and not runs, trial.number in alone
+            facts = (len(trial.curve), latency, waits, runs, counts, size)
+            known = self._shown.get(trial.number)
             # What did not change is the same object again.
-            if self._shown.get(trial.number) != training:
-                self._shown[trial.number] = training
-            seen.append(self._shown[trial.number])
+            if known is None or known[0] != facts:
+                training = Training(
+                    trial.number,
+                    trial.params,
+                    tuple(epoch.val_score for epoch in trial.curve),
+                    trial.epochs,
+                    latency,
+                    waits=waits,
+                    runs=runs,
+                    counts=counts,
+                    size=size,
+                )
+                known = self._shown[trial.number] = (facts, training)
+                self._learn_figures(training)
+            seen.append(known[1])
         return seen
+
+    def _learn_figures(self, training: "Training") -> None:
+        shape = self._shape(training.params)
+        if training.latency_ms is not None:
+            self._latencies.setdefault(shape, training.latency_ms)
+        if training.size is not None:
+            self._sizes.setdefault(shape, training.size)
 
     def _shape(self, params: Params) -> tuple[tuple[str, Value], ...]:
         return tuple(sorted((n, v) for n, v in params.items() if n in self._shaping))

@@ -33,7 +33,7 @@ class Queue(ABC):
 
     @abstractmethod
     def owns(self, trial: TrialResult) -> bool:
-        """Whether a trial is one of those that are handed out here."""
+        """Whether a trial is one of those that are handed out here; asked before all is set up."""
 
     @property
     def may_grow(self) -> bool:

@@ -46,9 +46,7 @@ def last_words(terminal: Terminal, folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # One that was killed itself has nothing to say.
-        with contextlib.suppress(BrokenPipeError):
-            beside.communicate(_IN_ORDER)
+        beside.communicate(_IN_ORDER)
 
 
 def describe_death(text: str, kept: Path | None, folder: Path) -> str:
@@ -60,8 +58,8 @@ def describe_death(text: str, kept: Path | None, folder: Path) -> str:
         folder: The study's folder.
     """
     said = [match["said"].strip() for match in _RAY_SAID.finditer(text)]
-    why = f"; Ray said: {said[-1][:_SAID_CHARACTERS]}" if said else ""
-    lines = [f"error: the driver of {folder.name} died: it was killed, or ended by Ray{why}"]
+    why = f"; Ray said: {said[-1][:_SAID_CHARACTERS]}" if said else ": killed, or crashed"
+    lines = [f"error: the driver of {folder.name} died without a word{why}"]
     if kept is None:
         lines.append("Nothing was recorded yet; give the same command again.")
     else:
@@ -76,7 +74,11 @@ def main() -> None:
     if sys.stdin.buffer.read() == _IN_ORDER:
         return
     text = log.read_text(errors="replace") if log.exists() else ""
-    print(describe_death(text, keep_log(log, folder), folder), file=sys.stderr)
+    try:
+        kept = keep_log(log, folder)
+    except OSError:
+        kept = log
+    print(describe_death(text, kept, folder), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -54,13 +54,16 @@ def output_to_log() -> Iterator[Terminal]:
 
 
 def keep_log(log: Path, folder: Path) -> Path | None:
-    """Append a log to the study's own, ``logs/driver.log``, and remove it; None without a study."""
+    """Append a log to the study's own, ``logs/driver.log``, and remove it; None without a study.
+
+    Raises:
+        OSError: The disk is full; the log is then left where it is.
+    """
     text = log.read_text(errors="replace") if log.exists() else ""
-    log.unlink(missing_ok=True)
     logs = folder / "logs"
-    if not logs.is_dir():
-        return None
-    kept = logs / "driver.log"
-    with kept.open("a") as file:
-        file.write(text)
+    kept = logs / "driver.log" if logs.is_dir() else None
+    if kept is not None:
+        with kept.open("a") as file:
+            file.write(text)
+    log.unlink(missing_ok=True)
     return kept

@@ -309,7 +309,8 @@ def _get_teachers(
     """
     import ray
 
-    # In the environment of the trials: its process, with torch loaded, is theirs afterwards.
+    # Its process, with torch loaded, confirms the front afterwards; Ray has none do a trial's work
+    # that has run a task.
     worker = ray.remote(prepare_teacher).options(
         num_cpus=request.threads,
         num_gpus=1 if request.on_gpu else 0,

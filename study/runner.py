@@ -3,19 +3,26 @@
 import sys
 import time
 
-from cluster.connect import connect, disconnect
+import psutil
+
+from cluster.connect import available_cpus, connect, disconnect
+from cluster.limits import read_limits
 from cluster.resources import plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
 from study.ending import Ending, StopRequest
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, StudyLock
 from study.method_check import check_methods
+from study.plan import StudyPlan
 from study.progress import Progress
 from study.record import StudyRecord
 from study.session import Session
 from study.trial import worker_environment
 from study.warm_start import keep
 from study.watch import watching
+
+# A worker that has loaded torch and trains nothing.
+_LOADED_BYTES = 400 * 2**20
 
 
 def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> Ending:
@@ -38,6 +45,7 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             plan.address,
             env=worker_environment(plan.cpus_per_trial),
             gpus=plan.gpus_per_trial > 0,
+            load_ahead=_loads_ahead(plan),
         )
     stop.install()
     try:
@@ -64,6 +72,14 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             return session.run()
     finally:
         disconnect()
+
+
+def _loads_ahead(plan: StudyPlan) -> bool:
+    """Whether trials will need about all the workers that Ray starts, and memory carries them."""
+    cpus, free = available_cpus(), psutil.virtual_memory().available
+    trials = plan.concurrent or cpus // plan.cpus_per_trial
+    memory = min(free, read_limits().memory or free)
+    return cpus <= trials + 1 and bool(cpus * _LOADED_BYTES <= memory / 4)
 
 
 def _ship_files() -> None:

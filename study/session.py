@@ -217,15 +217,15 @@ class Session:
         """Train the runs that the front, its rivals and its controls lack; as a search ends."""
         from study.confirmation import time_front
 
-        plan, record, space = self._plan, self._record, self._stored.space
+        plan, record, inputs = self._plan, self._record, self._inputs
         if ending.word == "budget":
             return self._without_replicates(ending)
         time_front(record, prepared.context, reference, self._cluster, self._progress)
         progress = self._progress
 
         def make_queue(enough: Callable[[], bool]) -> ReplicateQueue:
-            searched = self._inputs.space
-            return ReplicateQueue(record, searched, plan, space, enough, progress.expects)
+            stored = self._stored.space
+            return ReplicateQueue(record, inputs.space, plan, stored, enough, progress.expects)
 
         total = len(further(record.trials()))
         shown = progress.trials_phase(total, self._deadline(), "replicates")
@@ -293,7 +293,15 @@ class Session:
         self._stop.between_trials = True
         try:
             with shown:
-                run_trials(reference, queue, scheduler, recorder, self._resources, stop_all=enough)
+                run_trials(
+                    reference,
+                    queue,
+                    scheduler,
+                    recorder,
+                    self._resources,
+                    own=plan.address is None,
+                    stop_all=enough,
+                )
         finally:
             self._stop.between_trials = False
             recorder.close(self._why_closed(recorder))

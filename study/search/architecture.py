@@ -38,6 +38,18 @@ class ArchitectureFigure:
         self._theta: Array | None = None
         self._model: CurveModel | None = None
 
+    def state(self) -> dict[str, Any]:
+        """What its guesses rest on besides what was measured: JSON."""
+        theta = None if self._theta is None else [float(x) for x in self._theta]
+        return {"fitted_at": self._fitted_at, "theta": theta}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; one of another search space is left aside."""
+        theta = state.get("theta")
+        if theta is not None and len(theta) == len(CurveModel(self._groups()).theta):
+            self._fitted_at = int(state["fitted_at"])
+            self._theta = np.array(theta, dtype=float)
+
     def learn(self, count: int, measured: Callable[[], Figures], elsewhere: Figures = ()) -> None:
         """Take what was measured; nothing is looked at before a guess is asked for.
 
@@ -79,6 +91,12 @@ class ArchitectureFigure:
         means, _ = self._model.predict(self._features(genes), np.full(len(genes), -1))
         return np.asarray(np.exp(means * self._deviation + self._mean))
 
+    def _groups(self) -> list[int]:
+        """Of each feature, which of the shaping dimensions it is of."""
+        groups = [group for group in self._coding.groups if group in self._shaping]
+        order = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+        return [order[group] for group in groups]
+
     def _features(self, genes: Array) -> Array:
         groups = np.array(self._coding.groups)
         return self._coding.features(genes)[:, np.isin(groups, self._shaping)]
@@ -92,12 +110,10 @@ class ArchitectureFigure:
         rows = np.sort(first)[-MOST_FIGURES:]
         values = np.log([figures[row][1] for row in rows])
         self._mean, self._deviation = float(values.mean()), max(float(values.std()), 1e-3)
-        groups = [g for g in self._coding.groups if g in self._shaping]
-        order = {group: i for i, group in enumerate(dict.fromkeys(groups))}
         if self._count >= GROWTH * self._fitted_at + 1:
             self._fitted_at, self._theta = self._count, None
         model = CurveModel.of_figures(
-            [order[group] for group in groups],
+            self._groups(),
             self._features(genes[rows]),
             (values - self._mean) / self._deviation,
             self._theta,

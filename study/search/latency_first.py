@@ -42,7 +42,7 @@ GOING_ON = 0.7
 _CONDITIONED, _FITTED = 400, 150
 _CANDIDATES = 400
 _REFINED, _OFFSPRING = 10, 15
-_RANKED = 200  # of them, kept in order
+_RANKED = 200  # of them, kept in order; with many workers all that keep the limits
 _CLOSER = (0.2, 0.1, 0.05, 0.03)  # how far the best candidates are moved, round by round
 _STEPS = ((0.15, 0.4), (0.05, 0.6))  # how far, and with what chance, a gene is moved
 # What was not begun is less certain than the model says, whose lengths are fitted to few trials.
@@ -114,13 +114,20 @@ class LatencyFirst:
 
     def state(self) -> dict[str, Any]:
         """What it has learnt that seeing all trials again would not tell: JSON."""
-        return {"fitted_at": self._fitted_at, "theta": [float(x) for x in self._model.theta]}
+        return {
+            "fitted_at": self._fitted_at,
+            "theta": [float(x) for x in self._model.theta],
+            "latency": self._latency.state(),
+            "size": self._size.state(),
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; one of another search space is left aside."""
         if len(state["theta"]) == len(self._model.theta):
             self._fitted_at = int(state["fitted_at"])
             self._model.theta = np.array(state["theta"], dtype=float)
+        self._latency.load_state(state.get("latency", {}))
+        self._size.load_state(state.get("size", {}))
 
     # Decisions
 
@@ -240,9 +247,10 @@ class LatencyFirst:
             self._ranked = apart(self._ranked, since, _APART_AT_ONCE)
             found = self._first_allowed(self._ranked, is_refused)
         if found is None:
-            candidates = self._candidates(rng)
+            candidates, worth = self._candidates(rng)
             # Many workers ask before more is known: then each takes what the others have left.
-            kept = len(candidates) if len(self._running) >= _MANY else _RANKED
+            many = len(self._running) >= _MANY
+            kept = max(_RANKED, int(np.sum(worth >= 0.0))) if many else _RANKED
             self._ranked = apart(candidates[:kept], self._genes_of(trainings), _APART)
             # Of those that were only just begun nothing is known yet.
             just = [t for t in trainings if t.runs and len(t.scores) <= self._first_rung]
@@ -259,8 +267,8 @@ class LatencyFirst:
 
     # Candidates
 
-    def _candidates(self, rng: np.random.Generator) -> Array:
-        """Genes of configurations that could be begun, the most promising first."""
+    def _candidates(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Genes of configurations that could be begun, the most promising first; their worth."""
         genes = np.concatenate([drawn(self._coding, rng, _CANDIDATES), self._near_the_front(rng)])
         if self._earlier is not None and self._earlier.front:
             genes = np.concatenate([genes, self._coding.genes_of(self._earlier.front)])
@@ -270,7 +278,8 @@ class LatencyFirst:
             beside = moved(self._coding, rng, np.repeat(best, _OFFSPRING, axis=0), far, 0.5)
             genes = np.concatenate([genes, beside])
             worth = np.concatenate([worth, self._worth_of_new(beside)])
-        return np.asarray(genes[np.argsort(-worth, kind="stable")])
+        order = np.argsort(-worth, kind="stable")
+        return genes[order], worth[order]
 
     def _near_the_front(self, rng: np.random.Generator) -> Array:
         """Variations of the trials that are expected to end on the front."""
@@ -383,12 +392,7 @@ class LatencyFirst:
         return np.array([each.latency_ms for each in trainings], dtype=float)
 
     def _excess(self, genes: Array, latencies: Array | None = None) -> Array:
-        """By what share of a limit candidates are expected to break it; 0 of those that are not.
-
-        Args:
-            genes: The candidates'.
-            latencies: Theirs (ms), where they are known already.
-        """
+        """By what share of a limit candidates are expected to break it; 0 of those that are not."""
         excess = np.zeros(len(genes))
         if math.isfinite(self._limits.slowest_ms):
             latencies = self._latency.of(genes) if latencies is None else latencies

@@ -54,12 +54,14 @@ class Tally:
         return number in self._waiting
 
     def update(self, trainings: Sequence[Training]) -> None:
-        """Take in all trainings, of which none is ever taken away again."""
+        """Take in all trainings; fewer than before are those of another study."""
         if len(trainings) < len(self._shown):
             self._forget()
         shown = self._shown
-        for place in list(compress(count(), map(is_not, trainings, shown))):
+        changed = list(compress(count(), map(is_not, trainings, shown)))
+        for place in changed:
             self._count(shown[place], -1)
+        for place in changed:
             self._count(trainings[place], 1)
         for training in trainings[len(shown) :]:
             self._count(training, 1)

@@ -1,4 +1,4 @@
-"""What the search is shown of trials, and what of them it looks at."""
+"""What the search is shown of trials, what of them it looks at, and how often it fits anew."""
 
 import functools
 import math

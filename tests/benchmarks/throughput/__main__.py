@@ -25,15 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from analysis.record import read_record
+from cluster.connect import available_cpus
 from study.environment import describe_environment
 from tests.benchmarks.throughput.bare import ARMS as BARE
 from tests.benchmarks.throughput.spaces import PRESET
 
 SERVICE = "service"
 # The service with one of its factors taken away.
+_CORES = str(available_cpus())
 WITHOUT = {
     "service, teacher asked at each step": ("--teacher-outputs", "live"),
-    "service, one trial at a time": ("--concurrent", "1"),
+    "service, one trial at a time": ("--concurrent", "1", "--cpus-per-trial", _CORES),
 }
 _ROOT = Path(__file__).parents[3]
 _SPACES = f"{__package__}.spaces"
@@ -63,8 +65,11 @@ class Case:
         more = WITHOUT.get(arm, ())
         asked = [*self.launch, *more, "--name", "timed", "--studies", str(studies), "--quiet"]
         seconds = timed([sys.executable, "-m", "study.launch", *asked])
-        trials = read_record(studies / "timed").trials
-        return Measured(seconds, [trial.val_score or 0.0 for trial in trials])
+        record = read_record(studies / "timed")
+        scores = [t.val_score for t in record.trials if t.status == "complete"]
+        if len(scores) < record.plan.plan["trials"] or None in scores:
+            sys.exit(f"{arm}: not every student was trained: {' '.join(asked)}")
+        return Measured(seconds, [score for score in scores if score is not None])
 
     def _bare(self, arm: str, studies: Path, teacher: Path) -> Measured:
         out = studies / f"{arm}.json"
@@ -78,6 +83,8 @@ def timed(command: Sequence[str]) -> float:
     """Seconds that a command took."""
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     environment |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "PYTHONWARNINGS": "ignore"}
+    # For all arms: threads that spin beside busy loaders are several times slower.
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
     begun = time.monotonic()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -130,20 +137,16 @@ def cases(args: argparse.Namespace) -> list[Case]:
 def summary(runs: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
     """What `--json` prints of a space."""
     seconds = {arm: [run.seconds for run in of_arm] for arm, of_arm in runs.items()}
-    body: dict[str, Any] = {}
-    if SERVICE in runs:
-        for key, arm in (("tutorial", "tutorial"), ("tuned", "tuned"), ("plain", "plain")):
-            if arm in runs:
-                pairs = zip(seconds[arm], seconds[SERVICE], strict=True)
-                body[f"ratio_{key}"] = statistics.median(a / b for a, b in pairs)
-    body["arms"] = {
-        arm: {
+    arms: dict[str, Any] = {}
+    for arm, of_arm in runs.items():
+        pairs = zip(seconds[arm], seconds.get(SERVICE, ()), strict=False)
+        ratios = [theirs / ours for theirs, ours in pairs]
+        arms[arm] = {
             "seconds": seconds[arm],
+            "ratio": statistics.median(ratios) if ratios else None,
             "accuracies": [list(run.accuracies) for run in of_arm],
         }
-        for arm, of_arm in runs.items()
-    }
-    return body
+    return {**{f"ratio_{arm}": arms[arm]["ratio"] for arm in BARE if arm in arms}, "arms": arms}
 
 
 def show(name: str, body: Mapping[str, Any]) -> None:
@@ -153,15 +156,11 @@ def show(name: str, body: Mapping[str, Any]) -> None:
         "| arm | seconds, median | of all runs | students an hour | over the service | accuracy |"
     )
     print("|---|---|---|---|---|---|")
-    service = body["arms"].get(SERVICE, {}).get("seconds")
     for arm, found in body["arms"].items():
         seconds = statistics.median(found["seconds"])
         each = ", ".join(f"{value:.0f}" for value in found["seconds"])
         students = len(found["accuracies"][0])
-        ratio = ""
-        if service is not None and arm != SERVICE:
-            pairs = zip(found["seconds"], service, strict=True)
-            ratio = f"{statistics.median(a / b for a, b in pairs):.2f}"
+        ratio = "" if found["ratio"] is None else f"{found['ratio']:.2f}"
         means = [statistics.mean(run) for run in found["accuracies"]]
         print(
             f"| {arm} | {seconds:.0f} | {each} | {3600 * students / seconds:.0f} | {ratio} "
@@ -192,7 +191,9 @@ def main() -> None:
             teacher = prepare(case, studies)
             runs: dict[str, list[Measured]] = {arm: [] for arm in arms}
             for repeat in range(1 if args.quick else args.repeats):
-                for arm in arms:
+                # Whoever comes first finds the machine as others left it: take turns in that, too.
+                first = repeat % len(arms)
+                for arm in (*arms[first:], *arms[:first]):
                     print(f"{case.name}, {arm}, run {repeat + 1} …", file=sys.stderr)
                     runs[arm].append(case.run(arm, studies, teacher))
             results[case.name] = summary(runs)

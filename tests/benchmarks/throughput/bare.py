@@ -39,7 +39,8 @@ from study.preparation import student_data
 from study.task import task_of
 
 ARMS = ("tutorial", "tuned", "plain")
-LOADER_WORKERS = 2
+# Processes that load for a trial: as the tutorial has it, and so that every core has one worker.
+LOADER_WORKERS = {"tutorial": 2, "tuned": 1, "plain": 2}
 _VALIDATED_AT_ONCE = 256
 
 
@@ -82,10 +83,10 @@ class Work:
             plan,
             class_data(student_data(whole, plan.train_per_class)),
             tuple(dict(point.params) for point in points),
-            load_teacher(teacher).model.eval(),
+            load_teacher(teacher).model.eval().to(memory_format=torch.channels_last),
         )
 
-    def loaders(self, batch_size: int, persistent: bool = False) -> tuple[Any, Any]:
+    def loaders(self, batch_size: int, arm: str) -> tuple[Any, Any]:
         """Loaders of the train and the validation split."""
         data = self.data
         height, width, _ = data.shape
@@ -95,7 +96,7 @@ class Work:
             augmented.append(transforms.RandomCrop((height, width), padding=data.augmentation.pad))
         if data.augmentation.flip:
             augmented.append(transforms.RandomHorizontalFlip())
-        how: Any = {"num_workers": LOADER_WORKERS, "persistent_workers": persistent}
+        how: Any = {"num_workers": LOADER_WORKERS[arm], "persistent_workers": arm == "tuned"}
         train = AsImages(data.train, transforms.Compose([*augmented, *plain]))
         validation = AsImages(data.validation, transforms.Compose(plain))
         return (
@@ -109,6 +110,7 @@ def epochs_of(work: Work, params: Params, loaders: tuple[Any, Any]) -> Iterator[
     torch.manual_seed(work.plan.seed)
     data, epochs = work.data, work.space.epochs_of(params, work.plan.max_epochs)
     student = work.space.build_student(params, data.num_classes, data.shape)
+    student = student.to(memory_format=torch.channels_last)
     settings = TrainingSettings(
         epochs=epochs,
         batch_size=int(params["batch_size"]),
@@ -123,7 +125,8 @@ def epochs_of(work: Work, params: Params, loaders: tuple[Any, Any]) -> Iterator[
     course, step = SCHEDULES[settings.schedule], 0
     for _ in range(epochs):
         student.train()
-        for images, labels in train:
+        for batch, labels in train:
+            images = batch.to(memory_format=torch.channels_last)
             with torch.no_grad():
                 answers = work.teacher(images)
             optimizer.zero_grad(set_to_none=True)
@@ -149,7 +152,7 @@ def plain(work: Work) -> list[float]:
     """One student after another; torch has all cores."""
     scores = []
     for params in work.configurations:
-        *_, last = epochs_of(work, params, work.loaders(int(params["batch_size"])))
+        *_, last = epochs_of(work, params, work.loaders(int(params["batch_size"]), "plain"))
         scores.append(last)
     return scores
 
@@ -171,7 +174,7 @@ def by_ray(work: Work, scratch: Path, *, tuned: bool) -> list[float]:
             params = self._work.configurations[new_config["place"]]
             size = int(params["batch_size"])
             if size not in self._loaders:
-                self._loaders[size] = self._work.loaders(size, persistent=True)
+                self._loaders[size] = self._work.loaders(size, "tuned")
             self._epochs = epochs_of(self._work, params, self._loaders[size])
             self._left = self._work.space.epochs_of(params, self._work.plan.max_epochs)
             return True
@@ -182,7 +185,7 @@ def by_ray(work: Work, scratch: Path, *, tuned: bool) -> list[float]:
 
     def tutorial(config: dict[str, Any], work: Work) -> None:
         params = work.configurations[config["place"]]
-        for value in epochs_of(work, params, work.loaders(int(params["batch_size"]))):
+        for value in epochs_of(work, params, work.loaders(int(params["batch_size"]), "tutorial")):
             tune.report({"accuracy": value})
 
     trainable: Any = Tuned if tuned else tutorial

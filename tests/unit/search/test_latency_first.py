@@ -1,6 +1,6 @@
 """What to begin, and who goes on, in made-up studies whose ends are known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -116,6 +116,36 @@ def test_the_same_study_is_decided_alike_by_a_driver_that_takes_over() -> None:
 
     assert second.next_to_go_on(trainings) == first.next_to_go_on(trainings)
     assert second.begin(trainings, never) == first.begin(trainings, never)
+
+
+def test_so_it_is_where_latencies_are_guessed_from_those_measured() -> None:
+    measured: dict[int, float] = {}
+
+    def known(params: Mapping[str, Any]) -> float | None:
+        return measured.get(params["width"])
+
+    def remember(trainings: Sequence[Training]) -> None:
+        measured.update({t.params["width"]: latency(t.params) for t in trainings})
+
+    first = make_search(latency_of=known)
+    trainings: list[Training] = []
+    for number in range(40):
+        params = first.begin(trainings, never)
+        assert params is not None
+        trainings.append(training(number, params))
+        remember(trainings)
+        if number == 30:
+            early = first.state()
+    second, without = make_search(latency_of=known), make_search(latency_of=known)
+    second.load_state(first.state())
+    begun = first.begin(trainings, never)
+
+    assert early["latency"]["fitted_at"] > 0
+    assert second.begin(trainings, never) == begun
+    # Fitted anew to all that was measured, its guesses would be others.
+    without.load_state({**first.state(), "latency": {}})
+    without.begin(trainings, never)
+    assert without.state()["latency"] != first.state()["latency"]
 
 
 def test_the_first_trials_are_drawn_by_the_seed() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.limits import Limits, read_limits
 from study.doctor import CHECKS
 from study.doctor_check import Check, Scope, attempt
 from study.doctor_machine import (
-    Limits,
     check_browser,
     check_gpu,
     check_shared_memory,
@@ -22,7 +22,6 @@ from study.doctor_machine import (
     judge_shared_memory,
     judge_studies,
     judge_temporary,
-    read_limits,
 )
 from study.doctor_packages import check_packages, check_python, check_torch, required_packages
 
