@@ -42,6 +42,14 @@ def read_limits(root: Path = Path("/")) -> Limits:
     return Limits(min(memory, default=None), min(cpus, default=None))
 
 
+def free_memory() -> int:
+    """Bytes that are free, at most what the control group allows."""
+    import psutil
+
+    free, limit = psutil.virtual_memory().available, read_limits().memory
+    return int(free if limit is None else min(free, limit))
+
+
 def _with_parents(mount: Path, path: str, controllers: str) -> list[Path]:
     """The folders of a group and of those around it; in a container its own is the mount."""
     top = mount if not controllers else mount / controllers

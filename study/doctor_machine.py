@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from cluster.limits import read_limits
+from cluster.limits import free_memory, read_limits
 from study.doctor_check import Check, Scope, first_line, in_units
 
 # A study on CIFAR-10 keeps some hundred MB: the data, a teacher and its answers, the report.
@@ -68,15 +68,11 @@ def judge_memory(available: int, total: int, limit: int | None, trials: int) -> 
 
 def check_shared_memory(scope: Scope) -> Check:
     """Say whether Ray's object store, which holds the data for all trials, fits /dev/shm."""
-    import psutil
-
     try:
         free = shutil.disk_usage("/dev/shm").free
     except FileNotFoundError:
         return Check("shared memory", "ok", "this system has no /dev/shm; Ray uses files")
-    available = psutil.virtual_memory().available
-    limit = read_limits().memory
-    return judge_shared_memory(free, available if limit is None else min(available, limit))
+    return judge_shared_memory(free, free_memory())
 
 
 def judge_shared_memory(free: int, memory: int) -> Check:

@@ -3,10 +3,8 @@
 import sys
 import time
 
-import psutil
-
 from cluster.connect import available_cpus, connect, disconnect
-from cluster.limits import read_limits
+from cluster.limits import free_memory
 from cluster.resources import plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
 from study.ending import Ending, StopRequest
@@ -76,10 +74,9 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
 
 def _loads_ahead(plan: StudyPlan) -> bool:
     """Whether trials will need about all the workers that Ray starts, and memory carries them."""
-    cpus, free = available_cpus(), psutil.virtual_memory().available
+    cpus = available_cpus()
     trials = plan.concurrent or cpus // plan.cpus_per_trial
-    memory = min(free, read_limits().memory or free)
-    return cpus <= trials + 1 and bool(cpus * _LOADED_BYTES <= memory / 4)
+    return cpus <= trials + 1 and cpus * _LOADED_BYTES <= free_memory() / 4
 
 
 def _ship_files() -> None:

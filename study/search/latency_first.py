@@ -312,11 +312,10 @@ class LatencyFirst:
         return self._tally
 
     def _look_at(self, trainings: Sequence[Training]) -> bool:
-        """Bring the model to what is known; False if that is too little."""
-        tally = self._tallied(trainings)
-        if tally.usable < 2:
+        """Bring the model to what is known, and tallied; False if that is too little."""
+        if self._tally.usable < 2:
             return False
-        seen, running = tally.epochs, set(tally.running)
+        seen, running = self._tally.epochs, set(self._tally.running)
         # With many workers there are new epochs whenever one asks: some then share one look.
         late = len(running) if len(running) >= _MANY else 0
         is_late = self._seen < 0 or seen - self._seen > late

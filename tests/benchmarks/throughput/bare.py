@@ -11,20 +11,19 @@ another in one process. ARGUMENTS are those of `study.launch`; OUT gets the accu
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from cluster.connect import available_cpus
 from search_spaces.space import Params, SearchSpace
 from study.arguments import parser, resolve
 from study.class_task import class_data
@@ -191,7 +190,7 @@ def by_ray(work: Work, scratch: Path, *, tuned: bool) -> list[float]:
     trainable: Any = Tuned if tuned else tutorial
     ray.init(
         address="local",
-        num_cpus=len(os.sched_getaffinity(0)),
+        num_cpus=available_cpus(),
         include_dashboard=False,
         log_to_driver=False,
         _node_ip_address="127.0.0.1",
@@ -226,7 +225,7 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as scratch:
             scores = by_ray(work, Path(scratch), tuned=args.arm == "tuned")
-    args.out.write_text(json.dumps({"accuracies": [float(np.round(s, 4)) for s in scores]}))
+    args.out.write_text(json.dumps({"accuracies": [round(score, 4) for score in scores]}))
 
 
 if __name__ == "__main__":
