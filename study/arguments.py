@@ -7,6 +7,7 @@ from typing import Any
 
 from search_spaces.catalogue import load_space
 from search_spaces.space import SearchSpace, SpaceError, nearest
+from study import parsing
 from study import plan as plans
 from study.budget import Budget
 from study.constraints import check_min_score
@@ -257,7 +258,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     """
     space = load_space(args.space)
     plans.check_preset(space, args.preset)
-    fixed = plans.parse_fixed(args.fix, space)
+    fixed = parsing.parse_fixed(args.fix, space)
     if not space.taught:
         _refuse_teachers(space, args)
     data = args.data or space.preset_data.get(args.preset, space.default_data)
@@ -283,7 +284,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         views=args.views if args.views is not None else defaults.views,
         budget=Budget(
             trials=args.trials if args.trials is not None else max(defaults.trials, presets),
-            seconds=None if args.budget is None else plans.parse_duration(args.budget),
+            seconds=None if args.budget is None else parsing.parse_duration(args.budget),
             device_hours=args.device_hours,
         ),
         max_epochs=_max_epochs(space.with_fixed(fixed), args.max_epochs, defaults.max_epochs),
@@ -301,7 +302,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         storage=args.storage,
         tracking_uri=args.tracking_uri,
         address=args.address,
-        objectives=plans.parse_objectives(args.objectives, space),
+        objectives=parsing.parse_objectives(args.objectives, space),
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
         replicates=args.replicates,
@@ -378,7 +379,7 @@ def changed(plan: StudyPlan, args: argparse.Namespace) -> StudyPlan:
     """
     budget = {
         "trials": args.trials,
-        "seconds": None if args.budget is None else plans.parse_duration(args.budget),
+        "seconds": None if args.budget is None else parsing.parse_duration(args.budget),
         "device_hours": args.device_hours,
     }
     others = {

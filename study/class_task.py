@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from study.distillation.trainer import EpochTrainer
     from study.distillation.training import TeacherSource, TrainingData
     from study.task import Data
-    from study.trial import TrialContext
+    from study.trial_context import TrialContext
 
 
 class ClassTask:
@@ -119,8 +119,8 @@ class ClassTask:
         """Return a trainer for the method that the parameters ask for."""
         from study.distillation import methods
         from study.distillation.training import StudentTrainer
+        from study.student import device_of, training_settings
         from study.student_weights import take_over_weights
-        from study.trial import device_of, training_settings
 
         take_over_weights(student, context.space, params, context.data.shape[2])
         asked = {**params, "classes": context.data.num_classes}
@@ -133,7 +133,7 @@ class ClassTask:
     def test(self, student: "torch.nn.Module", context: "TrialContext") -> Tested:
         """Score a student by the space's score."""
         from study.distillation.evaluation import evaluate
-        from study.trial import device_of
+        from study.student import device_of
 
         data = class_data(context.data)
         _, score = evaluate(
@@ -173,7 +173,7 @@ def teacher_source(
 ) -> "TeacherSource":
     """Return what answers for a trial's teacher: its outputs, computed ahead, or its network."""
     from study.distillation.training import CachedTeacher, LiveTeacher
-    from study.trial import device_of
+    from study.student import device_of
     from study.trial_teacher import teacher_network
 
     device = device_of(context)

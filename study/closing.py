@@ -5,7 +5,7 @@ from study.ending import Ending
 from study.progress import duration, front_table, make_console
 from study.replicates import further
 from study.summary import KINDS, StudySummary
-from study.tracking import where_to_look
+from study.tracking.tracker import where_to_look
 
 
 def print_summary(summary: StudySummary, ending: Ending) -> None:

@@ -17,7 +17,7 @@ from study.progress import Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front, replicated
 from study.task import task_of
-from study.trial import STUDENT_FILE, TrialContext, trial_folder
+from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +136,7 @@ class _Worker:
 def _confirm(
     context: TrialContext, number: int, latency: Latency | None, cpus: int
 ) -> Confirmation:
-    from study.trial import load_student, pin_threads
+    from study.student import load_student, pin_threads
 
     student = load_student(context, number)
     pin_threads(cpus)
@@ -147,13 +147,13 @@ def _confirm(
 
 
 def _time(context: TrialContext, number: int) -> Latency:
-    from study.trial import load_student
+    from study.student import load_student
 
     return _timed(context, load_student(context, number))
 
 
 def _timed(context: TrialContext, student: "torch.nn.Module") -> Latency:
-    from study.trial import measure, pin_threads
+    from study.student import measure, pin_threads
 
     # Timed with the threads that a trial has.
     pin_threads(context.threads)

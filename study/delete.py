@@ -21,7 +21,7 @@ from study.lock import Holder, StudyLock, check_free
 from study.names import StudyName
 from study.plan import check_writable
 from study.record import RecordError, read_plan_file
-from study.tracking import without_password
+from study.tracking.tracker import without_password
 
 _LEFTOVER = re.compile(r"\.(?P<name>[A-Za-z0-9_-][A-Za-z0-9._-]*)\.deleted\.\d+")
 

@@ -10,7 +10,7 @@ from analysis.stored_plan import Space
 
 if TYPE_CHECKING:
     from study.distillation.pictures import Png
-    from study.trial import TrialContext
+    from study.trial_context import TrialContext
 
 Trials = tuple[TrialResult, ...]
 

@@ -40,7 +40,7 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     from study.lock import check_free
     from study.record import check_storage
     from study.task import task_of
-    from study.tracking import check_tracking_uri
+    from study.tracking.tracker import check_tracking_uri
     from study.warm_start import earlier_for
 
     check_writable(studies)

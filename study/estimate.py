@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from cluster.connect import available_cpus
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, Value
-from study.plan import StudyPlan, seed_points, teacher_values
+from study.plan import StudyPlan
 from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_rows, where_rows
 from study.progress import Progress, duration, make_console, make_progress
+from study.seed_points import seed_points, teacher_values
 from study.task import task_of
 from study.teacher_choice import known_side, teacher_recipe
 from study.warm_start import earlier_for

@@ -7,7 +7,7 @@ from typing import Any
 from analysis.results import TrialResult
 from search_spaces.space import SearchSpace
 from study.record import StudyRecord
-from study.trial import TrialTask
+from study.trial_context import TrialTask
 
 
 class Queue(ABC):

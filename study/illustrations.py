@@ -29,7 +29,7 @@ from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.saliency import SALIENCY
 from study.translations import TRANSLATIONS
-from study.trial import STUDENT_FILE, TrialContext, trial_folder
+from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
 
 
 def kinds_for(space: SearchSpace) -> tuple[Kind, ...]:

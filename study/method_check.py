@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import SearchSpace
 from study.inputs import StudyInputs
-from study.plan import PlanError, StudyPlan, seed_points
+from study.plan import PlanError, StudyPlan
 from study.preparation import get
 from study.progress import Progress
+from study.seed_points import seed_points
 from study.task import task_of
 from study.teacher_choice import teacher_recipe
 

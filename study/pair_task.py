@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from study.distillation.precision import Precision
     from study.distillation.trainer import EpochTrainer
     from study.task import Data
-    from study.trial import TrialContext
+    from study.trial_context import TrialContext
 
 
 class PairTask:
@@ -107,7 +107,7 @@ class PairTask:
         """Return a trainer for both directions."""
         from study.distillation.methods import cross_domain
         from study.distillation.pair_training import PairTrainer
-        from study.trial import device_of, training_settings
+        from study.student import device_of, training_settings
 
         return PairTrainer(
             _both(student),
@@ -120,7 +120,7 @@ class PairTask:
     def test(self, student: "torch.nn.Module", context: "TrialContext") -> Tested:
         """Score both directions by PSNR, and give PSNR and SSIM of each."""
         from study.distillation.pair_evaluation import ResidentPairs, score_pairs
-        from study.trial import device_of
+        from study.student import device_of
 
         split = ResidentPairs.of(pair_data(context.data).test, device_of(context))
         found = score_pairs(student, split, with_ssim=True)

@@ -2,24 +2,14 @@
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from analysis.results import Third
-from search_spaces.space import (
-    THIRD_OBJECTIVES,
-    Choice,
-    Params,
-    SearchSpace,
-    SpaceError,
-    TeacherChoice,
-    Value,
-    nearest,
-)
+from search_spaces.space import THIRD_OBJECTIVES, SearchSpace, TeacherChoice, Value, nearest
 from study.budget import Budget
 from study.distillation.teacher_recipe import NETWORKS, SMALLEST_INCEPTION_INPUT, TeacherRecipe
 
@@ -280,132 +270,6 @@ def _objective_problems(names: tuple[str, ...]) -> list[str]:
     if len(names) > 3:
         return [f"{asked}: {len(names)} are more than three; {mend}"]
     return []
-
-
-def parse_objectives(text: str, space: SearchSpace) -> tuple[str, ...]:
-    """Parse ``score,latency,params`` to names of objectives, the score and the latency first.
-
-    ``accuracy`` and the name of the space's own score are other names of ``score``. What is wrong
-    with the names is found when a plan is made of them.
-    """
-    same = {"accuracy", space.score.name.lower()}
-    names = [name.strip().lower() for name in text.split(",")]
-    named = ["score" if name in same else name for name in names]
-    order = {name: place for place, name in enumerate(OBJECTIVES)}
-    return tuple(sorted(named, key=lambda name: order.get(name, len(order))))
-
-
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>s|m|min|h|d)?")
-_SECONDS = {"s": 1, None: 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-
-
-def parse_duration(text: str) -> float:
-    """Parse ``90s``, ``30m``, ``2h``, ``1.5h`` or ``1d`` to seconds.
-
-    Raises:
-        PlanError: if ``text`` is none of these.
-    """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise PlanError(f"--budget {text!r} is not a duration; write it as 90s, 30m or 2h")
-    return float(match["number"]) * _SECONDS[match["unit"]]
-
-
-def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:
-    """Parse ``NAME=VALUE`` items to values of the space's parameters.
-
-    Raises:
-        PlanError: if an item has no ``=``, or its name or value does not fit the space.
-    """
-    fixed: dict[str, Value] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise PlanError(f"--fix {item!r} is not NAME=VALUE; try --fix {item}=...")
-        try:
-            fixed[name] = parse_value(text, space, name)
-        except SpaceError as error:
-            raise PlanError(f"--fix {item}: {error}") from None
-    return fixed
-
-
-def parse_value(text: str, space: SearchSpace, name: str) -> Value:
-    """Parse the value of a parameter.
-
-    Raises:
-        SpaceError: if it does not fit the space.
-    """
-    parameter = space.parameter(name)
-    if isinstance(parameter, Choice):
-        for choice in parameter.choices:
-            if text == str(choice) or (not isinstance(choice, str) and _number(text) == choice):
-                return choice
-        raise SpaceError(parameter.check(text) or f"{name}={text} does not fit")
-    number = _number(text)
-    value: Value = text if number is None else number
-    if number is not None and parameter.kind == "int" and number.is_integer():
-        value = int(number)
-    problem = parameter.check(value)
-    if problem:
-        raise SpaceError(problem)
-    return value
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-@dataclass(frozen=True)
-class SeedPoint:
-    """A configuration tried before the sampler is asked: a preset's row or a control."""
-
-    label: str
-    source: str
-    params: Mapping[str, Value] = field(default_factory=dict)
-
-
-def seed_points(
-    space: SearchSpace, preset: str | None, fixed: Params | None = None
-) -> tuple[SeedPoint, ...]:
-    """Return the configurations tried first, in order, none twice.
-
-    They are the preset's rows (or the space's default configuration), then the control of the
-    default. Parameters held by ``fixed`` keep their value in every one of them.
-    """
-    held = dict(fixed or {})
-    asked: list[tuple[str, Params]] = [("default", {})]
-    if preset is not None:
-        asked = [(row.label, row.params) for row in space.presets[preset]]
-    asked.append(("default, no KD loss", space.control))
-    points: list[SeedPoint] = []
-    for label, overrides in asked:
-        params = space.complete({**overrides, **held})
-        if all(dict(point.params) != params for point in points):
-            source = "control" if space.is_control(params) else "preset"
-            points.append(SeedPoint(label, source, params))
-    return tuple(points)
-
-
-def teacher_values(space: SearchSpace, preset: str | None, fixed: Params) -> tuple[Value, ...]:
-    """Return the values that ask for a teacher each, the study's own first.
-
-    They are those of the parameter ``space.teacher_varies_with`` that any trial can have; where
-    one teacher serves all trials there are none.
-
-    Args:
-        space: The space, with ``fixed`` applied.
-        preset: The preset that is tried first, if any.
-        fixed: Parameters held with ``--fix``.
-    """
-    name = space.teacher_varies_with
-    if name is None:
-        return ()
-    seeds = (point.params.get(name) for point in seed_points(space, preset, fixed))
-    values = (space.parameter(name).default, *space.drawn_values(name), *seeds)
-    return tuple(dict.fromkeys(value for value in values if value is not None))
 
 
 def check_preset(space: SearchSpace, preset: str | None) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from analysis.formatting import score_text
 from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
-from study.plan import StudyPlan, seed_points, teacher_values
+from study.plan import StudyPlan
 from study.progress import duration
 from study.record import read_plan_file
-from study.tracking import default_tracking_uri, without_password
+from study.seed_points import seed_points, teacher_values
+from study.tracking.tracker import default_tracking_uri, without_password
 
 if TYPE_CHECKING:
     from study.distillation.teacher_recipe import TeacherRecipe

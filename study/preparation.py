@@ -20,7 +20,7 @@ from study.plan import PlanError, StudyPlan
 from study.progress import Progress
 from study.teacher_choice import teacher_recipe, teacher_variants
 from study.teacher_worker import Array, TeacherRequest, prepare_teacher
-from study.trial import TrialContext
+from study.trial_context import TrialContext
 from study.trial_teacher import TeacherVariant
 
 if TYPE_CHECKING:

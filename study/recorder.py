@@ -26,9 +26,9 @@ from study.death import death_of, error_of
 from study.record import StudyRecord
 from study.retention import Contenders, prune
 from study.stateless import StatelessForRay
-from study.tracking_facts import final_metrics, trial_facts
-from study.trial import STUDENT_FILE, trial_folder
+from study.tracking.facts import final_metrics, trial_facts
 from study.trial_attributes import now
+from study.trial_context import STUDENT_FILE, trial_folder
 from study.trial_exits import exit_file
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from study.handing_out import Queue
     from study.progress import Progress
     from study.scheduler import Stop
-    from study.tracking import Tracker
+    from study.tracking.tracker import Tracker
 
 # Why a trial that stood at a rung when its study ended is not complete.
 WAITED = "others promised to add more to the front"

@@ -11,7 +11,7 @@ from study.plan import StudyPlan
 from study.proposal import distributions
 from study.record import StudyRecord
 from study.replicates import FurtherRun, further, next_round, not_begun, trainings
-from study.trial import TrialTask
+from study.trial_context import TrialTask
 
 
 class ReplicateQueue(Queue):

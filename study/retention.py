@@ -13,7 +13,7 @@ from pathlib import Path
 
 from analysis.front import Staircase, front_members, non_dominated, third_value, trial_point
 from analysis.results import Third, TrialResult, first_runs, trial_name
-from study.trial import STUDENT_FILE
+from study.trial_context import STUDENT_FILE
 
 # A student this much slower than one that beats it in score may still be as fast, once timed
 # without noise.

@@ -14,7 +14,7 @@ from study.drawing import Drawing, DrawnCell, Kind, Trials
 if TYPE_CHECKING:
     from study.distillation.image_data import ImageData, Split
     from study.distillation.saliency import Looked
-    from study.trial import TrialContext
+    from study.trial_context import TrialContext
 
 _CAPTION = """\
 Saliency maps (Simonyan et al., 2013): how strongly each pixel moves the logit of the image's true \
@@ -54,7 +54,7 @@ def draw(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None
         study.distillation.teacher_recipe.TeacherError: if the teacher is.
     """
     from study.distillation.saliency import first_of_classes, saliency
-    from study.trial import device_of, load_kept, pin_threads
+    from study.student import device_of, load_kept, pin_threads
     from study.trial_teacher import trained_teacher
 
     pin_threads(context.threads)

@@ -10,11 +10,12 @@ from search_spaces.space import SearchSpace, Value, configuration_key
 from study.constraints import Constraints
 from study.death import OUT_OF_MEMORY
 from study.handing_out import Queue
-from study.plan import SeedPoint, StudyPlan
+from study.plan import StudyPlan
 from study.proposal import Exhausted, as_trials, distributions, propose
 from study.record import StudyRecord
+from study.seed_points import SeedPoint
 from study.stateless import StatelessForRay
-from study.trial import TrialTask
+from study.trial_context import TrialTask
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -21,7 +21,6 @@ from study.environment import describe_environment
 from study.guide import Guide
 from study.handing_out import Queue
 from study.inputs import StudyInputs
-from study.plan import seed_points
 from study.preparation import Prepared, prepare
 from study.progress import Progress
 from study.record import StudyRecord
@@ -37,11 +36,12 @@ from study.retention import (
 )
 from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import TrialQueue
+from study.seed_points import seed_points
 from study.stopping import make_guide, make_scheduler
-from study.synchronise import replay
-from study.tracking import Tracker, default_tracking_uri
-from study.tracking_facts import final_metrics, teacher_metrics
-from study.tracking_session import close_study, open_study
+from study.tracking.facts import final_metrics, teacher_metrics
+from study.tracking.session import close_study, open_study
+from study.tracking.synchronise import replay
+from study.tracking.tracker import Tracker, default_tracking_uri
 from study.trial_attributes import now
 
 _CLOSE_TRACKER_SECONDS = 20.0

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import IMAGENET, WEIGHTS, SearchSpace
-from study.plan import PlanError, StudyPlan, seed_points
+from study.plan import PlanError, StudyPlan
 from study.progress import Progress
+from study.seed_points import seed_points
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,7 +13,7 @@ from analysis.results import STATUSES, TrialResult, searched, trained_alone
 from analysis.runs import Estimate
 from analysis.stored_plan import Score
 from study.replicates import further, next_round, trainings
-from study.tracking import without_password
+from study.tracking.tracker import without_password
 
 # What counts are called for people, where that is not their own name.
 KINDS = {"paused": "waiting at a rung", "waiting": "to come"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from study.distillation.pair_data import PairData, PairSummary
     from study.distillation.precision import Precision
     from study.distillation.trainer import EpochTrainer
-    from study.trial import TrialContext
+    from study.trial_context import TrialContext
 
     Data: TypeAlias = ImageData | PairData
     Summary: TypeAlias = DataSummary | PairSummary

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import SearchSpace, TeacherChoice, Value
-from study.plan import StudyPlan, recipe_of, teacher_values
+from study.plan import StudyPlan, recipe_of
+from study.seed_points import teacher_values
 
 if TYPE_CHECKING:
     from study.distillation.teacher_recipe import TeacherRecipe

@@ -17,7 +17,7 @@ from study.saliency import pairs_to_show
 if TYPE_CHECKING:
     from study.distillation.image_data import Images
     from study.distillation.pair_data import PairSplit
-    from study.trial import TrialContext
+    from study.trial_context import TrialContext
 
 Direction = Literal["x_to_y", "y_to_x"]
 
@@ -68,7 +68,7 @@ def _draw(direction: Direction, context: "TrialContext", trials: Trials) -> Draw
     import numpy as np
 
     from study.distillation.pair_evaluation import translated
-    from study.trial import device_of, load_student, pin_threads
+    from study.student import device_of, load_student, pin_threads
 
     pin_threads(context.threads)
     test = pair_data(context.data).test

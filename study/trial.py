@@ -3,122 +3,24 @@
 import errno
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from ray.tune import Trainable
 
-from analysis.results import EpochResult, Latency, ModelSize, trial_name
+from analysis.results import EpochResult, Latency, ModelSize
 from study.death import OUT_OF_MEMORY, described
-from study.seeds import run_seed
+from study.student import build_student, measure, pin_threads
 from study.task import task_of
-from study.trial_teacher import TeacherVariant, teacher_network
+from study.trial_context import CHECKPOINT_FILE, STUDENT_FILE, TrialContext, TrialTask, trial_folder
 
 if TYPE_CHECKING:
     import torch
 
-    from search_spaces.space import SearchSpace, Value
-    from study.distillation.precision import Precision
     from study.distillation.trainer import EpochTrainer
-    from study.distillation.training import TrainingSettings
-    from study.task import Data
 
 logger = logging.getLogger(__name__)
-
-STUDENT_FILE = "student.pt"
-CHECKPOINT_FILE = "last.pt"
-
-
-@dataclass(frozen=True)
-class TrialContext:
-    """What all trials of a study share; put into Ray's object store once and mapped by each.
-
-    Attributes:
-        space: The search space.
-        data: The data set; the train split is the students'.
-        reduced_rows: For each share of the train set below 1, the rows it keeps.
-        teacher: The study's teacher, whose latency all students are compared with; None where
-            there is none, and the space's default student takes its place.
-        teacher_ms: Its batch-1 latency on the idle device.
-        folder: The study's folder.
-        epochs, views, seed, precision, threads, on_gpu: As planned. The seed is the study's, of
-            its views among others; students are trained with that of their :attr:`run`.
-        max_latency_ms, max_params_m: Constraints, or None.
-        variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
-            among them; empty where one serves all trials.
-        run: Which run of its configuration a trial is: 0, unless it is a replicate.
-    """
-
-    space: "SearchSpace"
-    data: "Data"
-    reduced_rows: Mapping[float, np.ndarray[Any, Any]]
-    teacher: TeacherVariant | None
-    teacher_ms: float
-    folder: str
-    epochs: int
-    views: int
-    seed: int
-    precision: "Precision"
-    threads: int
-    on_gpu: bool
-    max_latency_ms: float | None = None
-    max_params_m: float | None = None
-    variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
-    run: int = 0
-
-    @property
-    def run_seed(self) -> int:
-        """The seed of a student's initialisation, data order and dropout."""
-        return run_seed(self.seed, self.run)
-
-    def of_run(self, run: int) -> "TrialContext":
-        """Return the same for another run: only the student's own seed differs."""
-        return self if run == self.run else replace(self, run=run)
-
-    def teacher_of(self, params: Mapping[str, Any]) -> TeacherVariant:
-        """Return who teaches a trial: the study's teacher, unless its parameters name another.
-
-        Raises:
-            ValueError: if nobody does.
-        """
-        value = params.get(self.space.teacher_varies_with or "")
-        teacher = self.teacher if value is None else self.variants[value]
-        if teacher is None:
-            raise ValueError(f"space {self.space.name} has no teacher to ask")
-        return teacher
-
-
-@dataclass(frozen=True)
-class TrialTask:
-    """What one trial is given.
-
-    ``model`` and ``latency`` are those already in the record for this architecture, if any.
-    ``protected`` trials (presets and controls) are never stopped early. ``known_exits`` are size
-    and latency of the student's other exits, by architecture, as far as they are in the record.
-    ``run`` says which run of its configuration the trial is, and so its seed. ``epochs_known`` are
-    those on record; a worker whose driver was killed may have left a checkpoint of one more.
-    """
-
-    number: int
-    params: Mapping[str, Any]
-    protected: bool
-    model: Mapping[str, Any] | None = None
-    latency: Mapping[str, Any] | None = None
-    known_exits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    run: int = 0
-    epochs_known: int = 0
-
-    def to_config(self) -> dict[str, Any]:
-        """Return it as the configuration of a Ray trial."""
-        return asdict(self)
-
-
-def trial_folder(study_folder: Path, number: int) -> Path:
-    """Return where a trial's checkpoint and finished student lie."""
-    return study_folder / "checkpoints" / trial_name(number)
 
 
 @dataclass
@@ -277,105 +179,6 @@ def _above(value: float, limit: float) -> str:
     return next((text for text in texts if float(text) > limit), str(value))
 
 
-def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn.Module":
-    """Build a student with its run's seed, so that twins start from the same weights.
-
-    As it is trained, which may be more than what is shipped of it.
-    """
-    import torch
-
-    torch.manual_seed(context.run_seed)
-    student: torch.nn.Module = context.space.build_student(
-        params, context.data.num_classes, context.data.shape
-    )
-    return student
-
-
-def load_student(context: TrialContext, number: int) -> "torch.nn.Module":
-    """Load the finished student of a trial, as it is shipped.
-
-    Raises:
-        study.distillation.checkpoint.CheckpointError: if it is missing or damaged.
-    """
-    from study.distillation.deployment import deployed
-
-    return deployed(load_kept(context, number)).to(device_of(context))
-
-
-def load_kept(context: TrialContext, number: int) -> "torch.nn.Module":
-    """Load what is kept of a trial's student, which has gradients: integer kernels have none.
-
-    Raises:
-        study.distillation.checkpoint.CheckpointError: if it is missing or damaged.
-    """
-    from study.distillation import checkpoint
-    from study.distillation.deployment import kept
-
-    path = trial_folder(Path(context.folder), number) / STUDENT_FILE
-    state = checkpoint.load(path)
-    network = kept(build_student(context.of_run(state.get("run", 0)), state["params"]))
-    network.load_state_dict(state["weights"])
-    return network
-
-
-def measure(
-    context: TrialContext, student: "torch.nn.Module", *, idle: bool, seconds: float
-) -> tuple[ModelSize, Latency]:
-    """Measure what is shipped of a student: its size, and its latency beside the teacher's.
-
-    Without a teacher the default student takes its place.
-    """
-    from study.distillation.measurement import compare_latency, profile_model
-
-    device = device_of(context)
-    measured = task_of(context.space).measured(student)
-    profile = profile_model(measured, context.data.shape)
-    comparison = compare_latency(
-        measured.to(device),
-        _compared_with(context).to(device),
-        context.data.shape,
-        device,
-        idle=idle,
-        seconds=seconds,
-    )
-    return ModelSize(**asdict(profile)), Latency.from_json(comparison.to_json())
-
-
-def _compared_with(context: TrialContext) -> "torch.nn.Module":
-    if context.teacher is None:
-        default = build_student(context, context.space.complete({}))
-        return task_of(context.space).measured(default).eval()
-    return teacher_network(context.teacher, context.data, context.folder)
-
-
-def training_settings(
-    context: TrialContext, params: Mapping[str, Any], epochs: int
-) -> "TrainingSettings":
-    """Return how long and how fast the student of a trial learns."""
-    from study.distillation.training import TrainingSettings
-    from study.distillation.transfer import transfer_of
-
-    return TrainingSettings(
-        epochs=epochs,
-        batch_size=int(params["batch_size"]),
-        learning_rate=float(params["learning_rate"]),
-        schedule=params.get("schedule", "onecycle"),
-        optimizer=params.get("optimizer", "sgd"),
-        seed=context.run_seed,
-        views=context.views,
-        view_seed=context.seed,
-        precision=context.precision,
-        transfer=transfer_of(params),
-    )
-
-
-def device_of(context: TrialContext) -> "torch.device":
-    """Return the device that trials of the study run on."""
-    import torch
-
-    return torch.device("cuda" if context.on_gpu else "cpu")
-
-
 def _out_of_memory(error: Exception) -> bool:
     import torch
 
@@ -383,14 +186,6 @@ def _out_of_memory(error: Exception) -> bool:
         return True
     # What torch's allocator on the CPU raises has no type of its own.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def pin_threads(threads: int) -> None:
-    """Hold torch to ``threads``; the OpenMP variables were set before it was imported."""
-    import torch
-
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
 
 
 class StudentTrainable(Trainable):

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.results import EpochResult, Latency, ModelSize
 from search_spaces.space import EXIT
-from study.trial import TrialContext, TrialTask, build_student, measure, refusal
+from study.student import build_student, measure
+from study.trial import refusal
+from study.trial_context import TrialContext, TrialTask
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.stored import Stored
 from search_spaces.space import SearchSpace, SpaceError, Value
-from study.plan import PlanError, StudyPlan, parse_value
+from study.parsing import parse_value
+from study.plan import PlanError, StudyPlan
 from study.search.training import usual_ratio
 
 if TYPE_CHECKING:

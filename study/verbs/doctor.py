@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from study.verbs.arguments import add_json, add_studies
 
 if TYPE_CHECKING:
-    from study.doctor_check import Check
+    from study.doctor.check import Check
 
 HELP = "say what works here, what does not, and the mend"
 _MARKS = {"ok": ("✓", "32"), "note": ("·", "33"), "fail": ("✗", "31")}
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run every check; 0 if none fails."""
     from study.doctor import CHECKS
-    from study.doctor_check import Scope, attempt
+    from study.doctor.check import Scope, attempt
     from study.logs import output_to_log
 
     scope = Scope(

@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from study.listing import find_study
     from study.plan import PlanError
     from study.progress import make_progress
-    from study.synchronise import synchronise
-    from study.tracking import where_to_look
+    from study.tracking.synchronise import synchronise
+    from study.tracking.tracker import where_to_look
 
     if not args.timeout > 0:
         raise PlanError(f"--timeout {args.timeout:g} is not above 0; give a number of seconds")

@@ -30,7 +30,7 @@ from study.proposal import distributions
 from study.record import StudyRecord
 from study.recorder import Limits, Recorder
 from study.searcher import TrialQueue
-from study.tracking import Tracker
+from study.tracking.tracker import Tracker
 from tests.benchmarks.made_up import (
     Course,
     configurations,

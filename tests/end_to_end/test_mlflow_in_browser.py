@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from study.tracking import Tracker, default_tracking_uri, open_tracker, run_page
-from study.tracking_points import CURVES
+from study.tracking.points import CURVES
+from study.tracking.tracker import Tracker, default_tracking_uri, open_tracker, run_page
 
 if TYPE_CHECKING:
     from conftest import MlflowServer

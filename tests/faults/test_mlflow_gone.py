@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from analysis.record import read_record
-from study.tracking import Tracker, open_tracker
+from study.tracking.tracker import Tracker, open_tracker
 
 if TYPE_CHECKING:
     from conftest import MlflowServer
@@ -139,8 +139,8 @@ import os, signal, sys, time
 from pathlib import Path
 from analysis.stored_plan import read_plan
 from study.record import StudyRecord
-from study.tracking_facts import final_metrics, trial_facts
-from study.tracking_session import open_study
+from study.tracking.facts import final_metrics, trial_facts
+from study.tracking.session import open_study
 
 folder, uri = Path(sys.argv[1]), sys.argv[2]
 record = StudyRecord(folder, folder.name, None)

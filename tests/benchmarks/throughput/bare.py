@@ -33,8 +33,9 @@ from study.distillation.schedules import SCHEDULES
 from study.distillation.stepping import make_optimizer
 from study.distillation.teacher_store import load_teacher
 from study.distillation.trainer import TrainingSettings
-from study.plan import StudyPlan, seed_points
+from study.plan import StudyPlan
 from study.preparation import student_data
+from study.seed_points import seed_points
 from study.task import task_of
 
 ARMS = ("tutorial", "tuned", "plain")

@@ -9,9 +9,9 @@ from search_spaces.cifar_hybrid import SPACE
 from search_spaces.space import Choice, Range, configuration_key
 from study.distillation import methods
 from study.distillation.courses import KINDS
-from study.plan import seed_points
 from study.plan_view import parameter_rows
 from study.proposal import distributions, propose
+from study.seed_points import seed_points
 
 FEATURES = {"feature_weight", "taps", "projector"}
 COURSES = {

@@ -9,8 +9,8 @@ import pytest
 
 from cluster.limits import Limits, read_limits
 from study.doctor import CHECKS
-from study.doctor_check import Check, Scope, attempt
-from study.doctor_machine import (
+from study.doctor.check import Check, Scope, attempt
+from study.doctor.machine import (
     check_browser,
     check_gpu,
     check_shared_memory,
@@ -23,7 +23,7 @@ from study.doctor_machine import (
     judge_studies,
     judge_temporary,
 )
-from study.doctor_packages import check_packages, check_python, check_torch, required_packages
+from study.doctor.packages import check_packages, check_python, check_torch, required_packages
 
 GB = 1_000_000_000
 

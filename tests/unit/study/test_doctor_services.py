@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from study.doctor_check import Scope
-from study.doctor_ray import Tried, check_ray, judge_ray
-from study.doctor_services import check_data, check_leftovers, check_mlflow
+from study.doctor.check import Scope
+from study.doctor.ray import Tried, check_ray, judge_ray
+from study.doctor.services import check_data, check_leftovers, check_mlflow
 from study.lock import StudyLock
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from study.distillation import checkpoint
 from study.distillation.evaluation import evaluate
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
-from study.plan import SeedPoint, StudyPlan
+from study.plan import StudyPlan
 from study.progress import Progress
 from study.proposal import distributions
 from study.record import StudyRecord
@@ -37,17 +37,12 @@ from study.recorder import Limits, Recorder
 from study.retention import students_to_keep
 from study.scheduler import Stop
 from study.searcher import TrialQueue
-from study.tracking import Tracker
-from study.tracking_facts import hypervolume_curve
-from study.trial import (
-    STUDENT_FILE,
-    StudentTrial,
-    TrialContext,
-    TrialTask,
-    device_of,
-    load_student,
-    trial_folder,
-)
+from study.seed_points import SeedPoint
+from study.student import device_of, load_student
+from study.tracking.facts import hypervolume_curve
+from study.tracking.tracker import Tracker
+from study.trial import StudentTrial
+from study.trial_context import STUDENT_FILE, TrialContext, TrialTask, trial_folder
 from study.trial_exits import exit_file
 from study.trial_teacher import TeacherVariant
 

@@ -14,7 +14,8 @@ from study.distillation import checkpoint
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_network import build_network
 from study.distillation.teacher_recipe import TeacherRecipe
-from study.trial import STUDENT_FILE, StudentTrial, TrialContext, TrialTask, trial_folder
+from study.trial import StudentTrial
+from study.trial_context import STUDENT_FILE, TrialContext, TrialTask, trial_folder
 from study.trial_teacher import TeacherVariant
 
 TEACHER = TeacherRecipe(depths=(1, 1, 1, 1), width_per_group=8, epochs=0)

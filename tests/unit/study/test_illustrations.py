@@ -34,7 +34,9 @@ from study.progress import Progress
 from study.proposal import distributions
 from study.record import StudyRecord
 from study.saliency import SALIENCY, draw, pairs_to_show
-from study.trial import STUDENT_FILE, TrialContext, build_student, trial_folder, worker_environment
+from study.student import build_student
+from study.trial import worker_environment
+from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
 from study.trial_teacher import TeacherVariant, trained_teacher
 
 TEACHER = TeacherRecipe(depths=(1, 1, 1, 1), width_per_group=8, epochs=1, batch_size=8)

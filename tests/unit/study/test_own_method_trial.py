@@ -17,7 +17,8 @@ from search_spaces.space import SearchSpace
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.runner import _ship_files
-from study.trial import StudentTrial, TrialContext, TrialTask
+from study.trial import StudentTrial
+from study.trial_context import TrialContext, TrialTask
 from study.trial_teacher import TeacherVariant
 
 REPOSITORY = Path(__file__).parents[3]

@@ -18,10 +18,12 @@ from study.distillation.image_data import Augmentation
 from study.distillation.pair_data import PairData, PairSplit
 from study.distillation.pair_evaluation import ResidentPairs, mean_answer_psnr, score_pairs
 from study.distillation.pair_training import PairTrainer
+from study.student import build_student, load_student, measure
 from study.task import task_of
-from study.tracking_facts import final_metrics
+from study.tracking.facts import final_metrics
 from study.translations import TRANSLATIONS
-from study.trial import StudentTrial, TrialContext, TrialTask, build_student, load_student, measure
+from study.trial import StudentTrial
+from study.trial_context import TrialContext, TrialTask
 
 TASK = task_of(SPACE)
 

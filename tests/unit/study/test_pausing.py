@@ -23,14 +23,15 @@ from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import SearchSpace, configuration_key
 from study.arguments import parser, resolve
 from study.guide import Guide
-from study.plan import StudyPlan, seed_points
+from study.plan import StudyPlan
 from study.progress import Progress
 from study.record import StudyRecord, now
 from study.recorder import WAITED, Limits, Recorder
 from study.scheduler import PausingScheduler
 from study.searcher import TrialQueue
-from study.tracking import Tracker
-from study.trial import TrialTask, trial_folder
+from study.seed_points import seed_points
+from study.tracking.tracker import Tracker
+from study.trial_context import TrialTask, trial_folder
 from study.waiting import disk_is_low, why_it_waits
 
 EPOCHS = 26

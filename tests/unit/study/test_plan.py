@@ -10,16 +10,9 @@ from search_spaces.space import WEIGHTED_F1
 from study.arguments import changed, parser, resolve
 from study.budget import Budget
 from study.names import StudyName, StudyNameError
-from study.plan import (
-    PlanError,
-    StudyPlan,
-    differences,
-    identity_hash,
-    parse_duration,
-    parse_fixed,
-    parse_objectives,
-    seed_points,
-)
+from study.parsing import parse_duration, parse_fixed, parse_objectives
+from study.plan import PlanError, StudyPlan, differences, identity_hash
+from study.seed_points import seed_points
 from study.verbs import resume
 
 

@@ -22,8 +22,8 @@ from study.record import StudyRecord
 from study.recorder import WAITED, Halted, Limits, Recorder
 from study.scheduler import Stop
 from study.searcher import Refused, TrialQueue
-from study.tracking import Tracker
-from study.trial import trial_folder
+from study.tracking.tracker import Tracker
+from study.trial_context import trial_folder
 
 TIMING = Timing(2.0, 2.5)
 RATIO = Ratio(2.0, 1.9, 2.1)

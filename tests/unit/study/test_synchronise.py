@@ -28,11 +28,11 @@ from study.distillation.teacher_store import DESCRIPTION_FILE
 from study.lock import StudyLock
 from study.progress import Progress
 from study.record import StudyRecord
-from study.synchronise import last_ending, replay, sessions_of, synchronise
-from study.tracking import Tracker, default_tracking_uri
-from study.tracking_facts import final_metrics, trial_facts
-from study.tracking_session import open_study, student_file
-from study.trial import STUDENT_FILE, trial_folder
+from study.tracking.facts import final_metrics, trial_facts
+from study.tracking.session import open_study, student_file
+from study.tracking.synchronise import last_ending, replay, sessions_of, synchronise
+from study.tracking.tracker import Tracker, default_tracking_uri
+from study.trial_context import STUDENT_FILE, trial_folder
 
 SAMPLE = Path(__file__).parents[1] / "analysis" / "sample_record.py"
 CURVES = {"val_score": "val_score", "train_loss": "train_loss", "seconds": "epoch_seconds"}
@@ -291,7 +291,7 @@ def test_the_trials_of_a_large_study_are_listed_page_by_page(
 ) -> None:
     synchronise(folder, None, quiet())
     before = dump(client)
-    monkeypatch.setattr("study.tracking_store.RUNS_A_PAGE", 5)
+    monkeypatch.setattr("study.tracking.store.RUNS_A_PAGE", 5)
     asked: Counter[str] = Counter()
     _count(monkeypatch, "search_runs", asked)
 

@@ -14,10 +14,13 @@ from search_spaces.space import Params, SearchSpace, SpaceError
 from study.arguments import parser, resolve
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe, teacher_key
-from study.plan import StudyPlan, teacher_values
+from study.plan import StudyPlan
 from study.preparation import find_teacher
+from study.seed_points import teacher_values
+from study.student import load_student
 from study.teacher_choice import teacher_recipe, teacher_variants
-from study.trial import StudentTrial, TrialContext, TrialTask, load_student
+from study.trial import StudentTrial
+from study.trial_context import TrialContext, TrialTask
 from study.trial_teacher import TeacherVariant
 
 SMALL = {"width": 98, "batch_size": 64}

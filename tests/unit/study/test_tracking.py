@@ -11,11 +11,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from study.tracking import (
+from study.tracking.mlflow import MlflowTracker
+from study.tracking.tracker import (
     Tracker,
     default_tracking_uri,
 )
-from study.tracking_mlflow import MlflowTracker
 
 CURVE_NAMES = {"val_score", "val_loss", "train_loss", "learning_rate", "epoch_seconds"}
 

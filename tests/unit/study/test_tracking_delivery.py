@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Any
 
-from study.tracking_delivery import Delivery, PendingRun, Refused, Replay, RunKey, RunUpdate
+from study.tracking.delivery import Delivery, PendingRun, Refused, Replay, RunKey, RunUpdate
 
 
 def test_a_store_that_hangs_does_not_slow_the_driver() -> None:

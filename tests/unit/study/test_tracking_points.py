@@ -8,8 +8,8 @@ import pytest
 
 from analysis.front import front_hypervolume
 from analysis.results import EpochResult, Outcome, ReferencePoint, TrialResult
-from study.tracking_facts import hypervolume_curve
-from study.tracking_points import curve_replay, epoch_times, milliseconds, span
+from study.tracking.facts import hypervolume_curve
+from study.tracking.points import curve_replay, epoch_times, milliseconds, span
 
 NINE = "2025-01-01T09:00:00+00:00"
 TEN = "2025-01-01T10:00:00+00:00"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from study.tracking import NullTracker, default_tracking_uri, open_tracker
-from study.tracking_mlflow import MlflowTracker
+from study.tracking.mlflow import MlflowTracker
+from study.tracking.tracker import NullTracker, default_tracking_uri, open_tracker
 
 ROOT = Path(__file__).parents[3]
 
@@ -17,7 +17,7 @@ def test_two_drivers_may_lay_out_one_database_at_once(tmp_path: Path) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import pathlib\n"
-        "from study.tracking import default_tracking_uri, open_tracker\n"
+        "from study.tracking.tracker import default_tracking_uri, open_tracker\n"
         f"folder = pathlib.Path({str(tmp_path)!r}) / 'studies'\n"
         "tracker = open_tracker(default_tracking_uri(folder), folder, print, lambda *run: None)\n"
         "tracker.study_started(sys.argv[1], 'space', '', {}, {}, study_key=sys.argv[1])\n"
@@ -77,7 +77,7 @@ def test_null_tracker_accepts_everything(tmp_path: Path) -> None:
 def test_the_terminal_stays_quiet_and_the_process_keeps_its_own_mlflow(tmp_path: Path) -> None:
     script = f"""
 import pathlib
-from study.tracking import default_tracking_uri, open_tracker
+from study.tracking.tracker import default_tracking_uri, open_tracker
 folder = pathlib.Path({str(tmp_path)!r})
 tracker = open_tracker(default_tracking_uri(folder), folder, print, lambda *run: None)
 tracker.study_started("first", "quiet", "", {{}}, {{}}, study_key="quiet")

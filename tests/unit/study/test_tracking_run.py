@@ -8,8 +8,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from study.tracking import default_tracking_uri
-from study.tracking_mlflow import MlflowTracker
+from study.tracking.mlflow import MlflowTracker
+from study.tracking.tracker import default_tracking_uri
 
 
 def epoch_result(epoch: int, seconds: float = 1.5) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study.tracking import check_tracking_uri, run_page, without_password
+from study.tracking.tracker import check_tracking_uri, run_page, without_password
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_look_at_a_uri_imports_no_mlflow() -> None:
     root = str(Path(__file__).parents[3])
     script = (
         f"import sys; sys.path.insert(0, {root!r})\n"
-        "from study.tracking import check_tracking_uri\n"
+        "from study.tracking.tracker import check_tracking_uri\n"
         "assert check_tracking_uri('sqlite:///a.db') is None\n"
         "assert not {'mlflow', 'ray', 'torch', 'optuna', 'pandas'} & set(sys.modules)"
     )

@@ -27,9 +27,11 @@ from study.distillation.transfer import Transfer
 from study.distillation.views import normalise, to_nchw
 from study.plan import PlanError, StudyPlan
 from study.progress import make_progress
+from study.student import load_student
 from study.student_weights import check_student_weights
 from study.teacher_choice import teacher_recipe
-from study.trial import StudentTrial, TrialContext, TrialTask, load_student
+from study.trial import StudentTrial
+from study.trial_context import TrialContext, TrialTask
 from study.trial_teacher import TeacherVariant
 
 FILE = "mobilenet_v2-7ebf99e0.pth"

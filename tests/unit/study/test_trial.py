@@ -16,16 +16,10 @@ from study.class_task import training_data
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
-from study.trial import (
-    StudentTrial,
-    TrialContext,
-    TrialTask,
-    load_student,
-    refusal,
-    training_settings,
-    trial_folder,
-)
-from study.trial import build_student as build_seeded
+from study.student import build_student as build_seeded
+from study.student import load_student, training_settings
+from study.trial import StudentTrial, refusal
+from study.trial_context import TrialContext, TrialTask, trial_folder
 from study.trial_teacher import TeacherVariant
 
 

@@ -17,10 +17,11 @@ from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import SearchSpace
 from study.arguments import parser, resolve
 from study.guide import Guide
-from study.plan import PlanError, StudyPlan, seed_points
+from study.plan import PlanError, StudyPlan
 from study.proposal import as_trials, distributions, propose
 from study.record import StudyRecord, now
 from study.searcher import TrialQueue
+from study.seed_points import seed_points
 from study.warm_start import EARLIER_FILE, Earlier, EarlierTrial, EpochScore, earlier_for, keep
 
 SAMPLE = SimpleNamespace(

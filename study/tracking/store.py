@@ -17,8 +17,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from study.tracking_delivery import STUDY_RUN, PendingRun, Refused, RunKey
-from study.tracking_run import NOTE_TAG, OUTCOME_TAG, KnownRun, Lack
+from study.tracking.delivery import STUDY_RUN, PendingRun, Refused, RunKey
+from study.tracking.run import NOTE_TAG, OUTCOME_TAG, KnownRun, Lack
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

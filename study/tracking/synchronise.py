@@ -27,7 +27,11 @@ from study.lock import StudyLock
 from study.plan import PlanError
 from study.progress import Phase, Progress
 from study.record import StudyRecord, read_plan_file
-from study.tracking import (
+from study.tracking.delivery import GOES_ON, DeliveryReport, RunKind
+from study.tracking.facts import hypervolume_curve, teacher_metrics
+from study.tracking.points import span
+from study.tracking.session import close_study, open_study
+from study.tracking.tracker import (
     NO_TRACKING,
     Tracker,
     absolute_uri,
@@ -35,10 +39,6 @@ from study.tracking import (
     default_tracking_uri,
     without_password,
 )
-from study.tracking_delivery import GOES_ON, DeliveryReport, RunKind
-from study.tracking_facts import hypervolume_curve, teacher_metrics
-from study.tracking_points import span
-from study.tracking_session import close_study, open_study
 from study.watch import watching
 
 PATIENCE_SECONDS = 30.0

@@ -1,7 +1,7 @@
 """What works on this machine, what does not, and the mend: the checks of `study doctor`."""
 
-from study.doctor_check import Examine
-from study.doctor_machine import (
+from study.doctor.check import Examine
+from study.doctor.machine import (
     check_browser,
     check_cpus,
     check_gpu,
@@ -10,9 +10,9 @@ from study.doctor_machine import (
     check_studies,
     check_temporary,
 )
-from study.doctor_packages import check_packages, check_python, check_torch
-from study.doctor_ray import check_ray
-from study.doctor_services import check_data, check_leftovers, check_mlflow
+from study.doctor.packages import check_packages, check_python, check_torch
+from study.doctor.ray import check_ray
+from study.doctor.services import check_data, check_leftovers, check_mlflow
 
 # The quick ones first. None of them needs another to have passed.
 CHECKS: tuple[tuple[str, Examine], ...] = (

@@ -17,7 +17,7 @@ from analysis.results import (
     trained_alone,
     trial_name,
 )
-from study.tracking_points import span
+from study.tracking.points import span
 
 
 @dataclass(frozen=True)

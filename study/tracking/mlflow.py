@@ -12,8 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from analysis.results import TrialResult, trial_name
-from study.tracking import SERVERS, Tracker, without_password
-from study.tracking_delivery import (
+from study.tracking.delivery import (
     GATHER_SECONDS,
     STUDY_RUN,
     Delivery,
@@ -26,8 +25,8 @@ from study.tracking_delivery import (
     RunStore,
     RunUpdate,
 )
-from study.tracking_facts import Covered, final_metrics, trial_facts
-from study.tracking_points import (
+from study.tracking.facts import Covered, final_metrics, trial_facts
+from study.tracking.points import (
     curve_replay,
     epoch_points,
     final_points,
@@ -36,8 +35,9 @@ from study.tracking_points import (
     span,
     teacher_times,
 )
-from study.tracking_run import NOTE_TAG, OUTCOME_TAG, REASON_TAG
-from study.tracking_store import STUDENTS, ExperimentSpec, connect, load_mlflow
+from study.tracking.run import NOTE_TAG, OUTCOME_TAG, REASON_TAG
+from study.tracking.store import STUDENTS, ExperimentSpec, connect, load_mlflow
+from study.tracking.tracker import SERVERS, Tracker, without_password
 
 # MLflow's status of a run. The exact outcome is the tag `outcome`, in the record's own words.
 TRIAL_STATUS: Final[Mapping[str, RunStatus]] = {

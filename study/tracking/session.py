@@ -12,9 +12,9 @@ from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.results import TrialResult
 from analysis.stored_plan import StoredPlan
 from study.record import StudyRecord
-from study.tracking import Tracker, open_tracker
-from study.tracking_delivery import OnRun, RunKind
-from study.tracking_facts import study_metrics
+from study.tracking.delivery import OnRun, RunKind
+from study.tracking.facts import study_metrics
+from study.tracking.tracker import Tracker, open_tracker
 
 
 def open_study(

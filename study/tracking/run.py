@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from study.tracking_delivery import PendingRun, Point, Replay
+from study.tracking.delivery import PendingRun, Point, Replay
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from cluster.limits import free_memory, read_limits
-from study.doctor_check import Check, Scope, first_line, in_units
+from study.doctor.check import Check, Scope, first_line, in_units
 
 # A study on CIFAR-10 keeps some hundred MB: the data, a teacher and its answers, the report.
 _LEAST_FREE, _GOOD_FREE = 1e9, 5e9

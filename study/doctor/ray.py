@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from study.doctor_check import Check, Scope, describe, number_of
-from study.doctor_machine import ray_folder
+from study.doctor.check import Check, Scope, describe, number_of
+from study.doctor.machine import ray_folder
 
 LIMIT_SECONDS = 120.0
 _TASK_SECONDS = 30.0

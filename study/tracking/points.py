@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any, Final
 
 from analysis.results import EpochResult, TrialResult
-from study.tracking_delivery import Point, Replay
+from study.tracking.delivery import Point, Replay
 
 # MLflow's metric of a curve, by the field of an epoch's result it shows. The step is the epoch.
 CURVES: Final = {

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from study.doctor_check import Check, Scope, describe, first_line, number_of
+from study.doctor.check import Check, Scope, describe, first_line, number_of
 
 _MLFLOW_OUT = "another --tracking-uri; none turns MLflow off, and a study runs all the same"
 
@@ -62,14 +62,14 @@ def _pairs_summary(data: str, data_dir: Path | None) -> str | None:
 
 def check_mlflow(scope: Scope) -> Check:
     """Say whether MLflow, where runs would be shown, can be opened; nothing is written there."""
-    from study.tracking import (
+    from study.tracking.store import ENVIRONMENT, QUIET_LOGGERS
+    from study.tracking.tracker import (
         NO_TRACKING,
         SERVERS,
         check_tracking_uri,
         default_tracking_uri,
         without_password,
     )
-    from study.tracking_store import ENVIRONMENT, QUIET_LOGGERS
 
     uri = scope.tracking_uri or default_tracking_uri(scope.studies)
     if uri == NO_TRACKING:

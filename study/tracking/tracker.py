@@ -12,8 +12,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from analysis.results import TrialResult
-from study.tracking_delivery import DeliveryReport, OnRun
-from study.tracking_facts import Covered
+from study.tracking.delivery import DeliveryReport, OnRun
+from study.tracking.facts import Covered
 
 NO_TRACKING: Final = "none"
 SERVERS: Final = ("http", "https", "databricks")
@@ -200,7 +200,7 @@ def open_tracker(
     """The tracker for a URI; its files go to STUDIES/mlartifacts unless a server keeps them."""
     if tracking_uri == NO_TRACKING:
         return NullTracker()
-    from study.tracking_mlflow import MlflowTracker
+    from study.tracking.mlflow import MlflowTracker
 
     return MlflowTracker(tracking_uri, studies / "mlartifacts", warn, on_run)
 

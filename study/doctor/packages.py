@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.doctor_check import Check, Scope, first_line
+from study.doctor.check import Check, Scope, first_line
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -118,7 +118,7 @@ def _pyproject() -> dict[str, Any]:
     """What the checkout that this runs from declares; nothing where it is no checkout."""
     import tomllib  # an older Python, which is to be told so, has none
 
-    path = Path(__file__).parents[1] / "pyproject.toml"
+    path = Path(__file__).parents[2] / "pyproject.toml"
     try:
         project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
     except (OSError, KeyError, tomllib.TOMLDecodeError):

@@ -1,0 +1,84 @@
+"""What is typed for a study: durations, objectives, values of parameters."""
+
+import re
+
+from search_spaces.space import Choice, SearchSpace, SpaceError, Value
+from study.plan import OBJECTIVES, PlanError
+
+
+def parse_objectives(text: str, space: SearchSpace) -> tuple[str, ...]:
+    """Parse ``score,latency,params`` to names of objectives, the score and the latency first.
+
+    ``accuracy`` and the name of the space's own score are other names of ``score``. What is wrong
+    with the names is found when a plan is made of them.
+    """
+    same = {"accuracy", space.score.name.lower()}
+    names = [name.strip().lower() for name in text.split(",")]
+    named = ["score" if name in same else name for name in names]
+    order = {name: place for place, name in enumerate(OBJECTIVES)}
+    return tuple(sorted(named, key=lambda name: order.get(name, len(order))))
+
+
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>s|m|min|h|d)?")
+
+
+_SECONDS = {"s": 1, None: 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str) -> float:
+    """Parse ``90s``, ``30m``, ``2h``, ``1.5h`` or ``1d`` to seconds.
+
+    Raises:
+        PlanError: if ``text`` is none of these.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise PlanError(f"--budget {text!r} is not a duration; write it as 90s, 30m or 2h")
+    return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:
+    """Parse ``NAME=VALUE`` items to values of the space's parameters.
+
+    Raises:
+        PlanError: if an item has no ``=``, or its name or value does not fit the space.
+    """
+    fixed: dict[str, Value] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise PlanError(f"--fix {item!r} is not NAME=VALUE; try --fix {item}=...")
+        try:
+            fixed[name] = parse_value(text, space, name)
+        except SpaceError as error:
+            raise PlanError(f"--fix {item}: {error}") from None
+    return fixed
+
+
+def parse_value(text: str, space: SearchSpace, name: str) -> Value:
+    """Parse the value of a parameter.
+
+    Raises:
+        SpaceError: if it does not fit the space.
+    """
+    parameter = space.parameter(name)
+    if isinstance(parameter, Choice):
+        for choice in parameter.choices:
+            if text == str(choice) or (not isinstance(choice, str) and _number(text) == choice):
+                return choice
+        raise SpaceError(parameter.check(text) or f"{name}={text} does not fit")
+    number = _number(text)
+    value: Value = text if number is None else number
+    if number is not None and parameter.kind == "int" and number.is_integer():
+        value = int(number)
+    problem = parameter.check(value)
+    if problem:
+        raise SpaceError(problem)
+    return value
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

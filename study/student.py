@@ -1,0 +1,123 @@
+"""Students on a worker: built, loaded, measured, and how they learn."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.results import Latency, ModelSize
+from study.task import task_of
+from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
+from study.trial_teacher import teacher_network
+
+if TYPE_CHECKING:
+    import torch
+
+    from study.distillation.training import TrainingSettings
+
+
+def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn.Module":
+    """Build a student with its run's seed, so that twins start from the same weights.
+
+    As it is trained, which may be more than what is shipped of it.
+    """
+    import torch
+
+    torch.manual_seed(context.run_seed)
+    student: torch.nn.Module = context.space.build_student(
+        params, context.data.num_classes, context.data.shape
+    )
+    return student
+
+
+def load_student(context: TrialContext, number: int) -> "torch.nn.Module":
+    """Load the finished student of a trial, as it is shipped.
+
+    Raises:
+        study.distillation.checkpoint.CheckpointError: if it is missing or damaged.
+    """
+    from study.distillation.deployment import deployed
+
+    return deployed(load_kept(context, number)).to(device_of(context))
+
+
+def load_kept(context: TrialContext, number: int) -> "torch.nn.Module":
+    """Load what is kept of a trial's student, which has gradients: integer kernels have none.
+
+    Raises:
+        study.distillation.checkpoint.CheckpointError: if it is missing or damaged.
+    """
+    from study.distillation import checkpoint
+    from study.distillation.deployment import kept
+
+    path = trial_folder(Path(context.folder), number) / STUDENT_FILE
+    state = checkpoint.load(path)
+    network = kept(build_student(context.of_run(state.get("run", 0)), state["params"]))
+    network.load_state_dict(state["weights"])
+    return network
+
+
+def measure(
+    context: TrialContext, student: "torch.nn.Module", *, idle: bool, seconds: float
+) -> tuple[ModelSize, Latency]:
+    """Measure what is shipped of a student: its size, and its latency beside the teacher's.
+
+    Without a teacher the default student takes its place.
+    """
+    from study.distillation.measurement import compare_latency, profile_model
+
+    device = device_of(context)
+    measured = task_of(context.space).measured(student)
+    profile = profile_model(measured, context.data.shape)
+    comparison = compare_latency(
+        measured.to(device),
+        _compared_with(context).to(device),
+        context.data.shape,
+        device,
+        idle=idle,
+        seconds=seconds,
+    )
+    return ModelSize(**asdict(profile)), Latency.from_json(comparison.to_json())
+
+
+def _compared_with(context: TrialContext) -> "torch.nn.Module":
+    if context.teacher is None:
+        default = build_student(context, context.space.complete({}))
+        return task_of(context.space).measured(default).eval()
+    return teacher_network(context.teacher, context.data, context.folder)
+
+
+def training_settings(
+    context: TrialContext, params: Mapping[str, Any], epochs: int
+) -> "TrainingSettings":
+    """Return how long and how fast the student of a trial learns."""
+    from study.distillation.training import TrainingSettings
+    from study.distillation.transfer import transfer_of
+
+    return TrainingSettings(
+        epochs=epochs,
+        batch_size=int(params["batch_size"]),
+        learning_rate=float(params["learning_rate"]),
+        schedule=params.get("schedule", "onecycle"),
+        optimizer=params.get("optimizer", "sgd"),
+        seed=context.run_seed,
+        views=context.views,
+        view_seed=context.seed,
+        precision=context.precision,
+        transfer=transfer_of(params),
+    )
+
+
+def device_of(context: TrialContext) -> "torch.device":
+    """Return the device that trials of the study run on."""
+    import torch
+
+    return torch.device("cuda" if context.on_gpu else "cpu")
+
+
+def pin_threads(threads: int) -> None:
+    """Hold torch to ``threads``; the OpenMP variables were set before it was imported."""
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)

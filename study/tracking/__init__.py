@@ -1,0 +1,1 @@
+"""A study as others see it: MLflow, told of the record; slow or gone, it stops nothing."""

@@ -1,0 +1,112 @@
+"""What a trial is given: what all trials of a study share, and what is its own."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.results import trial_name
+from study.seeds import run_seed
+from study.trial_teacher import TeacherVariant
+
+if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace, Value
+    from study.distillation.precision import Precision
+    from study.task import Data
+
+
+STUDENT_FILE = "student.pt"
+
+
+CHECKPOINT_FILE = "last.pt"
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What all trials of a study share; put into Ray's object store once and mapped by each.
+
+    Attributes:
+        space: The search space.
+        data: The data set; the train split is the students'.
+        reduced_rows: For each share of the train set below 1, the rows it keeps.
+        teacher: The study's teacher, whose latency all students are compared with; None where
+            there is none, and the space's default student takes its place.
+        teacher_ms: Its batch-1 latency on the idle device.
+        folder: The study's folder.
+        epochs, views, seed, precision, threads, on_gpu: As planned. The seed is the study's, of
+            its views among others; students are trained with that of their :attr:`run`.
+        max_latency_ms, max_params_m: Constraints, or None.
+        variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
+            among them; empty where one serves all trials.
+        run: Which run of its configuration a trial is: 0, unless it is a replicate.
+    """
+
+    space: "SearchSpace"
+    data: "Data"
+    reduced_rows: Mapping[float, np.ndarray[Any, Any]]
+    teacher: TeacherVariant | None
+    teacher_ms: float
+    folder: str
+    epochs: int
+    views: int
+    seed: int
+    precision: "Precision"
+    threads: int
+    on_gpu: bool
+    max_latency_ms: float | None = None
+    max_params_m: float | None = None
+    variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
+    run: int = 0
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of a student's initialisation, data order and dropout."""
+        return run_seed(self.seed, self.run)
+
+    def of_run(self, run: int) -> "TrialContext":
+        """Return the same for another run: only the student's own seed differs."""
+        return self if run == self.run else replace(self, run=run)
+
+    def teacher_of(self, params: Mapping[str, Any]) -> TeacherVariant:
+        """Return who teaches a trial: the study's teacher, unless its parameters name another.
+
+        Raises:
+            ValueError: if nobody does.
+        """
+        value = params.get(self.space.teacher_varies_with or "")
+        teacher = self.teacher if value is None else self.variants[value]
+        if teacher is None:
+            raise ValueError(f"space {self.space.name} has no teacher to ask")
+        return teacher
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """What one trial is given.
+
+    ``model`` and ``latency`` are those already in the record for this architecture, if any.
+    ``protected`` trials (presets and controls) are never stopped early. ``known_exits`` are size
+    and latency of the student's other exits, by architecture, as far as they are in the record.
+    ``run`` says which run of its configuration the trial is, and so its seed. ``epochs_known`` are
+    those on record; a worker whose driver was killed may have left a checkpoint of one more.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    protected: bool
+    model: Mapping[str, Any] | None = None
+    latency: Mapping[str, Any] | None = None
+    known_exits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    run: int = 0
+    epochs_known: int = 0
+
+    def to_config(self) -> dict[str, Any]:
+        """Return it as the configuration of a Ray trial."""
+        return asdict(self)
+
+
+def trial_folder(study_folder: Path, number: int) -> Path:
+    """Return where a trial's checkpoint and finished student lie."""
+    return study_folder / "checkpoints" / trial_name(number)
