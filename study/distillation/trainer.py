@@ -37,7 +37,8 @@ class TrainingSettings:
         weight_decay: Of every parameter with two or more axes.
         seed: Of the data order, the dropout, the mixing of images and a lesson's projectors. The
             caller seeds the student's weights.
-        views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`.
+        views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`. None
+            draws a new one every epoch.
         view_seed: Of the views, the one that the teacher's outputs were made with; None is `seed`.
             A replicate has another `seed` and the same views.
         precision: Format of the forward and backward pass.
@@ -54,7 +55,7 @@ class TrainingSettings:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     seed: int = 0
-    views: int = 8
+    views: int | None = 8
     view_seed: int | None = None
     precision: Precision = "float32"
     drop_last: bool = False
@@ -64,7 +65,7 @@ class TrainingSettings:
         """Refuse what cannot be trained with."""
         for name, least in (("epochs", 1), ("batch_size", 2), ("views", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value < least:
+            if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
@@ -72,6 +73,10 @@ class TrainingSettings:
             raise ValueError(f"no schedule {self.schedule!r}; choose {', '.join(SCHEDULES)}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"no optimizer {self.optimizer!r}; choose {', '.join(OPTIMIZERS)}")
+
+    def view_of(self, epoch: int) -> int:
+        """The number of the view that an epoch (from 0) sees."""
+        return epoch if self.views is None else epoch % self.views
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,12 @@ from study.distillation.methods import Method
 from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
 from study.distillation.stepping import Diverged, LossLog, steps_between_readings
-from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
+from study.distillation.teacher_source import (
+    CachedTeacher,
+    LiveTeacher,
+    TeacherSource,
+    WholeTable,
+)
 from study.distillation.trainer import EpochMetrics, EpochTrainer, TrainingSettings
 from study.distillation.views import Normalizer, apply_view, view_draws
 
@@ -36,6 +41,7 @@ __all__ = [
     "TeacherSource",
     "TrainingData",
     "TrainingSettings",
+    "WholeTable",
     "evaluate",
     "resolve_precision",
 ]
@@ -159,7 +165,7 @@ class StudentTrainer(EpochTrainer):
         begin = getattr(self.student, "begin_epoch", None)
         if begin is not None:  # a student whose training has stages of its own
             begin(epoch, settings.epochs)
-        view = epoch % settings.views
+        view = settings.view_of(epoch)
         view_seed = settings.seed if settings.view_seed is None else settings.view_seed
         draws = view_draws(view_seed, view, int(self._rows.max()) + 1, self._augmentation)
         draws = draws.take(self._rows).to(self._device)
@@ -184,12 +190,17 @@ class StudentTrainer(EpochTrainer):
 
 
 def _require_answers(
-    method: Method, teacher: TeacherSource | None, views: int, images: int
+    method: Method, teacher: TeacherSource | None, views: int | None, images: int
 ) -> None:
     if teacher is None:
         raise ValueError(f"the method {method.name} needs a teacher")
-    if isinstance(teacher, CachedTeacher) and (teacher.views < views or teacher.images < images):
+    if not isinstance(teacher, CachedTeacher):
+        return
+    known = teacher.views
+    answered = known is None or (views is not None and known >= views)
+    if not answered or teacher.images < images:
         raise ValueError(
-            f"the teacher's table answers {teacher.images} images under {teacher.views} views; "
-            f"{images} under {views} are needed"
+            f"the teacher's table answers {teacher.images} images under "
+            f"{'all' if known is None else known} views; "
+            f"{images} under {'all' if views is None else views} are needed"
         )
