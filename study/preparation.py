@@ -99,7 +99,7 @@ def check_views(plan: StudyPlan, recipe: "TeacherRecipe", data: "ImageData") -> 
         return
     from study.distillation.views import distinct_views
 
-    images = len(student_data(data, plan.train_per_class).train.labels)
+    images = len(student_data(data, plan.train_per_class).train)
     views, outputs = distinct_views(data.augmentation), data.num_classes * recipe.subclasses
     size, free = 2 * views * images * outputs, free_memory()
     if size > free / 2:

@@ -117,7 +117,7 @@ class StudentTrainer(EpochTrainer):
         if len(rows) < 2:
             raise ValueError(f"training needs at least 2 images, got {len(rows)}")
         if method.needs_teacher:
-            _require_answers(method, teacher, settings.views, int(rows.max()) + 1)
+            require_answers(method, teacher, settings.views, int(rows.max()) + 1)
         student = student.to(device).to(memory_format=torch.channels_last)
         self._augmentation = data.augmentation
         self._rows = borrow(rows)
@@ -189,9 +189,14 @@ class StudentTrainer(EpochTrainer):
         return log.mean()
 
 
-def _require_answers(
+def require_answers(
     method: Method, teacher: TeacherSource | None, views: int | None, images: int
 ) -> None:
+    """Refuse a teacher that cannot answer what a method will ask.
+
+    Raises:
+        ValueError: There is none, or its table is too small.
+    """
     if teacher is None:
         raise ValueError(f"the method {method.name} needs a teacher")
     if not isinstance(teacher, CachedTeacher):
