@@ -314,6 +314,7 @@ def _context(
         on_gpu=plan.gpus_per_trial > 0,
         max_latency_ms=plan.max_latency_ms,
         max_params_m=plan.max_params_m,
+        gpus=plan.gpus_per_trial,
     )
 
 

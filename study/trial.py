@@ -193,6 +193,10 @@ class StudentTrainable(Trainable):
         assert context is not None
         self._context = context
         pin_threads(self._context.threads)
+        if self._context.on_gpu:
+            from study.distillation.acceleration import prepare_gpu
+
+            prepare_gpu(self._context.gpus)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -42,6 +42,7 @@ class TrialContext:
         variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
             among them; empty where one serves all trials.
         run: Which run of its configuration a trial is: 0, unless it is a replicate.
+        gpus: GPUs of a trial; a part of one is shared by several.
     """
 
     space: "SearchSpace"
@@ -60,6 +61,7 @@ class TrialContext:
     max_params_m: float | None = None
     variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
     run: int = 0
+    gpus: float = 0.0
 
     @property
     def run_seed(self) -> int:
