@@ -70,6 +70,7 @@ class StepRunner:
         device: torch.device,
         eager_because: str | None = None,
         capture: Capture | None = None,
+        worthwhile: float = _WORTHWHILE,
     ) -> None:
         """Begin with steps one by one.
 
@@ -80,7 +81,9 @@ class StepRunner:
             device: Where it runs.
             eager_because: Why steps are not to be captured, if so.
             capture: How to; a CUDA graph by default.
+            worthwhile: The share of the seconds of a step by itself that a graph's may take.
         """
+        self._worthwhile = worthwhile
         self._step = step
         self._device = device
         self._eager_because = eager_because
@@ -124,7 +127,7 @@ class StepRunner:
         if self._replay is None:
             return self._step(picks)
         loss = self._replayed(picks)
-        if self._graph.known and self._graph.seconds > _WORTHWHILE * self._eager.seconds:
+        if self._graph.known and self._graph.seconds > self._worthwhile * self._eager.seconds:
             self._give_up(
                 f"a graph takes {1e3 * self._graph.seconds:.2f} ms a step, "
                 f"{1e3 * self._eager.seconds:.2f} ms without"

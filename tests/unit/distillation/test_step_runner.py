@@ -154,8 +154,7 @@ def trainer(
 def captured(monkeypatch: pytest.MonkeyPatch, run: StudentTrainer, *, pays: bool = True) -> ByTape:
     """Have a training's steps captured by tape, and found faster so, or slower."""
     tapes = ByTape()
-    runner = StepRunner(run._step, CPU, None, tapes)
-    monkeypatch.setattr("study.distillation.step_runner._WORTHWHILE", 1e9 if pays else 0.0)
+    runner = StepRunner(run._step, CPU, None, tapes, 1e9 if pays else 0.0)
     monkeypatch.setattr(run, "_runner", runner)
     return tapes
 
@@ -256,7 +255,7 @@ class Slow(ByTape):
         return super().__call__(step)
 
 
-def test_captures_that_no_epoch_repays_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captures_that_no_epoch_repays_are_given_up() -> None:
     tapes = Slow()
     losses: list[Tensor] = []
 
@@ -264,8 +263,7 @@ def test_captures_that_no_epoch_repays_are_given_up(monkeypatch: pytest.MonkeyPa
         losses.append(picks.sum())
         return losses[-1].float()
 
-    monkeypatch.setattr("study.distillation.step_runner._WORTHWHILE", 1e9)
-    runner = StepRunner(step, CPU, None, tapes)
+    runner = StepRunner(step, CPU, None, tapes, worthwhile=1e9)
     for moment in range(3):
         for _ in range(30):
             assert runner.run(torch.ones(4, dtype=torch.int64), moment) == 4
@@ -307,10 +305,10 @@ def test_what_may_compute_by_python_anew_in_each_step_is_not_captured() -> None:
 def test_a_graph_takes_the_steps_that_are_taken_one_by_one(
     make: Callable[[], nn.Module], settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.distillation.step_runner._WORTHWHILE", 1e9)
     cuda = torch.device("cuda")
     usual, run = trainer(make, KD, settings, cuda), trainer(make, KD, settings, cuda)
     monkeypatch.setattr(usual, "_runner", StepRunner(usual._step, cuda, "to be compared with"))
+    monkeypatch.setattr(run, "_runner", StepRunner(run._step, cuda, worthwhile=1e9))
     for _ in range(3):
         one, other = usual.run_epoch(), run.run_epoch()
         assert other.train_loss == pytest.approx(one.train_loss, rel=1e-3)
