@@ -185,6 +185,8 @@ class CudaCapture:
 
     def warm_up(self, step: Step, picks: Tensor) -> Tensor:
         """Take a step on the stream that will capture: what is made on first use is made there."""
+        if self._stream is None:
+            torch.cuda.reset_peak_memory_stats(self._device)  # of what this process did before
         stream, current = self._own_stream(), torch.cuda.current_stream(self._device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
@@ -196,8 +198,16 @@ class CudaCapture:
         """A CUDA graph of the step.
 
         Raises:
-            RuntimeError: CUDA refuses something in it.
+            RuntimeError: CUDA refuses something in it, or memory would not suffice: a graph keeps
+                what a step needs to itself, and batches of another size need as much beside it.
         """
+        needed = 2 * torch.cuda.max_memory_allocated(self._device)
+        _, total = torch.cuda.mem_get_info(self._device)
+        allowed = total * torch.cuda.get_per_process_memory_fraction(self._device)
+        if needed > allowed:
+            raise RuntimeError(
+                f"it may need {needed / 1e9:.1f} of {allowed / 1e9:.1f} GB of memory"
+            )
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._own_stream()):
             loss = step()

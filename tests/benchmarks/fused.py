@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="of an epoch that is timed")
     parser.add_argument("--repeats", type=int, default=3, help="of each measurement")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--only", default="", metavar="TEXT", help="students whose name has it")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     args = parser.parse_args()
     device = torch.device(args.device)
@@ -134,7 +135,7 @@ def main() -> None:
         file=shown,
     )
     found: dict[str, dict[int, list[float]]] = {}
-    for student in STUDENTS:
+    for student in (one for one in STUDENTS if args.only in one.name):
         print(f"{student.name:44}", end="", flush=True, file=shown)
         found[student.name] = {}
         for runs in args.runs:
