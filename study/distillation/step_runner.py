@@ -107,6 +107,11 @@ class StepRunner:
         self._replays = 0
         self._capture_seconds = 0.0
 
+    def begin_epoch(self) -> None:
+        """Time no step together with what lies between two epochs."""
+        self._eager.begin_anew()
+        self._graph.begin_anew()
+
     def run(self, picks: Tensor, moment: object) -> Tensor:
         """Take a step.
 
@@ -237,6 +242,11 @@ class _Pace:
     def known(self) -> bool:
         """Whether enough steps were taken."""
         return self._done >= WARM_UP + TIMED
+
+    def begin_anew(self) -> None:
+        """Forget the steps timed so far, unless there were enough."""
+        if not self.known:
+            self._done = min(self._done, WARM_UP)
 
     def time(self, step: Callable[[], Tensor]) -> Tensor:
         """Take a step, as one of those that are timed."""

@@ -190,6 +190,7 @@ class StudentTrainer(EpochTrainer):
         # Of another phase of the training, or another method, a captured step knows nothing.
         now = self._lesson.begin(settings.view_of(epoch), epoch, settings.epochs)
         moment = (now, self._optimizer)
+        self._runner.begin_epoch()
         first_step = epoch * self._steps_per_epoch
         log = LossLog(epoch, steps_between_readings(self._device))
         gpus = [self._device] if self._device.type == "cuda" else []

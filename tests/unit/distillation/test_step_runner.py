@@ -271,6 +271,18 @@ def test_captures_that_no_epoch_repays_are_given_up() -> None:
     assert runner.way == "eager (every epoch needs a graph of its own, and does not repay it)"
 
 
+def test_no_step_is_timed_together_with_what_lies_between_two_epochs() -> None:
+    runner = StepRunner(lambda picks: picks.sum().float(), CPU, None, ByTape(), worthwhile=1e9)
+    picks = torch.ones(4, dtype=torch.int64)
+    for _ in range(WARM_UP + TIMED - 1):
+        runner.run(picks, 0)
+    runner.begin_epoch()
+    for _ in range(TIMED):
+        assert not runner._eager.known
+        runner.run(picks, 0)
+    assert runner._eager.known
+
+
 class Foreign(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return images
