@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,69 +32,18 @@ from study.distillation.evaluation import evaluate
 from study.distillation.image_data import ImageData
 from study.distillation.measurement import device_name, profile_model
 from study.distillation.precision import resolve_precision
-from study.distillation.teacher import (
-    TeacherRecipe,
-    ViewedImages,
-    cached_teacher_outputs,
-    obtain_teacher,
-)
+from study.distillation.teacher import ViewedImages, cached_teacher_outputs, obtain_teacher
 from study.distillation.training import StudentTrainer, TrainingSettings, WholeTable
 from study.distillation.views import distinct_views
 from tests.benchmarks import gpu_arms, gpu_limits
 from tests.benchmarks.gpu_report import report
+from tests.benchmarks.gpu_size import FULL, QUICK
 
 STAGES = ("peak", "teacher", "outputs", "rows", "steps", "fused", "sharing", "arms")
 
 
 class OutOfTime(Exception):
     """`--limit` is reached; what was done is kept."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large everything is."""
-
-    data: str
-    teacher: TeacherRecipe
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    width: int
-    arm_epochs: int
-    arm_trials: int
-    steps: int
-    runs: tuple[int, ...]
-    matrix: int
-
-
-FULL = Size(
-    data="cifar10",
-    teacher=TeacherRecipe(stem="cifar", epochs=40, batch_size=512, learning_rate=0.2),
-    epochs=50,
-    batch_size=256,
-    learning_rate=0.2,
-    width=64,
-    arm_epochs=2,
-    arm_trials=2,
-    steps=60,
-    runs=(2, 4, 8),
-    matrix=8192,
-)
-QUICK = Size(
-    data="digits",
-    teacher=TeacherRecipe(
-        depths=(1, 1, 1, 1), width_per_group=16, epochs=2, batch_size=64, learning_rate=0.05
-    ),
-    epochs=1,
-    batch_size=64,
-    learning_rate=0.05,
-    width=8,
-    arm_epochs=1,
-    arm_trials=1,
-    steps=14,
-    runs=(2,),
-    matrix=512,
-)
 
 
 class Bench:
@@ -111,7 +60,10 @@ class Bench:
         self.file: Path | None = args.keep
         self.found = kept(self.file, self._about())
         self.data: ImageData = load(
-            self.size.data, args.data, cache_dir=folder / "datasets", progress=None
+            self.size.data,
+            args.data,
+            cache_dir=folder / "datasets",
+            image_size=self.size.image_size,
         )
 
     def run(self, stages: tuple[str, ...]) -> None:
