@@ -29,7 +29,6 @@ from study.distillation import checkpoint, methods
 from study.distillation.acceleration import prepare_gpu
 from study.distillation.data import load
 from study.distillation.evaluation import evaluate
-from study.distillation.image_data import ImageData
 from study.distillation.measurement import device_name, profile_model
 from study.distillation.precision import resolve_precision
 from study.distillation.teacher import ViewedImages, cached_teacher_outputs, obtain_teacher
@@ -59,7 +58,7 @@ class Bench:
         self.folder = folder
         self.file: Path | None = args.keep
         self.found = kept(self.file, self._about())
-        self.data: ImageData = load(
+        self.data = load(
             self.size.data,
             args.data,
             cache_dir=folder / "datasets",
@@ -267,7 +266,7 @@ class Bench:
         rows = {row.label: row for row in SPACE.presets["paper"]}
         params = self.row_params(rows["[1,1,1,1], stride 2"])
         found = {}
-        for width in (16, self.size.width):
+        for width in sorted({16, self.size.width}):
             for runs in self.size.runs:
                 self.check_time()
                 made = [self.student({**params, "width": width}, seed) for seed in range(runs)]

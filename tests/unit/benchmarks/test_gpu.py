@@ -13,7 +13,9 @@ from torch import nn
 from search_spaces.networks import dense
 from study.distillation.data import load
 from study.distillation.image_data import ImageData
+from study.distillation.teacher import TeacherRecipe
 from study.distillation.training import CachedTeacher, TrainingSettings
+from study.distillation.views import distinct_views
 from tests.benchmarks import gpu, gpu_arms, gpu_limits
 
 CPU = torch.device("cpu")
@@ -54,6 +56,52 @@ def test_what_is_kept_goes_on_and_another_size_is_refused(
         SystemExit, match=r"gpu.json was begun with torch .*, now 1.0: name another"
     ):
         gpu.kept(file, {**first["about"], "torch": "1.0"})
+
+
+def small_bench(file: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> gpu.Bench:
+    """All of it as `--quick`, under a teacher of one hidden layer and with few images."""
+    teacher = TeacherRecipe(network="dense", hidden=(16,), epochs=2, batch_size=64)
+    monkeypatch.setattr(gpu, "QUICK", replace(gpu.QUICK, image_size=8, teacher=teacher, steps=4))
+    args = gpu.arguments().parse_args(["--device", "cpu", "--quick", "--keep", str(file)])
+    bench = gpu.Bench(args, file.parent / "work")
+    bench.data = digits
+    return bench
+
+
+def test_every_stage_ends_and_goes_on_where_time_ran_out(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = ("peak", "teacher", "outputs", "rows", "steps", "fused")
+    file = tmp_path / "gpu.json"
+    first = small_bench(file, digits, monkeypatch)
+    looked = 0
+
+    def after_some(bench: gpu.Bench) -> None:
+        nonlocal looked
+        looked += 1
+        if "rows" in bench.found and len(bench.found["rows"]["rows"]) == 2:
+            raise gpu.OutOfTime
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gpu.Bench, "check_time", after_some)
+        with pytest.raises(gpu.OutOfTime):
+            first.run(stages)
+    assert looked > 5
+    assert (tmp_path / "work" / "row.pt").exists()
+
+    second = small_bench(file, digits, monkeypatch)
+    assert second.found == first.found
+    monkeypatch.setattr(second, "_teacher", None)  # is not called again
+    second.run(stages)
+    rows = second.found["rows"]["rows"]
+    assert [row["label"] for row in rows][:2] == ["Baseline", "[1,1,1,1]"]
+    assert len(rows) == 9
+    assert rows[:2] == first.found["rows"]["rows"]
+    assert all(row["seconds"] > row["limit_s"] > 0 for row in rows)
+    assert second.found["outputs"]["views"] == distinct_views(digits.augmentation)
+    assert len(second.found["steps"]["students"]) == 6  # of different networks
+    assert all(stage["done"] for name, stage in second.found.items() if name != "about")
+    assert "trials/h" in gpu.report(second.found)
 
 
 def test_the_limit_is_looked_at_before_each_stage(
