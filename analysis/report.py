@@ -15,30 +15,31 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from analysis import palette
-from analysis.compaction import compact
-from analysis.comparisons import front_section, gains_section
-from analysis.curves import curves_figure, curves_info
-from analysis.evidence import (
+from analysis.charts import palette
+from analysis.charts.compaction import compact
+from analysis.charts.curves import curves_figure, curves_info
+from analysis.charts.front_chart import front_figure, front_info
+from analysis.charts.sizes import QUANTITIES, sizes_figure, sizes_info
+from analysis.export import results_markdown, to_csv
+from analysis.findings import find, time_spent
+from analysis.illustration import read_pictures
+from analysis.record import RecordReadError, StudyResults, read_record
+from analysis.results import REPORT_FOLDER
+from analysis.sections.comparisons import front_section, gains_section
+from analysis.sections.evidence import (
     curves_section,
     failures_section,
     provenance_section,
     time_section,
     trials_section,
 )
-from analysis.exits import exits_section
-from analysis.export import results_markdown, to_csv
-from analysis.figures import front_figure, front_info
-from analysis.findings import find, time_spent
-from analysis.further import further_section
-from analysis.gallery import gallery_section
-from analysis.illustration import read_pictures
-from analysis.markup import Html, compact_json, join, script_json, tag, text
-from analysis.overview import asked, found, front_chart, header
-from analysis.published import published_section
-from analysis.record import RecordReadError, StudyResults, read_record
-from analysis.results import REPORT_FOLDER
-from analysis.sizes import QUANTITIES, sizes_figure, sizes_info, sizes_section
+from analysis.sections.exits import exits_section
+from analysis.sections.further import further_section
+from analysis.sections.gallery import gallery_section
+from analysis.sections.markup import Html, compact_json, join, script_json, tag, text
+from analysis.sections.overview import asked, found, front_chart, header
+from analysis.sections.published import published_section
+from analysis.sections.sizes import sizes_section
 from analysis.table import front_table, results_table
 
 if TYPE_CHECKING:

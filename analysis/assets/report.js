@@ -18,7 +18,7 @@
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, recolour(v)]));
   };
 
-  // Undoes analysis/compaction.py.
+  // Undoes analysis/charts/compaction.py.
   const expand = (value) => {
     if (value === null || typeof value !== "object") return value;
     if (Array.isArray(value)) return value.map(expand);

@@ -6,9 +6,9 @@ from html import unescape
 
 import pytest
 
-from analysis.curves import curves_figure, curves_info
+from analysis.charts.curves import curves_figure, curves_info
+from analysis.charts.front_chart import front_figure, front_info
 from analysis.export import results_markdown
-from analysis.figures import front_figure, front_info
 from analysis.findings import find, sentences
 from analysis.record import read_record
 from analysis.report import render

@@ -7,10 +7,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from analysis.chart_style import chart_layout, level_line, plot_text, rounded
+from analysis.charts.palette import light
+from analysis.charts.style import chart_layout, level_line, plot_text, rounded
 from analysis.formatting import score_text
 from analysis.front import is_distilled
-from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import TrialResult, trial_name
 from analysis.stored_plan import Score

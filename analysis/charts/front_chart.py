@@ -8,13 +8,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis.chart_style import chart_layout, level_line, log_axis, plot_text, rounded
+from analysis.charts.hover import hover_text, teacher_hover
+from analysis.charts.marks import Arrow, Group, Mark, view_of, with_room
+from analysis.charts.palette import light
+from analysis.charts.style import chart_layout, level_line, log_axis, plot_text, rounded
 from analysis.findings import flat_front, point_of
 from analysis.formatting import score_text
 from analysis.front import KdPair, is_distilled
-from analysis.hover import hover_text, teacher_hover
-from analysis.marks import Arrow, Group, Mark, view_of, with_room
-from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import TrialResult
 from analysis.runs import half_width

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.figures import FrontInfo
+from analysis.charts.front_chart import FrontInfo
 from analysis.findings import Findings, how_it_ended, sentences
 from analysis.formatting import counted, duration, milliseconds, number, score_text, significant
-from analysis.markup import Html, join, tag
 from analysis.record import StudyResults
 from analysis.replication import RIVAL_PROBABILITY
 from analysis.results import searched, trained_alone
+from analysis.sections.markup import Html, join, tag
 
 # Glyphs of the chart's key, drawn as the chart draws its marks, in a box of 16 by 16.
 _GLYPHS = {

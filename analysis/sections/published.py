@@ -1,9 +1,9 @@
 """The section of a report that sets the literature's table beside what was measured."""
 
-from analysis.comparisons import ratio_cell, section
 from analysis.formatting import figure, plus_minus, signed
-from analysis.markup import Html, join, scroll_box, tag
 from analysis.record import StudyResults
+from analysis.sections.comparisons import ratio_cell, section
+from analysis.sections.markup import Html, join, scroll_box, tag
 from analysis.stored_plan import PublishedColumn, Score
 from analysis.table import PublishedResult, measured_latency, published_results
 

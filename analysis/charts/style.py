@@ -1,6 +1,6 @@
 """What every chart has in common: transparent paper, quiet axes, tick values a reader can use.
 
-Figures use light colours only (see `analysis.palette`); the report swaps them on dark paper.
+Figures use light colours only (see `analysis.charts.palette`); the report swaps them on dark paper.
 """
 
 import math
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from analysis.palette import light
+from analysis.charts.palette import light
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

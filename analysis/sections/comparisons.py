@@ -17,11 +17,11 @@ from analysis.formatting import (
     span,
 )
 from analysis.front import KdPair
-from analysis.markup import Cell, Head, Html, join, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.replication import RIVAL_PROBABILITY
 from analysis.results import Ratio, TrialResult, trial_name
 from analysis.runs import Estimate, Spread
+from analysis.sections.markup import Cell, Head, Html, join, sortable_table, tag
 from analysis.table import measured_latency
 
 _FEWEST_RIVALS = 3  # shown, also beside a shorter front

@@ -1,6 +1,6 @@
 """What the front chart says of a mark that is pointed at, as the few tags Plotly knows."""
 
-from analysis.chart_style import plot_text
+from analysis.charts.style import plot_text
 from analysis.findings import relative_speed
 from analysis.formatting import (
     NBSP,

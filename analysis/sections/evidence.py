@@ -3,8 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from analysis.comparisons import section, taught, training_cell, trial_cell
-from analysis.curves import CurveGroup, CurvesInfo
+from analysis.charts.curves import CurveGroup, CurvesInfo
 from analysis.findings import Findings, TimeSpent, wall_clock
 from analysis.formatting import (
     NONE,
@@ -19,10 +18,11 @@ from analysis.formatting import (
     without_password,
 )
 from analysis.formatting import value as shown
-from analysis.markup import Cell, Head, Html, plain_table, sortable_table, tag
-from analysis.overview import key
 from analysis.record import StudyResults
 from analysis.results import Status, TrialResult
+from analysis.sections.comparisons import section, taught, training_cell, trial_cell
+from analysis.sections.markup import Cell, Head, Html, plain_table, sortable_table, tag
+from analysis.sections.overview import key
 from analysis.table import measured_latency
 
 _CURVE_NAMES: dict[CurveGroup, str] = {
