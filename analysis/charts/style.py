@@ -127,7 +127,7 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers between two positive bounds: the coarsest series with at least five of them.
 
-    `report.js` does the same for the part of the axis a reader zooms to.
+    `charts.js` does the same for the part of the axis a reader zooms to.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in _DECADE_STEPS:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from analysis.findings import Findings
 from analysis.formatting import NONE, counted, milliseconds, score_text
+from analysis.markup import Cell, Head, Html, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.results import EXIT, TrialResult
 from analysis.sections.comparisons import section, taught, trial_cell
-from analysis.sections.markup import Cell, Head, Html, sortable_table, tag
 
 
 class Network(NamedTuple):

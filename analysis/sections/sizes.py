@@ -2,8 +2,8 @@
 
 from analysis.charts.sizes import QUANTITIES, TITLES, Bar, BarGroup, Quantity, SizesInfo, percent
 from analysis.formatting import significant
+from analysis.markup import Html, tag
 from analysis.sections.comparisons import section
-from analysis.sections.markup import Html, tag
 
 _GROUPS: dict[BarGroup, str] = {
     "teacher": "Teacher",

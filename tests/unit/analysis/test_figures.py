@@ -8,7 +8,8 @@ from analysis.charts.curves import curves_figure, curves_info
 from analysis.charts.front_chart import front_figure, front_info
 from analysis.charts.palette import SHADES
 from analysis.charts.style import log_axis, log_ticks
-from analysis.findings import find, sentences, time_spent
+from analysis.findings import find, time_spent
+from analysis.wording import sentences
 
 
 def trace(figure, name):

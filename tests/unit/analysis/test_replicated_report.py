@@ -17,7 +17,7 @@ from scipy import stats
 from analysis.charts.curves import curves_figure, curves_info
 from analysis.charts.front_chart import front_figure, front_info
 from analysis.export import results_markdown, to_csv
-from analysis.findings import find, sentences, time_spent
+from analysis.findings import find, time_spent
 from analysis.front import dominates
 from analysis.record import StudyResults, read_record
 from analysis.replication import RIVAL_PROBABILITY
@@ -25,6 +25,7 @@ from analysis.report import render
 from analysis.results import TrialResult
 from analysis.sections.overview import asked
 from analysis.table import columns, front_table, published_results, results_table
+from analysis.wording import sentences
 
 
 @pytest.fixture(scope="module")

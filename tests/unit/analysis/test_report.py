@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from analysis.markup import Cell, Head, Html, join, script_json, sortable_table, tag
 from analysis.record import read_record
 from analysis.report import main, render, write_report
-from analysis.sections.markup import Cell, Head, Html, join, script_json, sortable_table, tag
 
 EVIL = """</script><img src=x onerror=alert(1)>"'&amp;%{x}${y}"""
 
