@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.findings import find, sentences
+from analysis.findings import find
 from analysis.formatting import figure, number, signed
 from analysis.formatting import value as shown
 from analysis.record import StudyResults
 from analysis.table import columns as described
 from analysis.table import front_table, has_replicates, published_results, results_table
+from analysis.wording import sentences
 
 if TYPE_CHECKING:
     import pandas as pd

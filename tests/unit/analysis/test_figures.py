@@ -3,12 +3,13 @@ import math
 
 import pytest
 
-from analysis.chart_style import log_axis, log_ticks
-from analysis.compaction import compact
-from analysis.curves import curves_figure, curves_info
-from analysis.figures import front_figure, front_info
-from analysis.findings import find, sentences, time_spent
-from analysis.palette import SHADES
+from analysis.charts.compaction import compact
+from analysis.charts.curves import curves_figure, curves_info
+from analysis.charts.front_chart import front_figure, front_info
+from analysis.charts.palette import SHADES
+from analysis.charts.style import log_axis, log_ticks
+from analysis.findings import find, time_spent
+from analysis.wording import sentences
 
 
 def trace(figure, name):

@@ -1,4 +1,4 @@
-"""Makes a chart's JSON small before it goes into the page; `report.js` undoes it.
+"""Makes a chart's JSON small before it goes into the page; `charts.js` undoes it.
 
 A thousand trials say the same lines in their hover texts ("schedule: onecycle") and repeat one
 value along a curve, so lists of texts are stored as numbers of lines, and runs as counts.

@@ -4,9 +4,9 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from analysis.comparisons import section
 from analysis.illustration import Illustration, IllustrationRow, Picture
 from analysis.markup import Html, scroll_box, tag
+from analysis.sections.comparisons import section
 
 _SHOWN_PIXELS = 112  # the longer side of a picture on the page, at most
 _SMALL_PIXELS = 56  # up to here a picture's own pixels are shown, as squares

@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.figures import FrontInfo
-from analysis.findings import Findings, how_it_ended, sentences
+from analysis.charts.axes import AXES
+from analysis.charts.front_chart import FrontInfo
+from analysis.charts.marks import Axis
+from analysis.findings import Findings
 from analysis.formatting import counted, duration, milliseconds, number, score_text, significant
 from analysis.markup import Html, join, tag
 from analysis.record import StudyResults
 from analysis.replication import RIVAL_PROBABILITY
 from analysis.results import searched, trained_alone
+from analysis.wording import headlines, how_it_ended
 
 # Glyphs of the chart's key, drawn as the chart draws its marks, in a box of 16 by 16.
 _GLYPHS = {
@@ -132,16 +135,21 @@ def _trials_note(results: StudyResults) -> str:
 
 
 def found(results: StudyResults, findings: Findings) -> Html:
-    """What was found, in two or three sentences."""
-    lines = [tag("p", line) for line in sentences(results, findings)]
+    """What was found, in two or three sentences, each under its figure."""
+    lines = [
+        tag(
+            "div",
+            tag("h3", line.title),
+            tag("p", tag("strong", line.figure), tag("small", line.bound), class_="figure"),
+            tag("p", line.sentence),
+        )
+        for line in headlines(results, findings)
+    ]
     return tag("section", tag("h2", "What was found", class_="quiet"), *lines, class_="found")
 
 
-def key(identifier: str, entries: Sequence[tuple[str, str, str]], *, whole: bool = False) -> Html:
-    """The key of a chart: buttons that show and hide a group; entries are (group, glyph, name).
-
-    With `whole`, one more button widens the view to every mark.
-    """
+def key(identifier: str, entries: Sequence[tuple[str, str, str]]) -> Html:
+    """The key of a chart: buttons that show and hide a group; entries are (group, glyph, name)."""
     buttons = [
         tag(
             "button",
@@ -155,16 +163,45 @@ def key(identifier: str, entries: Sequence[tuple[str, str, str]], *, whole: bool
         )
         for group, glyph, name in entries
     ]
-    if whole:
-        buttons.append(
-            tag("button", "Show all", type="button", class_="whole", data_chart=identifier,
-                aria_pressed="false")
-        )  # fmt: skip
     return tag("div", *buttons, class_="keys", role="group", aria_label="Show or hide in the chart")
 
 
-def front_chart(info: FrontInfo, findings: Findings) -> Html | None:
-    """The front chart, its key and what it takes to read it; None while no trial can be drawn."""
+def _whole_button() -> Html:
+    """A button that widens the view of the front chart to every mark."""
+    return tag(
+        "button",
+        "Show all",
+        type="button",
+        class_="whole",
+        data_chart="front",
+        aria_pressed="false",
+    )
+
+
+def _axis_switch(axes: Sequence[Axis]) -> Html | None:
+    """Buttons of a kind of which one is pressed: what the front is drawn over."""
+    if len(axes) < 2:
+        return None
+    choices = [
+        tag(
+            "label",
+            Html(
+                f'<input type="radio" name="axis" value="{axis}"'
+                f"{' checked' if axis == 'latency' else ''}>"
+            ),
+            tag("span", AXES[axis]),
+        )
+        for axis in axes
+    ]
+    legend = tag("legend", "Over", class_="unseen")
+    return tag("fieldset", legend, *choices, class_="switch")
+
+
+def front_chart(info: FrontInfo, findings: Findings, axes: Sequence[Axis]) -> Html | None:
+    """The front chart, its key and what it takes to read it; None while no trial can be drawn.
+
+    `axes` are what it can be drawn over.
+    """
     if not info.marks:
         return None
     shown: set[str] = {mark.group for mark in info.marks if mark.group != "dominated"}
@@ -186,9 +223,15 @@ def front_chart(info: FrontInfo, findings: Findings) -> Html | None:
     entries = [(group, group, name) for group, name in names.items() if group in shown]
     return tag(
         "figure",
-        key("front", entries, whole=info.below_view > 0),
+        tag(
+            "div",
+            key("front", entries),
+            tag("div", _whole_button() if info.below_view else None, _axis_switch(axes)),
+            class_="controls",
+        ),
         tag("div", id="chart-front", class_="chart tall", role="img",
             aria_label=f"{info.space.score.title} over latency of every trial"),
+        tag("p", id="picked", class_="picked", role="status"),
         tag("figcaption", join(_front_notes(info, findings), " ")),
         class_="main",
     )  # fmt: skip

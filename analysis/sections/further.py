@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from analysis.comparisons import estimate_cell, section, trial_cell
 from analysis.formatting import NONE, number
 from analysis.markup import Cell, Head, Html, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.results import Figure, TrialResult
 from analysis.runs import Estimate, runs_of
+from analysis.sections.comparisons import estimate_cell, section, trial_cell
 
 _MEANS = "Of students that were trained several times: means over their runs."
 

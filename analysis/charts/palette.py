@@ -29,6 +29,8 @@ SHADES: dict[str, Shade] = {
     "stopped": Shade("#aab3bc", "#5a646e"),
     "control": Shade("#009e73", "#3ccf9f"),
     "teacher": Shade("#d55e00", "#f0a13c"),
+    "scale-low": Shade("#c9dcec", "#2a4459"),
+    "scale-high": Shade("#083f7c", "#a5dbff"),
     "failed": Shade("#b8860b", "#e6c24d"),
 }
 

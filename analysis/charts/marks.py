@@ -1,9 +1,11 @@
 """Marks of the front chart: where each stands, which are in view, whose names fit beside them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+Axis = Literal["latency", "ratio", "params", "flops"]
 Group = Literal["front", "rival", "dominated", "stopped"]
 
 
@@ -11,7 +13,9 @@ class Mark(NamedTuple):
     """One configuration on the front chart: where, as what, what is said when it is pointed at.
 
     The score is the mean over its runs. Of a member of the front, or a near rival, that has several
-    `bar` is half of its 95 % interval.
+    `bar` is half of its 95 % interval. `others` are its places on the axes beside that of latency:
+    the inference-time ratio, parameters and FLOPs (M), as far as they are known. One that `breaks`
+    a constraint is on no front.
     """
 
     trial: str
@@ -21,14 +25,24 @@ class Mark(NamedTuple):
     distilled: bool
     hover: str
     bar: float | None = None
+    others: Mapping[Axis, float] = MappingProxyType({})
+    breaks: bool = False
+
+    def on(self, axis: Axis) -> float | None:
+        """Its place on an axis; None where that is not known."""
+        return self.latency_ms if axis == "latency" else self.others.get(axis)
 
 
 class Arrow(NamedTuple):
-    """From a control to its distilled twin, as (latency ms, score); `bar` is that of the twin."""
+    """From a control to its distilled twin, as (latency ms, score); `bar` is that of the twin.
+
+    `names` are the trials', control first.
+    """
 
     control: tuple[float, float]
     distilled: tuple[float, float]
     bar: float | None = None
+    names: tuple[str, str] = ("", "")
 
 
 def view_of(marks: Sequence[Mark], best: float) -> tuple[tuple[float, float], int]:

@@ -7,12 +7,12 @@ trials of source `exit`, which name it in `trained_with`.
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from analysis.comparisons import section, taught, trial_cell
 from analysis.findings import Findings
 from analysis.formatting import NONE, counted, milliseconds, score_text
 from analysis.markup import Cell, Head, Html, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.results import EXIT, TrialResult
+from analysis.sections.comparisons import section, taught, trial_cell
 
 
 class Network(NamedTuple):

@@ -1,7 +1,6 @@
 """What the front chart says of a mark that is pointed at, as the few tags Plotly knows."""
 
-from analysis.chart_style import plot_text
-from analysis.findings import relative_speed
+from analysis.charts.style import plot_text
 from analysis.formatting import (
     NBSP,
     chance,
@@ -18,6 +17,7 @@ from analysis.front import KdPair
 from analysis.record import StudyResults
 from analysis.results import TeacherResult, TrialResult
 from analysis.runs import Estimate
+from analysis.wording import relative_speed
 
 
 def teacher_hover(results: StudyResults, teacher: TeacherResult, latency_ms: float) -> str:

@@ -1,9 +1,9 @@
 """The section of a report that sets the literature's table beside what was measured."""
 
-from analysis.comparisons import ratio_cell, section
 from analysis.formatting import figure, plus_minus, signed
-from analysis.markup import Html, join, scroll_box, tag
+from analysis.markup import Html, copy_buttons, join, scroll_box, tag
 from analysis.record import StudyResults
+from analysis.sections.comparisons import ratio_cell, section
 from analysis.stored_plan import PublishedColumn, Score
 from analysis.table import PublishedResult, measured_latency, published_results
 
@@ -31,11 +31,9 @@ def _published_table(
 ) -> Html:
     groups, heads = [tag("th", "Row", scope="col", rowspan=2)], []
     for column in columns:
-        names = ["published", "measured"]
-        if column.key == "score":
-            names.append("difference")
+        names = ["published", "measured", "difference"]
         if column.key == "time_ratio":
-            names = ["published", "batch 1", "batch 64"]
+            names = ["published", "batch 1", "difference", "batch 64"]
         unit = f", {column.unit}" if column.unit and column.unit != "x" else ""
         title = f"{column.label[:1].upper()}{column.label[1:]}{unit}"
         groups.append(tag("th", title, scope="colgroup", colspan=len(names), class_="group"))
@@ -51,7 +49,7 @@ def _published_table(
         tag("tbody", *(_published_row(columns, row) for row in rows)),
         id="published-table",
     )
-    return scroll_box(table, caption)
+    return join([copy_buttons("published-table", caption), scroll_box(table, caption)])
 
 
 def _published_row(columns: tuple[PublishedColumn, ...], result: PublishedResult) -> Html:
@@ -65,12 +63,13 @@ def _published_row(columns: tuple[PublishedColumn, ...], result: PublishedResult
     for column in columns:
         published, measured = result.comparisons[column.key]
         cells.append(tag("td", figure(column.key, published), class_="n first"))
+        apart = _difference(column.key, result.comparisons[column.key].difference)
         if column.key == "time_ratio":
-            for ratio in (
-                None if latency is None else latency.ratio_batch_1,
-                None if latency is None else latency.ratio_batch_64,
-            ):
-                cells.append(tag("td", ratio_cell(ratio).shown, class_="n measured"))
+            one = None if latency is None else latency.ratio_batch_1
+            many = None if latency is None else latency.ratio_batch_64
+            cells.append(tag("td", ratio_cell(one).shown, class_="n measured"))
+            cells.append(tag("td", apart, class_="n"))
+            cells.append(tag("td", ratio_cell(many).shown, class_="n measured"))
             continue
         mark = "†" if column.key == "score" and result.split == "validation" else ""
         shown = join([figure(column.key, measured), tag("sup", mark) if mark else None])
@@ -78,10 +77,14 @@ def _published_row(columns: tuple[PublishedColumn, ...], result: PublishedResult
             error = tag("small", plus_minus(result.error, 1))
             shown = tag("span", shown, error, class_="stack")
         cells.append(tag("td", shown, class_="n measured"))
-        if column.key == "score":
-            difference = result.comparisons[column.key].difference
-            cells.append(tag("td", signed(difference), class_="n"))
+        cells.append(tag("td", apart, class_="n"))
     return Html(tag("tr", *cells) + "\n")
+
+
+def _difference(key: str, difference: float | None) -> str:
+    """Measured minus published, with the decimals of its column."""
+    digits = {"train_seconds": 0, "time_ratio": 2}
+    return signed(difference, digits.get(key, 1))
 
 
 def _footnotes(rows: tuple[PublishedResult, ...], note: str | None, score: Score) -> list[Html]:

@@ -5,18 +5,18 @@ them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis.chart_style import chart_layout, level_line, log_axis, plot_text, rounded
-from analysis.findings import flat_front, point_of
+from analysis.charts.hover import hover_text, teacher_hover
+from analysis.charts.marks import Arrow, Axis, Group, Mark, view_of, with_room
+from analysis.charts.palette import light
+from analysis.charts.style import chart_layout, level_line, log_axis, plot_text, rounded
+from analysis.findings import flat_front, point_of, speed_up
 from analysis.formatting import score_text
 from analysis.front import KdPair, is_distilled
-from analysis.hover import hover_text, teacher_hover
-from analysis.marks import Arrow, Group, Mark, view_of, with_room
-from analysis.palette import light
 from analysis.record import StudyResults
-from analysis.results import TrialResult
+from analysis.results import ModelSize, TeacherResult, TrialResult
 from analysis.runs import half_width
 from analysis.stored_plan import Space
 
@@ -110,7 +110,17 @@ def _mark(results: StudyResults, trial: TrialResult, group: Group, pair: KdPair 
         distilled=is_distilled(trial, results.plan.space),
         hover=hover_text(results, trial, pair),
         bar=_bar(results, trial) if group in ("front", "rival") else None,
+        others=_others(speed_up(results, trial), trial.model),
+        breaks=trial.outcome is not None and trial.outcome.breaks is not None,
     )
+
+
+def _others(ratio: float | None, model: ModelSize | TeacherResult | None) -> Mapping[Axis, float]:
+    """Places on the axes beside that of latency, as far as they are known and above zero."""
+    known: dict[Axis, float | None] = {"ratio": ratio}
+    if model is not None:
+        known |= {"params": model.params_m, "flops": model.flops_m}
+    return {axis: value for axis, value in known.items() if value is not None and value > 0}
 
 
 def _bar(results: StudyResults, trial: TrialResult) -> float | None:
@@ -131,7 +141,10 @@ def _teacher_mark(results: StudyResults) -> Mark | None:
     if teacher is None or reference is None:
         return None
     hover = teacher_hover(results, teacher, reference.latency_ms)
-    return Mark("teacher", reference.latency_ms, teacher.val_score, "front", True, hover)
+    others = _others(1.0, teacher)
+    return Mark(
+        "teacher", reference.latency_ms, teacher.val_score, "front", True, hover, others=others
+    )
 
 
 def _arrows(results: StudyResults) -> tuple[Arrow, ...]:
@@ -150,7 +163,8 @@ def _arrows(results: StudyResults) -> tuple[Arrow, ...]:
         has_bar = pair.distilled.number in barred
         if control[0] > 0 and distilled[0] > 0:
             bar = _bar(results, pair.distilled) if has_bar else None
-            arrows.append(Arrow(control, distilled, bar))
+            names = (pair.control.name, pair.distilled.name)
+            arrows.append(Arrow(control, distilled, bar, names))
     return tuple(arrows)
 
 
@@ -173,7 +187,7 @@ def front_figure(info: FrontInfo) -> "go.Figure":
     ):
         if trace is not None:
             figure.add_trace(trace)
-    figure.update_layout(annotations=[_arrow(arrow) for arrow in info.arrows])
+    figure.update_layout(annotations=[arrow_annotation(arrow) for arrow in info.arrows])
     if info.floor is not None:
         score = info.space.score
         label = f"{score.floor_name} {score_text(info.floor, score.unit)}"
@@ -214,6 +228,7 @@ def _points(marks: Sequence[Mark]) -> dict[str, Any]:
         "y": [rounded(mark.val_score) for mark in marks],
         "hovertext": [mark.hover for mark in marks],
         "hoverinfo": "text",
+        "customdata": [mark.trial for mark in marks],
     }
 
 
@@ -268,7 +283,7 @@ def _rivals(marks: Sequence[Mark], best: float) -> "go.Scatter | None":
     )
 
 
-def _arrow(arrow: Arrow) -> dict[str, Any]:
+def arrow_annotation(arrow: Arrow) -> dict[str, Any]:
     """An arrow from a control to its distilled twin; annotations take log values on a log axis."""
     (from_x, from_y), (to_x, to_y) = arrow.control, arrow.distilled
     below = to_y - (arrow.bar or 0.0)

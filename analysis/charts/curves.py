@@ -4,13 +4,14 @@ The curves of replicates are those of their configuration, drawn thinner than it
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from analysis.chart_style import chart_layout, level_line, plot_text, rounded
+from analysis.charts.palette import light
+from analysis.charts.style import chart_layout, level_line, plot_text, rounded
 from analysis.formatting import score_text
 from analysis.front import is_distilled
-from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import TrialResult, trial_name
 from analysis.stored_plan import Score
@@ -60,6 +61,7 @@ class CurvesInfo(NamedTuple):
         teacher: the teacher's validation score, or None.
         floor: the score of always naming the largest class, where that is the score's floor.
         score: name and unit of the score.
+        rungs: epochs at which trials were stopped, or stand and wait, with how many they were.
     """
 
     curves: tuple[Curve, ...]
@@ -67,6 +69,7 @@ class CurvesInfo(NamedTuple):
     teacher: float | None
     floor: float | None
     score: Score
+    rungs: tuple[tuple[int, int], ...] = ()
 
 
 def curves_info(results: StudyResults) -> CurvesInfo:
@@ -92,7 +95,18 @@ def curves_info(results: StudyResults) -> CurvesInfo:
         teacher=None if results.teacher is None else results.teacher.val_score,
         floor=results.plan.data.floor_score if score.has_majority_floor else None,
         score=score,
+        rungs=_rungs(results),
     )
+
+
+def _rungs(results: StudyResults) -> tuple[tuple[int, int], ...]:
+    """The rungs that stopped or hold a trial, ascending, and how many trials each has."""
+    counts: Counter[int] = Counter()
+    for trial in results.trials:
+        rung = trial.waits_at if trial.outcome is None else trial.outcome.rung
+        if rung is not None:
+            counts[rung] += 1
+    return tuple(sorted(counts.items()))
 
 
 def _group(
@@ -152,10 +166,38 @@ def curves_figure(info: CurvesInfo) -> "go.Figure":
     if info.floor is not None:
         label = f"{info.score.floor_name} {score_text(info.floor, info.score.unit)}"
         level_line(figure, info.floor, label, "muted", width=1.0, below=True)
+    for place, (rung, count) in enumerate(info.rungs):
+        _rung_line(figure, rung, count, 13 * (place % 3))
     figure.update_xaxes(range=[0.5, max(longest, 2) * (1.09 if info.labelled else 1.02)])
     if longest < 8:
         figure.update_xaxes(dtick=1)
     return figure
+
+
+def _rung_line(figure: "go.Figure", rung: int, count: int, above: int) -> None:
+    """A thin line up a chart at a rung, with how many trials it stopped near its foot."""
+    figure.add_shape(
+        type="line",
+        x0=rung,
+        x1=rung,
+        y0=0,
+        y1=1,
+        yref="paper",
+        line={"color": light("line"), "width": 1, "dash": "dash"},
+        layer="below",
+    )
+    figure.add_annotation(
+        text=f"{count} out",
+        font={"color": light("muted"), "size": 11},
+        x=rung,
+        xanchor="left",
+        xshift=2,
+        y=0,
+        yref="paper",
+        yanchor="bottom",
+        yshift=above,
+        showarrow=False,
+    )
 
 
 def _lines(

@@ -23,6 +23,7 @@ from analysis.replication import RIVAL_PROBABILITY
 from analysis.results import Ratio, TrialResult, trial_name
 from analysis.runs import Estimate, Spread
 from analysis.table import measured_latency
+from analysis.wording import doubt_sentence, sure_gains
 
 _FEWEST_RIVALS = 3  # shown, also beside a shorter front
 
@@ -111,7 +112,9 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
         "front",
         "The front",
         tag("p", note, class_="note"),
-        tag("p", _what_runs_tell(results), class_="note") if results.replicated else None,
+        tag("p", f"{doubt_sentence(results, findings)} {_what_runs_tell(results)}", class_="note")
+        if results.replicated
+        else None,
         sortable_table("front-table", "Students on the front", heads, rows),
         *_rivals(results, heads, rivals),
     )
@@ -262,7 +265,11 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
     return section(
         "gains",
         "What distillation added",
-        tag("p", _gains_note(results, several=several), class_="note"),
+        tag(
+            "p",
+            f"{_gains_note(results, several=several)}{sure_gains(results, findings)}",
+            class_="note",
+        ),
         sortable_table(
             "gains-table",
             "Distilled students and their controls",

@@ -4,10 +4,13 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const narrow = window.matchMedia("(max-width: 40rem)");
   const twins = read("dark-twins");
+  const axes = document.getElementById("axes-front");
   const charts = {};
   const hidden = {};
   const whole = new Set();
   let printing = false;
+  let axis = "latency";
+  let picked = null; // the name of a trial
 
   // Charts. Each is drawn from its JSON with light colours; on dark paper every colour that has a
   // dark twin is swapped for it.
@@ -18,7 +21,7 @@
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, recolour(v)]));
   };
 
-  // Undoes analysis/compaction.py.
+  // Undoes analysis/charts/compaction.py.
   const expand = (value) => {
     if (value === null || typeof value !== "object") return value;
     if (Array.isArray(value)) return value.map(expand);
@@ -36,7 +39,7 @@
     const place = (values, range, pixels) =>
       values.map((value) => ((value - range[0]) / (range[1] - range[0])) * pixels);
     const width = figure.layout.width || box.clientWidth;
-    const x = place(front.x.map(Math.log10), xaxis.range, width - 48);
+    const x = place(front.x.map((value) => (value === null ? NaN : Math.log10(value))), xaxis.range, width - 48);
     const y = place(front.y, yaxis.range, (figure.layout.height || box.clientHeight) - 56);
     const kept = [];
     front.text = front.text.map((name, i) => {
@@ -48,15 +51,49 @@
     });
   };
 
+  // What the front chart is drawn over, see analysis/charts/axes.py.
+  const changeAxis = (figure) => {
+    if (axis === "latency") return;
+    const change = expand(JSON.parse(axes.textContent))[axis];
+    const { layout } = figure;
+    figure.data.forEach((trace, i) => {
+      trace.x = change.x[i];
+      if (trace.line && trace.line.shape) {
+        trace.y = change.step.y;
+        trace.line.shape = change.step.shape;
+      }
+      if (trace.meta.key === "front" && trace.text) trace.text = change.names;
+    });
+    Object.assign(layout.xaxis, change.xaxis);
+    layout.xaxis.title.text = change.title;
+    layout.annotations = (layout.annotations || []).filter((note) => note.name !== "control");
+    layout.annotations.push(...change.arrows);
+  };
+
+  // A ring around the mark of the trial that was picked.
+  const ring = (figure) => {
+    for (const trace of figure.data) {
+      const i = picked && trace.customdata && trace.meta.key !== "line" ? trace.customdata.indexOf(picked) : -1;
+      if (i < 0 || trace.mode.includes("lines") || hidden.front.has(trace.meta.key)) continue;
+      figure.data.push({
+        x: [trace.x[i]], y: [trace.y[i]], mode: "markers", hoverinfo: "skip", cliponaxis: false, meta: { key: "picked" },
+        marker: { symbol: "circle-open", size: 22, color: "#1b1f24", line: { width: 2.2 } },
+      });
+      return;
+    }
+  };
+
   const draw = (name) => {
     const box = document.getElementById("chart-" + name);
     const panel = box.classList.contains("panel"); // one of two side by side, as tall as its bars
     const copy = expand(JSON.parse(charts[name]));
+    if (name === "front") changeAxis(copy);
+    if (name === "front") ring(copy);
     const figure = dark.matches && !printing ? recolour(copy) : copy;
     const layout = figure.layout;
     layout.autosize = true;
     layout.showlegend = false;
-    layout.uirevision = whole.has(name); // a zoomed view survives a change of theme
+    layout.uirevision = whole.has(name) + axis; // a zoomed view survives a change of theme
     if (narrow.matches && !printing && !panel) {
       layout.margin = { l: 40, r: name === "curves" ? 40 : 8, t: 12, b: 44 };
       layout.dragmode = false; // a finger on the chart scrolls the page
@@ -118,15 +155,51 @@
     }
   };
 
-  drawAll().then(() => {
+  // Plotly comes gzipped. The first screen is drawn first, and the page answers between two charts.
+  const unpack = async () => {
+    const packed = document.getElementById("packed-plotly").textContent;
+    if (!packed) return;
+    const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+  };
+  const start = async () => {
+    await unpack();
     for (const name of Object.keys(charts)) {
+      await draw(name);
       const box = document.getElementById("chart-" + name);
       box.on("plotly_relayout", (change) => {
         if (Object.keys(change).some((key) => key.startsWith("xaxis.range") || key === "xaxis.autorange")) retick(box);
       });
+      box.on("plotly_click", (event) => {
+        const { data, customdata, pointNumber } = event.points[0];
+        const trial = customdata || (data.customdata && data.customdata[pointNumber]);
+        if (trial) window.pickTrial(String(trial).split(/[ ,]/)[0]);
+      });
+      await new Promise((next) => setTimeout(next));
     }
     document.documentElement.dataset.ready = "yes";
+  };
+  start().catch((error) => {
+    // An old browser, without DecompressionStream: the tables say the same.
+    for (const box of document.querySelectorAll(".chart")) {
+      box.textContent = "This browser cannot draw the chart (" + error.message + "); the tables hold its numbers.";
+    }
+    document.documentElement.dataset.ready = "no";
   });
+  window.addEventListener("trialpicked", (event) => {
+    picked = event.detail;
+    if (charts.front && window.Plotly) draw("front");
+  });
+  for (const choice of document.querySelectorAll("input[name=axis]")) {
+    choice.checked = choice.value === axis; // a reload may restore another
+    choice.addEventListener("change", () => {
+      axis = choice.value;
+      draw("front");
+    });
+  }
   dark.addEventListener("change", drawAll);
   narrow.addEventListener("change", drawAll);
   window.addEventListener("beforeprint", () => { printing = true; drawAll(); });
@@ -152,52 +225,6 @@
       if (wide) whole.add(chart);
       else whole.delete(chart);
       draw(chart);
-    });
-  }
-
-  // Tables: numbers by data-order or by what is shown, missing ones always last; all else by text.
-  const keyOf = (cell) => {
-    if (cell.dataset.order !== undefined) return Number(cell.dataset.order);
-    const text = cell.textContent.trim();
-    if (text === "–" || text === "") return null;
-    const number = Number(text.replace("−", "-").replaceAll(",", ""));
-    return Number.isNaN(number) ? text : number;
-  };
-  const compare = (a, b, sign) => {
-    if (a === null || b === null) return (a === null) - (b === null);
-    if (typeof a === "number" && typeof b === "number") return sign * (a - b);
-    return sign * String(a).localeCompare(String(b), "en", { numeric: true });
-  };
-  for (const table of document.querySelectorAll("table.sortable")) {
-    const heads = [...table.tHead.rows[0].cells];
-    heads.forEach((head, column) => {
-      head.querySelector("button").addEventListener("click", () => {
-        const up = head.getAttribute("aria-sort") !== "ascending";
-        heads.forEach((other) => other.setAttribute("aria-sort", "none"));
-        head.setAttribute("aria-sort", up ? "ascending" : "descending");
-        const body = table.tBodies[0];
-        const keyed = [...body.rows].map((row) => [keyOf(row.cells[column]), row]);
-        keyed.sort((one, other) => compare(one[0], other[0], up ? 1 : -1));
-        body.append(...keyed.map(([, row]) => row));
-      });
-    });
-  }
-
-  // The field above the list of trials keeps the rows that hold every word typed.
-  for (const field of document.querySelectorAll("input[data-table]")) {
-    const table = document.getElementById(field.dataset.table);
-    const count = document.getElementById(field.dataset.table + "-count");
-    const rows = [...table.tBodies[0].rows];
-    const texts = rows.map((row) => [...row.cells].map((c) => c.textContent).join(" ").toLowerCase());
-    const whole = count.textContent;
-    field.addEventListener("input", () => {
-      const words = field.value.toLowerCase().split(/,?(?:\s+|$)/).filter(Boolean);
-      let kept = 0;
-      rows.forEach((row, i) => {
-        row.hidden = !words.every((word) => texts[i].includes(word));
-        kept += !row.hidden;
-      });
-      count.textContent = words.length ? kept.toLocaleString("en") + " of " + whole : whole;
     });
   }
 })();

@@ -6,12 +6,10 @@ In two steps, as the other charts: `sizes_info` works out what is drawn, `sizes_
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from analysis.chart_style import chart_layout, plot_text, rounded
-from analysis.comparisons import section
+from analysis.charts.palette import light
+from analysis.charts.style import chart_layout, plot_text, rounded
 from analysis.formatting import NBSP, milliseconds, significant
 from analysis.front import is_distilled
-from analysis.markup import Html, tag
-from analysis.palette import light
 from analysis.record import StudyResults
 from analysis.results import ModelSize, TrialResult
 
@@ -25,15 +23,7 @@ BarGroup = Literal["teacher", "front", "dominated", "control"]
 Quantity = Literal["params", "flops"]
 
 QUANTITIES: tuple[Quantity, ...] = ("params", "flops")
-_TITLES: dict[Quantity, str] = {"params": "Parameters", "flops": "FLOPs"}
-_GROUPS: dict[BarGroup, str] = {
-    "teacher": "Teacher",
-    "front": "On the front",
-    "dominated": "Not on the front",
-    "control": "No distillation (hollow)",
-}
-_ROW_PIXELS = 42
-_AROUND_PIXELS = 58
+TITLES: dict[Quantity, str] = {"params": "Parameters", "flops": "FLOPs"}
 _NAME_LETTERS = 52
 
 
@@ -153,13 +143,13 @@ def sizes_figure(info: SizesInfo, quantity: Quantity) -> "go.Figure":
     most = max(bar.value(quantity) for bar in bars) or 1.0
     scale, unit = (1e3, "k") if most < 0.1 else (1e-3, "G") if most >= 1e4 else (1.0, "M")
     values = [bar.value(quantity) * scale for bar in bars]
-    figure = go.Figure(layout=_layout(f"{_TITLES[quantity]}, {unit}", max(values), len(bars)))
+    figure = go.Figure(layout=_layout(f"{TITLES[quantity]}, {unit}", max(values), len(bars)))
     hollow = [bar.group == "control" for bar in bars]
     colors = [light(bar.group) for bar in bars]
     figure.add_trace(
         go.Bar(
             orientation="h",
-            name=_TITLES[quantity],
+            name=TITLES[quantity],
             x=[rounded(value) for value in values],
             y=list(range(len(bars))),
             width=0.34,
@@ -237,99 +227,18 @@ def _layout(title: str, most: float, rows: int) -> dict[str, Any]:
 
 def _hover(info: SizesInfo, bar: Bar) -> str:
     def line(quantity: Quantity) -> str:
-        text = f"{significant(bar.value(quantity))} M {_TITLES[quantity].lower()}"
+        text = f"{significant(bar.value(quantity))} M {TITLES[quantity].lower()}"
         if quantity == "flops":
             text = text.replace("flops", "FLOPs")
         whole = 0.0 if info.teacher is None else info.teacher.value(quantity)
         if bar is info.teacher or whole <= 0:
             return text
-        return f"{text}, {_percent(bar.value(quantity) / whole)} of the teacher's"
+        return f"{text}, {percent(bar.value(quantity) / whole)} of the teacher's"
 
     lines = [f"<b>{plot_text(bar.name)}</b>", line("params"), line("flops")]
     return "<br>".join([*lines, *(plot_text(text) for text in bar.about)])
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """A share to two digits: `0.71 %`, `49 %`, `560 %`."""
     return f"{significant(float(f'{100 * share:.2g}'), 2)}{NBSP}%"
-
-
-# The section
-
-
-def sizes_section(info: SizesInfo | None) -> Html | None:
-    """Both panels, what they say in a sentence, and how FLOPs are counted."""
-    if info is None:
-        return None
-    height = _ROW_PIXELS * len(info.bars) + _AROUND_PIXELS
-    panels = [
-        tag(
-            "div",
-            id=f"chart-{quantity}",
-            class_="chart panel",
-            role="img",
-            style=f"height:{height}px",
-            aria_label=_in_words(info, quantity),
-        )
-        for quantity in QUANTITIES
-    ]
-    groups = {bar.group for bar in info.bars}
-    entries = [
-        tag("li", tag("i", class_=group), name)
-        for group, name in _GROUPS.items()
-        if group in groups
-    ]
-    return section(
-        "sizes",
-        "Parameters and FLOPs",
-        tag("p", " ".join(_notes(info)), class_="note"),
-        tag("ul", *entries, class_="bar-key"),
-        tag("figure", *panels, class_="panels"),
-    )
-
-
-def _in_words(info: SizesInfo, quantity: Quantity) -> str:
-    each = [f"{bar.name} {significant(bar.value(quantity))} M" for bar in info.bars]
-    return f"{_TITLES[quantity]}: {', '.join(each)}"
-
-
-def _notes(info: SizesInfo) -> list[str]:
-    members = "the front's distilled students" if info.teacher else "the front's students"
-    shown = "the published rows" if info.of_presets else members
-    order = "fastest first"
-    if info.left_out:
-        order += f", {info.left_out} between them left out"
-    whose = f"The teacher and {shown}" if info.teacher else f"{shown[:1].upper()}{shown[1:]}"
-    notes = [f"{whose}, {order}."]
-    if info.teacher is not None:
-        spans = [_span(info, info.teacher, quantity) for quantity in QUANTITIES]
-        who = "The student has" if len(info.students) == 1 else "The students have"
-        notes.append(
-            f"{who} {spans[0]} of the teacher's parameters and {spans[1]} of its FLOPs"
-            f"{_crossing(info, info.teacher)}; the dotted line is the teacher's."
-        )
-    notes.append("FLOPs are of one image; a multiply-accumulate counts as two (1 MAC = 2 FLOPs).")
-    return notes
-
-
-def _span(info: SizesInfo, teacher: Bar, quantity: Quantity) -> str:
-    """The students' share of the teacher's figure, as one percentage or from least to most."""
-    whole = teacher.value(quantity)
-    if whole <= 0:
-        return "an unknown share"
-    shares = [bar.value(quantity) / whole for bar in info.students]
-    low, high = _percent(min(shares)), _percent(max(shares))
-    return low if low == high else f"{low} to {high}"
-
-
-def _crossing(info: SizesInfo, teacher: Bar) -> str:
-    """A clause on students that are larger than the teacher in one and smaller in the other."""
-    larger = [
-        bar
-        for bar in info.students
-        if bar.params_m > teacher.params_m and bar.flops_m < teacher.flops_m
-    ]
-    if not larger or len(info.students) == 1:
-        return ""
-    who = "all" if len(larger) == len(info.students) else f"{len(larger)} of them"
-    return f" ({who} with more parameters and fewer FLOPs than the teacher)"

@@ -3,9 +3,8 @@
 from collections import defaultdict
 from typing import Any
 
-from analysis.comparisons import section, taught, training_cell, trial_cell
-from analysis.curves import CurveGroup, CurvesInfo
-from analysis.findings import Findings, TimeSpent, wall_clock
+from analysis.charts.curves import CurveGroup, CurvesInfo
+from analysis.findings import Findings, TimeSpent
 from analysis.formatting import (
     NONE,
     configuration,
@@ -20,10 +19,12 @@ from analysis.formatting import (
 )
 from analysis.formatting import value as shown
 from analysis.markup import Cell, Head, Html, plain_table, sortable_table, tag
-from analysis.overview import key
 from analysis.record import StudyResults
 from analysis.results import Status, TrialResult
+from analysis.sections.comparisons import section, taught, training_cell, trial_cell
+from analysis.sections.overview import key
 from analysis.table import measured_latency
+from analysis.wording import wall_clock
 
 _CURVE_NAMES: dict[CurveGroup, str] = {
     "front": "Front",
@@ -44,9 +45,18 @@ def curves_section(info: CurvesInfo) -> Html | None:
     entries = [
         (group, f"line-{group}", name) for group, name in _CURVE_NAMES.items() if group in groups
     ]
+    note = None
+    if info.rungs:
+        epochs = ", ".join(str(rung) for rung, _ in info.rungs)
+        total = sum(count for _, count in info.rungs)
+        note = (
+            f"Dashed lines are the rungs that stopped trials, after epoch {epochs}: "
+            f"{counted(total, 'trial')} in all, each where its curve ends in a cross."
+        )
     return section(
         "curves",
         "Learning curves",
+        tag("p", note, class_="note") if note else None,
         tag(
             "figure",
             key("curves", entries),

@@ -1,6 +1,6 @@
 """What every chart has in common: transparent paper, quiet axes, tick values a reader can use.
 
-Figures use light colours only (see `analysis.palette`); the report swaps them on dark paper.
+Figures use light colours only (see `analysis.charts.palette`); the report swaps them on dark paper.
 """
 
 import math
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from analysis.palette import light
+from analysis.charts.palette import light
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -127,7 +127,7 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers between two positive bounds: the coarsest series with at least five of them.
 
-    `report.js` does the same for the part of the axis a reader zooms to.
+    `charts.js` does the same for the part of the axis a reader zooms to.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in _DECADE_STEPS:
