@@ -24,6 +24,7 @@ from analysis.overview import key
 from analysis.record import StudyResults
 from analysis.results import Status, TrialResult
 from analysis.table import measured_latency
+from analysis.time import hours_tables
 
 _CURVE_NAMES: dict[CurveGroup, str] = {
     "front": "Front",
@@ -212,6 +213,7 @@ def time_section(results: StudyResults, spent: TimeSpent) -> Html | None:
         tag("p", note, class_="note"),
         tag("div", *bars, class_="bar", aria_hidden="true"),
         tag("ul", *entries, class_="bar-key"),
+        hours_tables(results),
     )
 
 

@@ -7,9 +7,10 @@ as 2 FLOPs).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from analysis.phases import Phases
 from analysis.stored import Stored
 
 Status = Literal["complete", "stopped", "infeasible", "failed", "running"]
@@ -172,37 +173,6 @@ class EpochResult(Stored):
 
 
 @dataclass(frozen=True)
-class Phases(Stored):
-    """Seconds of a worker's time, from the moment it is given a trial, by what they went to.
-
-    They add up to all of it until the trial's last report. `build` is all before the first epoch
-    but the latency, `steps` the forward and backward passes and the optimiser, `waiting` the time
-    from a report until the driver asks for the next step. `handover` comes before: how long the
-    worker stood idle since the trial that it had before reported last.
-    """
-
-    build: float = 0.0
-    latency: float = 0.0
-    data: float = 0.0
-    teacher: float = 0.0
-    steps: float = 0.0
-    validation: float = 0.0
-    checkpoint: float = 0.0
-    waiting: float = 0.0
-    handover: float = 0.0
-
-    def __add__(self, other: "Phases") -> "Phases":
-        """Phase by phase, to a microsecond."""
-        pairs = zip(astuple(self), astuple(other), strict=True)
-        return Phases(*(round(one + more, 6) for one, more in pairs))
-
-    @property
-    def total(self) -> float:
-        """Seconds that the worker was at the trial: all but the handover."""
-        return sum(astuple(self)) - self.handover
-
-
-@dataclass(frozen=True)
 class Usage(Stored):
     """What a trial has taken so far, over all runs of the driver.
 
@@ -298,11 +268,19 @@ class ReferencePoint(Stored):
 
 @dataclass(frozen=True)
 class Session(Stored):
-    """One run of the driver over a study: when it began, how long it took (s), what ended it."""
+    """One run of the driver over a study: when it began, how long it took (s), what ended it.
+
+    `stages` are its seconds by what it was at: `starting`, `preparing` (the teacher and what it
+    answers), `trials`, `replicates`, `confirming`. `workers` are the trials that could run at
+    once, and `driver` the processor time of the driver itself (s). None of earlier records.
+    """
 
     started_at: str
     seconds: float
     end: str
+    stages: Mapping[str, float] | None = None
+    workers: int | None = None
+    driver: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
+from analysis.phases import Phases
 from analysis.results import (
     EpochResult,
     Latency,
     ModelSize,
     Outcome,
     OutcomeStatus,
-    Phases,
     TrialResult,
     Usage,
     searched,

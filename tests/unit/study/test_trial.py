@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.results import ModelSize, Phases
+from analysis.phases import Phases
+from analysis.results import ModelSize
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
