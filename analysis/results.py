@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from analysis.phases import Phases
 from analysis.stored import Stored
 
 Status = Literal["complete", "stopped", "infeasible", "failed", "running"]
@@ -176,11 +177,13 @@ class Usage(Stored):
     """What a trial has taken so far, over all runs of the driver.
 
     `retries` counts the workers that died under it; `device_seconds` is the time workers were held
-    for it, times the GPUs (or, without any, the CPUs) of each.
+    for it, times the GPUs (or, without any, the CPUs) of each; `phases` is what its workers did,
+    None of earlier records.
     """
 
     retries: int = 0
     device_seconds: float = 0.0
+    phases: Phases | None = None
 
 
 @dataclass(frozen=True)
@@ -265,11 +268,19 @@ class ReferencePoint(Stored):
 
 @dataclass(frozen=True)
 class Session(Stored):
-    """One run of the driver over a study: when it began, how long it took (s), what ended it."""
+    """One run of the driver over a study: when it began, how long it took (s), what ended it.
+
+    `stages` are its seconds by what it was at: `starting`, `preparing` (the teacher and what it
+    answers), `trials`, `replicates`, `confirming`. `workers` are the trials that could run at
+    once, and `driver` the processor time of the driver itself (s). None of earlier records.
+    """
 
     started_at: str
     seconds: float
     end: str
+    stages: Mapping[str, float] | None = None
+    workers: int | None = None
+    driver: float | None = None
 
 
 @dataclass(frozen=True)

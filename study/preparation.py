@@ -292,6 +292,7 @@ def _context(
         on_gpu=plan.gpus_per_trial > 0,
         max_latency_ms=plan.max_latency_ms,
         max_params_m=plan.max_params_m,
+        every_epoch=plan.scheduler == "pause",
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
+from analysis.phases import Phases
 from analysis.results import (
     EpochResult,
     Latency,
@@ -96,6 +97,11 @@ class _Running:
     usage: Usage
     noted: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)
+
+    def add(self, spent: Mapping[str, float]) -> None:
+        """Count what a worker says that it did since it reported last."""
+        before = self.usage.phases or Phases()
+        self.usage = replace(self.usage, phases=before + Phases(**spent))
 
 
 class Recorder(StatelessForRay, Callback):
@@ -256,6 +262,8 @@ class Recorder(StatelessForRay, Callback):
         for key in ("failure", "infeasible", "disk_full"):
             if key in result:
                 running.facts[key] = result[key]
+        if "spent" in result:
+            running.add(result["spent"])
         due = time.monotonic() - running.noted > _NOTE_USAGE_SECONDS
         self._count(number, write=due)
         self._progress.trial_reported(self._trial(number))

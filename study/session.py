@@ -6,6 +6,7 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 import contextlib
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
 from study.constraints import Constraints
+from study.distillation.phases import PhaseClock
 from study.ending import Ending, StopRequest
 from study.environment import describe_environment
 from study.guide import Guide
@@ -83,6 +85,8 @@ class Session:
         self._begun = begun
         self._started_at = now()
         self._noted = begun
+        self._stage = PhaseClock("starting")
+        self._stages: Counter[str] = Counter(starting=time.monotonic() - begun)
         self._earlier = 0.0
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
@@ -130,7 +134,15 @@ class Session:
 
     def _so_far(self, end: str) -> results.Session:
         seconds = time.monotonic() - self._begun
-        return results.Session(self._started_at, round(seconds, 3), end)
+        self._stages.update(self._stage.take())
+        return results.Session(
+            self._started_at,
+            round(seconds, 3),
+            end,
+            stages={name: round(spent, 3) for name, spent in self._stages.items()},
+            workers=self._resources.concurrent,
+            driver=round(time.process_time(), 3),
+        )
 
     def _note_session(self) -> None:
         """Keep the time of this run in the record, should the driver be killed."""
@@ -139,6 +151,7 @@ class Session:
 
     def _work(self) -> Ending:
         self._record.set_attribute(results.ATTR_ENVIRONMENT, describe_environment())
+        self._stage.enter("preparing")
         prepared = prepare(
             self._plan,
             self._inputs.space,
@@ -169,7 +182,9 @@ class Session:
         from study.illustrations import Illustrator, kinds_for
 
         reference = ray.put(prepared.context)
+        self._stage.enter("trials")
         ending = self._run_trials(reference)
+        self._stage.enter("confirming")
         if ending.exit_code == 0 and self._plan.replicates > 1:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
@@ -229,7 +244,9 @@ class Session:
 
         total = len(further(record.trials()))
         shown = progress.trials_phase(total, self._deadline(), "replicates")
+        self._stage.enter("replicates")
         recorder, _ = self._drive(reference, make_queue, None, shown)
+        self._stage.enter("confirming")
         ended = self._ending(recorder, False)
         if ended.word == "budget":
             return self._without_replicates(ended)

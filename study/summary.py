@@ -11,6 +11,7 @@ from analysis.front import KdPair, front_hypervolume
 from analysis.record import StudyResults, read_record
 from analysis.results import STATUSES, TrialResult, searched, trained_alone
 from analysis.runs import Estimate
+from analysis.sections.time import hours
 from analysis.stored_plan import Score
 from study.replicates import further, next_round, trainings
 from study.tracking.tracker import without_password
@@ -176,6 +177,7 @@ class StudySummary:
             "seconds": round(self.seconds, 1),
             "device_seconds": round(self.device_seconds, 1),
             "retries": self.retries,
+            "time": None if (spent := hours(self.results)) is None else spent.to_json(),
         }
 
 

@@ -23,6 +23,7 @@ from analysis.record import StudyResults
 from analysis.results import Status, TrialResult
 from analysis.sections.comparisons import section, taught, training_cell, trial_cell
 from analysis.sections.overview import key
+from analysis.sections.time import hours_tables
 from analysis.table import measured_latency
 from analysis.wording import wall_clock
 
@@ -222,6 +223,7 @@ def time_section(results: StudyResults, spent: TimeSpent) -> Html | None:
         tag("p", note, class_="note"),
         tag("div", *bars, class_="bar", aria_hidden="true"),
         tag("ul", *entries, class_="bar-key"),
+        hours_tables(results),
     )
 
 

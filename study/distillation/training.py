@@ -19,6 +19,7 @@ from study.distillation.evaluation import evaluate, exit_scores, score
 from study.distillation.image_data import Augmentation, Rows, Split
 from study.distillation.lesson import Batch, Lesson
 from study.distillation.methods import Method
+from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
 from study.distillation.stepping import Diverged, LossLog, steps_between_readings
@@ -121,6 +122,7 @@ class StudentTrainer(EpochTrainer):
         self._normalize = Normalizer(data.mean, data.std, device)
         self._classes = data.classes
         self._score = data.score
+        clock = PhaseClock("data")
         # Seeded by itself: a caller may or may not have built a teacher just before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(lesson_seed(settings.seed))
@@ -132,9 +134,10 @@ class StudentTrainer(EpochTrainer):
                 settings.precision,
                 self._train.images[:2].permute(0, 3, 1, 2),
                 data.classes,
+                clock,
             )
         self._mixup = lesson.mixup
-        super().__init__(student, lesson, settings, device, len(rows))
+        super().__init__(student, lesson, settings, device, len(rows), clock)
 
     def _validate(self) -> tuple[float, float]:
         """Loss and score on the validation split, of the exit judged by where there are several."""
@@ -171,6 +174,7 @@ class StudentTrainer(EpochTrainer):
             torch.manual_seed(dropout_seed)
             batches = torch.split(order.to(self._device), settings.batch_size)
             for step, picks in enumerate(batches[: self._steps_per_epoch]):
+                self.clock.enter("data")
                 images = self._train.images.index_select(0, picks)
                 images = apply_view(images, draws.take(picks))
                 rate = self._learning_rate(first_step + step)
@@ -178,6 +182,7 @@ class StudentTrainer(EpochTrainer):
                 labels = self._train.labels[picks]
                 mix = mix_draw(settings.seed, epoch, step, len(picks), self._mixup)
                 batch = Batch(images, labels, rows, view, epoch, settings.epochs, mix)
+                self.clock.enter("steps")
                 loss = self._descend(self._lesson(batch)["loss"], rate)
                 log.add(loss, len(picks), rate)
         return log.mean()
