@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from search_spaces.catalogue import load_space
 from search_spaces.space import SearchSpace, SpaceError, nearest
@@ -197,7 +197,11 @@ def _data(group: "argparse._ArgumentGroup") -> None:
         "step (default: what the space declares, mostly ahead)",
     )
     group.add_argument(
-        "--views", type=int, metavar="V", help="augmented views of the data, taken in turn"
+        "--views",
+        metavar="V|all",
+        help="augmented views of the data, taken in turn; all draws a new one every epoch, and has "
+        "the teacher answer every crop and flip there is, once (default: the space's, mostly 8; "
+        "with GPUs, on a named data set, all)",
     )
 
 
@@ -281,7 +285,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         teacher_weights=_teacher_weights(space, short, args),
         teacher_epochs=args.teacher_epochs,
         teacher_outputs=_asked(space, args.teacher_outputs),
-        views=args.views if args.views is not None else defaults.views,
+        views=_views(space, data, args, defaults.views),
         budget=Budget(
             trials=args.trials if args.trials is not None else max(defaults.trials, presets),
             seconds=None if args.budget is None else parsing.parse_duration(args.budget),
@@ -321,6 +325,18 @@ def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) ->
         return str(args.teacher_weights)
     declared = None if args.teacher or not space.taught else space.teacher_for(data).weights
     return declared or "none"
+
+
+def _views(
+    space: SearchSpace, data: str, args: argparse.Namespace, default: int
+) -> int | Literal["all"]:
+    """The views: as given, else as the space declares, or all where a GPU soon answers them."""
+    if args.views is not None:
+        return parsing.parse_views(args.views)
+    ahead = _asked(space, args.teacher_outputs) == "ahead"
+    if args.gpus_per_trial > 0 and ahead and data in plans.FEW_VIEWS and args.image_size is None:
+        return plans.ALL_VIEWS
+    return default
 
 
 def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:

@@ -113,7 +113,7 @@ def _load(
     from study.class_task import class_data
     from study.inputs import StudyInputs
     from study.plan_view import plan_rows
-    from study.preparation import check_precision, check_space, find_teacher
+    from study.preparation import check_precision, check_space, check_views, find_teacher
     from study.student_weights import check_student_weights
     from study.task import task_of
     from study.teacher_choice import teacher_recipe
@@ -138,6 +138,7 @@ def _load(
     check_space(space, data, plan)
     teacher = "none"
     if recipe is not None:
+        check_views(plan, recipe, class_data(data))
         teacher = find_teacher(plan, space, recipe, class_data(data), studies)
     return StudyInputs(plan, space, data, teacher, studies, earlier)
 

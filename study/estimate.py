@@ -38,7 +38,7 @@ _FRONT_SUPPOSED = 4
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of each part of a study, as measured here; None for the unknown."""
+    """Seconds of each part of a study, as measured here, and what the teacher answers ahead."""
 
     teacher: float
     outputs: float
@@ -46,6 +46,8 @@ class Estimate:
     trials_stopped_early: float
     confirmation: float
     replicates: float = 0.0
+    views: int = 0
+    outputs_bytes: int = 0
 
     @property
     def longest(self) -> float:
@@ -147,7 +149,10 @@ def measure_estimate(
     per_image, mean_epochs = sum(steps) / len(steps), sum(epochs) / len(epochs)
     teachers = len(teacher_values(space, plan.preset, plan.fixed)) or 1
     trained = 0 if recipe is None or plan.teacher else teachers * recipe.epochs
-    return _scale(plan, data, trained * step, teachers * forward, per_image, mean_epochs)
+    views = _views(plan, data, shape[:2], augment=space.augment)
+    outputs = teachers * classes * (1 if recipe is None else recipe.subclasses)
+    times = trained * step, teachers * forward, per_image, mean_epochs
+    return _scale(plan, data, *times, views, outputs)
 
 
 def _scale(
@@ -157,6 +162,8 @@ def _scale(
     teacher_forward: float,
     student_step: float,
     epochs: float,
+    views: int,
+    outputs: int,
 ) -> Estimate:
     resources = plan_resources(
         cpus=available_cpus(),
@@ -181,12 +188,25 @@ def _scale(
     share = _SHARE_WITH_STOPPING if plan.scheduler != "none" else 1.0
     return Estimate(
         teacher=data.train * teacher_training,
-        outputs=images * plan.views * teacher_forward if plan.teacher_outputs == "ahead" else 0.0,
+        outputs=images * views * teacher_forward,
         trials=trials,
         trials_stopped_early=trials * share,
         confirmation=min(plan.budget.trials, 12) * (4 + data.test * student_step / 3),
         replicates=replicates,
+        views=views,
+        outputs_bytes=2 * images * views * outputs,
     )
+
+
+def _views(plan: StudyPlan, data: "Summary", sides: tuple[int, int], *, augment: bool) -> int:
+    """Views that the teacher is asked about ahead; those that are all alike, once."""
+    if plan.teacher_outputs != "ahead":
+        return 0
+    from study.distillation.data import augmentation_of
+    from study.distillation.views import distinct_views
+
+    there_are = distinct_views(augmentation_of(data.name, min(sides), augment=augment))
+    return plan.number_of_views if plan.number_of_views and there_are > 1 else there_are
 
 
 def _replicates(plan: StudyPlan) -> int:
@@ -233,7 +253,7 @@ def _students_to_time(plan: StudyPlan, space: SearchSpace) -> list[dict[str, Val
 def _time_rows(plan: StudyPlan, space: SearchSpace, estimate: Estimate) -> Rows:
     of_teacher = [
         ("teacher", duration(estimate.teacher) + ", unless one is kept"),
-        ("its outputs", duration(estimate.outputs) + ", unless they are kept"),
+        ("its outputs", _outputs_text(estimate)),
     ]
     rows = [
         *(of_teacher if space.taught else []),
@@ -243,6 +263,15 @@ def _time_rows(plan: StudyPlan, space: SearchSpace, estimate: Estimate) -> Rows:
         ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
     ]
     return [*rows, *budget_rows(plan.budget)]
+
+
+def _outputs_text(estimate: Estimate) -> str:
+    """What answering ahead takes, and of how many views."""
+    if not estimate.views:
+        return duration(estimate.outputs)
+    views = f"{estimate.views} view{'s' * (estimate.views != 1)} of each image"
+    megabytes = f"{estimate.outputs_bytes / 1e6:,.0f} MB"
+    return f"{duration(estimate.outputs)} for {views}, {megabytes}, unless they are kept"
 
 
 def _replicate_row(plan: StudyPlan, estimate: Estimate) -> Rows:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from analysis.results import Third
 from search_spaces.space import THIRD_OBJECTIVES, SearchSpace, TeacherChoice, Value, nearest
@@ -16,6 +16,10 @@ from study.distillation.teacher_recipe import NETWORKS, SMALLEST_INCEPTION_INPUT
 SAMPLERS = ("tpe", "random", "latency-first")
 SCHEDULERS = ("pareto", "pause", "none")
 TEACHER_OUTPUTS = ("ahead", "live")
+# `--views all`: a new view every epoch, of all the crops and flips there are.
+ALL_VIEWS: Literal["all"] = "all"
+# Data sets of so few crops and flips (25 to 162) that a GPU answers all of them within minutes.
+FEW_VIEWS = ("digits", "cifar10", "mnist", "digits2x5", "mnist2x5")
 # How a plan says that its space has no teacher.
 NO_TEACHER = "none"
 TEACHER_WEIGHTS = ("none", "imagenet")
@@ -59,7 +63,8 @@ class StudyPlan:
 
     ``space`` is as given (a name, ``FILE.py`` or ``module:ATTR``), ``data`` a data set's name or
     the path of an image folder. Durations are seconds, latencies ms, sizes millions; ``min_score``
-    is in the unit of the space's score; ``warm_start`` names a study, its folder or a table.
+    is in the unit of the space's score; ``warm_start`` names a study, its folder or a table;
+    ``views`` is a number or :data:`ALL_VIEWS`.
     ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
     ``replicates`` are the runs in all of every configuration of the front.
     """
@@ -76,7 +81,7 @@ class StudyPlan:
     teacher_weights: str
     teacher_epochs: int | None
     teacher_outputs: str
-    views: int
+    views: int | Literal["all"]
     budget: Budget
     max_epochs: int
     sampler: str
@@ -109,6 +114,11 @@ class StudyPlan:
     def data_folder(self) -> Path | None:
         """Where data sets lie; None for the default."""
         return Path(self.data_dir) if self.data_dir else None
+
+    @property
+    def number_of_views(self) -> int | None:
+        """Views of the data, taken in turn; None for all there are, a new one every epoch."""
+        return None if self.views == ALL_VIEWS else self.views
 
     @property
     def devices_per_trial(self) -> float:
@@ -198,7 +208,7 @@ def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str
 def _problems(plan: StudyPlan) -> list[str]:
     at_least = [
         ("max-epochs", plan.max_epochs, 1),
-        ("views", plan.views, 1),
+        ("views", plan.number_of_views, 1),
         ("cpus-per-trial", plan.cpus_per_trial, 1),
         ("gpus-per-trial", plan.gpus_per_trial, 0),
         ("seed", plan.seed, 0),

@@ -83,7 +83,10 @@ def _teacher_rows(
     others = ", ".join(map(str, teacher_values(space, plan.preset, plan.fixed)[1:]))
     if others:
         rows.append(("its variants", f"one teacher each for {space.teacher_varies_with} {others}"))
-    asked = f"computed once for {_many(plan.views, 'view')}"
+    views = plan.number_of_views
+    asked = "computed once for " + (
+        "every crop and flip there is" if views is None else _many(views, "view")
+    )
     if plan.teacher_outputs != "ahead":
         asked = "asked live at every step"
     return [*rows, ("its outputs", asked)]

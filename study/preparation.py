@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis.results import DefaultStudent, TeacherResult
 from cluster.connect import Cluster, ClusterError
+from cluster.limits import free_memory
 from search_spaces.space import Choice, SearchSpace, Value
 from study.class_task import class_data
 from study.default_student import prepare_default_student
@@ -85,6 +86,27 @@ def check_space(space: SearchSpace, data: "Data", plan: StudyPlan) -> None:
         raise PlanError(
             f"space {space.name}: students of {alone.parameter}={bound[0]} run on processors "
             f"alone; leave --gpus-per-trial at 0{instead}"
+        )
+
+
+def check_views(plan: StudyPlan, recipe: "TeacherRecipe", data: "ImageData") -> None:
+    """Refuse ``--views all`` where the answers to all of them are more than half the free memory.
+
+    Raises:
+        PlanError: with both sizes and the mend.
+    """
+    if plan.number_of_views is not None or plan.teacher_outputs != "ahead":
+        return
+    from study.distillation.views import distinct_views
+
+    images = len(student_data(data, plan.train_per_class).train)
+    views, outputs = distinct_views(data.augmentation), data.num_classes * recipe.subclasses
+    size, free = 2 * views * images * outputs, free_memory()
+    if size > free / 2:
+        raise PlanError(
+            f"--views all: a teacher's answers to {views} crops and flips of {images} images are "
+            f"{size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free; give a number of "
+            "views, such as --views 32"
         )
 
 
@@ -245,7 +267,7 @@ def prepare(
         checkpoint=plan.teacher,
         teachers=str(folder.parent.absolute() / "teachers"),
         seed=plan.seed,
-        views=plan.views,
+        views=plan.number_of_views,
         outputs=plan.teacher_outputs == "ahead",
         network=plan.teacher_outputs == "live" or space.teacher_asked == "both",
         precision=precision,
@@ -285,7 +307,7 @@ def _context(
         teacher_ms=compared_ms,
         folder=str(folder.absolute()),
         epochs=plan.max_epochs,
-        views=plan.views,
+        views=plan.number_of_views,
         seed=plan.seed,
         precision=precision,
         threads=plan.cpus_per_trial,

@@ -30,7 +30,7 @@ class TeacherRequest:
     checkpoint: str | None
     teachers: str
     seed: int
-    views: int
+    views: int | None
     outputs: bool
     network: bool
     precision: str

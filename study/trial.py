@@ -237,12 +237,9 @@ def _above(value: float, limit: float) -> str:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    import torch
+    from study.distillation.resident import ran_out_of_memory
 
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # What torch's allocator on the CPU raises has no type of its own.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return ran_out_of_memory(error)
 
 
 class StudentTrainable(Trainable):

@@ -36,7 +36,8 @@ class TrialContext:
         teacher_ms: Its batch-1 latency on the idle device.
         folder: The study's folder.
         epochs, views, seed, precision, threads, on_gpu: As planned. The seed is the study's, of
-            its views among others; students are trained with that of their :attr:`run`.
+            its views among others; students are trained with that of their :attr:`run`. Where no
+            number of views is given, every epoch has a new one and the outputs are those of all.
         max_latency_ms, max_params_m: Constraints, or None.
         variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
             among them; empty where one serves all trials.
@@ -51,7 +52,7 @@ class TrialContext:
     teacher_ms: float
     folder: str
     epochs: int
-    views: int
+    views: int | None
     seed: int
     precision: "Precision"
     threads: int

@@ -78,7 +78,7 @@ class PairTrainer(EpochTrainer):
         """Take the steps of one epoch; returns the mean loss over the pairs."""
         settings = self._settings
         self._enter(epoch)
-        view = epoch % settings.views
+        view = settings.view_of(epoch)
         view_seed = settings.seed if settings.view_seed is None else settings.view_seed
         draws = view_draws(view_seed, view, len(self._train), self._augmentation)
         draws = draws.to(self._device)

@@ -73,14 +73,27 @@ class LossLog:
 def make_optimizer(
     modules: Sequence[nn.Module], settings: "TrainingSettings"
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of all that learns in `modules`.
+    """Return the optimiser of all that learns in `modules`."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    return optimizer_of(parameters, [p.ndim for p in parameters], settings)
+
+
+def optimizer_of(
+    parameters: Sequence[Tensor], axes: Sequence[int], settings: "TrainingSettings"
+) -> torch.optim.Optimizer:
+    """Return the optimiser of parameters.
 
     Weight decay leaves alone what has one axis: biases and normalisation.
+
+    Args:
+        parameters: What learns.
+        axes: How many axes each has in its network.
+        settings: How.
     """
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    pairs = list(zip(parameters, axes, strict=True))
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p, n in pairs if n > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p, n in pairs if n <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters) or None

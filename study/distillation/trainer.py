@@ -8,6 +8,7 @@ import copy
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -40,7 +41,8 @@ class TrainingSettings:
         weight_decay: Of every parameter with two or more axes.
         seed: Of the data order, the dropout, the mixing of images and a lesson's projectors. The
             caller seeds the student's weights.
-        views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`.
+        views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`. None
+            draws a new one every epoch.
         view_seed: Of the views, the one that the teacher's outputs were made with; None is `seed`.
             A replicate has another `seed` and the same views.
         precision: Format of the forward and backward pass.
@@ -57,7 +59,7 @@ class TrainingSettings:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     seed: int = 0
-    views: int = 8
+    views: int | None = 8
     view_seed: int | None = None
     precision: Precision = "float32"
     drop_last: bool = False
@@ -67,7 +69,7 @@ class TrainingSettings:
         """Refuse what cannot be trained with."""
         for name, least in (("epochs", 1), ("batch_size", 2), ("views", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value < least:
+            if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
@@ -75,6 +77,41 @@ class TrainingSettings:
             raise ValueError(f"no schedule {self.schedule!r}; choose {', '.join(SCHEDULES)}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"no optimizer {self.optimizer!r}; choose {', '.join(OPTIMIZERS)}")
+
+    def require_same(self, others: Mapping[str, Any]) -> None:
+        """Refuse a state that was reached under other settings, but for the precision.
+
+        Raises:
+            ValueError: Naming the first that differs.
+        """
+        for name, value in asdict(self).items():
+            if name != "precision" and others[name] != value:
+                raise ValueError(f"the state was reached with {name} {others[name]}, not {value}")
+
+    def steps_of(self, examples: int) -> int:
+        """Steps of an epoch of so many examples.
+
+        The last batch may be smaller than the others, and is left out if it is one example, over
+        which batch normalisation has no variance.
+
+        Raises:
+            ValueError: They do not fill a batch.
+        """
+        full, left = divmod(examples, self.batch_size)
+        steps = full + (left > 1 and not self.drop_last)
+        if steps == 0:
+            raise ValueError(f"{examples} training images do not fill a batch of {self.batch_size}")
+        return steps
+
+    def rate_at(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of a step of the training, from 0."""
+        course = SCHEDULES[self.schedule](step, self.epochs * steps_per_epoch)
+        phase = self.transfer.phase(step // steps_per_epoch, self.epochs)
+        return self.learning_rate * course * phase.rate
+
+    def view_of(self, epoch: int) -> int:
+        """The number of the view that an epoch (from 0) sees."""
+        return epoch if self.views is None else epoch % self.views
 
 
 @dataclass(frozen=True)
@@ -143,12 +180,7 @@ class EpochTrainer(ABC):
         self._device = device
         self._phase: Phase | None = None
         self._enter(0)
-        full, left = divmod(examples, settings.batch_size)
-        self._steps_per_epoch = full + (left > 1 and not settings.drop_last)
-        if self._steps_per_epoch == 0:
-            raise ValueError(
-                f"{examples} training images do not fill a batch of {settings.batch_size}"
-            )
+        self._steps_per_epoch = settings.steps_of(examples)
 
     @abstractmethod
     def _train_epoch(self, epoch: int) -> float:
@@ -213,11 +245,7 @@ class EpochTrainer(ABC):
             ValueError: It was reached under other settings. (Another precision is let pass, so
                 that a training can move to another machine.)
         """
-        for name, value in asdict(self._settings).items():
-            if name != "precision" and state["settings"][name] != value:
-                raise ValueError(
-                    f"the state was reached with {name} {state['settings'][name]}, not {value}"
-                )
+        self._settings.require_same(state["settings"])
         self.student.load_state_dict(state["model"])
         self._lesson.load_state_dict(state["lesson"])
         # The optimiser of the last epoch done: another phase, if it comes next, makes its own.
@@ -250,10 +278,7 @@ class EpochTrainer(ABC):
         return loss.detach()
 
     def _learning_rate(self, step: int) -> float:
-        settings = self._settings
-        course = SCHEDULES[settings.schedule](step, settings.epochs * self._steps_per_epoch)
-        phase = settings.transfer.phase(step // self._steps_per_epoch, settings.epochs)
-        return settings.learning_rate * course * phase.rate
+        return self._settings.rate_at(step, self._steps_per_epoch)
 
     def _wait_for_device(self) -> None:
         if self._device.type == "cuda":

@@ -23,7 +23,12 @@ from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
 from study.distillation.stepping import Diverged, LossLog, steps_between_readings
-from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
+from study.distillation.teacher_source import (
+    CachedTeacher,
+    LiveTeacher,
+    TeacherSource,
+    WholeTable,
+)
 from study.distillation.trainer import EpochMetrics, EpochTrainer, TrainingSettings
 from study.distillation.views import Normalizer, apply_view, view_draws
 
@@ -37,6 +42,7 @@ __all__ = [
     "TeacherSource",
     "TrainingData",
     "TrainingSettings",
+    "WholeTable",
     "evaluate",
     "resolve_precision",
 ]
@@ -112,7 +118,7 @@ class StudentTrainer(EpochTrainer):
         if len(rows) < 2:
             raise ValueError(f"training needs at least 2 images, got {len(rows)}")
         if method.needs_teacher:
-            _require_answers(method, teacher, settings.views, int(rows.max()) + 1)
+            require_answers(method, teacher, settings.views, int(rows.max()) + 1)
         student = student.to(device).to(memory_format=torch.channels_last)
         self._augmentation = data.augmentation
         self._rows = borrow(rows)
@@ -162,7 +168,7 @@ class StudentTrainer(EpochTrainer):
         begin = getattr(self.student, "begin_epoch", None)
         if begin is not None:  # a student whose training has stages of its own
             begin(epoch, settings.epochs)
-        view = epoch % settings.views
+        view = settings.view_of(epoch)
         view_seed = settings.seed if settings.view_seed is None else settings.view_seed
         draws = view_draws(view_seed, view, int(self._rows.max()) + 1, self._augmentation)
         draws = draws.take(self._rows).to(self._device)
@@ -188,13 +194,23 @@ class StudentTrainer(EpochTrainer):
         return log.mean()
 
 
-def _require_answers(
-    method: Method, teacher: TeacherSource | None, views: int, images: int
+def require_answers(
+    method: Method, teacher: TeacherSource | None, views: int | None, images: int
 ) -> None:
+    """Refuse a teacher that cannot answer what a method will ask.
+
+    Raises:
+        ValueError: There is none, or its table is too small.
+    """
     if teacher is None:
         raise ValueError(f"the method {method.name} needs a teacher")
-    if isinstance(teacher, CachedTeacher) and (teacher.views < views or teacher.images < images):
+    if not isinstance(teacher, CachedTeacher):
+        return
+    known = teacher.views
+    answered = known is None or (views is not None and known >= views)
+    if not answered or teacher.images < images:
         raise ValueError(
-            f"the teacher's table answers {teacher.images} images under {teacher.views} views; "
-            f"{images} under {views} are needed"
+            f"the teacher's table answers {teacher.images} images under "
+            f"{'all' if known is None else known} views; "
+            f"{images} under {'all' if views is None else views} are needed"
         )

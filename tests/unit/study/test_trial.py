@@ -366,3 +366,23 @@ def test_a_worker_says_how_long_it_stood_idle_between_two_trials(
     assert first == 0.0
     assert 0.1 <= again["handover"] < 0.1 + again["build"] + 5.0
     worker.cleanup()
+
+
+def test_a_trial_of_all_views_reads_the_whole_table(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    teacher = context.teacher
+    assert teacher is not None
+    assert teacher.outputs is not None
+    # Every crop of 1 pixel's padding, without flips; in all but the centre one NaN.
+    centre = np.full((9, *teacher.outputs.shape[1:]), np.nan, dtype=np.float16)
+    centre[4] = 0.0
+    everywhere = np.zeros_like(centre)
+
+    def last_of(number: int, outputs: np.ndarray[Any, Any]) -> dict[str, Any]:
+        whole = replace(context, views=None, teacher=replace(teacher, outputs=outputs))
+        return finish(StudentTrial(task(number, known, terms="weighted"), whole))[-1]
+
+    assert "failure" not in last_of(7, everywhere)
+    assert "the loss is nan in epoch 1" in last_of(8, centre)["failure"]
+    assert "2 views are no whole table: there are 9" in last_of(9, teacher.outputs)["failure"]
