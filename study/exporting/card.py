@@ -29,7 +29,7 @@ def card_text(results: StudyResults, asked: Asked, images: Images, exported: Exp
         f"## Load it\n\n```python\n{loading(results, asked, exported)}```\n",
         f"## Input and output\n\n{_interface(results, asked, images)}",
         f"## How good\n\n{_scores(results, asked.trial)}",
-        f"## How fast and how large\n\n{_speed(asked.trial, exported)}",
+        f"## How fast and how large\n\n{_speed(asked.trial, exported, results.plan.space.yardstick)}",
         f"## Whether this file is that student\n\n{_agreement(exported)}",
         f"## How it was trained\n\n{_training(results, asked.trial)}",
         f"## Limits\n\n{''.join(f'- {line}{chr(10)}' for line in _limits(results, exported))}",
@@ -128,7 +128,7 @@ def _scores(results: StudyResults, trial: TrialResult) -> str:
     )
 
 
-def _speed(trial: TrialResult, exported: Exported) -> str:
+def _speed(trial: TrialResult, exported: Exported, yardstick: str) -> str:
     evidence = exported.evidence
     rows = [
         [
@@ -167,7 +167,7 @@ def _speed(trial: TrialResult, exported: Exported) -> str:
         text += (
             f"\nIn the study: {milliseconds(latency.batch_1_ms.median)} an image at batch 1 and "
             f"{milliseconds(latency.batch_64_ms.median)} a batch of 64 in eager torch, "
-            f"{times(latency.ratio_batch_1.median)} as fast as the {results.plan.space.yardstick}, on "
+            f"{times(latency.ratio_batch_1.median)} as fast as the {yardstick}, on "
             f"{latency.device}, {latency.threads} thread(s), {idle}.\n"
         )
     return f"{text}\n{size}.\n"
