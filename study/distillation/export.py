@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self, cast, get_args
+from typing import Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -132,17 +132,22 @@ def write(
 
 
 def exported_program(shipped: Shipped, images: Tensor) -> torch.export.ExportedProgram:
-    """The graph of a student, for batches of any size."""
+    """The graph of a student, for batches of any size, in operators that torch itself brings."""
     batch = torch.export.Dim("batch", min=1)
-    return torch.export.export(shipped, (images,), dynamic_shapes=({0: batch},))
+    program = torch.export.export(shipped, (images,), dynamic_shapes=({0: batch},))
+    if is_quantised(shipped.student):
+        from study.distillation.export_int8 import torch_operators
+
+        program = program.run_decompositions(torch_operators())
+    return program
 
 
 def _write_onnx(shipped: Shipped, images: Tensor, path: Path, about: Mapping[str, str]) -> None:
     translated = None
     if is_quantised(shipped.student):
-        from study.distillation.export_int8 import translations
+        from study.distillation.export_int8 import onnx_operators
 
-        translated = translations()
+        translated = onnx_operators()
     program = torch.onnx.export(
         shipped,
         (images,),
@@ -209,20 +214,3 @@ def _quiet() -> Iterator[None]:
         finally:
             for name, level in before.items():
                 logging.getLogger(name).setLevel(level)
-
-
-__all__: Sequence[Any] = (
-    "FORMATS",
-    "TAKES",
-    "Answer",
-    "ExportError",
-    "Format",
-    "Shipped",
-    "Takes",
-    "example_images",
-    "exported_program",
-    "is_quantised",
-    "open_file",
-    "output_name",
-    "write",
-)

@@ -23,13 +23,14 @@ _PACKAGES = {
 
 def card_text(results: StudyResults, asked: Asked, images: Images, exported: Exported) -> str:
     """Return the card in Markdown."""
+    yardstick = results.plan.space.yardstick
     parts = (
         f"# {exported.file.name}\n",
         _what(results, asked, exported),
         f"## Load it\n\n```python\n{loading(results, asked, exported)}```\n",
         f"## Input and output\n\n{_interface(results, asked, images)}",
         f"## How good\n\n{_scores(results, asked.trial)}",
-        f"## How fast and how large\n\n{_speed(asked.trial, exported, results.plan.space.yardstick)}",
+        f"## How fast and how large\n\n{_speed(asked.trial, exported, yardstick)}",
         f"## Whether this file is that student\n\n{_agreement(exported)}",
         f"## How it was trained\n\n{_training(results, asked.trial)}",
         f"## Limits\n\n{''.join(f'- {line}{chr(10)}' for line in _limits(results, exported))}",
@@ -52,17 +53,13 @@ def loading(results: StudyResults, asked: Asked, exported: Exported) -> str:
             f"images = np.zeros(({shape}), np.{kind})\n"
             'answer = session.run(None, {"images": images})[0]\n'
         )
-    # An int8 graph asks for operators that only torchao brings.
-    first = "import torch\n"
-    if exported.quantised:
-        first += "import torchao.quantization.pt2e  # its rounding operators\n"
     opened = (
         f'student = torch.export.load("{name}").module()\n'
         if asked.form == "pt2"
         else f'student = torch.jit.load("{name}")\n'
     )
     return (
-        f"{first}{opened}images = torch.zeros({shape}, dtype=torch.{kind})\n"
+        f"import torch\n{opened}images = torch.zeros({shape}, dtype=torch.{kind})\n"
         "with torch.inference_mode():\n    answer = student(images)\n"
     )
 
