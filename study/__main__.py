@@ -15,13 +15,25 @@ examples:
   python -m study resume NAME            go on with it, without repeating its arguments
   python -m study sync NAME              bring MLflow up to its record
   python -m study report NAME            write its report again, and say where it is
+  python -m study export NAME --trial 7  take a student out of it, as ONNX, pt2 or TorchScript
   python -m study delete NAME            remove it, after asking
   python -m study doctor                 what works here, what does not, and the mend
 
 To start or continue a study: python -m study.launch --help
 """
 
-VERBS = ("spaces", "list", "status", "stop", "resume", "report", "sync", "delete", "doctor")
+VERBS = (
+    "spaces",
+    "list",
+    "status",
+    "stop",
+    "resume",
+    "report",
+    "export",
+    "sync",
+    "delete",
+    "doctor",
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
