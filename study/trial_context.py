@@ -41,6 +41,7 @@ class TrialContext:
         variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
             among them; empty where one serves all trials.
         run: Which run of its configuration a trial is: 0, unless it is a replicate.
+        processor: Model of the processors that trials run on; empty if any will do.
     """
 
     space: "SearchSpace"
@@ -59,6 +60,7 @@ class TrialContext:
     max_params_m: float | None = None
     variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
     run: int = 0
+    processor: str = ""
 
     @property
     def run_seed(self) -> int:
