@@ -66,6 +66,8 @@ EXIT = "exit"
 
 # Names of files inside a study's folder.
 PLAN_FILE = "plan.json"
+# In it: the processor or GPU that the study's trials run on.
+DEVICE_KIND = "device_kind"
 JOURNAL_FILE = "journal.log"
 REPORT_FOLDER = "report"
 PLAN_FORMAT = 2

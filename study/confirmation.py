@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from analysis.front import front_members
 from analysis.results import Confirmation, Latency, Third, TrialResult, first_runs
 from cluster.connect import Cluster
-from study.preparation import get, largest_node
+from cluster.kinds import largest_node
+from study.preparation import get
 from study.progress import Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front, replicated
@@ -117,9 +118,13 @@ class _Worker:
         import ray
 
         cpus = largest_node(cluster)
-        gpus = 1 if context.on_gpu else 0
-        self._task = ray.remote(_confirm).options(num_cpus=cpus, num_gpus=gpus)
-        self._timing = ray.remote(_time).options(num_cpus=cpus, num_gpus=gpus)
+        held = {
+            "num_cpus": cpus,
+            "num_gpus": 1 if context.on_gpu else 0,
+            "label_selector": dict(cluster.selector),
+        }
+        self._task = ray.remote(_confirm).options(**held)
+        self._timing = ray.remote(_time).options(**held)
         self._context = context_reference
         self._cpus = cpus
 

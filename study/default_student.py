@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from analysis.results import DefaultStudent
 from cluster.connect import Cluster
+from cluster.kinds import largest_node
 from study.progress import Progress
 from study.timing import time_alone
 
@@ -42,10 +43,13 @@ def prepare_default_student(
     """
     import ray
 
-    from study.preparation import get, largest_node
+    from study.preparation import get
 
     worker = ray.remote(_measure).options(
-        num_cpus=largest_node(cluster), num_gpus=1 if on_gpu else 0, max_retries=0
+        num_cpus=largest_node(cluster),
+        num_gpus=1 if on_gpu else 0,
+        label_selector=dict(cluster.selector),
+        max_retries=0,
     )
     with progress.phase("default student") as phase:
         found: tuple[DefaultStudent, str] = get(

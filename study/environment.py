@@ -11,6 +11,7 @@ _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "pandas
 def describe_environment() -> dict[str, Any]:
     """Return versions, processor, GPUs and cores of the driver's machine."""
     from cluster.connect import available_cpus
+    from cluster.kinds import processor_name
 
     found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
@@ -18,19 +19,10 @@ def describe_environment() -> dict[str, Any]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
-    found["cpu"] = _cpu_name()
+    found["cpu"] = processor_name()
     found["cores"] = available_cpus()
     found["gpu"] = _gpu_name()
     return found
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def _gpu_name() -> str | None:

@@ -63,7 +63,7 @@ def run_trials(
     """
     trainable = tune.with_resources(
         tune.with_parameters(StudentTrainable, context=context),
-        {"cpu": resources.cpus, "gpu": resources.gpus},
+        held(resources),
     )
     # Ray insists on a folder for a state of its own, which nobody reads.
     scratch = Path(tempfile.mkdtemp(prefix="study-ray-"))
@@ -92,6 +92,14 @@ def run_trials(
             ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def held(resources: TrialResources) -> "tune.PlacementGroupFactory":
+    """Return what Ray Tune holds for a trial, and where."""
+    bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
+    if not resources.selector:
+        return tune.PlacementGroupFactory([bundle])
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[dict(resources.selector)])
 
 
 @contextlib.contextmanager

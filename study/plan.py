@@ -39,6 +39,7 @@ _FREE = frozenset(
         "max_failures",
         "retries",
         "replicates",
+        "device_kind",
     }
 )
 # Not in the plans of studies that were made before these could be asked for, and what those meant.
@@ -48,6 +49,7 @@ _LATER: Mapping[str, Any] = {
     "replicates": 1,
     "min_score": None,
     "warm_start": None,
+    "device_kind": None,
 }
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
@@ -66,7 +68,8 @@ class StudyPlan:
     is in the unit of the space's score; ``warm_start`` names a study, its folder or a table;
     ``views`` is a number or :data:`ALL_VIEWS`.
     ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
-    ``replicates`` are the runs in all of every configuration of the front.
+    ``replicates`` are the runs in all of every configuration of the front. ``device_kind`` names
+    the processor or GPU that trials are to run on, where a cluster has several.
     """
 
     name: str
@@ -104,6 +107,7 @@ class StudyPlan:
     replicates: int = 1
     min_score: float | None = None
     warm_start: str | None = None
+    device_kind: str | None = None
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis.results import DefaultStudent, TeacherResult
 from cluster.connect import Cluster, ClusterError
+from cluster.kinds import largest_node
 from cluster.limits import free_memory
 from search_spaces.space import Choice, SearchSpace, Value
 from study.class_task import class_data
@@ -260,7 +261,9 @@ def prepare(
             known=known if isinstance(known, DefaultStudent) else None,
         )
         ms = default.latency.batch_1_ms.median
-        return Prepared(_context(plan, space, students, folder, None, ms, resolved), default)
+        return Prepared(
+            _context(plan, space, students, folder, cluster, None, ms, resolved), default
+        )
     recipe = teacher_recipe(plan, space, data.name)
     request = TeacherRequest(
         recipe=recipe,
@@ -278,11 +281,17 @@ def prepare(
     )
     variants = teacher_variants(plan, space, recipe)
     found, teachers = _get_teachers(
-        request, variants, class_data(data), class_data(students), progress, space.score.unit
+        request,
+        variants,
+        class_data(data),
+        class_data(students),
+        cluster,
+        progress,
+        space.score.unit,
     )
     own, ms = teachers[0], found["result"].latency.batch_1_ms.median
     context = replace(
-        _context(plan, space, students, folder, own, ms, found["precision"]),
+        _context(plan, space, students, folder, cluster, own, ms, found["precision"]),
         variants=dict(zip(variants, teachers, strict=True)) if variants else {},
     )
     described = {**own.recipe.to_json(), "key": found["key"]}
@@ -294,6 +303,7 @@ def _context(
     space: SearchSpace,
     students: "Data",
     folder: Path,
+    cluster: Cluster,
     teacher: TeacherVariant | None,
     compared_ms: float,
     precision: Any,
@@ -315,6 +325,8 @@ def _context(
         max_latency_ms=plan.max_latency_ms,
         max_params_m=plan.max_params_m,
         every_epoch=plan.scheduler == "pause",
+        # The nodes of a cluster that hold GPUs are found by the type of those.
+        processor="" if plan.gpus_per_trial > 0 or cluster.address == "local" else cluster.kind,
     )
 
 
@@ -323,6 +335,7 @@ def _get_teachers(
     variants: "Mapping[Value, TeacherRecipe]",
     data: "ImageData",
     students: "ImageData",
+    cluster: Cluster,
     progress: Progress,
     unit: str,
 ) -> tuple[dict[str, Any], list[TeacherVariant]]:
@@ -337,6 +350,7 @@ def _get_teachers(
     worker = ray.remote(prepare_teacher).options(
         num_cpus=request.threads,
         num_gpus=1 if request.on_gpu else 0,
+        label_selector=dict(cluster.selector),
         num_returns="streaming",
         max_retries=0,
     )
@@ -349,16 +363,6 @@ def _get_teachers(
         own = own or found
         teachers.append(TeacherVariant(found["recipe"], outputs, found["weights"]))
     return own, teachers
-
-
-def largest_node(cluster: Cluster) -> int:
-    """Return the CPUs of the cluster's largest node."""
-    import ray
-
-    return max(
-        (int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]),
-        default=cluster.cpus,
-    )
 
 
 def _follow(

@@ -3,7 +3,9 @@
 import sys
 import time
 
-from cluster.connect import available_cpus, connect, disconnect
+from analysis import results
+from cluster.connect import Cluster, available_cpus, connect, disconnect
+from cluster.kinds import find_nodes, keep_to_one_kind
 from cluster.limits import free_memory
 from cluster.resources import plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
@@ -13,7 +15,7 @@ from study.lock import PATIENCE_SECONDS, Holder, StudyLock
 from study.method_check import check_methods
 from study.plan import StudyPlan
 from study.progress import Progress
-from study.record import StudyRecord
+from study.record import StudyRecord, read_plan_file
 from study.session import Session
 from study.trial import worker_environment
 from study.warm_start import keep
@@ -47,12 +49,15 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
         )
     stop.install()
     try:
+        cluster = _of_one_kind(cluster, inputs, progress)
         resources = plan_resources(
             cpus=cluster.cpus,
             gpus=cluster.gpus,
             cpus_per_trial=plan.cpus_per_trial,
             gpus_per_trial=plan.gpus_per_trial,
             concurrent=plan.concurrent,
+            largest=cluster.largest,
+            selector=cluster.selector,
         )
         _ship_files()
         check_methods(inputs, progress)
@@ -63,13 +68,31 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
                 progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
             check_same_plan(inputs.folder, document)
             keep(inputs.folder, inputs.earlier)
-            store_plan(inputs.folder, document)
+            store_plan(inputs.folder, {**document, results.DEVICE_KIND: cluster.kind})
             record = StudyRecord(inputs.folder, plan.name, plan.storage, plan.third)
             stop.lock_lost = lock_lost
             session = Session(inputs, record, cluster, resources, progress, stop, begun)
             return session.run()
     finally:
         disconnect()
+
+
+def _of_one_kind(cluster: Cluster, inputs: StudyInputs, progress: Progress) -> Cluster:
+    """Keep to the kind of device that the study has run on, or choose one.
+
+    Raises:
+        ClusterError: if there is none of it.
+    """
+    gpus = inputs.plan.gpus_per_trial > 0
+    kept = (read_plan_file(inputs.folder) or {}).get(results.DEVICE_KIND)
+    nodes = find_nodes(cluster, gpus=gpus)
+    chosen = keep_to_one_kind(cluster, nodes, inputs.plan.device_kind, kept, gpus=gpus)
+    if chosen.left_alone:
+        progress.say(
+            f"trials run on {chosen.kind} alone, for latencies of two kinds do not compare; left "
+            f"alone: {chosen.left_alone} (--device-kind chooses)"
+        )
+    return chosen
 
 
 def _loads_ahead(plan: StudyPlan) -> bool:

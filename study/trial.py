@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize
+from cluster.kinds import processor_name
 from study.death import OUT_OF_MEMORY, described
 from study.distillation.phases import PhaseClock
 from study.student import build_student, measure, pin_threads
@@ -80,6 +81,8 @@ class StudentTrial:
     def _prepare(self) -> dict[str, Any]:
         import torch
 
+        if elsewhere := wrong_processor(self.context):
+            return self._report(done=True, failure=elsewhere)
         student = build_student(self.context, self.task.params)
         model, latency = self._measure(student)
         self._latency_ms = latency.search_latency_ms(self.context.teacher_ms)
@@ -218,6 +221,17 @@ class StudentTrial:
     @property
     def _folder(self) -> Path:
         return trial_folder(Path(self.context.folder), self.task.number)
+
+
+def wrong_processor(context: TrialContext) -> str | None:
+    """Say that a trial has come to a processor of another kind than the study's, or nothing.
+
+    Nodes that join later are not asked what they are before a trial runs there.
+    """
+    here = processor_name()
+    if context.processor in ("", here):
+        return None
+    return f"this node has another processor ({here}) than the study runs on ({context.processor})"
 
 
 def refusal(context: TrialContext, model: ModelSize, latency_ms: float) -> str | None:

@@ -43,6 +43,7 @@ class TrialContext:
             among them; empty where one serves all trials.
         run: Which run of its configuration a trial is: 0, unless it is a replicate.
         every_epoch: Whether each epoch must leave a checkpoint, as another worker may go on there.
+        processor: Model of the processors that trials run on; empty if any will do.
     """
 
     space: "SearchSpace"
@@ -62,6 +63,7 @@ class TrialContext:
     variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
     run: int = 0
     every_epoch: bool = False
+    processor: str = ""
 
     @property
     def run_seed(self) -> int:
