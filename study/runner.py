@@ -8,14 +8,13 @@ from cluster.limits import free_memory
 from cluster.resources import plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
 from study.ending import Ending, StopRequest
+from study.environment import worker_environment
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, StudyLock
 from study.method_check import check_methods
 from study.plan import StudyPlan
 from study.progress import Progress
 from study.record import StudyRecord
-from study.session import Session
-from study.trial import worker_environment
 from study.warm_start import keep
 from study.watch import watching
 
@@ -46,6 +45,9 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             load_ahead=_loads_ahead(plan),
         )
     stop.install()
+    # Only now, while workers load torch on the other CPUs: with it comes all of Ray Tune.
+    from study.session import Session
+
     try:
         resources = plan_resources(
             cpus=cluster.cpus,
