@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.ahead import beginning_with
+
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
 _RAY_DEFAULTS = {
     # Read by Ray when it is imported or started; set by the user, they stay.
@@ -117,7 +119,7 @@ def connect(
     *,
     env: Mapping[str, str],
     gpus: bool,
-    load_ahead: bool = False,
+    load_ahead: int = 0,
     log_level: str = "error",
 ) -> Cluster:
     """Start a Ray of its own on loopback, or join a running cluster.
@@ -126,8 +128,8 @@ def connect(
         address: As in :func:`check_address`.
         env: Environment of every worker, in force before anything is imported there.
         gpus: Whether the study asks for GPUs (a local Ray looks for them only then).
-        load_ahead: Have each worker of a Ray of its own load torch as it starts, and stay; worth
-            about 0.4 GiB a CPU where as many trials are to run.
+        load_ahead: So many workers a Ray of its own begins with, each of which loads torch as it
+            starts, and stays; about 0.4 GiB each. With 0 it has one a CPU, which loads nothing.
         log_level: Level of Ray's own log.
 
     Raises:
@@ -140,8 +142,8 @@ def connect(
     try:
         if address in (None, "local"):
             # A worker started ahead has no ``runtime_env`` yet: it inherits its environment.
-            ahead = _workers_ahead(available_cpus()) if load_ahead else {}
-            with _environment({**env, **ahead}):
+            ahead = _workers_ahead(load_ahead) if load_ahead else {}
+            with _environment({**env, **ahead}), beginning_with(load_ahead or available_cpus()):
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -170,12 +172,11 @@ def connect(
     return Cluster(where, int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), alive)
 
 
-def _workers_ahead(cpus: int) -> dict[str, str]:
-    """Settings by which the workers that Ray starts ahead, one a CPU, are ready and stay."""
+def _workers_ahead(workers: int) -> dict[str, str]:
+    """Settings by which the workers that Ray starts ahead are ready and stay."""
     settings = {
         "RAY_preload_python_modules": _LOADED_AHEAD,
-        # One more than run trials: the one that prepares the teacher confirms the front.
-        "RAY_num_workers_soft_limit": str(cpus + 1),
+        "RAY_num_workers_soft_limit": str(workers),
     }
     return {name: value for name, value in settings.items() if name not in os.environ}
 

@@ -42,7 +42,7 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             plan.address,
             env=worker_environment(plan.cpus_per_trial),
             gpus=plan.gpus_per_trial > 0,
-            load_ahead=_loads_ahead(plan),
+            load_ahead=_workers_ahead(plan),
         )
     stop.install()
     # Only now, while workers load torch on the other CPUs: with it comes all of Ray Tune.
@@ -74,11 +74,16 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
         disconnect()
 
 
-def _loads_ahead(plan: StudyPlan) -> bool:
-    """Whether trials will need about all the workers that Ray starts, and memory carries them."""
+def _workers_ahead(plan: StudyPlan) -> int:
+    """How many workers are to load torch as Ray starts: those of the trials, and the teacher's.
+
+    None where memory does not carry them, and where trials need far fewer than Ray has CPUs: all
+    workers of a Ray load ahead or none does.
+    """
     cpus = available_cpus()
     trials = plan.concurrent or cpus // plan.cpus_per_trial
-    return cpus <= trials + 1 and cpus * _LOADED_BYTES <= free_memory() / 4
+    wanted = trials + 1
+    return wanted if cpus <= wanted and wanted * _LOADED_BYTES <= free_memory() / 4 else 0
 
 
 def _ship_files() -> None:
