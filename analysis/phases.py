@@ -33,4 +33,4 @@ class Phases(Stored):
     @property
     def total(self) -> float:
         """Seconds that the worker was at the trial: all but the handover."""
-        return sum(astuple(self)) - self.handover
+        return float(sum(astuple(self))) - self.handover

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.ahead import beginning_with
 from cluster.reach import ask_head, find_head, parse_address, running_here
 
 _RAY_DEFAULTS = {
@@ -124,7 +125,7 @@ def connect(
     *,
     env: Mapping[str, str],
     gpus: bool,
-    load_ahead: bool = False,
+    load_ahead: int = 0,
     log_level: str = "error",
 ) -> Cluster:
     """Start a Ray of its own on loopback, or join a running cluster.
@@ -133,8 +134,8 @@ def connect(
         address: As in :func:`check_address`.
         env: Environment of every worker, in force before anything is imported there.
         gpus: Whether the study asks for GPUs (a local Ray looks for them only then).
-        load_ahead: Have each worker of a Ray of its own load torch as it starts, and stay; worth
-            about 0.4 GiB a CPU where as many trials are to run.
+        load_ahead: So many workers a Ray of its own begins with, each of which loads torch as it
+            starts, and stays; about 0.4 GiB each. With 0 it has one a CPU, which loads nothing.
         log_level: Level of Ray's own log.
 
     Raises:
@@ -150,8 +151,8 @@ def connect(
     try:
         if own:
             # A worker started ahead has no ``runtime_env`` yet: it inherits its environment.
-            ahead = _workers_ahead(available_cpus()) if load_ahead else {}
-            with _environment({**env, **ahead}):
+            ahead = _workers_ahead(load_ahead) if load_ahead else {}
+            with _environment({**env, **ahead}), beginning_with(load_ahead or available_cpus()):
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -190,12 +191,11 @@ def _check_head(address: str | None) -> None:
         raise ClusterError(f"{_called(str(address), str(named))}: {problem}")
 
 
-def _workers_ahead(cpus: int) -> dict[str, str]:
-    """Settings by which the workers that Ray starts ahead, one a CPU, are ready and stay."""
+def _workers_ahead(workers: int) -> dict[str, str]:
+    """Settings by which the workers that Ray starts ahead are ready and stay."""
     settings = {
         "RAY_preload_python_modules": _LOADED_AHEAD,
-        # One more than run trials: the one that prepares the teacher confirms the front.
-        "RAY_num_workers_soft_limit": str(cpus + 1),
+        "RAY_num_workers_soft_limit": str(workers),
     }
     return {name: value for name, value in settings.items() if name not in os.environ}
 

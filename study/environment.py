@@ -1,5 +1,6 @@
-"""What a study ran on: versions and hardware, kept in the record."""
+"""What a study runs on: versions and hardware, kept in the record; the workers' environment."""
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +24,20 @@ def describe_environment() -> dict[str, Any]:
     found["cores"] = available_cpus()
     found["gpu"] = _gpu_name()
     return found
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Return the environment of workers: thread counts in force before torch is imported.
+
+    Waiting threads sleep instead of spinning. On two cores a ResNet trained a fifth to a third
+    slower so while nothing else ran, and three to seven times faster beside one busy process.
+    """
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {
+        **{name: str(threads) for name in names},
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore"),
+    }
 
 
 def _gpu_name() -> str | None:

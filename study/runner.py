@@ -10,14 +10,13 @@ from cluster.limits import free_memory
 from cluster.resources import plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
 from study.ending import Ending, StopRequest
+from study.environment import worker_environment
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, StudyLock
 from study.method_check import check_methods
 from study.plan import StudyPlan
 from study.progress import Progress
 from study.record import StudyRecord, read_plan_file
-from study.session import Session
-from study.trial import worker_environment
 from study.warm_start import keep
 from study.watch import watching
 
@@ -45,9 +44,12 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             plan.address,
             env=worker_environment(plan.cpus_per_trial),
             gpus=plan.gpus_per_trial > 0,
-            load_ahead=_loads_ahead(plan),
+            load_ahead=_workers_ahead(plan),
         )
     stop.install()
+    # Only now, while workers load torch on the other CPUs: with it comes all of Ray Tune.
+    from study.session import Session
+
     try:
         cluster = _of_one_kind(cluster, inputs, progress)
         resources = plan_resources(
@@ -95,11 +97,16 @@ def _of_one_kind(cluster: Cluster, inputs: StudyInputs, progress: Progress) -> C
     return chosen
 
 
-def _loads_ahead(plan: StudyPlan) -> bool:
-    """Whether trials will need about all the workers that Ray starts, and memory carries them."""
+def _workers_ahead(plan: StudyPlan) -> int:
+    """How many workers are to load torch as Ray starts: those of the trials, and the teacher's.
+
+    None where memory does not carry them, and where trials need far fewer than Ray has CPUs: all
+    workers of a Ray load ahead or none does.
+    """
     cpus = available_cpus()
     trials = plan.concurrent or cpus // plan.cpus_per_trial
-    return cpus <= trials + 1 and cpus * _LOADED_BYTES <= free_memory() / 4
+    wanted = trials + 1
+    return wanted if cpus <= wanted and wanted * _LOADED_BYTES <= free_memory() / 4 else 0
 
 
 def _ship_files() -> None:
