@@ -225,6 +225,13 @@ def _where(group: "argparse._ArgumentGroup") -> None:
         "(default: auto)",
     )
     group.add_argument(
+        "--runtime",
+        default="eager",
+        help="what will run the student, and runs both networks while latencies are taken: "
+        "eager (PyTorch as it is), compiled (torch.compile) or onnx (ONNX Runtime) "
+        "(default: eager)",
+    )
+    group.add_argument(
         "--studies", default="studies", metavar="DIR", help="folder of studies (default: studies)"
     )
     group.add_argument(
@@ -308,6 +315,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         replicates=args.replicates,
         min_score=args.min_score,
         warm_start=args.warm_start,
+        runtime=args.runtime,
     )
     check_min_score(plan.min_score, space)
     space = space.with_fixed(fixed).with_objectives(plan.objectives)

@@ -144,7 +144,6 @@ class Session:
             self._inputs.space,
             self._inputs.data,
             self._inputs.folder,
-            self._cluster,
             self._progress,
             # Students of one study are all trained alike, also those of a later run.
             self._record.attribute(results.ATTR_PRECISION) or self._plan.precision,
@@ -173,7 +172,7 @@ class Session:
         if ending.exit_code == 0 and self._plan.replicates > 1:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
-            confirm(self._record, prepared.context, reference, self._cluster, self._progress)
+            confirm(self._record, prepared.context, reference, self._progress)
             # Before the students of controls are removed.
             Illustrator(
                 self._record,
@@ -220,7 +219,7 @@ class Session:
         plan, record, inputs = self._plan, self._record, self._inputs
         if ending.word == "budget":
             return self._without_replicates(ending)
-        time_front(record, prepared.context, reference, self._cluster, self._progress)
+        time_front(record, prepared.context, reference, self._progress)
         progress = self._progress
 
         def make_queue(enough: Callable[[], bool]) -> ReplicateQueue:

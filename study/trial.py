@@ -47,12 +47,15 @@ class StudentTrial:
 
     def advance(self) -> dict[str, Any]:
         """Do the next step and report it; failures are reported, not raised."""
+        from study.distillation.runtime import ServingError
         from study.distillation.training import Diverged
 
         try:
             return self._prepare() if self._trainer is None else self._epoch(self._trainer)
         except Diverged as error:
             return self._report(done=True, failure=str(error).splitlines()[0])
+        except ServingError as error:
+            return self._report(done=True, infeasible=str(error))
         except Exception as error:
             if _out_of_memory(error):
                 return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
@@ -116,7 +119,7 @@ class StudentTrial:
     def _measure(self, student: "torch.nn.Module") -> tuple[ModelSize, Latency]:
         if self.task.model is not None and self.task.latency is not None:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
-        return measure(self.context, student, idle=False, seconds=2.0)
+        return measure(self.context, student, idle=False, seconds=2.0, at_most=4.0)
 
     def _make_trainer(self, student: "torch.nn.Module") -> "EpochTrainer":
         task = task_of(self.context.space)

@@ -41,6 +41,9 @@ class TrialContext:
         variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
             among them; empty where one serves all trials.
         run: Which run of its configuration a trial is: 0, unless it is a replicate.
+        runtime: What runs networks while their latency is taken.
+        folded: Whether their batch norms are folded for it; not in studies whose teacher was timed
+            before that was done.
     """
 
     space: "SearchSpace"
@@ -59,6 +62,8 @@ class TrialContext:
     max_params_m: float | None = None
     variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
     run: int = 0
+    runtime: str = "eager"
+    folded: bool = True
 
     @property
     def run_seed(self) -> int:

@@ -1,0 +1,45 @@
+"""A node to oneself: what a task asks of Ray so that nothing else runs beside it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WholeNode:
+    """The CPUs and GPUs of a node: who holds them all shares it with no other task."""
+
+    cpus: int
+    gpus: int
+
+    def __str__(self) -> str:
+        """As in "8 CPUs and 1 GPU of one node"."""
+        counts = [f"{n} {what}{'s' if n > 1 else ''}" for n, what in self._held() if n]
+        return f"{' and '.join(counts)} of one node"
+
+    def _held(self) -> tuple[tuple[int, str], ...]:
+        return (self.cpus, "CPU"), (self.gpus, "GPU")
+
+    def options(self) -> dict[str, int]:
+        """Return what Ray is asked for; the task waits until all of it is free at once."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus}
+
+
+def whole_node(nodes: Iterable[Mapping[str, Any]], *, gpus: bool) -> WholeNode:
+    """Return all of a cluster's largest node: that of most CPUs, of several that of most GPUs.
+
+    No other node but its equals has room for that, so it is held whole wherever it is.
+
+    Args:
+        nodes: As ``ray.nodes()`` tells them.
+        gpus: Whether it has to have GPUs.
+
+    Raises:
+        ValueError: if there is none such.
+    """
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    sizes = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
+    fit = [size for size in sizes if size[0] > 0 and (size[1] > 0 or not gpus)]
+    if not fit:
+        raise ValueError(f"no node of the cluster has {'a CPU and a GPU' if gpus else 'a CPU'}")
+    return WholeNode(*max(fit))
