@@ -91,7 +91,8 @@ def flat_front(results: StudyResults) -> tuple[TrialResult, ...]:
     members = {trial.number for trial in results.front}
     if results.plan.space.third is None:
         return results.front
-    return tuple(trial for trial in front_members(results.trials) if trial.number in members)
+    flat = front_members(results.trials, spread=results.tie_spread)
+    return tuple(trial for trial in flat if trial.number in members)
 
 
 def _close_to_teacher(

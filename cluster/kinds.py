@@ -126,19 +126,8 @@ def keep_to_one_kind(
     )
 
 
-def largest_node(cluster: Cluster) -> int:
-    """Return the CPUs of the largest node that a study may use now; nodes come and go."""
-    import ray
-
-    usable = (
-        int(node["Resources"].get("CPU", 0))
-        for node in ray.nodes()
-        if node["Alive"] and _matches(node["Labels"], cluster.selector)
-    )
-    return max(usable, default=cluster.largest)
-
-
-def _matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
+def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
+    """Whether a node of these labels is one that a selector of Ray's lets through."""
     return all(
         labels.get(name) in value.removeprefix("in(").removesuffix(")").split(",")
         for name, value in selector.items()

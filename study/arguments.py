@@ -229,6 +229,13 @@ def _where(group: "argparse._ArgumentGroup") -> None:
         "(default: auto)",
     )
     group.add_argument(
+        "--runtime",
+        default="eager",
+        help="what will run the student, and runs both networks while latencies are taken: "
+        "eager (PyTorch as it is), compiled (torch.compile) or onnx (ONNX Runtime) "
+        "(default: eager)",
+    )
+    group.add_argument(
         "--studies", default="studies", metavar="DIR", help="folder of studies (default: studies)"
     )
     group.add_argument(
@@ -325,6 +332,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         min_score=args.min_score,
         warm_start=args.warm_start,
         device_kind=args.device_kind,
+        runtime=args.runtime,
     )
     check_min_score(plan.min_score, space)
     space = space.with_fixed(fixed).with_objectives(plan.objectives)

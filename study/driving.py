@@ -39,6 +39,7 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     from study.distillation.teacher_checkpoint import inspect_checkpoint
     from study.lock import check_free
     from study.record import check_storage
+    from study.runtime_check import check_runtime
     from study.task import task_of
     from study.tracking.tracker import check_tracking_uri
     from study.warm_start import earlier_for
@@ -50,6 +51,7 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
         problem = check_tracking_uri(plan.tracking_uri)
     if problem is not None:
         raise PlanError(problem)
+    check_runtime(plan, space)
     task_of(space).describe(plan)
     earlier_for(plan, space, studies)
     if plan.teacher is not None:

@@ -20,7 +20,6 @@ from analysis.illustration import (
 )
 from analysis.stored_plan import Space
 from cluster.connect import Cluster
-from cluster.kinds import largest_node
 from search_spaces.space import ACCURACY, WEIGHTED_F1, SearchSpace
 from study.atomic import write_atomically
 from study.death import described
@@ -134,7 +133,7 @@ class Illustrator:
         import ray
 
         task = ray.remote(kind.draw).options(
-            num_cpus=min(largest_node(self._cluster), self._context.threads),
+            num_cpus=self._context.threads,
             num_gpus=1 if self._context.on_gpu else 0,
             label_selector=dict(self._cluster.selector),
         )

@@ -13,6 +13,7 @@ from analysis.results import STATUSES, TrialResult, searched, trained_alone
 from analysis.runs import Estimate
 from analysis.sections.time import hours
 from analysis.stored_plan import Score
+from analysis.timing_notes import unsettled
 from study.replicates import further, next_round, trainings
 from study.tracking.tracker import without_password
 
@@ -157,6 +158,7 @@ class StudySummary:
         """Return one object for scripts."""
         teacher = self.results.teacher
         default, reference = self.results.default_student, self.results.reference
+        test = self.results.tie_test
         uri = (self.results.mlflow or {}).get("tracking_uri")
         return {
             "study": self.folder.name,
@@ -166,6 +168,11 @@ class StudySummary:
             "exits": self.exits,
             "replicates": {"asked": self.runs_asked, **self.replicates},
             "front": [self._member(trial) for trial in self.front],
+            "ties": {
+                "spread": None if test is None else test.spread,
+                "gave_way": {str(n): by.number for n, by in self.results.tied.items()},
+            },
+            "unsettled": [trial.number for trial in unsettled(self.results)],
             "rivals": [self._member(trial) for trial in self.results.near_rivals],
             "teacher": None if teacher is None else teacher.to_json(),
             "default_student": None if default is None else default.to_json(),

@@ -29,6 +29,7 @@ class TeacherRequest:
     ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed
     ahead, its weights, or both. ``described`` asks for it to be scored on the test split and timed;
     ``known`` is what an earlier run of the study found of it: that is done once a study.
+    ``runtime`` runs it while it is timed.
     """
 
     recipe: "TeacherRecipe"
@@ -44,6 +45,7 @@ class TeacherRequest:
     on_gpu: bool
     described: bool = True
     known: TeacherResult | None = None
+    runtime: str = "eager"
 
 
 def prepare_teacher(
@@ -187,7 +189,7 @@ def _describe(
         test_score=test_score,
         train_seconds=seconds,
         epochs=epochs,
-        latency=time_alone(model, data.shape, device, request.trial_threads),
+        latency=time_alone(model, data.shape, device, request.trial_threads, request.runtime),
         source=source,
     )
 

@@ -60,6 +60,7 @@ class StudentTrial:
 
     def advance(self) -> dict[str, Any]:
         """Do the next step and report it; failures are reported, not raised."""
+        from study.distillation.runtime import ServingError
         from study.distillation.training import Diverged
 
         try:
@@ -69,6 +70,8 @@ class StudentTrial:
             return self._epoch(self._trainer)
         except Diverged as error:
             return self._report(done=True, failure=str(error).splitlines()[0])
+        except ServingError as error:
+            return self._report(done=True, infeasible=str(error))
         except Exception as error:
             if _out_of_memory(error):
                 return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
@@ -167,7 +170,7 @@ class StudentTrial:
         if self.task.model is not None and self.task.latency is not None:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
         before = self._clock.enter("latency")
-        measured = measure(self.context, student, idle=False, seconds=2.0)
+        measured = measure(self.context, student, idle=False, seconds=2.0, at_most=4.0)
         self._clock.enter(before)
         return measured
 

@@ -44,6 +44,9 @@ class TrialContext:
         run: Which run of its configuration a trial is: 0, unless it is a replicate.
         every_epoch: Whether each epoch must leave a checkpoint, as another worker may go on there.
         processor: Model of the processors that trials run on; empty if any will do.
+        runtime: What runs networks while their latency is taken.
+        folded: Whether their batch norms are folded for it; not in studies whose teacher was timed
+            before that was done.
     """
 
     space: "SearchSpace"
@@ -64,6 +67,8 @@ class TrialContext:
     run: int = 0
     every_epoch: bool = False
     processor: str = ""
+    runtime: str = "eager"
+    folded: bool = True
 
     @property
     def run_seed(self) -> int:

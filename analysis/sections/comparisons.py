@@ -23,6 +23,7 @@ from analysis.replication import RIVAL_PROBABILITY
 from analysis.results import Ratio, TrialResult, trial_name
 from analysis.runs import Estimate, Spread
 from analysis.table import measured_latency
+from analysis.timing_notes import noise_note, tie_note
 from analysis.wording import doubt_sentence, sure_gains
 
 _FEWEST_RIVALS = 3  # shown, also beside a shorter front
@@ -108,10 +109,12 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
     )
     if any(_is_searched(trial) for trial in (*findings.front, *near)):
         note += " * Not yet measured again on the idle device: the latency searched by."
+    timing = join([tie_note(results), noise_note(results)], " ")
     return section(
         "front",
         "The front",
         tag("p", note, class_="note"),
+        tag("p", timing, class_="note") if timing else None,
         tag("p", f"{doubt_sentence(results, findings)} {_what_runs_tell(results)}", class_="note")
         if results.replicated
         else None,

@@ -25,6 +25,7 @@ from analysis.sections.comparisons import section, taught, training_cell, trial_
 from analysis.sections.overview import key
 from analysis.sections.time import hours_tables
 from analysis.table import measured_latency
+from analysis.timing_notes import timed_on
 from analysis.wording import wall_clock
 
 _CURVE_NAMES: dict[CurveGroup, str] = {
@@ -248,8 +249,10 @@ def provenance_section(results: StudyResults) -> Html:
     if results.default_student is not None:
         identity["default student"] = results.default_student.name
     if results.compared_with is not None:
-        timed = results.compared_with.latency
-        identity["timed on"] = f"{timed.device}, {counted(timed.threads, 'thread')}"
+        identity["timed on"] = timed_on(results.compared_with.latency)
+    if results.tie_test is not None:
+        spread = f"{100 * results.tie_test.spread:.1f} % of each other"
+        identity["equal students' latencies"] = f"within {spread}, in 95 of 100 cases"
     if results.mlflow:
         identity["tracked in"] = ", ".join(f"{k} {v}" for k, v in results.mlflow.items())
     return section(
