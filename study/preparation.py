@@ -327,6 +327,7 @@ def _context(
         runtime=plan.runtime,
         # As it was timed: an earlier driver may have done so before networks were folded.
         folded=compared.folded,
+        gpus=plan.gpus_per_trial,
     )
 
 

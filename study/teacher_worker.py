@@ -87,10 +87,12 @@ def _teach(
     import torch
 
     from study.distillation import teacher as teachers
+    from study.distillation.acceleration import prepare_gpu
     from study.distillation.evaluation import evaluate
     from study.distillation.precision import resolve_precision
 
     device = torch.device("cuda" if request.on_gpu else "cpu")
+    prepare_gpu(1.0 if request.on_gpu else 0.0)
     torch.set_num_threads(request.trial_threads)
     precision = resolve_precision(request.precision, device)
     torch.set_num_threads(request.threads)

@@ -268,6 +268,10 @@ class StudentTrainable(Trainable):
         self._trial: StudentTrial | None = None
         self._reported: float | None = None
         pin_threads(self._context.threads)
+        if self._context.on_gpu:
+            from study.distillation.acceleration import prepare_gpu
+
+            prepare_gpu(self._context.gpus)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -47,6 +47,7 @@ class TrialContext:
         runtime: What runs networks while their latency is taken.
         folded: Whether their batch norms are folded for it; not in studies whose teacher was timed
             before that was done.
+        gpus: GPUs of a trial; a part of one is shared by several.
     """
 
     space: "SearchSpace"
@@ -69,6 +70,7 @@ class TrialContext:
     processor: str = ""
     runtime: str = "eager"
     folded: bool = True
+    gpus: float = 0.0
 
     @property
     def run_seed(self) -> int:

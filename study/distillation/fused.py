@@ -7,8 +7,9 @@ normalisation, momentum. It learns what it would learn alone, up to the rounding
 and its state is that of a `StudentTrainer`, so that a training can be begun fused and ended alone,
 or the other way round.
 
-Small students leave most of a GPU idle, and there this may win; on a CPU it does not (see the
-benchmark `tests.benchmarks.fused`). `speedup` measures it.
+Small students leave most of a GPU idle, and there this may win. On a CPU networks of convolutions
+lose by it, and the smallest of dense layers win a little (`tests.benchmarks.fused`). `speedup`
+measures it.
 """
 
 import copy

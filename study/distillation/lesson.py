@@ -18,7 +18,7 @@ from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision, autocast
 from study.distillation.projectors import Projector
 from study.distillation.taps import Taps
-from study.distillation.teacher_source import TeacherSource
+from study.distillation.teacher_source import CachedTeacher, TeacherSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +92,12 @@ class Lesson(nn.Module):
     def mixup(self) -> float:
         """The Beta parameter of the mixes that its batches need; 0 where they need none."""
         return self._method.mixup if isinstance(self._method, Mixing) else 0.0
+
+    def begin(self, view: int, epoch: int, epochs: int) -> Method:
+        """Begin an epoch; returns the method as it is there, which its steps depend on."""
+        if isinstance(self._teacher, CachedTeacher):
+            self._teacher.turn_to(view)
+        return self._method.at(epoch, epochs)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The method's terms for a batch; `"loss"` is to be differentiated.

@@ -108,6 +108,31 @@ def optimizer_of(
     )
 
 
+def ready_for_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Have an optimiser on a GPU read its learning rate from there, as captured steps need it."""
+    if device.type != "cuda":
+        return
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        if "capturable" in group:  # of a state that was saved on a CPU, too
+            group["capturable"] = True
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Take the next steps at a learning rate."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def with_plain_rates(state: dict[str, Any]) -> dict[str, Any]:
+    """An optimiser's state whose learning rates are numbers, as any device can go on from."""
+    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
+    return {**state, "param_groups": groups}
+
+
 def on_cpu(value: Any) -> Any:
     """Return nested dictionaries and lists with every tensor copied to the CPU."""
     if isinstance(value, Tensor):

@@ -87,10 +87,8 @@ class CachedTeacher:
         if view == self._view:
             return
         answers = self._of_view(view)
-        if self._device.type == "cpu":
-            self._at_hand = answers
-        elif self._view < 0:
-            self._at_hand = answers.to(self._device)
+        if self._view < 0:
+            self._at_hand = answers.to(self._device, copy=True)
         else:
             self._at_hand.copy_(answers)
         self._view = view

@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision
 from study.distillation.schedules import SCHEDULES
-from study.distillation.stepping import Diverged, make_optimizer, on_cpu
+from study.distillation.stepping import (
+    Diverged,
+    make_optimizer,
+    on_cpu,
+    ready_for_capture,
+    set_rate,
+    with_plain_rates,
+)
 from study.distillation.transfer import Phase, Transfer, freeze_but
 
 OPTIMIZERS = ("sgd", "adam")
@@ -235,7 +242,7 @@ class EpochTrainer(ABC):
             "settings": asdict(self._settings),
             "model": on_cpu(self.student.state_dict()),
             "lesson": on_cpu(self._lesson.state_dict()),
-            "optimizer": on_cpu(self._optimizer.state_dict()),
+            "optimizer": on_cpu(with_plain_rates(self._optimizer.state_dict())),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -252,6 +259,7 @@ class EpochTrainer(ABC):
         self._enter(max(state["epochs_done"] - 1, 0))
         # The optimiser would otherwise go on in the caller's tensors.
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        ready_for_capture(self._optimizer, self._device)
         self.epochs_done = state["epochs_done"]
 
     def _enter(self, epoch: int) -> None:
@@ -266,14 +274,18 @@ class EpochTrainer(ABC):
             freeze_but(self.student, phase.part)
         if phase != self._phase:
             self._optimizer = make_optimizer((self.student, self._lesson), settings)
+            ready_for_capture(self._optimizer, self._device)
             self._phase = phase
 
     def _descend(self, loss: Tensor, rate: float) -> Tensor:
+        """One step of the optimiser at a rate; returns the loss, on the device."""
+        set_rate(self._optimizer, rate)
+        return self._update(loss)
+
+    def _update(self, loss: Tensor) -> Tensor:
         """One step of the optimiser; returns the loss, on the device."""
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
         self._optimizer.step()
         return loss.detach()
 

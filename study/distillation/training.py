@@ -8,13 +8,14 @@ number of threads; on a GPU as far as its kernels are deterministic.)
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from study.distillation.deployment import Exits
-from study.distillation.draws import epoch_draws, lesson_seed, mix_draw
+from study.distillation.draws import Mix, epoch_draws, lesson_seed, mix_draw
 from study.distillation.evaluation import evaluate, exit_scores, score
 from study.distillation.image_data import Augmentation, Rows, Split
 from study.distillation.lesson import Batch, Lesson
@@ -22,7 +23,8 @@ from study.distillation.methods import Method
 from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
-from study.distillation.stepping import Diverged, LossLog, steps_between_readings
+from study.distillation.step_runner import StepRunner, no_capture_because
+from study.distillation.stepping import Diverged, LossLog, set_rate, steps_between_readings
 from study.distillation.teacher_source import (
     CachedTeacher,
     LiveTeacher,
@@ -30,7 +32,7 @@ from study.distillation.teacher_source import (
     WholeTable,
 )
 from study.distillation.trainer import EpochMetrics, EpochTrainer, TrainingSettings
-from study.distillation.views import Normalizer, apply_view, view_draws
+from study.distillation.views import Normalizer, ViewDraws, apply_view, view_draws
 
 __all__ = [
     "CachedTeacher",
@@ -88,6 +90,8 @@ class StudentTrainer(EpochTrainer):
     over which batch normalisation has no variance.
     """
 
+    _lesson: Lesson
+
     def __init__(
         self,
         student: nn.Module,
@@ -143,7 +147,22 @@ class StudentTrainer(EpochTrainer):
                 clock,
             )
         self._mixup = lesson.mixup
+        self._mix: Mix | None = None
+        self._epoch = 0
+        self._draws: ViewDraws | None = None
+        eager_because = no_capture_because(student, method, lesson.mixup, device)
+        self._runner = StepRunner(self._step, device, eager_because)
         super().__init__(student, lesson, settings, device, len(rows), clock)
+
+    @property
+    def steps_taken(self) -> str:
+        """How steps are taken: `graph`, or `eager` and why."""
+        return self._runner.way
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, see `EpochTrainer`."""
+        super().load_state(state)
+        self._runner.forget()
 
     def _validate(self) -> tuple[float, float]:
         """Loss and score on the validation split, of the exit judged by where there are several."""
@@ -168,11 +187,13 @@ class StudentTrainer(EpochTrainer):
         begin = getattr(self.student, "begin_epoch", None)
         if begin is not None:  # a student whose training has stages of its own
             begin(epoch, settings.epochs)
-        view = settings.view_of(epoch)
-        view_seed = settings.seed if settings.view_seed is None else settings.view_seed
-        draws = view_draws(view_seed, view, int(self._rows.max()) + 1, self._augmentation)
-        draws = draws.take(self._rows).to(self._device)
+        self._epoch = epoch
+        self._draw(settings.view_of(epoch))
         order, dropout_seed = epoch_draws(settings.seed, epoch, len(self._rows))
+        # Of another phase of the training, or another method, a captured step knows nothing.
+        now = self._lesson.begin(settings.view_of(epoch), epoch, settings.epochs)
+        moment = (now, self._optimizer)
+        self._runner.begin_epoch()
         first_step = epoch * self._steps_per_epoch
         log = LossLog(epoch, steps_between_readings(self._device))
         gpus = [self._device] if self._device.type == "cuda" else []
@@ -180,18 +201,42 @@ class StudentTrainer(EpochTrainer):
             torch.manual_seed(dropout_seed)
             batches = torch.split(order.to(self._device), settings.batch_size)
             for step, picks in enumerate(batches[: self._steps_per_epoch]):
-                self.clock.enter("data")
-                images = self._train.images.index_select(0, picks)
-                images = apply_view(images, draws.take(picks))
-                rate = self._learning_rate(first_step + step)
-                rows = self._device_rows[picks]
-                labels = self._train.labels[picks]
-                mix = mix_draw(settings.seed, epoch, step, len(picks), self._mixup)
-                batch = Batch(images, labels, rows, view, epoch, settings.epochs, mix)
                 self.clock.enter("steps")
-                loss = self._descend(self._lesson(batch)["loss"], rate)
-                log.add(loss, len(picks), rate)
+                rate = self._learning_rate(first_step + step)
+                set_rate(self._optimizer, rate)
+                self._mix = mix_draw(settings.seed, epoch, step, len(picks), self._mixup)
+                log.add(self._runner.run(picks, moment), len(picks), rate)
         return log.mean()
+
+    def _draw(self, view: int) -> None:
+        """Draw the crops and flips of a view, into the same memory as those of the last one."""
+        settings = self._settings
+        seed = settings.seed if settings.view_seed is None else settings.view_seed
+        draws = view_draws(seed, view, int(self._rows.max()) + 1, self._augmentation)
+        draws = draws.take(self._rows)
+        if self._draws is None:
+            self._draws = draws.to(self._device)
+        else:
+            self._draws.copy_(draws)
+
+    def _step(self, picks: Tensor) -> Tensor:
+        """Learn from the images picked, int64 `(batch,)`; returns the loss, on the device."""
+        assert self._draws is not None
+        settings = self._settings
+        self.clock.enter("data")
+        images = self._train.images.index_select(0, picks)
+        images = apply_view(images, self._draws.take(picks))
+        self.clock.enter("steps")
+        batch = Batch(
+            images,
+            self._train.labels[picks],
+            self._device_rows[picks],
+            settings.view_of(self._epoch),
+            self._epoch,
+            settings.epochs,
+            self._mix,
+        )
+        return self._update(self._lesson(batch)["loss"])
 
 
 def require_answers(

@@ -44,6 +44,13 @@ class ViewDraws:
         """Return the draws of the images numbered `rows` (int64 `(batch,)`, same device)."""
         return ViewDraws(self.dy[rows], self.dx[rows], self.flip[rows], self.augmentation)
 
+    def copy_(self, others: "ViewDraws") -> None:
+        """Take the draws of another view, as many, in the memory of these."""
+        for own, other in zip(
+            (self.dy, self.dx, self.flip), (others.dy, others.dx, others.flip), strict=True
+        ):
+            own.copy_(other)
+
     def to(self, device: torch.device | str) -> "ViewDraws":
         """Return the draws with their tensors on `device`."""
         return ViewDraws(
