@@ -66,7 +66,7 @@ def headlines(results: StudyResults, found: Findings) -> list[Headline]:
         return [Headline("So far", "No front yet", "", _no_front(results, found))]
     lines = [_front_headline(results, found)]
     if found.close is not None and found.close_gap is not None:
-        lines.append(_close_headline(results, found.close, found.close_gap))
+        lines.append(_close_headline(results, found, found.close, found.close_gap))
     if results.plan.space.taught:
         lines.append(_gain_headline(results, found))
     return lines
@@ -86,14 +86,32 @@ def _front_headline(results: StudyResults, found: Findings) -> Headline:
     return Headline("Best trade-off", _place(results, best), speed, f"{sentence}.")
 
 
-def _close_headline(results: StudyResults, trial: TrialResult, gap: float) -> Headline:
-    score = results.plan.space.score
-    near = gap >= -CLOSE_POINTS
-    title = f"Within {score.one_point} of the teacher" if near else "Closest to the teacher"
-    size = "" if trial.model is None else f", {significant(trial.model.params_m)}{NBSP}M parameters"
-    bound = f"{signed(gap)} {score.points}{size}"
-    figure = f"{times(speed_up(results, trial))} as fast"
-    return Headline(title, figure, bound, _close_sentence(results, trial, gap))
+def _close_headline(
+    results: StudyResults, found: Findings, trial: TrialResult, gap: float
+) -> Headline:
+    """The smallest student within a point of the teacher; else the one that comes closest."""
+    teacher, score = results.teacher, results.plan.space.score
+    assert teacher is not None
+    goal = f"{teacher.name} ({score_text(teacher.val_score, score.unit)})"
+    small = found.smallest
+    if small is None or small.model is None:
+        figure = f"{signed(gap)} {score.points}"
+        bound = f"{times(speed_up(results, trial))} as fast"
+        sentence = (
+            f"No student comes within {score.one_point} of {goal}; {_called(trial)} is closest."
+        )
+        return Headline("Closest to the teacher", figure, bound, sentence)
+    apart = (results.val_score(small) or 0.0) - teacher.val_score
+    share = number(100 * small.model.params_m / teacher.params_m, 0) if teacher.params_m else "–"
+    bound = f"{signed(apart)} {score.points}, {times(speed_up(results, small))} as fast"
+    sentence = (
+        f"{_called(small)} is the smallest within {score.one_point} of {goal}, with "
+        f"{share}{NBSP}% of its parameters"
+    )
+    if small.number != trial.number:
+        sentence += f"; the fastest is {_called(trial)}, {times(speed_up(results, trial))}"
+    figure = f"{significant(small.model.params_m)}{NBSP}M parameters"
+    return Headline(f"Within {score.one_point} of the teacher", figure, bound, f"{sentence}.")
 
 
 def _gain_headline(results: StudyResults, found: Findings) -> Headline:
