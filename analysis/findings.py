@@ -122,7 +122,7 @@ def _smallest_near_teacher(results: StudyResults) -> TrialResult | None:
         return None
     goal = results.teacher.val_score - CLOSE_POINTS
     near = [
-        (trial.model.params_m, -(results.val_score(trial) or 0.0), trial.number, trial)
+        (trial.model.params_m, point[1], trial.number, trial)
         for trial, point in places(results.trials)
         if trial.model is not None and point[0] >= goal
     ]

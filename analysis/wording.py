@@ -75,14 +75,20 @@ def headlines(results: StudyResults, found: Findings) -> list[Headline]:
 def _front_headline(results: StudyResults, found: Findings) -> Headline:
     best = found.best_trade_off or found.front[0]
     speed = f"{times(speed_up(results, best))} as fast as the {results.plan.space.yardstick}"
-    ends = flat_front(results)
+    ends, complete = flat_front(results), found.counts["complete"]
     first, last = _place(results, ends[0]), _place(results, ends[-1])
-    sentence = f"{_called(best)}, "
-    if len(found.front) == 1:
-        sentence += f"alone on the front of {counted(found.counts['complete'], 'student')}"
+    space = results.plan.space
+    front = "front" if space.third is None else f"front of {space.compared_by}"
+    among = f"{front} among {complete:,} fully trained students"
+    if complete == 1:
+        sentence = f"One student was trained to its last epoch: {_called(best)}"
+    elif len(found.front) == 1:
+        sentence = f"{_called(best)}, alone on the {among}"
+    elif first == last:
+        sentence = f"{_called(best)}, one of {len(found.front)} on the {among}"
     else:
-        sentence += f"one of {len(found.front)} on the front of {found.counts['complete']:,}"
-        sentence += f" fully trained students, which runs from {first} to {last}"
+        sentence = f"{_called(best)}, one of {len(found.front)} on the {among}, "
+        sentence += f"from {first} to {last}"
     return Headline("Best trade-off", _place(results, best), speed, f"{sentence}.")
 
 
@@ -123,15 +129,15 @@ def _gain_headline(results: StudyResults, found: Findings) -> Headline:
     gain, gains = overall_gain(pairs), [pair.val_gain for pair in pairs]
     bound = "" if gain.interval is None else f"95{NBSP}% interval {span(gain.interval)}"
     runs = _runs_each([pair.validation.runs for pair in pairs])
+    figure = f"{signed(gain.mean)} {score.points}"
+    sentence = f"Distillation changed validation {score.name} by {figure}"
     if len(pairs) == 1:
-        sentence = f"One student beside its undistilled twin, {runs}"
+        sentence += f", comparing one student with its undistilled twin, {runs}"
     else:
-        sentence = f"Mean of {len(pairs)} students, each beside its undistilled twin, {runs}"
+        sentence += f" in the mean of {len(pairs)} students beside their undistilled twins, {runs}"
         if signed(min(gains)) != signed(max(gains)):
             sentence += f"; single ones {span((min(gains), max(gains)))}"
-    sentence += f". Validation {score.name}."
-    figure = f"{signed(gain.mean)} {score.points}"
-    return Headline(title, figure, bound or "no interval from one run", sentence)
+    return Headline(title, figure, bound or "no interval from one run", f"{sentence}.")
 
 
 def _told_by(found: Findings) -> list[KdPair]:
