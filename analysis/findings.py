@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from analysis.front import KdPair, front_members, hypervolume
+from analysis.front import KdPair, front_members, hypervolume, places
 from analysis.record import StudyResults
 from analysis.results import STATUSES, Status, TrialResult, trained_alone
 from analysis.runs import Estimate
@@ -25,6 +25,8 @@ class Findings(NamedTuple):
             score, else the one that comes closest to it.
         close_gap: its validation score minus the teacher's, in the score's unit.
         pairs: distilled students and their controls.
+        smallest: the complete student of the fewest parameters within `CLOSE_POINTS` of the
+            teacher's score, or above it; None where there is none.
 
     The score of a configuration that has several runs is their mean.
     """
@@ -36,6 +38,7 @@ class Findings(NamedTuple):
     close: TrialResult | None
     close_gap: float | None
     pairs: tuple[KdPair, ...]
+    smallest: TrialResult | None = None
 
 
 class TimeSpent(NamedTuple):
@@ -75,6 +78,7 @@ def find(results: StudyResults) -> Findings:
         close=close,
         close_gap=gap,
         pairs=results.pairs,
+        smallest=_smallest_near_teacher(results),
     )
 
 
@@ -111,6 +115,19 @@ def _close_to_teacher(
             return trial, gap
     gap, trial = max(gaps, key=lambda entry: entry[0])
     return trial, gap
+
+
+def _smallest_near_teacher(results: StudyResults) -> TrialResult | None:
+    """The complete student of the fewest parameters among those close enough to the teacher."""
+    if results.teacher is None:
+        return None
+    goal = results.teacher.val_score - CLOSE_POINTS
+    near = [
+        (trial.model.params_m, point[1], trial.number, trial)
+        for trial, point in places(results.trials)
+        if trial.model is not None and point[0] >= goal
+    ]
+    return min(near, key=lambda entry: entry[:3])[3] if near else None
 
 
 def time_spent(results: StudyResults) -> TimeSpent:

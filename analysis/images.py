@@ -46,7 +46,8 @@ def _browser() -> Path | None:
 
 
 def _png(figure: "go.Figure") -> bytes:
-    figure.update_layout(paper_bgcolor="white", showlegend=False)
+    named = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
+    figure.update_layout(paper_bgcolor="white", showlegend=len(named) > 1)
     content = figure.to_image(format="png", width=_WIDTH, height=_HEIGHT, scale=_SCALE)
     if not content.startswith(_SIGNATURE):
         raise ValueError("the browser answered with something that is no PNG")

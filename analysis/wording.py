@@ -66,7 +66,7 @@ def headlines(results: StudyResults, found: Findings) -> list[Headline]:
         return [Headline("So far", "No front yet", "", _no_front(results, found))]
     lines = [_front_headline(results, found)]
     if found.close is not None and found.close_gap is not None:
-        lines.append(_close_headline(results, found.close, found.close_gap))
+        lines.append(_close_headline(results, found, found.close, found.close_gap))
     if results.plan.space.taught:
         lines.append(_gain_headline(results, found))
     return lines
@@ -75,25 +75,49 @@ def headlines(results: StudyResults, found: Findings) -> list[Headline]:
 def _front_headline(results: StudyResults, found: Findings) -> Headline:
     best = found.best_trade_off or found.front[0]
     speed = f"{times(speed_up(results, best))} as fast as the {results.plan.space.yardstick}"
-    ends = flat_front(results)
+    ends, complete = flat_front(results), found.counts["complete"]
     first, last = _place(results, ends[0]), _place(results, ends[-1])
-    sentence = f"{_called(best)}, "
-    if len(found.front) == 1:
-        sentence += f"alone on the front of {counted(found.counts['complete'], 'student')}"
+    space = results.plan.space
+    front = "front" if space.third is None else f"front of {space.compared_by}"
+    among = f"{front} among {complete:,} fully trained students"
+    if complete == 1:
+        sentence = f"One student was trained to its last epoch: {_called(best)}"
+    elif len(found.front) == 1:
+        sentence = f"{_called(best)}, alone on the {among}"
+    elif first == last:
+        sentence = f"{_called(best)}, one of {len(found.front)} on the {among}"
     else:
-        sentence += f"one of {len(found.front)} on the front of {found.counts['complete']:,}"
-        sentence += f" fully trained students, which runs from {first} to {last}"
+        sentence = f"{_called(best)}, one of {len(found.front)} on the {among}, "
+        sentence += f"from {first} to {last}"
     return Headline("Best trade-off", _place(results, best), speed, f"{sentence}.")
 
 
-def _close_headline(results: StudyResults, trial: TrialResult, gap: float) -> Headline:
-    score = results.plan.space.score
-    near = gap >= -CLOSE_POINTS
-    title = f"Within {score.one_point} of the teacher" if near else "Closest to the teacher"
-    size = "" if trial.model is None else f", {significant(trial.model.params_m)}{NBSP}M parameters"
-    bound = f"{signed(gap)} {score.points}{size}"
-    figure = f"{times(speed_up(results, trial))} as fast"
-    return Headline(title, figure, bound, _close_sentence(results, trial, gap))
+def _close_headline(
+    results: StudyResults, found: Findings, trial: TrialResult, gap: float
+) -> Headline:
+    """The smallest student within a point of the teacher; else the one that comes closest."""
+    teacher, score = results.teacher, results.plan.space.score
+    assert teacher is not None
+    goal = f"{teacher.name} ({score_text(teacher.val_score, score.unit)})"
+    small = found.smallest
+    if small is None or small.model is None:
+        figure = f"{signed(gap)} {score.points}"
+        bound = f"{times(speed_up(results, trial))} as fast"
+        sentence = (
+            f"No student comes within {score.one_point} of {goal}; {_called(trial)} is closest."
+        )
+        return Headline("Closest to the teacher", figure, bound, sentence)
+    apart = (results.val_score(small) or 0.0) - teacher.val_score
+    share = number(100 * small.model.params_m / teacher.params_m, 0) if teacher.params_m else "–"
+    bound = f"{signed(apart)} {score.points}, {times(speed_up(results, small))} as fast"
+    sentence = (
+        f"{_called(small)} is the smallest within {score.one_point} of {goal}, with "
+        f"{share}{NBSP}% of its parameters"
+    )
+    if small.number != trial.number:
+        sentence += f"; the fastest is {_called(trial)}, {times(speed_up(results, trial))}"
+    figure = f"{significant(small.model.params_m)}{NBSP}M parameters"
+    return Headline(f"Within {score.one_point} of the teacher", figure, bound, f"{sentence}.")
 
 
 def _gain_headline(results: StudyResults, found: Findings) -> Headline:
@@ -105,15 +129,15 @@ def _gain_headline(results: StudyResults, found: Findings) -> Headline:
     gain, gains = overall_gain(pairs), [pair.val_gain for pair in pairs]
     bound = "" if gain.interval is None else f"95{NBSP}% interval {span(gain.interval)}"
     runs = _runs_each([pair.validation.runs for pair in pairs])
+    figure = f"{signed(gain.mean)} {score.points}"
+    sentence = f"Distillation changed validation {score.name} by {figure}"
     if len(pairs) == 1:
-        sentence = f"One student beside its undistilled twin, {runs}"
+        sentence += f", comparing one student with its undistilled twin, {runs}"
     else:
-        sentence = f"Mean of {len(pairs)} students, each beside its undistilled twin, {runs}"
+        sentence += f" in the mean of {len(pairs)} students beside their undistilled twins, {runs}"
         if signed(min(gains)) != signed(max(gains)):
             sentence += f"; single ones {span((min(gains), max(gains)))}"
-    sentence += f". Validation {score.name}."
-    figure = f"{signed(gain.mean)} {score.points}"
-    return Headline(title, figure, bound or "no interval from one run", sentence)
+    return Headline(title, figure, bound or "no interval from one run", f"{sentence}.")
 
 
 def _told_by(found: Findings) -> list[KdPair]:

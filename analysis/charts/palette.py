@@ -31,6 +31,13 @@ SHADES: dict[str, Shade] = {
     "teacher": Shade("#d55e00", "#f0a13c"),
     "scale-low": Shade("#c9dcec", "#2a4459"),
     "scale-high": Shade("#083f7c", "#a5dbff"),
+    # Studies beside each other.
+    "study-1": Shade("#0072b2", "#56b4e9"),
+    "study-2": Shade("#d55e00", "#f0a13c"),
+    "study-3": Shade("#009e73", "#3ccf9f"),
+    "study-4": Shade("#b5598f", "#e39bc6"),
+    "study-5": Shade("#8a6d00", "#e6d04d"),
+    "study-6": Shade("#1b1f24", "#e6e9ec"),
     "failed": Shade("#b8860b", "#e6c24d"),
 }
 

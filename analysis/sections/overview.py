@@ -24,6 +24,12 @@ _GLYPHS = {
     "stopped": '<path d="M5 5 11 11M11 5 5 11" class="hollow"/>',
     "teacher": '<path d="M8 1 10 6.2 15.6 6.5 11.2 10 12.7 15.4 8 12.3 3.3 15.4 4.8 10 .4 6.5'
     ' 6 6.2Z" class="mark"/>',
+    "circle": '<circle cx="8" cy="8" r="5" class="mark"/>',
+    "square": '<path d="M3.5 3.5H12.5V12.5H3.5Z" class="mark"/>',
+    "triangle-up": '<path d="M8 2.5 14 13H2Z" class="mark"/>',
+    "pentagon": '<path d="M8 2.5 13.5 6.5 11.4 13H4.6L2.5 6.5Z" class="mark"/>',
+    "cross": '<path d="M6 2.5H10V6H13.5V10H10V13.5H6V10H2.5V6H6Z" class="mark"/>',
+    "hexagon": '<path d="M8 2 13.2 5V11L8 14 2.8 11V5Z" class="mark"/>',
     "line-front": '<path d="M0 8H16" class="thick"/>',
     "line-control": '<path d="M0 8H16" class="dashed"/>',
     "line-dominated": '<path d="M0 8H16" class="thin"/>',
