@@ -43,7 +43,7 @@ from study.stopping import make_guide, make_scheduler
 from study.tracking.facts import final_metrics, teacher_metrics
 from study.tracking.session import close_study, open_study
 from study.tracking.synchronise import replay
-from study.tracking.tracker import Tracker, default_tracking_uri
+from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 from study.trial_attributes import now
 
 _CLOSE_TRACKER_SECONDS = 20.0
@@ -181,6 +181,7 @@ class Session:
         import ray
 
         from study.confirmation import confirm
+        from study.exporting.programs import make_programs, on_worker
         from study.illustrations import Illustrator, kinds_for
 
         reference = ray.put(prepared.context)
@@ -203,6 +204,10 @@ class Session:
             ).draw(kinds_for(self._inputs.space))
             self._prune(CONFIRMED_WITHIN, spare=0)
         front = front_members(self._record.trials(), self._plan.third)
+        if ending.exit_code in (0, 3) and self._plan.tracking_uri != NO_TRACKING:
+            folder = self._record.folder
+            make = on_worker(folder, self._inputs.space, self._cluster)
+            make_programs(folder, front, make, self._progress)
         if ending.exit_code == 0 and not front:
             return Ending("no front", 1, self._why_no_front())
         return ending
@@ -416,7 +421,7 @@ class Session:
                     run_id=trial.mlflow_run_id,
                     scored=trial.confirmed is not None,
                 )
-        close_study(self._record, self._tracker, ending.word, report)
+        close_study(self._record, self._stored, self._tracker, ending.word, report)
         delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS)
         if delivery.undelivered:
             self._progress.warn(

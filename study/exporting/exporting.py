@@ -126,7 +126,7 @@ def _written(
     torch.set_num_threads(int(stored.plan.get("cpus_per_trial") or 1))
     with progress.phase(f"student {asked.trial.name} as {asked.form}"):
         try:
-            kept = load_kept_student(folder, stored, space, asked.trial, asked.direction)
+            kept = load_kept_student(folder, stored, space, asked.trial.number, asked.direction)
         except CheckpointError as error:
             raise PlanError(f"the student of {asked.trial.name} is damaged: {error}") from None
         classes = None if stored.space.of_pairs else len(stored.data.classes)

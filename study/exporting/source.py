@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import TrialResult
 from analysis.stored_plan import StoredPlan
 from search_spaces.space import SearchSpace
 from study.plan import PlanError, StudyPlan
@@ -119,7 +118,7 @@ class KeptStudent:
 
 
 def load_kept_student(
-    folder: Path, stored: StoredPlan, space: SearchSpace, trial: TrialResult, direction: str
+    folder: Path, stored: StoredPlan, space: SearchSpace, number: int, direction: str
 ) -> KeptStudent:
     """Load a trial's student from the study's folder alone; no data and no teacher is needed.
 
@@ -127,7 +126,7 @@ def load_kept_student(
         folder: The study's folder.
         stored: Its plan.
         space: Its space.
-        trial: The trial.
+        number: Of the trial.
         direction: Of students of pairs, one of :data:`DIRECTIONS`.
 
     Raises:
@@ -136,7 +135,7 @@ def load_kept_student(
     from study.distillation import checkpoint
     from study.distillation.deployment import deployed, kept
 
-    path = trial_folder(folder, trial.number) / STUDENT_FILE
+    path = trial_folder(folder, number) / STUDENT_FILE
     state = checkpoint.load(path)
     height, width, channels = stored.data.shape
     built = space.build_student(

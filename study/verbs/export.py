@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HELP = "take a trial's student out of a study, to be used elsewhere"
 _FORMATS = ("onnx", "pt2", "torchscript")
-_DISAGREES = 1
+_FAILED = 1
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -57,16 +57,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export a student and return the exit code: 1 where the file does not agree with it."""
+    """Export a student and return the exit code: 1 if it does not agree, or is not registered."""
     from study.exporting.exporting import DisagreementError
     from study.progress import make_progress
+    from study.tracking.registry import RegistryError
 
     progress = make_progress(sys.stderr, quiet=args.json)
     try:
         exported, model = _export(args, progress)
-    except DisagreementError as error:
+    except (DisagreementError, RegistryError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return _DISAGREES
+        return _FAILED
     if args.json:
         print(json.dumps({**exported.to_json(), "registered": model}))
     else:
@@ -86,6 +87,7 @@ def _export(
     from study.listing import find_study
     from study.plan import StudyPlan
     from study.record import read_plan_file
+    from study.tracking.registry import check_registry, register_student
 
     number, form = trial_number(args.trial), _format(args)
     check_installed(form)
@@ -95,6 +97,7 @@ def _export(
     trial = chosen_trial(folder, results, number)
     direction = _direction(args, of_pairs=results.plan.space.of_pairs)
     output = (folder / "exports" if args.output is None else Path(args.output)).absolute()
+    where = args.register and check_registry(results, trial, args.register, studies)
     document = read_plan_file(folder) or {}
     plan = StudyPlan.from_json(document["plan"])
     enter_directory(document)
@@ -102,7 +105,12 @@ def _export(
     images = find_images(plan, results.plan, space, studies, progress)
     asked = Asked(trial, form, args.input, direction, output)
     exported = export_student(folder, results, space, asked, images, progress)
-    return exported, None
+    if not where:
+        return exported, None
+    with progress.phase(f"registering {args.register}"):
+        return exported, register_student(
+            results, trial, exported.file, args.input, args.register, where
+        )
 
 
 def _format(args: argparse.Namespace) -> "Format":
@@ -148,4 +156,4 @@ def _show(exported: "Exported", model: "dict[str, Any] | None") -> None:
     print(f"file      {exported.file} ({exported.bytes:,} bytes)")
     print(f"card      {exported.card}")
     if model is not None:
-        print(f"MLflow    models:/{model['name']}/{model['version']}")
+        print(f"MLflow    {model['uri']}")
