@@ -1,14 +1,18 @@
-"""A study whose record is in a real PostgreSQL: killed, resumed, cut off from it, and removed."""
+"""A record in a real PostgreSQL: killed, resumed, cut off from it, removed; MLflow beside it."""
 
 import os
 import signal
 import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from launching import Launched, Launcher
+from conftest import find_free_port
+from launching import REPOSITORY, Launcher
 from postgres import PASSWORD, Postgres, running_postgres
 
 from analysis.record import StudyResults, read_record
@@ -21,7 +25,6 @@ PLAN = (
     *("--teacher-epochs", "2", "--concurrent", "1", "--scheduler", "none", "--name", NAME),
     *("--tracking-uri", "none", "--precision", "float32"),
 )
-Launch = Callable[..., Launched]
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +134,94 @@ def test_a_study_is_deleted_from_its_database_too(
         assert connection.execute(sqlalchemy.text("SELECT count(*) FROM studies")).scalar() == 0
         assert connection.execute(sqlalchemy.text("SELECT count(*) FROM trials")).scalar() == 0
     engine.dispose()
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Iterator[str]:
+    """A server of S3 on loopback."""
+    port = find_free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        yield f"http://127.0.0.1:{port}"
+        process.kill()
+
+
+def test_the_mlflow_server_of_the_compose_file_asks_for_a_password_and_keeps_what_it_gets(
+    server: Postgres, objects: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own command line and settings, with a PostgreSQL and an S3 server on loopback."""
+    import boto3
+    import yaml
+
+    folder = REPOSITORY / "cluster" / "mlflow"
+    described = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["server"]
+    port = find_free_port()
+    database = f"study@127.0.0.1:{server.port}/postgres"
+    (tmp_path / "auth.ini").write_text(
+        (folder / "auth.ini").read_text().replace("mlflow@database/mlflow", database)
+    )
+    command = [
+        word.replace("mlflow@database/mlflow", database)
+        .replace("${MLFLOW_HOST:-localhost}", "localhost")
+        .replace("--host=0.0.0.0", "--host=127.0.0.1")
+        .replace("--port=5000", f"--port={port}")
+        for word in described["command"]
+    ]
+    told = {
+        **described["environment"],
+        "AWS_SECRET_ACCESS_KEY": "key-of-tests",
+        "MLFLOW_S3_ENDPOINT_URL": objects,
+        "PGPASSWORD": PASSWORD,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret-of-tests",
+        "MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini"),
+    }
+    s3 = boto3.client(
+        *("s3", "us-east-1"),
+        endpoint_url=objects,
+        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
+    )
+    wait_for(lambda: s3.create_bucket(Bucket="mlflow"))
+    log = (tmp_path / "log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, "--workers", "1"],
+        env={**os.environ, **told},
+        cwd=tmp_path,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        wait_for(lambda: urllib.request.urlopen(f"{uri}/health", timeout=2).close())
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{uri}/api/2.0/mlflow/experiments/get?experiment_id=0")
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+        from mlflow import MlflowClient
+
+        client = MlflowClient(uri)
+        run = client.create_run(client.create_experiment("kept"))
+        client.log_metric(run.info.run_id, "val_score", 97.5)
+        client.log_text(run.info.run_id, "a report", "report.html")
+        assert client.get_run(run.info.run_id).data.metrics == {"val_score": 97.5}
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+    (kept,) = s3.list_objects_v2(Bucket="mlflow")["Contents"]
+    assert kept["Key"].endswith("report.html")
+
+
+def wait_for(act: Callable[[], object], seconds: float = 120) -> None:
+    """Try again until something works."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            act()
+        except Exception:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        else:
+            return

@@ -305,3 +305,28 @@ def test_every_file_is_packaged() -> None:
     packaged = {path for pattern in patterns for path in FILES.glob(pattern) if path.is_file()}
     tracked = {path for path in FILES.rglob("*") if path.is_file()}
     assert {p for p in tracked if p.suffix not in (".py", ".pyc")} <= packaged
+
+
+def commands_of_readme(module: str) -> list[str]:
+    text = (FILES / "README.md").read_text()
+    return re.findall(rf"^python -m {module} (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
+
+
+def test_every_command_of_the_readme_is_one_the_parsers_take() -> None:
+    from study.__main__ import make_parser
+    from study.arguments import parser
+
+    launches, verbs = commands_of_readme(r"study\.launch"), commands_of_readme("study")
+    assert len(launches) > 4
+    assert len(verbs) == 3
+    for line in launches:
+        parser().parse_args(line.split())
+    for line in verbs:
+        make_parser().parse_args(line.split())
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    text = (FILES / "README.md").read_text()
+    named = set(re.findall(r"cluster/[\w./-]+\.(?:yaml|sh|example)|cluster/Dockerfile", text))
+    assert len(named) > 7
+    assert [name for name in named if not (ROOT / name).is_file()] == []
