@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import time
 import urllib.error
@@ -84,6 +85,8 @@ class Jobs:
                 f"--submit {url}: Ray's job client is not whole here ({error}); install it with "
                 "pip install 'ray[default]'"
             ) from None
+        for handler in logging.getLogger("ray").handlers:
+            handler.setLevel(logging.WARNING)  # of each upload and each closed connection
         try:
             self._client = JobSubmissionClient(url)
         except (ConnectionError, RuntimeError) as error:

@@ -15,7 +15,8 @@ def main(address: str) -> str:
     from ray.exceptions import AuthenticationError
 
     try:
-        _raylet.GcsClient(address=address).check_alive([], timeout=5)
+        client = _raylet.GcsClient(address=address)  # type: ignore[attr-defined]
+        client.check_alive([], timeout=5)
     except AuthenticationError:
         return "token"
     except Exception as error:

@@ -23,6 +23,7 @@ from analysis.results import (
     trained_alone,
 )
 from study.constraints import Constraints
+from study.database import database_gone
 from study.death import death_of, error_of
 from study.record import StudyRecord
 from study.retention import Contenders, prune
@@ -54,10 +55,11 @@ class Halted(RuntimeError):
 
 
 def halted_by(error: BaseException, folder: "Path") -> Halted | None:
-    """Return what to tell the user if an error comes from a full disk, else None."""
+    """Return what to tell the user if a full disk or a lost database is the cause, else None."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Halted(disk_full(folder))
-    return None
+    gone = database_gone(error, folder)
+    return None if gone is None else Halted(gone)
 
 
 def disk_full(folder: "Path") -> str:

@@ -9,6 +9,7 @@ from cluster.kinds import find_nodes, keep_to_one_kind
 from cluster.limits import free_memory
 from cluster.resources import plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
+from study.database import RECORD_ID, record_id
 from study.ending import Ending, StopRequest
 from study.environment import worker_environment
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
@@ -70,8 +71,12 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
                 progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
             check_same_plan(inputs.folder, document)
             keep(inputs.folder, inputs.earlier)
-            store_plan(inputs.folder, {**document, results.DEVICE_KIND: cluster.kind})
+            mark = record_id(read_plan_file(inputs.folder))
+            kept = {results.DEVICE_KIND: cluster.kind, RECORD_ID: mark}
+            store_plan(inputs.folder, {**document, **kept})
             record = StudyRecord(inputs.folder, plan.name, plan.storage, plan.third)
+            if plan.storage is not None:
+                record.set_attribute(RECORD_ID, mark)
             stop.lock_lost = lock_lost
             session = Session(inputs, record, cluster, resources, progress, stop, begun)
             return session.run()

@@ -17,6 +17,7 @@ from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
 from study.constraints import Constraints
+from study.database import database_gone
 from study.distillation.phases import PhaseClock
 from study.ending import Ending, StopRequest
 from study.environment import describe_environment
@@ -113,9 +114,15 @@ class Session:
         """Add this run to the record and show what came of it; another driver's is not touched."""
         if self._stop.lock_lost.is_set():
             return
-        # Where the disk is full, what the trials wrote is all there is to keep.
-        with contextlib.suppress(*((OSError,) if ending.word == "halted" else ())):
+        try:
             self._record.add_session(self._so_far(ending.word))
+        except Exception as error:
+            # Where the disk is full, what the trials wrote is all there is to keep.
+            if ending.word != "halted":
+                raise
+            if database_gone(error, self._inputs.folder) is not None:
+                self._tracker.close(_CLOSE_TRACKER_SECONDS)
+                return  # nor is there anything to read
         self._publish(ending)
 
     def _begin(self) -> None:

@@ -23,6 +23,8 @@ OPTION = "--submit"
 ROOMS = ("study", "search_spaces", "cluster", "analysis")
 # More than this is no code.
 _MOST_BYTES = 20 * 2**20
+# What Ray says of a job before the command itself says anything.
+_OF_RAY = ("Running entrypoint for job ", "Runtime env is setting up.")
 _NOT_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -145,6 +147,8 @@ class _Shown:
         self._rest = ""
 
     def _line(self, line: str) -> None:
+        if not self.any and any(words in line for words in _OF_RAY):
+            return
         self.any = True
         print(line, file=self._stream(line), flush=True)
 

@@ -1,13 +1,9 @@
-import itertools
-import math
-
 import pytest
 
 from analysis.charts.compaction import compact
 from analysis.charts.curves import curves_figure, curves_info
 from analysis.charts.front_chart import front_figure, front_info
 from analysis.charts.palette import SHADES
-from analysis.charts.style import log_axis, log_ticks
 from analysis.findings import find, time_spent
 from analysis.page import draw_figures
 from analysis.wording import sentences
