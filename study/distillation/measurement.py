@@ -185,10 +185,10 @@ def compare_latency(
         precision=served.precision,
         idle=idle,
         repeats=small.shape[1],
-        batch_1_ms=_timing(small[0]),
-        batch_64_ms=_timing(large[0]),
-        teacher_batch_1_ms=_timing(small[1]),
-        teacher_batch_64_ms=_timing(large[1]),
+        batch_1_ms=timing_of(small[0]),
+        batch_64_ms=timing_of(large[0]),
+        teacher_batch_1_ms=timing_of(small[1]),
+        teacher_batch_64_ms=timing_of(large[1]),
         ratio_batch_1=ratio,
         ratio_batch_64=quartile_ratio(large[1], large[0], seed),
         runtime=runtime,
@@ -237,7 +237,7 @@ def measure_alone(
         for name, batch in (("batch_1_ms", SMALL_BATCH), ("batch_64_ms", LARGE_BATCH)):
             turns = _timed([served], shape, batch, device, seed)
             turns.take(seconds / 2)
-            found[name] = _timing(turns.times[0])
+            found[name] = timing_of(turns.times[0])
     return found
 
 
@@ -374,5 +374,6 @@ def _undisturbed(networks: list[Served]) -> Iterator[None]:
         yield
 
 
-def _timing(milliseconds: Times) -> Timing:
+def timing_of(milliseconds: Times) -> Timing:
+    """Percentiles of the repeats, `(repeats,)` in milliseconds."""
     return Timing(*(float(value) for value in np.percentile(milliseconds, [50, 95, 90, 99])))
