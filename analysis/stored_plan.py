@@ -172,7 +172,11 @@ class Space(Stored):
 
 @dataclass(frozen=True)
 class Data(Stored):
-    """The data set and the sizes of its splits, in images; `floor_score` in the score's unit."""
+    """The data set and the sizes of its splits, in images; `floor_score` in the score's unit.
+
+    `mean` and `std` are those of each channel that images are normalised with, scale 0..1; None in
+    plans of earlier versions.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -184,6 +188,8 @@ class Data(Stored):
     hash: str
     source: str
     floor_score: float
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,13 @@ def _where(group: "argparse._ArgumentGroup") -> None:
         "(default: auto)",
     )
     group.add_argument(
+        "--runtime",
+        default="eager",
+        help="what will run the student, and runs both networks while latencies are taken: "
+        "eager (PyTorch as it is), compiled (torch.compile) or onnx (ONNX Runtime) "
+        "(default: eager)",
+    )
+    group.add_argument(
         "--studies", default="studies", metavar="DIR", help="folder of studies (default: studies)"
     )
     group.add_argument(
@@ -236,6 +243,18 @@ def _where(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--tracking-uri", **CHANGEABLE["--tracking-uri"])
     group.add_argument("--address", **CHANGEABLE["--address"])
+    group.add_argument(
+        "--submit",
+        metavar="URL",
+        help="run the driver too on a cluster, by the Ray dashboard at URL (http://head:8265); "
+        "paths are then the cluster's",
+    )
+    group.add_argument(
+        "--device-kind",
+        metavar="NAME",
+        help="processor model, or GPU type, that all trials run on (default: the cluster's "
+        "commonest)",
+    )
 
 
 def _shown(group: "argparse._ArgumentGroup") -> None:
@@ -312,6 +331,8 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         replicates=args.replicates,
         min_score=args.min_score,
         warm_start=args.warm_start,
+        device_kind=args.device_kind,
+        runtime=args.runtime,
     )
     check_min_score(plan.min_score, space)
     space = space.with_fixed(fixed).with_objectives(plan.objectives)

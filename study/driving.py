@@ -36,9 +36,11 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     Raises:
         ValueError: one of the refusals, each a clear line.
     """
+    from study.database import check_database
     from study.distillation.teacher_checkpoint import inspect_checkpoint
     from study.lock import check_free
-    from study.record import check_storage
+    from study.record import check_storage, read_plan_file
+    from study.runtime_check import check_runtime
     from study.task import task_of
     from study.tracking.tracker import check_tracking_uri
     from study.warm_start import earlier_for
@@ -46,10 +48,13 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     check_writable(studies)
     check_free(studies / plan.name)
     problem = check_storage(plan.storage)
+    if problem is None and plan.storage is not None:
+        problem = check_database(plan.storage, plan.name, read_plan_file(studies / plan.name))
     if problem is None and plan.tracking_uri:
         problem = check_tracking_uri(plan.tracking_uri)
     if problem is not None:
         raise PlanError(problem)
+    check_runtime(plan, space)
     task_of(space).describe(plan)
     earlier_for(plan, space, studies)
     if plan.teacher is not None:
@@ -144,10 +149,17 @@ def _load(
 
 
 def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:
+    from analysis.record import RecordReadError
     from study.closing import print_summary
     from study.summary import summarise
 
-    summary = summarise(folder)
+    try:
+        summary = summarise(folder)
+    except RecordReadError:
+        if ending.word != "halted":
+            raise
+        print(f"error: {ending.note}", file=sys.stderr)
+        return ending.exit_code
     if shown.json:
         print(json.dumps({**summary.to_json(), "ended": ending.word, "note": ending.note}))
     elif not shown.quiet:

@@ -45,6 +45,7 @@ class StudyInputs:
 
 def plan_document(inputs: StudyInputs) -> dict[str, Any]:
     """Return the content of plan.json: the plan, and what a report needs of space and data."""
+    from study.exporting.source import statistics
     from study.preparation import student_data
 
     plan, data = inputs.plan, inputs.data
@@ -57,6 +58,7 @@ def plan_document(inputs: StudyInputs) -> dict[str, Any]:
         handed_over=None if earlier is None else earlier.hash,
     )
     students = student_data(data, plan.train_per_class)
+    mean, std = statistics(data)
     return {
         "format": results.PLAN_FORMAT,
         "name": plan.name,
@@ -78,6 +80,8 @@ def plan_document(inputs: StudyInputs) -> dict[str, Any]:
             "hash": data.content_hash,
             "source": data.source,
             "floor_score": task_of(inputs.space).floor_score(inputs.space, data),
+            "mean": list(mean),
+            "std": list(std),
         },
     }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from analysis.results import Third
 from search_spaces.space import THIRD_OBJECTIVES, SearchSpace, TeacherChoice, Value, nearest
 from study.budget import Budget
+from study.distillation.runtime import RUNTIMES
 from study.distillation.teacher_recipe import NETWORKS, SMALLEST_INCEPTION_INPUT, TeacherRecipe
 
 SAMPLERS = ("tpe", "random", "latency-first")
@@ -39,6 +41,7 @@ _FREE = frozenset(
         "max_failures",
         "retries",
         "replicates",
+        "device_kind",
     }
 )
 # Not in the plans of studies that were made before these could be asked for, and what those meant.
@@ -48,6 +51,8 @@ _LATER: Mapping[str, Any] = {
     "replicates": 1,
     "min_score": None,
     "warm_start": None,
+    "device_kind": None,
+    "runtime": "eager",
 }
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
@@ -66,7 +71,9 @@ class StudyPlan:
     is in the unit of the space's score; ``warm_start`` names a study, its folder or a table;
     ``views`` is a number or :data:`ALL_VIEWS`.
     ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
-    ``replicates`` are the runs in all of every configuration of the front.
+    ``runtime`` is what runs networks while their latency is taken.
+    ``replicates`` are the runs in all of every configuration of the front. ``device_kind`` names
+    the processor or GPU that trials are to run on, where a cluster has several.
     """
 
     name: str
@@ -104,6 +111,8 @@ class StudyPlan:
     replicates: int = 1
     min_score: float | None = None
     warm_start: str | None = None
+    device_kind: str | None = None
+    runtime: str = "eager"
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
@@ -166,7 +175,7 @@ class StudyPlan:
             name: value
             for name, value in self.to_json().items()
             # A study made before something could be asked for has not asked for it.
-            if name not in _FREE and (value is not None or name not in _LATER)
+            if name not in _FREE and (name not in _LATER or value != _LATER[name])
         }
         if handed_over is not None:
             asked["handed_over"] = handed_over
@@ -250,6 +259,7 @@ def _problems(plan: StudyPlan) -> list[str]:
             ("teacher-weights", plan.teacher_weights, TEACHER_WEIGHTS),
             ("teacher-network", plan.teacher_network, NETWORKS),
             ("precision", plan.precision, PRECISIONS),
+            ("runtime", plan.runtime, RUNTIMES),
         )
         if value is not None and value not in known
     ]
@@ -300,6 +310,11 @@ def check_writable(folder: Path) -> None:
     Raises:
         PlanError: naming the folder that stands in the way.
     """
+    if "://" in str(folder) or re.match(r"[a-z][a-z0-9+]+:/", str(folder)):
+        raise PlanError(
+            f"--studies {folder} is no folder of a file system; name one that all nodes share, and "
+            "keep the record in a database with --storage where its locks are not to be trusted"
+        )
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from analysis.formatting import score_text
 from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
+from study.distillation.runtime import RUNTIME_TITLES
 from study.plan import StudyPlan
 from study.progress import duration
 from study.record import read_plan_file
@@ -43,6 +44,7 @@ def plan_rows(
         ("trials", f"{plan.budget.trials}, of at most {_many(plan.max_epochs, 'epoch')}"),
         *budget_rows(plan.budget),
         *_replicate_rows(plan),
+        ("runtime", f"{plan.runtime} ({RUNTIME_TITLES[plan.runtime]}), for latencies"),
         ("objectives", ", ".join(f"{o.label}, {o.unit}" for o in space.objectives)),
         ("sampler", plan.sampler),
         ("scheduler", plan.scheduler),

@@ -43,7 +43,6 @@ class Phase:
         self.begun = time.monotonic()
         self.done = 0
         self.total = 0
-        self.title = "trials"
         self.note = ""
         self._last_line = self.begun
         self._first: tuple[float, int] | None = None

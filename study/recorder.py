@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
+from analysis.phases import Phases
 from analysis.results import (
     EpochResult,
     Latency,
@@ -22,6 +23,7 @@ from analysis.results import (
     trained_alone,
 )
 from study.constraints import Constraints
+from study.database import database_gone
 from study.death import death_of, error_of
 from study.record import StudyRecord
 from study.retention import Contenders, prune
@@ -53,10 +55,11 @@ class Halted(RuntimeError):
 
 
 def halted_by(error: BaseException, folder: "Path") -> Halted | None:
-    """Return what to tell the user if an error comes from a full disk, else None."""
+    """Return what to tell the user if a full disk or a lost database is the cause, else None."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Halted(disk_full(folder))
-    return None
+    gone = database_gone(error, folder)
+    return None if gone is None else Halted(gone)
 
 
 def disk_full(folder: "Path") -> str:
@@ -96,6 +99,11 @@ class _Running:
     usage: Usage
     noted: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)
+
+    def add(self, spent: Mapping[str, float]) -> None:
+        """Count what a worker says that it did since it reported last."""
+        before = self.usage.phases or Phases()
+        self.usage = replace(self.usage, phases=before + Phases(**spent))
 
 
 class Recorder(StatelessForRay, Callback):
@@ -256,6 +264,8 @@ class Recorder(StatelessForRay, Callback):
         for key in ("failure", "infeasible", "disk_full"):
             if key in result:
                 running.facts[key] = result[key]
+        if "spent" in result:
+            running.add(result["spent"])
         due = time.monotonic() - running.noted > _NOTE_USAGE_SECONDS
         self._count(number, write=due)
         self._progress.trial_reported(self._trial(number))

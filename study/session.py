@@ -6,6 +6,7 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 import contextlib
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
 from study.constraints import Constraints
+from study.database import database_gone
+from study.distillation.phases import PhaseClock
 from study.ending import Ending, StopRequest
 from study.environment import describe_environment
 from study.guide import Guide
@@ -41,7 +44,7 @@ from study.stopping import make_guide, make_scheduler
 from study.tracking.facts import final_metrics, teacher_metrics
 from study.tracking.session import close_study, open_study
 from study.tracking.synchronise import replay
-from study.tracking.tracker import Tracker, default_tracking_uri
+from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 from study.trial_attributes import now
 
 _CLOSE_TRACKER_SECONDS = 20.0
@@ -83,6 +86,9 @@ class Session:
         self._begun = begun
         self._started_at = now()
         self._noted = begun
+        self._stage = PhaseClock("starting")
+        self._stages: defaultdict[str, float] = defaultdict(float)
+        self._stages["starting"] = time.monotonic() - begun
         self._earlier = 0.0
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
@@ -108,9 +114,15 @@ class Session:
         """Add this run to the record and show what came of it; another driver's is not touched."""
         if self._stop.lock_lost.is_set():
             return
-        # Where the disk is full, what the trials wrote is all there is to keep.
-        with contextlib.suppress(*((OSError,) if ending.word == "halted" else ())):
+        try:
             self._record.add_session(self._so_far(ending.word))
+        except Exception as error:
+            # Where the disk is full, what the trials wrote is all there is to keep.
+            if ending.word != "halted":
+                raise
+            if database_gone(error, self._inputs.folder) is not None:
+                self._tracker.close(_CLOSE_TRACKER_SECONDS)
+                return  # nor is there anything to read
         self._publish(ending)
 
     def _begin(self) -> None:
@@ -130,7 +142,16 @@ class Session:
 
     def _so_far(self, end: str) -> results.Session:
         seconds = time.monotonic() - self._begun
-        return results.Session(self._started_at, round(seconds, 3), end)
+        for name, spent in self._stage.take().items():
+            self._stages[name] += spent
+        return results.Session(
+            self._started_at,
+            round(seconds, 3),
+            end,
+            stages={name: round(spent, 3) for name, spent in self._stages.items()},
+            workers=self._resources.concurrent,
+            driver=round(time.process_time(), 3),
+        )
 
     def _note_session(self) -> None:
         """Keep the time of this run in the record, should the driver be killed."""
@@ -139,6 +160,7 @@ class Session:
 
     def _work(self) -> Ending:
         self._record.set_attribute(results.ATTR_ENVIRONMENT, describe_environment())
+        self._stage.enter("preparing")
         prepared = prepare(
             self._plan,
             self._inputs.space,
@@ -166,10 +188,13 @@ class Session:
         import ray
 
         from study.confirmation import confirm
+        from study.exporting.programs import make_programs, on_worker
         from study.illustrations import Illustrator, kinds_for
 
         reference = ray.put(prepared.context)
+        self._stage.enter("trials")
         ending = self._run_trials(reference)
+        self._stage.enter("confirming")
         if ending.exit_code == 0 and self._plan.replicates > 1:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
@@ -186,6 +211,10 @@ class Session:
             ).draw(kinds_for(self._inputs.space))
             self._prune(CONFIRMED_WITHIN, spare=0)
         front = front_members(self._record.trials(), self._plan.third)
+        if ending.exit_code in (0, 3) and self._plan.tracking_uri != NO_TRACKING:
+            folder = self._record.folder
+            make = on_worker(folder, self._inputs.space, self._cluster)
+            make_programs(folder, front, make, self._progress)
         if ending.exit_code == 0 and not front:
             return Ending("no front", 1, self._why_no_front())
         return ending
@@ -229,7 +258,9 @@ class Session:
 
         total = len(further(record.trials()))
         shown = progress.trials_phase(total, self._deadline(), "replicates")
+        self._stage.enter("replicates")
         recorder, _ = self._drive(reference, make_queue, None, shown)
+        self._stage.enter("confirming")
         ended = self._ending(recorder, False)
         if ended.word == "budget":
             return self._without_replicates(ended)
@@ -397,7 +428,7 @@ class Session:
                     run_id=trial.mlflow_run_id,
                     scored=trial.confirmed is not None,
                 )
-        close_study(self._record, self._tracker, ending.word, report)
+        close_study(self._record, self._stored, self._tracker, ending.word, report)
         delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS)
         if delivery.undelivered:
             self._progress.warn(

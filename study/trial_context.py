@@ -42,6 +42,11 @@ class TrialContext:
         variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
             among them; empty where one serves all trials.
         run: Which run of its configuration a trial is: 0, unless it is a replicate.
+        every_epoch: Whether each epoch must leave a checkpoint, as another worker may go on there.
+        processor: Model of the processors that trials run on; empty if any will do.
+        runtime: What runs networks while their latency is taken.
+        folded: Whether their batch norms are folded for it; not in studies whose teacher was timed
+            before that was done.
         gpus: GPUs of a trial; a part of one is shared by several.
     """
 
@@ -61,6 +66,10 @@ class TrialContext:
     max_params_m: float | None = None
     variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
     run: int = 0
+    every_epoch: bool = False
+    processor: str = ""
+    runtime: str = "eager"
+    folded: bool = True
     gpus: float = 0.0
 
     @property

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision
 from study.distillation.schedules import SCHEDULES
 from study.distillation.stepping import (
@@ -28,6 +29,8 @@ from study.distillation.stepping import (
 from study.distillation.transfer import Phase, Transfer, freeze_but
 
 OPTIMIZERS = ("sgd", "adam")
+# What the clock of a trainer is in between two epochs.
+_BETWEEN = "between"
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ class EpochTrainer(ABC):
         epochs_done: Epochs trained so far.
         exit_scores: Of each exit of a student that has several, after the last epoch: loss and
             score.
+        clock: Where the time of its epochs went: `data`, `teacher`, `steps` (forward, backward,
+            optimiser) and `validation`, as far as a trainer tells these apart.
     """
 
     def __init__(
@@ -156,6 +161,7 @@ class EpochTrainer(ABC):
         settings: TrainingSettings,
         device: torch.device,
         examples: int,
+        clock: PhaseClock | None = None,
     ) -> None:
         """Begin before the first epoch.
 
@@ -166,6 +172,7 @@ class EpochTrainer(ABC):
             device: Where to.
             examples: Of the train split. An epoch's last batch may be smaller than the others, and
                 is left out if it is one example, over which batch normalisation has no variance.
+            clock: Told of the phases of an epoch; one of its own, if left out.
 
         Raises:
             ValueError: The examples do not fill a batch, or no such part is to learn.
@@ -173,6 +180,8 @@ class EpochTrainer(ABC):
         self.student = student
         self.epochs_done = 0
         self.exit_scores: list[tuple[float, float]] = []
+        self.clock = clock or PhaseClock(_BETWEEN)
+        self.clock.enter(_BETWEEN)
         self._lesson = lesson
         self._settings = settings
         self._device = device
@@ -197,12 +206,26 @@ class EpochTrainer(ABC):
         """
         if self.epochs_done >= self._settings.epochs:
             raise RuntimeError(f"all {self._settings.epochs} epochs are done")
+        try:
+            return self._run_epoch()
+        finally:
+            self.clock.enter(_BETWEEN)
+
+    def spent(self) -> dict[str, float]:
+        """Seconds of each phase of the epochs since this was last asked."""
+        spent = self.clock.take()
+        spent.pop(_BETWEEN, None)
+        return spent
+
+    def _run_epoch(self) -> EpochMetrics:
+        self.clock.enter("steps")
         self._wait_for_device()
         start = time.perf_counter()
         train_loss = self._train_epoch(self.epochs_done)
         self._wait_for_device()
         seconds = time.perf_counter() - start
         rate = self._learning_rate((self.epochs_done + 1) * self._steps_per_epoch - 1)
+        self.clock.enter("validation")
         val_loss, val_score = self._validate()
         self.epochs_done += 1
         if not math.isfinite(val_loss):

@@ -20,6 +20,7 @@ from study.distillation.evaluation import evaluate, exit_scores, score
 from study.distillation.image_data import Augmentation, Rows, Split
 from study.distillation.lesson import Batch, Lesson
 from study.distillation.methods import Method
+from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
 from study.distillation.step_runner import StepRunner, no_capture_because
@@ -131,6 +132,7 @@ class StudentTrainer(EpochTrainer):
         self._normalize = Normalizer(data.mean, data.std, device)
         self._classes = data.classes
         self._score = data.score
+        clock = PhaseClock("data")
         # Seeded by itself: a caller may or may not have built a teacher just before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(lesson_seed(settings.seed))
@@ -142,6 +144,7 @@ class StudentTrainer(EpochTrainer):
                 settings.precision,
                 self._train.images[:2].permute(0, 3, 1, 2),
                 data.classes,
+                clock,
             )
         self._mixup = lesson.mixup
         self._mix: Mix | None = None
@@ -149,7 +152,7 @@ class StudentTrainer(EpochTrainer):
         self._draws: ViewDraws | None = None
         eager_because = no_capture_because(student, method, lesson.mixup, device)
         self._runner = StepRunner(self._step, device, eager_because)
-        super().__init__(student, lesson, settings, device, len(rows))
+        super().__init__(student, lesson, settings, device, len(rows), clock)
 
     @property
     def steps_taken(self) -> str:
@@ -198,6 +201,7 @@ class StudentTrainer(EpochTrainer):
             torch.manual_seed(dropout_seed)
             batches = torch.split(order.to(self._device), settings.batch_size)
             for step, picks in enumerate(batches[: self._steps_per_epoch]):
+                self.clock.enter("steps")
                 rate = self._learning_rate(first_step + step)
                 set_rate(self._optimizer, rate)
                 self._mix = mix_draw(settings.seed, epoch, step, len(picks), self._mixup)
@@ -219,8 +223,10 @@ class StudentTrainer(EpochTrainer):
         """Learn from the images picked, int64 `(batch,)`; returns the loss, on the device."""
         assert self._draws is not None
         settings = self._settings
+        self.clock.enter("data")
         images = self._train.images.index_select(0, picks)
         images = apply_view(images, self._draws.take(picks))
+        self.clock.enter("steps")
         batch = Batch(
             images,
             self._train.labels[picks],

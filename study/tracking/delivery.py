@@ -12,7 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from study.tracking.inputs import DataInput
+    from study.tracking.models import StudentModel
 
 RunKind = Literal["study", "teacher", "trial"]
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -77,7 +81,8 @@ class RunUpdate:
     A `name` makes the update one that opens its run (or opens it again); `run_id` is the run's id
     when it is known from an earlier session. A tag whose value is None is taken away. A status
     that ends the run does so at `ended_at` (ms), or at the time of the call. `files` are pairs of
-    a file and the artifact folder it goes to.
+    a file and the artifact folder it goes to; `data` is what a run learns from, `model` the student
+    that came of it.
     """
 
     run: RunKey
@@ -90,6 +95,8 @@ class RunUpdate:
     status: RunStatus | None = None
     ended_at: int | None = None
     files: Sequence[tuple[Path, str]] = ()
+    data: "DataInput | None" = None
+    model: "StudentModel | None" = None
     replay: Replay | None = None
 
 
@@ -109,6 +116,8 @@ class PendingRun:
     status: RunStatus | None = None
     ended_at: int | None = None
     files: list[tuple[Path, str]] = field(default_factory=list)
+    data: "DataInput | None" = None
+    model: "StudentModel | None" = None
     replay: Replay | None = None
     is_news: bool = False
     updates: int = 0
@@ -125,6 +134,8 @@ class PendingRun:
             self.status = update.status
             ended_at = update.at if update.ended_at is None else update.ended_at
             self.ended_at = None if update.status == "RUNNING" else ended_at
+        self.data = update.data or self.data
+        self.model = update.model or self.model
         self.replay = update.replay or self.replay
         self.is_news = self.is_news or update.replay is None
         self.updates += 1

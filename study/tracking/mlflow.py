@@ -26,6 +26,8 @@ from study.tracking.delivery import (
     RunUpdate,
 )
 from study.tracking.facts import Covered, final_metrics, trial_facts
+from study.tracking.inputs import DataInput
+from study.tracking.models import StudentModel
 from study.tracking.points import (
     curve_replay,
     epoch_points,
@@ -90,6 +92,7 @@ class MlflowTracker(Tracker):
         self._delivery = Delivery(self._connect, title, warn, on_run, gather_seconds)
         self._space_name = self._study_name = self._study_key = ""
         self._experiment_id: str | None = None
+        self._data: DataInput | None = None
         self._open_trials: set[int] = set()
         self._study_open = self._ids_are_known = False
 
@@ -110,9 +113,11 @@ class MlflowTracker(Tracker):
         run_id: str | None = None,
         at: str | None = None,
         is_running: bool = True,
+        data: DataInput | None = None,
     ) -> None:
         """Opens the study's run; see `Tracker`."""
         self._study_name, self._space_name, self._study_key = name, space_name, study_key
+        self._data = data
         self._study_open = is_running
         self._ids_are_known = run_id is not None
         own = {"kind": "study", "study": name, NOTE_TAG: description} | dict(tags)
@@ -239,6 +244,10 @@ class MlflowTracker(Tracker):
             replay=curve_replay(trial.curve, start, end),
         )
 
+    def trial_model(self, number: int, model: StudentModel, *, run_id: str | None = None) -> None:
+        """Shows a trial's student as a model; see `Tracker`."""
+        self._tell(_trial_run(number), run_id=run_id, model=model)
+
     def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:
         """Adds a point to curves of the whole study; see `Tracker`."""
         at = _now_ms()
@@ -299,6 +308,7 @@ class MlflowTracker(Tracker):
         status: RunStatus | None = None,
         ended_at: int | None = None,
         files: Sequence[tuple[Path, str]] = (),
+        model: StudentModel | None = None,
         replay: Replay | None = None,
     ) -> None:
         """Queues one update; nothing can be told before the study is, nor after the close."""
@@ -315,6 +325,8 @@ class MlflowTracker(Tracker):
             status=status,
             ended_at=ended_at,
             files=files,
+            data=self._data if name else None,
+            model=model,
             replay=replay,
         )
         self._delivery.put(update)

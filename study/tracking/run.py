@@ -45,6 +45,8 @@ class KnownRun:
         status: MLflow's status.
         is_fresh: this run of the driver made it, so what is not known of it is not there.
         metrics: the last value of every metric.
+        has_data: it is shown with the data set it learns from.
+        has_teacher: of a study, it is shown with the teacher that it was given.
     """
 
     run_id: str
@@ -53,6 +55,8 @@ class KnownRun:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    has_data: bool = False
+    has_teacher: bool = False
     _steps: dict[str, set[int]] = field(default_factory=dict)
     _dated: dict[str, int] = field(default_factory=dict)
 
@@ -67,6 +71,8 @@ class KnownRun:
             params=dict(data.params),
             tags=dict(data.tags),
             metrics=dict(data.metrics),
+            has_data=bool(run.inputs and run.inputs.dataset_inputs),
+            has_teacher=bool(run.inputs and run.inputs.model_inputs),
         )
 
     def lacks(self, pending: PendingRun, history: History) -> Lack:

@@ -9,11 +9,15 @@ from pathlib import Path
 from analysis import results
 from analysis.front import front_members
 from analysis.illustration import ILLUSTRATIONS_FOLDER
+from analysis.latency import tie_spread
 from analysis.results import TrialResult
 from analysis.stored_plan import StoredPlan
+from study.exporting.programs import PROGRAMS_FOLDER
 from study.record import StudyRecord
 from study.tracking.delivery import OnRun, RunKind
 from study.tracking.facts import study_metrics
+from study.tracking.inputs import data_of
+from study.tracking.notes import closing_note, opening_note, student_model
 from study.tracking.tracker import Tracker, open_tracker
 
 
@@ -59,29 +63,21 @@ def open_study(
     tracker.study_started(
         plan.name,
         plan.space.name,
-        _note(plan),
+        opening_note(plan),
         {key: str(value) for key, value in plan.plan.items() if value is not None},
         {"data": plan.data.name, "score": f"{plan.space.score.name} ({plan.space.score.unit})"},
         study_key=f"{plan.name} {plan.created_at}",
         run_id=known.get("run_id"),
         at=plan.created_at,
         is_running=is_running,
+        data=data_of(plan),
     )
     return tracker
 
 
-def _note(plan: StoredPlan) -> str:
-    """What the study's run says of itself, in Markdown."""
-    space = plan.space
-    score = f"`val_score` and `test_score` are {space.score.name} in {space.score.unit}"
-    return (
-        f"{space.description}\n\nData: {plan.data.source}.\n\n"
-        f"The front is chosen by {space.compared_by}; {score}."
-    )
-
-
 def close_study(
     record: StudyRecord,
+    plan: StoredPlan,
     tracker: Tracker,
     ending: str,
     report: Iterable[Path],
@@ -89,21 +85,30 @@ def close_study(
 ) -> None:
     """Close a study's run: with its figures, its report and pictures, the students of its front.
 
+    Those whose program lies in the study's folder are shown as models of their trials' runs.
+
     Args:
         record: The study's record.
+        plan: Its plan as stored.
         tracker: Where its run is open.
         ending: How the last session ended, in the record's word.
         report: Files of the report.
         at: When that was, ISO 8601; None for just now.
     """
     trials = record.trials()
-    front = front_members(trials, record.third)
+    front = front_members(trials, record.third, tie_spread(record.attribute(results.ATTR_TIE_TEST)))
     students = [student_file(record.folder, trial) for trial in front]
+    for trial in front:
+        program = record.folder / PROGRAMS_FOLDER / f"{trial.name}.pt2"
+        if program.exists():
+            model = student_model(plan, trial, program)
+            tracker.trial_model(trial.number, model, run_id=trial.mlflow_run_id)
     tracker.study_finished(
         ending,
         study_metrics(trials, front, record.hypervolume()),
         [*report, record.folder / ILLUSTRATIONS_FOLDER],
         [path for path in students if path.exists()],
+        description=closing_note(record.folder, plan),
         at=at,
     )
 

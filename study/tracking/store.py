@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from study.tracking.delivery import STUDY_RUN, PendingRun, Refused, RunKey
+from study.tracking.inputs import dataset_input, teacher_model
+from study.tracking.models import show_model
 from study.tracking.run import NOTE_TAG, OUTCOME_TAG, KnownRun, Lack
 
 if TYPE_CHECKING:
@@ -148,6 +150,8 @@ class MlflowStore:
     def deliver(self, key: RunKey, pending: PendingRun) -> str:
         """Brings one run up to date: opens it, logs in batches, closes it, then sends its files.
 
+        A student that it is to show as a model goes last.
+
         Raises:
             Refused: MLflow answered that it will not take this.
             Exception: MLflow did not answer.
@@ -167,8 +171,12 @@ class MlflowStore:
             run = self._runs[key] = self._open(key, pending)
             self._forget_listed(key)
         if key.kind == "teacher" and run.status == "FINISHED":
+            self._name_teacher(key, run.run_id, pending)
             return run.run_id
         run_id = run.run_id
+        if pending.data is not None and not run.has_data:
+            self._client.log_inputs(run_id, [dataset_input(pending.data)])
+            run.has_data = True
         lack = run.lacks(pending, lambda metric: self._client.get_metric_history(run_id, metric))
         self._log(run, lack)
         if pending.status == "RUNNING":
@@ -183,7 +191,23 @@ class MlflowStore:
         for path, folder in pending.files:
             if path.exists() and not self._has_student(run_id, path, folder):
                 self._client.log_artifact(run_id, str(path), folder)
+        if key.kind == "teacher":
+            self._name_teacher(key, run_id, pending)
+        if pending.model is not None:
+            show_model(self._client, self._experiment_id, run_id, pending.model)
         return run_id
+
+    def _name_teacher(self, key: RunKey, run_id: str, pending: PendingRun) -> None:
+        """Show the teacher as a model that the study's run was given."""
+        from mlflow.entities import LoggedModelInput
+
+        study = self._runs.get(STUDY_RUN)
+        if study is None or study.has_teacher:
+            return
+        title = (pending.name or key.name).removeprefix("teacher ")
+        model_id = teacher_model(self._client, self._experiment_id, run_id, key.name, title)
+        self._client.log_inputs(study.run_id, models=[LoggedModelInput(model_id)])
+        study.has_teacher = True
 
     def _open(self, key: RunKey, pending: PendingRun) -> KnownRun:
         """The run that is there already, or a new one."""

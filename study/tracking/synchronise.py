@@ -208,7 +208,8 @@ class _Synchronisation:
         with self._shown() as watch:
             delivery = tracker.wait(self._patience, watch)
             if delivery.undelivered == delivery.refused:
-                close_study(self._record, tracker, ended, self._report(), at)
+                self._make_models()
+                close_study(self._record, self._plan, tracker, ended, self._report(), at)
                 delivery = tracker.wait(self._patience, watch)
                 closed = delivery.undelivered == delivery.refused
         tracker.close(0.0)
@@ -251,6 +252,29 @@ class _Synchronisation:
             # As at the end of a study: the record is whole, and the report can be made again.
             self._progress.warn(f"no report: {error}")
             return []
+
+    def _make_models(self) -> None:
+        """Make the files of the front's students that no driver had the time for."""
+        from analysis.front import front_members
+        from search_spaces.catalogue import load_space
+        from study.exporting.programs import make_programs, write_program
+        from study.plan import StudyPlan
+
+        folder = self._record.folder
+        if self._plan.data.mean is None:  # of an earlier version, without what it takes
+            return
+        planned = StudyPlan.from_json(self._plan.plan)
+        try:
+            space = load_space(planned.space).with_fixed(planned.fixed)
+        except ValueError as error:
+            self._progress.warn(f"no MLflow models: {error}")
+            return
+        make_programs(
+            folder,
+            front_members(self._trials, self._record.third),
+            lambda trial, seconds: write_program(folder, space, trial.number),
+            self._progress,
+        )
 
     def _problem(self, delivery: DeliveryReport, closed: bool) -> str | None:
         if not delivery.undelivered:

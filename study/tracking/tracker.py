@@ -14,6 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 from analysis.results import TrialResult
 from study.tracking.delivery import DeliveryReport, OnRun
 from study.tracking.facts import Covered
+from study.tracking.inputs import DataInput
+from study.tracking.models import StudentModel
 
 NO_TRACKING: Final = "none"
 SERVERS: Final = ("http", "https", "databricks")
@@ -44,6 +46,7 @@ class Tracker:
         run_id: str | None = None,
         at: str | None = None,
         is_running: bool = True,
+        data: DataInput | None = None,
     ) -> None:
         """Opens the study's run, or opens it again on a resume.
 
@@ -60,6 +63,7 @@ class Tracker:
             at: when the study began, ISO 8601; None for just now.
             is_running: False for a study that no driver is at work on, and whose record is only
                 shown again: its run is not set running, and `close` does not end it.
+            data: what its runs learn from, shown with each of them.
         """
 
     def teacher_trained(
@@ -139,6 +143,15 @@ class Tracker:
         The run is looked for by its recorded id, then by its tags, and made if there is none. What
         it has already is not sent again; one that has everything costs no request of its own. A
         run that is made is dated by the record. A trial without an outcome is interrupted.
+        """
+
+    def trial_model(self, number: int, model: StudentModel, *, run_id: str | None = None) -> None:
+        """Shows a trial's student as a model of its run; one that is there already stays.
+
+        Args:
+            number: the trial, which has ended.
+            model: its student.
+            run_id: its run's id, when the record has it.
         """
 
     def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:

@@ -1,8 +1,6 @@
 """`python -m study resume`: continue a study, or extend it, without repeating its arguments."""
 
 import argparse
-import os
-import sys
 from pathlib import Path
 
 from study.verbs.arguments import add_name
@@ -26,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from search_spaces.catalogue import load_space
     from study.arguments import changed
     from study.driving import Shown, check, drive
+    from study.exporting.source import enter_directory
     from study.listing import find_study
     from study.plan import PlanError, StudyPlan
     from study.record import read_plan_file
@@ -38,14 +37,7 @@ def run(args: argparse.Namespace) -> int:
             f"the folder {args.name} holds the study {stored.name}; give it that name again"
         )
     plan = changed(stored, args)
-    _enter(Path(document.get("directory", ".")))
+    enter_directory(document)
     space = load_space(plan.space).with_fixed(plan.fixed).with_objectives(plan.objectives)
     check(plan, space, studies)
     return drive(plan, space, studies, Shown(args.json, args.quiet, args.debug))
-
-
-def _enter(directory: Path) -> None:
-    """Go where the study was started: relative paths in its plan begin there."""
-    if directory.is_dir():
-        os.chdir(directory)
-        sys.path.insert(0, str(directory))

@@ -279,6 +279,9 @@ CASES = {
     "a storage that is no database": Case(
         (*DIGITS, "--storage", "record.db"), ("record.db", "postgresql")
     ),
+    "a studies folder in an object store": Case(
+        (*DIGITS, "--studies", "s3://bucket/studies"), ("bucket/studies", "--storage")
+    ),
     "a tracking URI that is a folder": Case(
         (*DIGITS, "--tracking-uri", "./mlruns"), ("mlruns", "sqlite:///")
     ),

@@ -1,6 +1,7 @@
 """One trial without Ray: tiny real networks on tiny made images."""
 
-from dataclasses import replace
+import time
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.phases import Phases
 from analysis.results import ModelSize
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
@@ -18,7 +20,7 @@ from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
 from study.student import build_student as build_seeded
 from study.student import load_student, training_settings
-from study.trial import StudentTrial, refusal
+from study.trial import StudentTrainable, StudentTrial, refusal
 from study.trial_context import TrialContext, TrialTask, trial_folder
 from study.trial_teacher import TeacherVariant
 
@@ -174,6 +176,7 @@ def test_an_interrupted_trial_goes_on_exactly_where_it_was(
     first = StudentTrial(task(2, known), context)
     first.advance()
     first.advance()
+    first.close()
 
     resumed = finish(StudentTrial(task(2, known), context))
 
@@ -327,6 +330,42 @@ def test_a_replicate_that_was_interrupted_goes_on_under_its_seed(
     resumed = finish(StudentTrial(replace(task(2, known), run=2), context))
 
     assert resumed[-1]["curve"][0]["val_loss"] == whole[-1]["curve"][0]["val_loss"]
+
+
+def test_the_phases_of_a_trial_add_up_to_the_time_its_worker_took(context: TrialContext) -> None:
+    spent = Phases()
+    began = time.perf_counter()
+    trial = StudentTrial(task(), context, handover=1.5)
+    done = False
+    while not done:
+        report = trial.advance()
+        spent, done = spent + Phases(**report["spent"]), report["done"]
+        elapsed = time.perf_counter() - began
+        time.sleep(0.05)  # the driver takes its time
+
+    assert spent.total == pytest.approx(elapsed, abs=0.01)
+    assert spent.handover == 1.5
+    assert spent.waiting >= 3 * 0.05
+    assert min(astuple(spent)) > 0
+
+
+def test_a_worker_says_how_long_it_stood_idle_between_two_trials(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    class Worker(StudentTrainable):
+        def setup(self, config: dict[str, Any], _: object = None) -> None:
+            super().setup(config, context)
+
+    worker = Worker(task(0, known).to_config())
+    first = worker.step()["spent"]["handover"]
+    time.sleep(0.1)
+    worker.reset_config(task(1, known).to_config())
+
+    again = worker.step()["spent"]
+
+    assert first == 0.0
+    assert 0.1 <= again["handover"] < 0.1 + again["build"] + 5.0
+    worker.cleanup()
 
 
 def test_a_trial_of_all_views_reads_the_whole_table(

@@ -1,0 +1,238 @@
+"""The model card of an exported student: what it is, how good and how fast, how to load it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from analysis.export import markdown_table
+from analysis.formatting import milliseconds, number, score_text, times
+from analysis.formatting import value as shown
+from analysis.front import is_distilled
+from analysis.record import StudyResults
+from analysis.results import TrialResult
+from study import __version__
+from study.exporting.exporting import Asked, Exported, about
+from study.exporting.source import Images
+
+_PACKAGES = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "pt2": ("torch",),
+    "torchscript": ("torch",),
+}
+
+
+def card_text(results: StudyResults, asked: Asked, images: Images, exported: Exported) -> str:
+    """Return the card in Markdown."""
+    yardstick = results.plan.space.yardstick
+    parts = (
+        f"# {exported.file.name}\n",
+        _what(results, asked, exported),
+        f"## Load it\n\n```python\n{loading(results, asked, exported)}```\n",
+        f"## Input and output\n\n{_interface(results, asked, images)}",
+        f"## How good\n\n{_scores(results, asked.trial)}",
+        f"## How fast and how large\n\n{_speed(asked.trial, exported, yardstick)}",
+        f"## Whether this file is that student\n\n{_agreement(exported)}",
+        f"## How it was trained\n\n{_training(results, asked.trial)}",
+        f"## Limits\n\n{''.join(f'- {line}{chr(10)}' for line in _limits(results, exported))}",
+        "## Licence\n\n(To be filled in before it is passed on: the data and the teacher have "
+        "licences of their own.)\n",
+        f"## Provenance\n\n{_provenance(results, asked, exported)}",
+    )
+    return "\n".join(parts)
+
+
+def loading(results: StudyResults, asked: Asked, exported: Exported) -> str:
+    """Return five lines of Python that load the file and ask it."""
+    height, width, channels = results.plan.data.shape
+    name, kind = exported.file.name, asked.takes
+    shape = f"1, {channels}, {height}, {width}"
+    if asked.form == "onnx":
+        return (
+            "import numpy as np\nimport onnxruntime\n"
+            f'session = onnxruntime.InferenceSession("{name}")\n'
+            f"images = np.zeros(({shape}), np.{kind})\n"
+            'answer = session.run(None, {"images": images})[0]\n'
+        )
+    opened = (
+        f'student = torch.export.load("{name}").module()\n'
+        if asked.form == "pt2"
+        else f'student = torch.jit.load("{name}")\n'
+    )
+    return (
+        f"import torch\n{opened}images = torch.zeros({shape}, dtype=torch.{kind})\n"
+        "with torch.inference_mode():\n    answer = student(images)\n"
+    )
+
+
+def _what(results: StudyResults, asked: Asked, exported: Exported) -> str:
+    plan, trial = results.plan, asked.trial
+    taught = ", by their labels alone"
+    if results.teacher is not None and is_distilled(trial, plan.space):
+        taught = f", taught by {results.teacher.name}"
+    eight = " Its weights are integers of eight bits." if exported.quantised else ""
+    task = "an image to an image" if plan.space.of_pairs else f"{len(plan.data.classes)} classes"
+    return (
+        f"A student network, `{trial.architecture}`, trained on {plan.data.name} ({task}){taught}; "
+        f"trial {trial.name} of the study {plan.name}.{eight}\n"
+    )
+
+
+def _interface(results: StudyResults, asked: Asked, images: Images) -> str:
+    height, width, channels = results.plan.data.shape
+    scale = "0 to 255, as decoded" if asked.takes == "uint8" else "0 to 1"
+    mean, std = (", ".join(number(v, 4) for v in values) for values in (images.mean, images.std))
+    lines = [
+        f"- In: `images`, {asked.takes}, `(batch, {channels}, {height}, {width})`, values {scale}; "
+        f"batches of any size. {'RGB' if channels == 3 else 'Grey'}.",
+        f"- Inside: the normalisation with mean ({mean}) and deviation ({std}) of each channel, "
+        "on the scale 0 to 1.",
+    ]
+    if results.plan.space.of_pairs:
+        way = asked.direction.replace("_", " ").upper().replace("TO", "to")
+        lines.append(
+            f"- Out: `translated`, float32, `(batch, {channels}, {height}, {width})`, 0 to 1: "
+            f"{way}."
+        )
+    else:
+        classes = results.plan.data.classes
+        named = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
+        lines.append(f"- Out: `logits`, float32, `(batch, {len(classes)})`, in the order: {named}.")
+    return "\n".join(lines) + "\n"
+
+
+def _scores(results: StudyResults, trial: TrialResult) -> str:
+    score, data = results.plan.space.score, results.plan.data
+    tested = trial.confirmed
+    rows = [
+        ["validation", data.validation, score_text(trial.val_score, score.unit, 2)],
+        ["test", data.test, score_text(trial.test_score, score.unit, 2)],
+    ]
+    teacher = results.teacher
+    head = ["split", "images", f"{score.title}"]
+    if teacher is not None:
+        head.append("teacher")
+        rows[0].append(score_text(teacher.val_score, score.unit, 2))
+        rows[1].append(score_text(teacher.test_score, score.unit, 2))
+    text = markdown_table(head, rows)
+    if tested is None:
+        text += "\nIt was not scored on the test split.\n"
+    for each in (tested.figures if tested else None) or ():
+        text += f"\n{each.label}, test: {score_text(each.value, each.unit, 3)}\n"
+    seed = results.plan.plan.get("seed")
+    return (
+        text + f"\nSeed {seed}, run {trial.run} of this configuration. The study chose by the "
+        "validation split; the test split was scored once, afterwards.\n"
+    )
+
+
+def _speed(trial: TrialResult, exported: Exported, yardstick: str) -> str:
+    evidence = exported.evidence
+    rows = [
+        [
+            str(each.batch),
+            milliseconds(each.file_ms.median),
+            milliseconds(each.eager_ms.median),
+            f"{times(each.ratio.median)} ({times(each.ratio.low)} to {times(each.ratio.high)})",
+            str(each.repeats),
+        ]
+        for each in evidence.timings
+    ]
+    head = ["batch", evidence.runtime, "eager torch", "faster (95 %)", "pairs"]
+    busy = (
+        ""
+        if evidence.load is None
+        else (
+            f" Meanwhile {evidence.load:g} processes wanted to run on {evidence.cpus} CPUs, these "
+            "included: where there are more than CPUs, believe the ratio, not the milliseconds."
+        )
+    )
+    model = trial.model
+    size = f"The file has {exported.bytes:,} bytes"
+    if model is not None:
+        size += (
+            f"; the network {number(model.params_m, 3)} M parameters, and an image takes "
+            f"{number(model.flops_m, 2)} M FLOPs (a multiply-accumulate counts as two)"
+        )
+    text = (
+        f"{markdown_table(head, rows)}\nFrom pixels to answers, a pass of the whole batch, "
+        f"medians of passes in alternation, {evidence.threads} "
+        f"{'thread' if evidence.threads == 1 else 'threads'} each, on {evidence.device}.{busy}\n"
+    )
+    latency = trial.best_latency
+    if latency is not None:
+        idle = "idle" if latency.idle else "busy"
+        text += (
+            f"\nIn the study: {milliseconds(latency.batch_1_ms.median)} an image at batch 1 and "
+            f"{milliseconds(latency.batch_64_ms.median)} a batch of 64 in eager torch, "
+            f"{times(latency.ratio_batch_1.median)} as fast as the {yardstick}, on "
+            f"{latency.device}, {latency.threads} thread(s), {idle}.\n"
+        )
+    return f"{text}\n{size}.\n"
+
+
+def _agreement(exported: Exported) -> str:
+    evidence = exported.evidence
+    found = evidence.agreement
+    same = (
+        f" The first class is the same for {100 * found.same_class:.2f} % of them."
+        if found.same_class is not None
+        else ""
+    )
+    return (
+        f"Asked {evidence.checked_on}: the largest difference to the student's answers is "
+        f"{found.largest_difference:.2g}, where those reach {found.largest_answer:.3g}.{same}\n"
+    )
+
+
+def _training(results: StudyResults, trial: TrialResult) -> str:
+    plan = results.plan
+    known = {parameter.name: parameter for parameter in plan.space.parameters}
+    rows = [
+        [name, shown(value), (known[name].help or "") if name in known else ""]
+        for name, value in trial.params.items()
+    ]
+    return (
+        f"{markdown_table(['parameter', 'value', 'what it is'], rows)}\n"
+        f"{trial.epochs_done} epochs on {plan.data.student_train:,} images of {plan.data.source}, "
+        f"in the search space {plan.space.name}: {plan.space.title}.\n"
+    )
+
+
+def _limits(results: StudyResults, exported: Exported) -> Iterator[str]:
+    data = results.plan.data
+    height, width, _ = data.shape
+    yield (
+        f"It knows images like those of {data.name}, {height}x{width} pixels; on others it was "
+        "never scored."
+    )
+    if not results.plan.space.of_pairs:
+        yield "It names one of its classes for any image, also for one that shows none of them."
+        yield "Its logits are not calibrated; their softmax is no probability of being right."
+    if not exported.evidence.real_images:
+        yield "It was checked on random images only: the data set was not at hand."
+    if exported.quantised:
+        yield (
+            "Of int8 students every processor rounds a little differently; in pt2 the weights are "
+            "integers and the arithmetic is float32, in ONNX the runtime chooses integer kernels."
+        )
+
+
+def _provenance(results: StudyResults, asked: Asked, exported: Exported) -> str:
+    rows = [[key, text] for key, text in about(results, asked.trial).items() if key != "classes"]
+    rows += [
+        ["this file", f"sha256:{exported.sha256}"],
+        ["weights in the study", f"sha256:{exported.weights_sha256}"],
+        ["exported", datetime.now(UTC).isoformat(timespec="seconds")],
+        ["distillation-study", __version__],
+        *([name, _version(name)] for name in _PACKAGES[asked.form]),
+    ]
+    if results.teacher is not None:
+        rows.append(["teacher", f"{results.teacher.name}, key {results.teacher.key}"])
+    return markdown_table(["", ""], rows)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

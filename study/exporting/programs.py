@@ -1,0 +1,138 @@
+"""The front as pt2 files, which MLflow shows as models: made where torch is loaded already."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.results import PLAN_FILE, TrialResult, trial_name
+from analysis.stored_plan import StoredPlan, read_plan
+from search_spaces.space import SearchSpace
+from study.progress import Progress
+from study.trial_context import STUDENT_FILE, trial_folder
+
+if TYPE_CHECKING:
+    from cluster.connect import Cluster
+
+PROGRAMS_FOLDER = "models"
+TAKES = "uint8"
+MOST_SECONDS = 60.0
+
+
+def program_file(folder: Path, number: int) -> Path:
+    """Return where a student of the front lies as a pt2 file."""
+    return folder / PROGRAMS_FOLDER / f"{trial_name(number)}.pt2"
+
+
+def make_programs(
+    folder: Path,
+    front: Sequence[TrialResult],
+    make: Callable[[TrialResult, float], None],
+    progress: Progress,
+) -> None:
+    """Make the files that are missing of a front, for a minute at most, and remove all others.
+
+    One that fails costs a warning and nothing else.
+
+    Args:
+        folder: The study's folder.
+        front: Whose students are wanted.
+        make: Makes the file of a trial within some seconds.
+        progress: Shows how far it is.
+    """
+    _sweep(folder, front)
+    missing = [
+        trial
+        for trial in front
+        if not program_file(folder, trial.number).exists()
+        and (trial_folder(folder, trial.number) / STUDENT_FILE).exists()
+    ]
+    if not missing:
+        return
+    until, problems = time.monotonic() + MOST_SECONDS, []
+    with progress.phase("students as MLflow models") as phase:
+        for done, trial in enumerate(missing):
+            phase.update(done, len(missing), trial.name)
+            left = until - time.monotonic()
+            if left <= 0:
+                problems.append(f"{trial.name}: no time was left")
+                continue
+            try:
+                make(trial, left)
+            except Exception as error:
+                first = (str(error) or type(error).__name__).splitlines()[0]
+                problems.append(f"{trial.name}: {first}")
+        phase.update(len(missing), len(missing))
+    if problems:
+        progress.warn(
+            f"{len(problems)} of {len(missing)} students are no MLflow models yet "
+            f"({problems[0]}); python -m study sync {folder.name} tries again"
+        )
+
+
+def write_program(folder: Path, space: SearchSpace, number: int) -> None:
+    """Write a trial's student as a pt2 file that takes uint8 images.
+
+    Raises:
+        study.distillation.checkpoint.CheckpointError: if its file is damaged.
+        ValueError: if the study's plan does not tell the normalisation.
+    """
+    from study.distillation.export import Shipped, write
+    from study.exporting.source import load_kept_student
+
+    plan = read_plan(folder / PLAN_FILE)
+    if plan.data.mean is None or plan.data.std is None:
+        raise ValueError("the plan is of a version that did not keep the data's statistics")
+    kept = load_kept_student(folder, plan, space, number, "x_to_y")
+    shipped = Shipped(
+        kept.network, plan.data.mean, plan.data.std, takes=TAKES, classes=classes_of(plan)
+    )
+    height, width, channels = plan.data.shape
+    path = program_file(folder, number)
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(f".{path.name}.tmp")
+    try:
+        write(shipped, (height, width, channels), partial, "pt2", {})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def classes_of(plan: StoredPlan) -> int | None:
+    """Return how many classes a student names; None where it answers images."""
+    return None if plan.space.of_pairs else len(plan.data.classes)
+
+
+def on_worker(
+    folder: Path, space: SearchSpace, cluster: "Cluster"
+) -> Callable[[TrialResult, float], None]:
+    """Return what makes the file of a trial on a worker of the cluster."""
+    import ray
+
+    from cluster.whole_node import whole_node
+
+    # What confirming takes, so that it is that process, in which torch is loaded.
+    node = whole_node(ray.nodes(), gpus=False, selector=cluster.selector)
+    task = ray.remote(write_program).options(**node.options(), max_retries=0)
+    shared: Any = ray.put(space)
+
+    def make(trial: TrialResult, seconds: float) -> None:
+        reference = task.remote(folder, shared, trial.number)
+        try:
+            ray.get(reference, timeout=seconds)
+        except ray.exceptions.GetTimeoutError:
+            ray.cancel(reference, force=True)
+            raise TimeoutError("it took too long") from None
+        except ray.exceptions.RayTaskError as error:
+            cause = getattr(error, "cause", None)
+            raise (cause if isinstance(cause, Exception) else error) from None
+
+    return make
+
+
+def _sweep(folder: Path, front: Iterable[TrialResult]) -> None:
+    """Remove the files of those that have left the front, and what a killed driver was writing."""
+    kept = {program_file(folder, trial.number).name for trial in front}
+    for path in (folder / PROGRAMS_FOLDER).glob("*"):
+        if path.name not in kept:
+            path.unlink(missing_ok=True)

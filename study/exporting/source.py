@@ -1,0 +1,148 @@
+"""What an export starts from: a kept student, its normalisation, and images to check by."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.stored_plan import StoredPlan
+from search_spaces.space import SearchSpace
+from study.plan import PlanError, StudyPlan
+from study.progress import Progress
+from study.trial_context import STUDENT_FILE, trial_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from study.task import Data
+
+DIRECTIONS = ("x_to_y", "y_to_x")
+_CHECKED = 512
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images to check an export by, and the statistics that students are given them with.
+
+    Attributes:
+        pixels: uint8 `(n, channels, height, width)`; None where the data set is not here.
+        mean: Mean of each channel, scale 0..1.
+        std: Standard deviation of each channel, scale 0..1.
+        words: What they are, or why there are none, in a clause.
+    """
+
+    pixels: "Tensor | None"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    words: str
+
+
+def enter_directory(document: Mapping[str, Any]) -> None:
+    """Go where a study was started: relative paths in its plan begin there."""
+    directory = Path(document.get("directory", "."))
+    if directory.is_dir():
+        os.chdir(directory)
+        sys.path.insert(0, str(directory))
+
+
+def find_images(
+    plan: StudyPlan, stored: StoredPlan, space: SearchSpace, studies: Path, progress: Progress
+) -> Images:
+    """Return test images of a study's data, or why there are none, with the statistics.
+
+    Raises:
+        PlanError: if the data set is not here, and the plan is too old to tell the statistics.
+    """
+    try:
+        data = _load(plan, stored, space, studies, progress)
+    except ValueError as error:  # DataError, and what a changed data set is refused with
+        return _without_data(stored, str(error))
+    images = data.test.x if hasattr(data.test, "x") else data.test.images
+    import torch
+
+    first = torch.from_numpy(images[:_CHECKED].copy()).permute(0, 3, 1, 2).contiguous()
+    mean, std = statistics(data)
+    return Images(first, mean, std, f"{len(first)} test images of {stored.data.name}")
+
+
+def statistics(data: "Data") -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of each channel that students see data with, scale 0..1.
+
+    Pairs of images are brought to the scale from -1 to 1.
+    """
+    halves = (0.5,) * data.shape[2]
+    return getattr(data, "mean", halves), getattr(data, "std", halves)
+
+
+def _load(
+    plan: StudyPlan, stored: StoredPlan, space: SearchSpace, studies: Path, progress: Progress
+) -> "Data":
+    from study.task import task_of
+
+    with progress.phase(f"data {stored.data.name}") as phase:
+        data = task_of(space).load(
+            plan,
+            space,
+            cache_dir=studies / "datasets",
+            progress=lambda what, done, total: phase.update(done, total, what),
+        )
+    if data.content_hash != stored.data.hash:
+        raise PlanError(f"{stored.data.name} has other images now than the study learnt from")
+    return data
+
+
+def _without_data(stored: StoredPlan, reason: str) -> Images:
+    if stored.data.mean is None or stored.data.std is None:
+        raise PlanError(
+            f"the data of study {stored.name} cannot be read ({reason}), and its plan is of a "
+            "version that did not keep their mean and deviation; bring the data back to export"
+        )
+    why = f"the data set cannot be read ({reason})"
+    return Images(None, stored.data.mean, stored.data.std, why)
+
+
+@dataclass(frozen=True)
+class KeptStudent:
+    """A finished student, as it is deployed, on the CPU in eval mode.
+
+    Attributes:
+        network: Float images `(batch, c, h, w)`, normalised, to its answer.
+        weights_hash: SHA-256 in hex of its file in the study's folder.
+    """
+
+    network: "nn.Module"
+    weights_hash: str
+
+
+def load_kept_student(
+    folder: Path, stored: StoredPlan, space: SearchSpace, number: int, direction: str
+) -> KeptStudent:
+    """Load a trial's student from the study's folder alone; no data and no teacher is needed.
+
+    Args:
+        folder: The study's folder.
+        stored: Its plan.
+        space: Its space.
+        number: Of the trial.
+        direction: Of students of pairs, one of :data:`DIRECTIONS`.
+
+    Raises:
+        study.distillation.checkpoint.CheckpointError: if its file is damaged.
+    """
+    from study.distillation import checkpoint
+    from study.distillation.deployment import deployed, kept
+
+    path = trial_folder(folder, number) / STUDENT_FILE
+    state = checkpoint.load(path)
+    height, width, channels = stored.data.shape
+    built = space.build_student(
+        state["params"], len(stored.data.classes), (height, width, channels)
+    )
+    whole = kept(built)
+    whole.load_state_dict(state["weights"])
+    network = whole.get_submodule(direction) if stored.space.of_pairs else deployed(whole)
+    network.eval()
+    return KeptStudent(network, hashlib.sha256(path.read_bytes()).hexdigest())

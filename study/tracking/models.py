@@ -1,0 +1,186 @@
+"""Students as MLflow's models: a pt2 file, what goes in and comes out, and the run it is of.
+
+The files are laid out here as `mlflow.pytorch.save_model` lays them out, which cannot be asked
+without loading torch; `mlflow.pytorch.load_model` and `mlflow.pyfunc.load_model` open them.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from study.tracking.run import NOTE_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+
+MODEL_TYPE: Final = "student"
+# What a model is found by: the run it is of, and what it takes.
+RUN_TAG: Final = "student_run"
+TAKES_TAG: Final = "takes"
+_VERSIONS_TAG: Final = "mlflow.modelVersions"
+_READY: Final = "READY"
+_EXAMPLES: Final = 2  # images in the input example
+
+
+@dataclass(frozen=True)
+class StudentModel:
+    """A student that MLflow is to show as a model.
+
+    Attributes:
+        name: As MLflow takes it: without `/ : . % " '`.
+        program: Its pt2 file.
+        shape: Height, width and channels of an image.
+        takes: What images come as: `uint8` or `float32`.
+        output: Columns of the answer; None of a student that answers images.
+        params: The trial's parameters.
+        tags: Further words to find it by.
+        description: What it is, Markdown.
+    """
+
+    name: str
+    program: Path
+    shape: tuple[int, int, int]
+    takes: str
+    output: int | None
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    description: str
+
+
+def model_name(text: str) -> str:
+    """A name that MLflow takes for a model."""
+    return re.sub(r"[/:.%\"']", "-", text)
+
+
+def show_model(
+    client: "MlflowClient", experiment_id: str, run_id: str, model: StudentModel
+) -> "LoggedModel":
+    """The model of a run: there already, or made; may be repeated after a failure."""
+    from mlflow.entities import LoggedModelOutput
+
+    found = _find(client, experiment_id, run_id, model)
+    if found is not None and str(found.status) == _READY:
+        return found
+    if found is None:
+        tags = {RUN_TAG: run_id, TAKES_TAG: model.takes, NOTE_TAG: model.description}
+        found = client.create_logged_model(
+            experiment_id,
+            name=model.name,
+            source_run_id=run_id,
+            tags={**model.tags, **tags},
+            params=dict(model.params),
+            model_type=MODEL_TYPE,
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(Path(folder), model, run_id, found.model_id)
+        client.log_model_artifacts(found.model_id, folder)
+    client.log_outputs(run_id, [LoggedModelOutput(found.model_id, step=0)])
+    _show_figures(client, run_id, found.model_id)
+    return client.finalize_logged_model(found.model_id, _READY)
+
+
+def _find(
+    client: "MlflowClient", experiment_id: str, run_id: str, model: StudentModel
+) -> "LoggedModel | None":
+    words = f"tags.`{RUN_TAG}` = '{run_id}' AND tags.`{TAKES_TAG}` = '{model.takes}'"
+    there = client.search_logged_models([experiment_id], words, max_results=1)
+    return there[0] if there else None
+
+
+def _show_figures(client: "MlflowClient", run_id: str, model_id: str) -> None:
+    """Give a model the final figures of its run: the very same points, so none is doubled."""
+    from mlflow.entities import Metric
+
+    finals = [key for key in client.get_run(run_id).data.metrics if key.startswith("final/")]
+    points = []
+    for key in finals:
+        last = max(client.get_metric_history(run_id, key), key=lambda m: (m.step, m.timestamp))
+        points.append(Metric(key, last.value, last.timestamp, last.step, model_id=model_id))
+    if points:
+        client.log_batch(run_id, points)
+
+
+def write_folder(folder: Path, model: StudentModel, run_id: str, model_id: str) -> None:
+    """Lay a model out as MLflow's PyTorch flavor does."""
+    import shutil
+
+    import numpy as np
+    from mlflow import pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.models.utils import _save_example
+    from mlflow.types import Schema, TensorSpec
+    from mlflow.utils.environment import _mlflow_conda_env, _PythonEnv
+    from yaml import safe_dump
+
+    height, width, channels = model.shape
+    images, answer = (-1, channels, height, width), (-1, model.output)
+    if model.output is None:
+        answer = images  # type: ignore[assignment]
+    signature = ModelSignature(
+        # Without names, by which MLflow would hand a dictionary to a network.
+        Schema([TensorSpec(np.dtype(model.takes), images)]),
+        Schema([TensorSpec(np.dtype("float32"), answer)]),
+    )
+    described = Model(run_id=run_id, model_id=model_id, signature=signature)
+    drawn = np.random.default_rng(0).integers(0, 256, (_EXAMPLES, *images[1:]))
+    example = drawn.astype("uint8") if model.takes == "uint8" else (drawn / 255).astype("float32")
+    _save_example(described, example, str(folder))
+    (folder / "data").mkdir()
+    shutil.copyfile(model.program, folder / "data" / "model.pt2")
+    described.add_flavor("pytorch", model_data="data", pytorch_version=version("torch"), code=None)
+    pyfunc.add_to_model(
+        described,
+        loader_module="mlflow.pytorch",
+        data="data",
+        pickle_module_name="mlflow.pytorch.pickle_module",
+        conda_env="conda.yaml",
+        python_env="python_env.yaml",
+        model_config={"device": None},
+    )
+    described.model_size_bytes = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    needs = [f"torch=={version('torch').partition('+')[0]}"]
+    described.save(str(folder / "MLmodel"))
+    (folder / "requirements.txt").write_text("\n".join(needs) + "\n")
+    conda = _mlflow_conda_env(additional_pip_deps=needs)
+    (folder / "conda.yaml").write_text(safe_dump(conda, default_flow_style=False))
+    _PythonEnv.current().to_yaml(str(folder / "python_env.yaml"))
+
+
+def register(client: "MlflowClient", shown: "LoggedModel", name: str, about: str) -> "ModelVersion":
+    """The version of a registered model that a student is, made if it is none yet.
+
+    Args:
+        client: Of the MLflow that has the student.
+        shown: The student, as `show_model` returns it.
+        name: Of the registered model; made if it is not there.
+        about: What the version is, Markdown.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    for known in client.search_model_versions(f"name = '{name}'"):
+        if known.model_id == shown.model_id:
+            return known
+    made = client.create_model_version(
+        name,
+        source=f"models:/{shown.model_id}",
+        run_id=shown.source_run_id,
+        model_id=shown.model_id,
+        description=about,
+    )
+    # By this tag the pages of the student lead to the registry.
+    before: list[dict[str, Any]] = json.loads(shown.tags.get(_VERSIONS_TAG, "[]"))
+    versions = [*before, {"name": made.name, "version": made.version}]
+    client.set_logged_model_tags(shown.model_id, {_VERSIONS_TAG: json.dumps(versions)})
+    return made

@@ -1,0 +1,96 @@
+"""What a study and its students say of themselves in MLflow, in Markdown."""
+
+from pathlib import Path
+
+from analysis.results import TrialResult
+from analysis.stored_plan import StoredPlan
+from study.tracking.facts import trial_facts
+from study.tracking.models import StudentModel, model_name
+
+
+def opening_note(plan: StoredPlan) -> str:
+    """What a study's run says while it lasts: what is searched, on what, and by what score."""
+    space = plan.space
+    score = f"`val_score` and `test_score` are {space.score.name} in {space.score.unit}"
+    return (
+        f"{space.description}\n\nData: {plan.data.source}.\n\n"
+        f"The front is chosen by {space.compared_by}; {score}."
+    )
+
+
+def closing_note(folder: Path, plan: StoredPlan) -> str | None:
+    """What it says once it has ended: what was found, and the front as a table.
+
+    None where the record cannot be read for it; the run keeps what it said.
+    """
+    from analysis.export import markdown_table
+    from analysis.findings import find
+    from analysis.formatting import milliseconds, number, times
+    from analysis.record import read_record
+    from analysis.wording import sentences
+
+    try:
+        results = read_record(folder)
+        found = find(results)
+        told = "\n".join(f"- {sentence}" for sentence in sentences(results, found))
+        unit = plan.space.score.unit
+        rows = [
+            [
+                trial.name,
+                trial.architecture,
+                number(trial.val_score, 2),
+                number(trial.test_score, 2),
+                milliseconds(trial.latency_ms),
+                times(trial.best_latency.ratio_batch_1.median if trial.best_latency else None),
+                number(trial.model.params_m if trial.model else None, 3),
+            ]
+            for trial in found.front
+        ]
+    except Exception:
+        return None
+    head = [
+        "trial",
+        "student",
+        f"val ({unit})",
+        f"test ({unit})",
+        "latency",
+        "faster",
+        "params (M)",
+    ]
+    front = f"## The front\n\n{markdown_table(head, rows)}\n" if rows else ""
+    return (
+        f"{told}\n\n{front}"
+        "The whole report is among the artifacts: `report/index.html`.\n\n"
+        f"## What was asked\n\n{opening_note(plan)}"
+    )
+
+
+def student_model(
+    plan: StoredPlan, trial: TrialResult, program: Path, takes: str = "uint8"
+) -> StudentModel:
+    """A trial's student as MLflow shows it.
+
+    Args:
+        plan: The study's plan.
+        trial: The trial.
+        program: The student as a pt2 file.
+        takes: What images it takes: `uint8` or `float32`.
+    """
+    height, width, channels = plan.data.shape
+    facts = trial_facts(trial)
+    answers = "an image from 0 to 1" if plan.space.of_pairs else "a logit for each class"
+    return StudentModel(
+        name=model_name(f"{plan.name} {trial.name} {trial.architecture}"),
+        program=program,
+        shape=(height, width, channels),
+        takes=takes,
+        output=None if plan.space.of_pairs else len(plan.data.classes),
+        params=facts.params,
+        tags={**facts.tags, "study": plan.name, "trial": trial.name, "plan": plan.hash},
+        description=(
+            f"Student `{trial.architecture}` of trial {trial.name} of the study {plan.name}, "
+            f"trained on {plan.data.name}. Takes {takes} images `(batch, {channels}, {height}, "
+            f"{width})` from 0 to {255 if takes == 'uint8' else 1}, normalises them itself, and "
+            f"answers {answers}."
+        ),
+    )

@@ -1,0 +1,95 @@
+"""The model registry of a study's MLflow: a student becomes the next version of a model there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.record import StudyResults
+from analysis.results import TrialResult
+from study.plan import PlanError
+from study.tracking.models import register, show_model
+from study.tracking.notes import student_model
+from study.tracking.store import load_mlflow
+from study.tracking.tracker import NO_TRACKING, default_tracking_uri, without_password
+
+_NOT_IN_NAMES = "/:."
+
+
+class RegistryError(RuntimeError):
+    """MLflow did not take a student; its file is written all the same."""
+
+
+def check_registry(
+    results: StudyResults, trial: TrialResult, name: str, studies: Path
+) -> Mapping[str, str]:
+    """Say where a student is to be registered: the study's MLflow and its trial's run there.
+
+    Raises:
+        PlanError: if the study is in no MLflow, or MLflow takes no such name.
+    """
+    study = results.plan.name
+    if not name.strip() or any(letter in name for letter in _NOT_IN_NAMES):
+        raise PlanError(
+            f"--register {name!r}: MLflow names a model without any of {' '.join(_NOT_IN_NAMES)}; "
+            f"try {study}"
+        )
+    known = results.mlflow
+    if known is None or trial.mlflow_run_id is None:
+        uri = results.plan.plan.get("tracking_uri")
+        where = f" --tracking-uri {default_tracking_uri(studies)}" if uri == NO_TRACKING else ""
+        raise PlanError(
+            f"--register {name}: {trial.name} is not in MLflow yet; "
+            f"python -m study sync {study}{where} brings it there"
+        )
+    return {
+        "uri": str(known["tracking_uri"]),
+        "experiment": str(known["experiment_id"]),
+        "run": trial.mlflow_run_id,
+    }
+
+
+def register_student(
+    results: StudyResults,
+    trial: TrialResult,
+    program: Path,
+    takes: str,
+    name: str,
+    where: Mapping[str, str],
+) -> dict[str, Any]:
+    """Make a student the next version of a registered model, unless it is a version already.
+
+    Args:
+        results: The study.
+        trial: Whose student.
+        program: The student as a pt2 file.
+        takes: What images come as.
+        name: Of the registered model.
+        where: From :func:`check_registry`.
+
+    Returns:
+        ``name``, ``version`` and the ``uri`` to load it by.
+
+    Raises:
+        RegistryError: if MLflow does not answer, or refuses.
+    """
+    load_mlflow()
+    import mlflow
+    from mlflow import MlflowClient
+
+    before = mlflow.get_tracking_uri()
+    try:
+        # A registry in a database looks the student up where the process tracks, not the client.
+        mlflow.set_tracking_uri(where["uri"])
+        client = MlflowClient(tracking_uri=where["uri"], registry_uri=where["uri"])
+        model = student_model(results.plan, trial, program, takes)
+        shown = show_model(client, where["experiment"], where["run"], model)
+        made = register(client, shown, name, model.description)
+    except Exception as error:  # MLflow's client raises of many kinds, requests' among them
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise RegistryError(
+            f"MLflow at {without_password(where['uri'])} did not take it ({first}); the file is "
+            f"written: {program}"
+        ) from error
+    finally:
+        mlflow.set_tracking_uri(before)
+    return {"name": name, "version": str(made.version), "uri": f"models:/{name}/{made.version}"}
