@@ -169,15 +169,16 @@ class StepRunner:
         try:
             self._replay = self._capture(lambda: self._step(static))
         except RuntimeError as error:
-            self._give_up(f"a step cannot be captured: {str(error).splitlines()[0]}")
+            why = f"a step cannot be captured: {str(error).splitlines()[0]}"
+            self._give_up(why, logging.WARNING)
             return
         self._capture_seconds = time.perf_counter() - start
         self._moment = moment
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: str, level: int = logging.INFO) -> None:
         self._replay = None
         self._eager_because = why
-        logger.info("steps are taken one by one: %s", why)
+        logger.log(level, "steps are taken one by one: %s", why)
 
 
 class CudaCapture:
