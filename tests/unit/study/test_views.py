@@ -1,19 +1,23 @@
 """How many views a study asks its teacher about: refused where too many, told before it begins."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from study import preparation
 from study.arguments import parser, resolve
 from study.distillation.data import augmentation_of
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
+from study.distillation.teacher_source import WholeTable
 from study.distillation.views import distinct_views
 from study.estimate import _views
 from study.plan import PlanError, StudyPlan
+from study.teacher_worker import TeacherRequest, prepare_teacher
 
 DIGITS = ("--space", "cifar_blocks", "--data", "digits")
 
@@ -77,3 +81,34 @@ def test_how_views_of_a_data_set_differ_is_known_before_it_is_read(
     name: str, side: int, views: int
 ) -> None:
     assert distinct_views(augmentation_of(name, side, augment=True)) == views
+
+
+def test_the_worker_that_prepares_a_teacher_answers_all_views_and_finds_them_again(
+    data: ImageData, tmp_path: Path
+) -> None:
+    threads = torch.get_num_threads()
+    request = TeacherRequest(
+        recipe=TeacherRecipe(network="dense", hidden=(8,), epochs=1, batch_size=16),
+        checkpoint=None,
+        teachers=str(tmp_path),
+        seed=0,
+        views=None,
+        outputs=True,
+        network=False,
+        precision="float32",
+        threads=threads,
+        trial_threads=threads,
+        on_gpu=False,
+        described=False,
+    )
+    first = list(prepare_teacher(request, data, data.train.images))
+    again = list(prepare_teacher(request, data, data.train.images))
+    (kind, answers), (_, same) = first[-1], again[-1]
+    assert kind == "answers"
+    assert answers.shape == (162, 30, 2)
+    assert np.array_equal(answers, same)
+    assert [value for kind, value in again if kind == "images"] == [(162 * 30, 162 * 30)]
+    assert ("images", (30, 162 * 30)) in first
+    WholeTable(answers, data.augmentation, request.seed).answers(
+        12_345, torch.arange(30), torch.from_numpy(data.train.images)
+    )
