@@ -37,7 +37,7 @@ def _teacher(found: dict[str, Any]) -> Iterator[str]:
     if outputs.get("done"):
         yield (
             f"its answers: {outputs['views']} views of {outputs['images']:,} images, "
-            f"{outputs['megabytes']:.0f} MB, {outputs['seconds']:.1f} s "
+            f"{outputs['megabytes']:.1f} MB, {outputs['seconds']:.1f} s "
             f"(at the peak {outputs['limit_s']:.1f} s), {outputs['images_a_second']:,.0f} images/s"
         )
 
@@ -59,10 +59,10 @@ def _steps(found: dict[str, Any]) -> Iterator[str]:
     if not ways:
         return
     names = ("eager_ms", "graph_ms", "compiled_ms", "compile_s")
-    yield "\n" + f"{'a step of':34}" + "".join(f"{name:>14}" for name in names)
+    yield "\n" + f"{'a step of':40}" + "".join(f"{name:>14}" for name in names)
     for way in ways:
         cells = (f"{way[name]:14.2f}" if name in way else f"{'-':>14}" for name in names)
-        yield f"{way['student']:34}" + "".join(cells)
+        yield f"{way['student']:40}" + "".join(cells)
 
 
 def _arms(found: dict[str, Any]) -> Iterator[str]:
