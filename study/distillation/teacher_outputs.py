@@ -167,13 +167,12 @@ def cached_teacher_outputs(
 
     with alone_in(path, lambda: tell(kept.lines() * images)):
         missing = kept.missing(range(asked.asked))
+        done = (asked.asked - len(missing)) * images
+        tell(done)
         if missing:
-            done = (asked.asked - len(missing)) * images
-            tell(done)
             asking = _Asking(model, asked, device, precision, batch_size, progress, done)
             for view in missing:
                 kept.add(view, asking.about(view))
-    tell(asked.asked * images)
     return _every_view(kept.mapped(asked.asked), asked)
 
 
