@@ -30,7 +30,7 @@ from study.retention import Contenders, prune
 from study.stateless import StatelessForRay
 from study.tracking.facts import final_metrics, trial_facts
 from study.trial_attributes import now
-from study.trial_context import STUDENT_FILE, trial_folder
+from study.trial_context import NESTED, STUDENT_FILE, trial_folder
 from study.trial_exits import exit_file
 
 if TYPE_CHECKING:
@@ -252,6 +252,8 @@ class Recorder(StatelessForRay, Callback):
 
     def _report(self, number: int, result: Mapping[str, Any]) -> None:
         running = self._running[number]
+        (nested,) = result.get(NESTED, ({},))
+        result = {**result, **nested}
         if "model" in result:
             model, latency = result["model"], result["latency"]
             self._record.measured(number, ModelSize.from_json(model), Latency.from_json(latency))

@@ -21,7 +21,7 @@ from study.seeds import run_seed
 from study.student import build_student as build_seeded
 from study.student import load_student, training_settings
 from study.trial import StudentTrainable, StudentTrial, refusal
-from study.trial_context import TrialContext, TrialTask, trial_folder
+from study.trial_context import NESTED, TrialContext, TrialTask, trial_folder
 from study.trial_teacher import TeacherVariant
 
 
@@ -357,11 +357,13 @@ def test_a_worker_says_how_long_it_stood_idle_between_two_trials(
             super().setup(config, context)
 
     worker = Worker(task(0, known).to_config())
-    first = worker.step()["spent"]["handover"]
+    (told,) = worker.step()[NESTED]
+    first = told["spent"]["handover"]
     time.sleep(0.1)
     worker.reset_config(task(1, known).to_config())
 
-    again = worker.step()["spent"]
+    (told,) = worker.step()[NESTED]
+    again = told["spent"]
 
     assert first == 0.0
     assert 0.1 <= again["handover"] < 0.1 + again["build"] + 5.0
