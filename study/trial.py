@@ -119,7 +119,7 @@ class StudentTrial:
     def _measure(self, student: "torch.nn.Module") -> tuple[ModelSize, Latency]:
         if self.task.model is not None and self.task.latency is not None:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
-        return measure(self.context, student, idle=False, seconds=2.0, at_most=4.0)
+        return measure(self.context, student, idle=False, seconds=1.2, at_most=2.4)
 
     def _make_trainer(self, student: "torch.nn.Module") -> "EpochTrainer":
         task = task_of(self.context.space)
