@@ -177,7 +177,7 @@ class StudentTrial:
         if self.task.model is not None and self.task.latency is not None:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
         before = self._clock.enter("latency")
-        measured = measure(self.context, student, idle=False, seconds=2.0, at_most=4.0)
+        measured = measure(self.context, student, idle=False, seconds=1.2, at_most=2.4)
         self._clock.enter(before)
         return measured
 

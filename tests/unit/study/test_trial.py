@@ -118,6 +118,41 @@ def test_latency_is_known_before_the_first_epoch(context: TrialContext) -> None:
     assert report["model"]["params_m"] == pytest.approx((4 * 9 + 4 + 256 * 2 + 2) / 1e6)
 
 
+def test_a_latency_says_what_it_is_compared_with_and_how_it_was_taken(
+    context: TrialContext,
+) -> None:
+    latency = StudentTrial(task(), context).advance()["latency"]
+
+    assert latency["reference_ms"] == context.teacher_ms
+    assert (latency["runtime"], latency["folded"], latency["idle"]) == ("eager", True, False)
+    # As the teacher of an older study was timed.
+    older = replace(context, folded=False)
+    assert not StudentTrial(task(), older).advance()["latency"]["folded"]
+
+
+def test_a_student_that_the_runtime_cannot_run_is_infeasible_with_the_reason(
+    context: TrialContext,
+) -> None:
+    class Undecided(torch.nn.Module):
+        """Its path depends on the values of what it sees."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(1, 2)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            mean = images.mean((2, 3))
+            answer: torch.Tensor = self.head(mean if float(mean.sum()) > 0 else -mean)
+            return answer
+
+    space = replace(context.space, build_student=lambda *_: Undecided())
+    asked = replace(context, space=space, runtime="compiled", teacher=None)
+    (report,) = finish(StudentTrial(task(), asked))
+
+    assert "cannot be compiled" in report["infeasible"]
+    assert report["infeasible"].endswith("leave --runtime at eager")
+
+
 def test_a_known_latency_is_not_measured_again(
     context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
