@@ -116,6 +116,15 @@ def test_latency_is_known_before_the_first_epoch(context: TrialContext) -> None:
     assert report["model"]["params_m"] == pytest.approx((4 * 9 + 4 + 256 * 2 + 2) / 1e6)
 
 
+def test_a_trial_that_comes_to_another_kind_of_processor_is_not_measured_there(
+    context: TrialContext,
+) -> None:
+    report = StudentTrial(task(), replace(context, processor="A Processor Of 1971")).advance()
+    assert report["done"]
+    assert "A Processor Of 1971" in report["failure"]
+    assert "latency" not in report
+
+
 def test_a_known_latency_is_not_measured_again(
     context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
