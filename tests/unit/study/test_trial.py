@@ -153,6 +153,15 @@ def test_a_student_that_the_runtime_cannot_run_is_infeasible_with_the_reason(
     assert report["infeasible"].endswith("leave --runtime at eager")
 
 
+def test_a_trial_that_comes_to_another_kind_of_processor_is_not_measured_there(
+    context: TrialContext,
+) -> None:
+    report = StudentTrial(task(), replace(context, processor="A Processor Of 1971")).advance()
+    assert report["done"]
+    assert "A Processor Of 1971" in report["failure"]
+    assert "latency" not in report
+
+
 def test_a_known_latency_is_not_measured_again(
     context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
