@@ -36,7 +36,7 @@ SHADES: dict[str, Shade] = {
     "study-2": Shade("#d55e00", "#f0a13c"),
     "study-3": Shade("#009e73", "#3ccf9f"),
     "study-4": Shade("#b5598f", "#e39bc6"),
-    "study-5": Shade("#8a6d00", "#e6d04d"),
+    "study-5": Shade("#8a6d00", "#e6c24d"),
     "study-6": Shade("#1b1f24", "#e6e9ec"),
     "failed": Shade("#b8860b", "#e6c24d"),
 }

@@ -118,10 +118,46 @@ def test_learning_curves(realistic):
     front = trace(figure, "front")
     gaps = [index for index, x in enumerate(front.x) if x is None]
     assert len(gaps) == 9
-    assert all(
-        twins[shade.light] == shade.dark or name.startswith("study")
-        for name, shade in SHADES.items()
-    )
+    assert all(front.y[index] is None for index in gaps)
+    assert len({trace.line.dash for trace in figure.data}) >= 3
+
+
+def test_an_epoch_without_a_finite_accuracy_leaves_a_gap(sample, study):
+    trial = sample.trial(sample.params(), accuracy=70.0, ratio=3.0, status="failed", done=3)
+    trial["attributes"]["epoch:0002"]["val_score"] = None
+    figure = curves_figure(curves_info(study([trial])))
+    assert trace(figure, "failed").y[1] is None
+
+
+def test_names_at_the_ends_of_curves_do_not_touch(realistic):
+    info = curves_info(realistic)
+    ends = sorted(curve.scores[-1] for curve in info.curves if curve.trial in info.labelled)
+    assert len(ends) >= 2
+    assert all(high - low > 2 for low, high in itertools.pairwise(ends))
+
+
+@pytest.mark.parametrize(("low", "high"), [(4.5, 26), (0.02, 90), (7.1, 8.9), (10, 10.8), (1, 1e6)])
+def test_latency_ticks_are_round_and_enough(low, high):
+    ticks = log_ticks(low, high)
+    assert 4 <= len(ticks) <= 12
+    assert ticks == sorted(set(ticks))
+    assert all(low <= tick <= high for tick in ticks)
+    assert all(float(f"{tick:.3g}") == tick for tick in ticks)
+
+
+def test_log_axis_holds_every_value_also_a_single_one():
+    for values in ([5.0], [5.0, 5.1], [0.01, 80.0], []):
+        axis = log_axis(values)
+        low, high = axis["range"]
+        assert all(low < math.log10(value) < high for value in values)
+        assert axis["tickvals"]
+
+
+def test_every_colour_of_a_chart_has_a_dark_twin(realistic):
+    lights = {shade.light for shade in SHADES.values()}
+    twins = {shade.light: shade.dark for shade in SHADES.values()}
+    for name, shade in SHADES.items():  # the same colour may have two names, never two twins
+        assert twins[shade.light] == shade.dark or name.startswith("study")
     figures = draw_figures(realistic)
     assert sorted(figures) == ["curves", "flops", "front", "params", "progress", "recipes"]
     for figure in figures.values():
@@ -186,9 +222,7 @@ def test_findings_in_words(realistic):
     text = said(realistic)
     assert "9 of 27 fully trained students are on the front, from 66.9 % at 5.60 ms" in text
     assert "The fastest student within one point of ResNet-50 [3,4,6,3] (81.4 %) is t0021" in text
-    assert (
-        "changed validation accuracy by +1.9 points on average (95 % interval +1.5 to +2.3" in text
-    )
+    assert "validation accuracy by +1.9 points on average (95 % interval +1.5 to +2.3" in text
 
 
 def test_findings_when_the_student_is_far_from_its_teacher_or_past_it(sample, study, tmp_path):
