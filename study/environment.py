@@ -1,6 +1,7 @@
 """What a study ran on: versions and hardware, kept in the record."""
 
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "pandas
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return versions, processor, GPUs and cores of the driver's machine."""
+    """Return versions, the code's commit, processor, GPUs and cores of the driver's machine."""
     from cluster.connect import available_cpus
 
     found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform()}
@@ -18,10 +19,31 @@ def describe_environment() -> dict[str, Any]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
+    found["commit"] = _commit()
     found["cpu"] = _cpu_name()
     found["cores"] = available_cpus()
     found["gpu"] = _gpu_name()
     return found
+
+
+def _commit() -> str | None:
+    """The commit of the code, with a word where files were changed since; None when installed."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"])
+    told = []
+    for command in commands:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *command], capture_output=True, text=True, timeout=5
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode != 0:  # such as a folder of another owner
+            return None
+        told.append(done.stdout.strip())
+    return f"{told[0]}, changed" if told[1] else told[0]
 
 
 def _cpu_name() -> str:
