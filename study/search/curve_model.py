@@ -28,6 +28,8 @@ _ROOT_5 = np.sqrt(5.0)
 _JITTER = 1e-6
 # Of the course that all curves share: variance of its level and of its shape, length of the shape.
 _LEVEL, _SHAPE, _SHAPE_LENGTH = 1.0, 4.0, 0.7
+# Over which the effect of an end of a range fades.
+_END = 0.08
 # Of log length (each dimension), log s_f, s_g, s_h, log length of R, of h, log noise: the prior's
 # mean and deviation, and the bounds.
 _LENGTH = (np.log(0.7), 1.0, np.log(0.03), np.log(30.0))
@@ -37,6 +39,7 @@ _REST = (
     (np.log(0.1), 1.0, np.log(1e-3), np.log(20.0)),
     (np.log(0.4), 0.5, np.log(0.05), np.log(5.0)),
     (np.log(0.5), 0.5, np.log(0.05), np.log(5.0)),
+    (np.log(0.3), 1.0, np.log(1e-3), np.log(20.0)),
     (np.log(0.01), 1.5, np.log(1e-5), np.log(1.0)),
 )
 
@@ -152,6 +155,7 @@ class CurveModel:
         reduced = solve_triangular(self._factor, between.T, lower=True, check_finite=False)
         worth, course, own = np.exp(self.theta[self._count : self._count + 3])
         whole = _LEVEL + _SHAPE + worth + course + np.where(training < 0, 0.0, own)
+        whole += np.exp(self.theta[-2]) * (_trends(features) ** 2).sum(axis=1)
         variances = np.maximum(whole - np.einsum("ij,ij->j", reduced, reduced), 1e-9)
         return between @ self._weights, np.sqrt(variances)
 
@@ -168,6 +172,7 @@ class CurveModel:
         terms = self._over_time(self.theta, np.abs(at[:, None] - other.progress), same)
         similar *= terms.worth + terms.course
         similar += _in_common(terms.apart)
+        similar += np.exp(self.theta[-2]) * (_trends(one.features) @ _trends(other.features).T)
         if same.any():
             similar += terms.alone
         return np.asarray(similar)
@@ -193,7 +198,10 @@ class CurveModel:
         noise = float(np.exp(theta[-1]))
         apart = np.abs(seen.progress[:, None] - seen.progress[None])
         terms = self._over_time(theta, apart, seen.training[:, None] == seen.training[None])
+        trends = _trends(seen.features)
+        trend = np.exp(theta[-2]) * (trends @ trends.T)
         covariance = matern * (terms.worth + terms.course) + terms.alone + _in_common(apart)
+        covariance += trend
         covariance[np.diag_indices(n)] += noise + _JITTER
         try:
             factor = np.linalg.cholesky(covariance)
@@ -211,6 +219,7 @@ class CurveModel:
             np.sum(by_own),
             np.sum(by_course * (apart / terms.length) ** 2),
             np.sum(by_own * apart) / terms.own_length,
+            np.sum(slope * trend),
             noise * np.trace(slope),
         ]
         away = (theta - self._prior) / self._deviation
@@ -253,6 +262,21 @@ def _steepness(squared: Array) -> Array:
     """Minus twice the slope of Matern's covariance by the squared distance."""
     distance = _ROOT_5 * np.sqrt(squared)
     return np.asarray((5.0 / 3.0) * (1.0 + distance) * np.exp(-distance))
+
+
+def _trends(features: Array) -> Array:
+    """What main effects are a sum of, `(n, 5 * features)`: polynomials, and what lies at an end."""
+    x = 2.0 * features - 1.0
+    return np.concatenate(
+        [
+            0.5 * x,
+            0.2 * (3.0 * x**2 - 1.0),
+            0.15 * (5.0 * x**3 - 3.0 * x),
+            0.5 * np.exp(-features / _END),
+            0.5 * np.exp((features - 1.0) / _END),
+        ],
+        axis=1,
+    )
 
 
 def _in_common(apart: Array) -> Array:
