@@ -130,7 +130,7 @@ class TrialQueue(Queue):
             if params is not None:
                 return params
         # Where the guide finds nothing untried nearby, blind draws may.
-        sampler = self._plan.sampler if self._proposing is None else "random"
+        sampler = "random" if self._plan.sampler == "latency-first" else self._plan.sampler
         try:
             return propose(
                 self._record.study,

@@ -15,7 +15,7 @@ from study.search.tally import Tally
 from study.search.training import GROWTH, Training, looked_at, progress_of
 
 # Observations that the model is conditioned on, and that its hyperparameters are fitted to.
-_CONDITIONED, _FITTED = 400, 150
+_CONDITIONED, _FITTED = 300, 150
 # From so many trials at once on, what one worker asks for may rest on what another has.
 MANY = 16
 # From this share of its training on, a trial that runs is taken to be going to its end.

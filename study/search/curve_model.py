@@ -6,12 +6,15 @@ epochs, and what is the training's own:
 
     z(x, t) = m(t) + f(x) + g(x, t) + h_i(t) + noise
 
-with the covariances `s_f K(x, x')`, `s_g K(x, x') R(t, t')` and, within one training,
-`s_h exp(-|t - t'| / l_h)`; K is Matérn's with 5/2 and a length for each dimension, R squared
-exponential. What all curves have in common, m(t), is smooth with a wide prior that is not fitted:
-without it, a configuration unlike any other would be expected to end where most scores lie, which
-are those of first epochs. Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization" (2014) has the
-like with fixed basis curves. Lengths and variances are fitted by maximum a posteriori.
+with the covariances `s_f K(x, x') + s_m sum over dimensions of B(x_d) B(x'_d)`,
+`s_g K(x, x') R(t, t')` and, within one training, `s_h exp(-|t - t'| / l_h)`; K is Matérn's with 5/2
+and a length for each dimension, R squared exponential. B are a few functions of one dimension each
+(see `_trends`), so their part are main effects: what is found of a rate or a width in one place is
+expected elsewhere too, as in additive models (Duvenaud, Nickisch, Rasmussen, 2011). What all curves
+have in common, m(t), is smooth with a wide prior that is not fitted: without it, a configuration
+unlike any other would be expected to end where most scores lie, which are those of first epochs.
+Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization" (2014) has the like with fixed basis
+curves. Lengths and variances are fitted by maximum a posteriori.
 """
 
 from collections.abc import Sequence
@@ -30,8 +33,8 @@ _JITTER = 1e-6
 _LEVEL, _SHAPE, _SHAPE_LENGTH = 1.0, 4.0, 0.7
 # Over which the effect of an end of a range fades.
 _END = 0.08
-# Of log length (each dimension), log s_f, s_g, s_h, log length of R, of h, log noise: the prior's
-# mean and deviation, and the bounds.
+# Of log length (each dimension), log s_f, s_g, s_h, log length of R, of h, log s_m, log noise: the
+# prior's mean and deviation, and the bounds.
 _LENGTH = (np.log(0.7), 1.0, np.log(0.03), np.log(30.0))
 _REST = (
     (np.log(0.6), 1.0, np.log(1e-3), np.log(20.0)),
@@ -115,9 +118,9 @@ class CurveModel:
     def fit(self, seen: Observations, iterations: int) -> None:
         """Fit the hyperparameters, going on from those there are."""
         found = minimize(
-            self._loss,
+            self._loss_of,
             self.theta,
-            args=(seen,),
+            args=(self._pairs(seen),),
             jac=True,
             method="L-BFGS-B",
             bounds=self._bounds,
@@ -188,32 +191,42 @@ class CurveModel:
 
     def _loss(self, theta: Array, seen: Observations) -> tuple[float, Array]:
         """Minus the log posterior of the hyperparameters, and its gradient."""
-        count, n = self._count, len(seen.values)
-        difference = (seen.features[:, None, :] - seen.features[None]) ** 2
-        parts = np.zeros((count, n, n))
-        for feature, group in enumerate(self._groups):
-            parts[group] += difference[:, :, feature] * np.exp(-2.0 * theta[group])
-        squared = parts.sum(axis=0)
-        matern = _matern(squared)
-        noise = float(np.exp(theta[-1]))
-        apart = np.abs(seen.progress[:, None] - seen.progress[None])
-        terms = self._over_time(theta, apart, seen.training[:, None] == seen.training[None])
+        return self._loss_of(theta, self._pairs(seen))
+
+    def _pairs(self, seen: Observations) -> "_Pairs":
+        n = len(seen.values)
+        squared = np.zeros((self._count, n, n))
+        for feature, group in zip(seen.features.T, self._groups, strict=True):
+            squared[group] += (feature[:, None] - feature) ** 2
         trends = _trends(seen.features)
-        trend = np.exp(theta[-2]) * (trends @ trends.T)
-        covariance = matern * (terms.worth + terms.course) + terms.alone + _in_common(apart)
-        covariance += trend
+        apart = np.abs(seen.progress[:, None] - seen.progress)
+        same = seen.training[:, None] == seen.training
+        return _Pairs(
+            squared.reshape(self._count, n * n), apart, same, trends @ trends.T, seen.values
+        )
+
+    def _loss_of(self, theta: Array, pairs: "_Pairs") -> tuple[float, Array]:
+        count, n = self._count, len(pairs.values)
+        scale = np.exp(-2.0 * theta[:count])
+        squared = (scale @ pairs.squared).reshape(n, n)
+        matern = _matern(squared)
+        noise, trend = float(np.exp(theta[-1])), np.exp(theta[-2]) * pairs.trend
+        apart = pairs.apart
+        terms = self._over_time(theta, apart, pairs.same)
+        covariance = matern * (terms.worth + terms.course)
+        covariance += terms.alone + _in_common(apart) + trend
         covariance[np.diag_indices(n)] += noise + _JITTER
         try:
             factor = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:
             return np.inf, np.zeros_like(theta)
         inverse = cho_solve((factor, True), np.eye(n))
-        weights = inverse @ seen.values
+        weights = inverse @ pairs.values
         slope = 0.5 * (inverse - np.outer(weights, weights))
         by_length = slope * _steepness(squared) * (terms.worth + terms.course)
         by_course, by_own = slope * matern * terms.course, slope * terms.alone
         gradient = [
-            *np.einsum("ij,kij->k", by_length, parts),
+            *(scale * (pairs.squared @ by_length.reshape(n * n))),
             np.sum(slope * matern) * terms.worth,
             np.sum(by_course),
             np.sum(by_own),
@@ -223,8 +236,27 @@ class CurveModel:
             noise * np.trace(slope),
         ]
         away = (theta - self._prior) / self._deviation
-        loss = 0.5 * seen.values @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
+        loss = 0.5 * pairs.values @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
         return float(loss), np.array(gradient) + away / self._deviation
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What of observations does not depend on the hyperparameters, for each pair of them.
+
+    Attributes:
+        squared: `(dimensions, n * n)`, squared distances in each dimension.
+        apart: `(n, n)`, between the shares of their trainings.
+        same: `(n, n)`, whether they are of one training.
+        trend: `(n, n)`, products of their main effects.
+        values: `(n,)`.
+    """
+
+    squared: Array
+    apart: Array
+    same: Mask
+    trend: Array
+    values: Array
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from study.search.training import Limits, Params, Training, likeliest
 FIRST, _FIRST_WHOLE = 16, 8
 # Of all epochs, spent on trials that are past the first rung.
 GOING_ON = 0.55
-_CANDIDATES = 400
-_REFINED, _OFFSPRING = 10, 15
+_CANDIDATES = 300
+_REFINED, _OFFSPRING = 10, 10
 _RANKED = 200  # of them, kept in order; with many workers all that keep the limits
 _CLOSER = (0.2, 0.1, 0.05, 0.03)  # how far the best candidates are moved, round by round
 _STEPS = ((0.15, 0.4), (0.05, 0.6))  # how far, and with what chance, a gene is moved
