@@ -110,7 +110,7 @@ def test_only_who_can_come_to_its_end_goes_on_and_somebody_does(left: int) -> No
 def test_whoever_adds_more_is_ended_rather_than_whoever_is_quick() -> None:
     # Of the quick one more is to be had for each epoch, but then there is no time for the other.
     trainings = begun(*[EPOCHS] * FIRST)
-    best, quick = {"width": 2, "rate": 0.3}, {"width": 56, "rate": 0.35}
+    best, quick = {"width": 8, "rate": 0.3}, {"width": 60, "rate": 0.3}
     trainings += [training(len(trainings), best), training(len(trainings) + 1, quick, 9)]
     search = make_search()
 
