@@ -32,7 +32,7 @@ from study.search.training import Limits, Params, Training, likeliest
 # Trials begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
 # Of all epochs, spent on trials that are past the first rung.
-GOING_ON = 0.55
+GOING_ON = 0.6
 _CANDIDATES = 300
 _REFINED, _OFFSPRING = 10, 10
 _RANKED = 200  # of them, kept in order; with many workers all that keep the limits
