@@ -31,7 +31,7 @@ from study.replicates import further, next_round
 from study.retention import (
     CONFIRMED_WITHIN,
     KEPT_WITHIN,
-    SPARE_FRONTS,
+    SPARE_AHEAD,
     prune,
     students_to_keep,
 )
@@ -286,7 +286,7 @@ class Session:
                 Constraints.of(plan, self._inputs.space),
             ),
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
-            self._spare_fronts,
+            self._spare,
             guide,
         )
         self._progress.known(record.trials(), self._stored.space)
@@ -365,13 +365,13 @@ class Session:
     def _prune(self, within: float = KEPT_WITHIN, spare: int | None = None) -> None:
         """Remove what no trial needs any more, also what a killed driver left."""
         trials, third = self._record.trials(), self._plan.third
-        spare = self._spare_fronts if spare is None else spare
+        spare = self._spare if spare is None else spare
         prune(self._record.folder, trials, students_to_keep(trials, third, within, spare))
 
     @property
-    def _spare_fronts(self) -> int:
-        """How many fronts behind the front keep their students until all runs are scored."""
-        return SPARE_FRONTS if self._plan.replicates > 1 else 0
+    def _spare(self) -> int:
+        """How many may be ahead of a student that is kept until all runs are scored."""
+        return SPARE_AHEAD if self._plan.replicates > 1 else 0
 
     # The teacher, MLflow, the report
 

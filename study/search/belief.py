@@ -15,7 +15,7 @@ from study.search.tally import Tally
 from study.search.training import GROWTH, Training, looked_at, progress_of
 
 # Observations that the model is conditioned on, and that its hyperparameters are fitted to.
-_CONDITIONED, _FITTED = 300, 150
+_CONDITIONED, _FITTED = 400, 150
 # From so many trials at once on, what one worker asks for may rest on what another has.
 MANY = 16
 # From this share of its training on, a trial that runs is taken to be going to its end.
@@ -111,19 +111,6 @@ class Belief:
         """What such ends are expected to add to a front; to the one there is, if left out."""
         front = self.front if front is None else front
         return expected_gains(front, means, deviations, latencies, self.scale)
-
-    def front_with(self, trainings: Sequence[Training]) -> Front:
-        """The front of whole trainings and of the ends that others are expected to come to."""
-        points = [
-            (t.scores[-1], float(t.latency_ms or 0.0))
-            for t in self.told
-            if t.is_whole and t.feasible
-        ]
-        if trainings:
-            points += zip(
-                self.ends(trainings).tolist(), self.ms_of(trainings).tolist(), strict=True
-            )
-        return self.front_of_points(points)
 
     def front_of_points(self, points: Sequence[tuple[float, float]]) -> Front:
         """The front of (score, latency ms), within the same corner as :attr:`front`."""

@@ -6,15 +6,12 @@ epochs, and what is the training's own:
 
     z(x, t) = m(t) + f(x) + g(x, t) + h_i(t) + noise
 
-with the covariances `s_f K(x, x') + s_m sum over dimensions of B(x_d) B(x'_d)`,
-`s_g K(x, x') R(t, t')` and, within one training, `s_h exp(-|t - t'| / l_h)`; K is Matérn's with 5/2
-and a length for each dimension, R squared exponential. B are a few functions of one dimension each
-(see `_trends`), so their part are main effects: what is found of a rate or a width in one place is
-expected elsewhere too, as in additive models (Duvenaud, Nickisch, Rasmussen, 2011). What all curves
-have in common, m(t), is smooth with a wide prior that is not fitted: without it, a configuration
-unlike any other would be expected to end where most scores lie, which are those of first epochs.
-Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization" (2014) has the like with fixed basis
-curves. Lengths and variances are fitted by maximum a posteriori.
+with the covariances `s_f K(x, x')`, `s_g K(x, x') R(t, t')` and, within one training,
+`s_h exp(-|t - t'| / l_h)`; K is Matérn's with 5/2 and a length for each dimension, R squared
+exponential. What all curves have in common, m(t), is smooth with a wide prior that is not fitted:
+without it, a configuration unlike any other would be expected to end where most scores lie, which
+are those of first epochs. Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization" (2014) has the
+like with fixed basis curves. Lengths and variances are fitted by maximum a posteriori.
 """
 
 from collections.abc import Sequence
@@ -31,10 +28,8 @@ _ROOT_5 = np.sqrt(5.0)
 _JITTER = 1e-6
 # Of the course that all curves share: variance of its level and of its shape, length of the shape.
 _LEVEL, _SHAPE, _SHAPE_LENGTH = 1.0, 4.0, 0.7
-# Over which the effect of an end of a range fades.
-_END = 0.08
-# Of log length (each dimension), log s_f, s_g, s_h, log length of R, of h, log s_m, log noise: the
-# prior's mean and deviation, and the bounds.
+# Of log length (each dimension), log s_f, s_g, s_h, log length of R, of h, log noise: the prior's
+# mean and deviation, and the bounds.
 _LENGTH = (np.log(0.7), 1.0, np.log(0.03), np.log(30.0))
 _REST = (
     (np.log(0.6), 1.0, np.log(1e-3), np.log(20.0)),
@@ -42,7 +37,6 @@ _REST = (
     (np.log(0.1), 1.0, np.log(1e-3), np.log(20.0)),
     (np.log(0.4), 0.5, np.log(0.05), np.log(5.0)),
     (np.log(0.5), 0.5, np.log(0.05), np.log(5.0)),
-    (np.log(0.3), 1.0, np.log(1e-3), np.log(20.0)),
     (np.log(0.01), 1.5, np.log(1e-5), np.log(1.0)),
 )
 
@@ -158,7 +152,6 @@ class CurveModel:
         reduced = solve_triangular(self._factor, between.T, lower=True, check_finite=False)
         worth, course, own = np.exp(self.theta[self._count : self._count + 3])
         whole = _LEVEL + _SHAPE + worth + course + np.where(training < 0, 0.0, own)
-        whole += np.exp(self.theta[-2]) * (_trends(features) ** 2).sum(axis=1)
         variances = np.maximum(whole - np.einsum("ij,ij->j", reduced, reduced), 1e-9)
         return between @ self._weights, np.sqrt(variances)
 
@@ -175,7 +168,6 @@ class CurveModel:
         terms = self._over_time(self.theta, np.abs(at[:, None] - other.progress), same)
         similar *= terms.worth + terms.course
         similar += _in_common(terms.apart)
-        similar += np.exp(self.theta[-2]) * (_trends(one.features) @ _trends(other.features).T)
         if same.any():
             similar += terms.alone
         return np.asarray(similar)
@@ -198,23 +190,21 @@ class CurveModel:
         squared = np.zeros((self._count, n, n))
         for feature, group in zip(seen.features.T, self._groups, strict=True):
             squared[group] += (feature[:, None] - feature) ** 2
-        trends = _trends(seen.features)
         apart = np.abs(seen.progress[:, None] - seen.progress)
         same = seen.training[:, None] == seen.training
-        return _Pairs(
-            squared.reshape(self._count, n * n), apart, same, trends @ trends.T, seen.values
-        )
+        squared = squared.reshape(self._count, n * n)
+        return _Pairs(squared, apart, same, seen.values)
 
     def _loss_of(self, theta: Array, pairs: "_Pairs") -> tuple[float, Array]:
         count, n = self._count, len(pairs.values)
         scale = np.exp(-2.0 * theta[:count])
         squared = (scale @ pairs.squared).reshape(n, n)
         matern = _matern(squared)
-        noise, trend = float(np.exp(theta[-1])), np.exp(theta[-2]) * pairs.trend
+        noise = float(np.exp(theta[-1]))
         apart = pairs.apart
         terms = self._over_time(theta, apart, pairs.same)
         covariance = matern * (terms.worth + terms.course)
-        covariance += terms.alone + _in_common(apart) + trend
+        covariance += terms.alone + _in_common(apart)
         covariance[np.diag_indices(n)] += noise + _JITTER
         try:
             factor = np.linalg.cholesky(covariance)
@@ -232,7 +222,6 @@ class CurveModel:
             np.sum(by_own),
             np.sum(by_course * (apart / terms.length) ** 2),
             np.sum(by_own * apart) / terms.own_length,
-            np.sum(slope * trend),
             noise * np.trace(slope),
         ]
         away = (theta - self._prior) / self._deviation
@@ -248,14 +237,12 @@ class _Pairs:
         squared: `(dimensions, n * n)`, squared distances in each dimension.
         apart: `(n, n)`, between the shares of their trainings.
         same: `(n, n)`, whether they are of one training.
-        trend: `(n, n)`, products of their main effects.
         values: `(n,)`.
     """
 
     squared: Array
     apart: Array
     same: Mask
-    trend: Array
     values: Array
 
 
@@ -294,21 +281,6 @@ def _steepness(squared: Array) -> Array:
     """Minus twice the slope of Matern's covariance by the squared distance."""
     distance = _ROOT_5 * np.sqrt(squared)
     return np.asarray((5.0 / 3.0) * (1.0 + distance) * np.exp(-distance))
-
-
-def _trends(features: Array) -> Array:
-    """What main effects are a sum of, `(n, 5 * features)`: polynomials, and what lies at an end."""
-    x = 2.0 * features - 1.0
-    return np.concatenate(
-        [
-            0.5 * x,
-            0.2 * (3.0 * x**2 - 1.0),
-            0.15 * (5.0 * x**3 - 3.0 * x),
-            0.5 * np.exp(-features / _END),
-            0.5 * np.exp((features - 1.0) / _END),
-        ],
-        axis=1,
-    )
 
 
 def _in_common(apart: Array) -> Array:

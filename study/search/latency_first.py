@@ -32,16 +32,16 @@ from study.search.training import Limits, Params, Training, likeliest
 # Trials begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
 # Of all epochs, spent on trials that are past the first rung.
-GOING_ON = 0.6
-_CANDIDATES = 300
-_REFINED, _OFFSPRING = 10, 10
+GOING_ON = 0.7
+_CANDIDATES = 400
+_REFINED, _OFFSPRING = 10, 15
 _RANKED = 200  # of them, kept in order; with many workers all that keep the limits
 _CLOSER = (0.2, 0.1, 0.05, 0.03)  # how far the best candidates are moved, round by round
 _STEPS = ((0.15, 0.4), (0.05, 0.6))  # how far, and with what chance, a gene is moved
 # What was not begun is less certain than the model says, whose lengths are fitted to few trials.
 _DOUBT = 1.7
 # How far apart, in one gene at least, new trials are from others, and from those begun at once.
-_APART, _APART_AT_ONCE = 0.05, 0.1
+_APART, _APART_AT_ONCE = 0.03, 0.1
 # The end of a budget is thought of when a worker has less left than so many whole trainings take.
 _FAR = 2.0
 # Near it, who adds this share of the front's area for a whole training is worth its time.
@@ -97,7 +97,6 @@ class LatencyFirst:
         self._looks = 0
         self._ranked: Array | None = None
         self._ranked_for = 0
-        self._ahead: Front | None = None
         self._promising: list[int] = []
 
     def state(self) -> dict[str, Any]:
@@ -141,7 +140,7 @@ class LatencyFirst:
             return True
         hopefuls = self._hopefuls(trainings)
         chosen = hopefuls.worth(WORTH * self._belief.front.area / whole)
-        return hopefuls.room(left) - hopefuls.needed[chosen].sum() >= whole
+        return hopefuls.room(left) - float(hopefuls.needed[chosen].sum()) >= whole
 
     def next_to_end(
         self, trainings: Sequence[Training], left: Left, worth: float = 0.0
@@ -350,7 +349,7 @@ class LatencyFirst:
             return False
         if self._belief.looks != self._looks:
             self._looks = self._belief.looks
-            self._ranked, self._ahead, self._promising = None, None, []
+            self._ranked, self._promising = None, []
         return True
 
     def _excess(self, genes: Array, latencies: Array | None = None) -> Array:
@@ -363,13 +362,9 @@ class LatencyFirst:
         return np.broadcast_to(found, len(genes))
 
     def _worth_of_new(self, genes: Array) -> Array:
-        if self._ahead is None:
-            # Who waits can be had without beginning anything.
-            begun = [t for t in self._belief.told if t.waits or t.runs]
-            self._ahead = self._belief.front_with(begun)
         latencies = self._latency.of(genes)
         means, deviations = self._belief.predict_new(genes, latencies)
-        worth = self._belief.gains(means, _DOUBT * deviations, latencies, self._ahead)
+        worth = self._belief.gains(means, _DOUBT * deviations, latencies)
         if self._likelihood is not None:
             worth = worth * self._likelihood(genes)
         beyond = self._excess(genes, latencies)
