@@ -121,7 +121,7 @@ class Recorder(StatelessForRay, Callback):
         queue: Takes back trials whose worker died.
         limits: What the study puts up with.
         paused: Numbers of trials that gave their worker back to wait; each is taken out once heard.
-        spare: How many fronts behind the front keep their students, as :func:`students_to_keep`.
+        spare: How many may be ahead of a student that is kept, as :func:`students_to_keep`.
         guide: Says why trials wait, and which of too many is given up.
     """
 
