@@ -22,7 +22,7 @@ def draw_images(figures: "dict[str, go.Figure]") -> Images:
     try:
         import kaleido  # noqa: F401
     except ImportError:
-        return Images({}, "PNG needs kaleido: pip install 'kaleido>=1.5'.")
+        return Images({}, "PNG needs kaleido: pip install '.[png]'.")
     if _browser() is None:
         return Images(
             {},

@@ -128,6 +128,7 @@ def _gain_headline(results: StudyResults, found: Findings) -> Headline:
     pairs = _told_by(found)
     gain, gains = overall_gain(pairs), [pair.val_gain for pair in pairs]
     bound = "" if gain.interval is None else f"95{NBSP}% interval {span(gain.interval)}"
+    alike = "no interval from one run" if gain.runs == 1 else f"the same in all {gain.runs}"
     runs = _runs_each([pair.validation.runs for pair in pairs])
     figure = f"{signed(gain.mean)} {score.points}"
     sentence = f"Distillation changed validation {score.name} by {figure}"
@@ -137,7 +138,7 @@ def _gain_headline(results: StudyResults, found: Findings) -> Headline:
         sentence += f" in the mean of {len(pairs)} students beside their undistilled twins, {runs}"
         if signed(min(gains)) != signed(max(gains)):
             sentence += f"; single ones {span((min(gains), max(gains)))}"
-    return Headline(title, figure, bound or "no interval from one run", f"{sentence}.")
+    return Headline(title, figure, bound or alike, f"{sentence}.")
 
 
 def _told_by(found: Findings) -> list[KdPair]:

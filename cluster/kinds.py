@@ -30,12 +30,14 @@ class Node:
         cpus: CPUs that Ray may use.
         gpus: GPUs that Ray may use.
         kind: Of the devices that trials would hold.
+        labelled: Whether Ray finds it by that kind.
     """
 
     id: str
     cpus: int
     gpus: int
     kind: str
+    labelled: bool = False
 
 
 def processor_name() -> str:
@@ -121,8 +123,8 @@ def keep_to_one_kind(
         nodes=len(chosen),
         largest=max(node.cpus for node in chosen),
         kind=kind,
-        selector=_selector(kind, chosen, others, gpus=gpus),
-        left_alone=_listed(others, "GPUs" if gpus else "CPUs"),
+        selector=_selector(chosen, others),
+        left_alone=_listed(others, "GPU" if gpus else "CPU"),
     )
 
 
@@ -134,24 +136,27 @@ def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
     )
 
 
-def _selector(
-    kind: str, chosen: Sequence[Node], others: Mapping[str, int], *, gpus: bool
-) -> dict[str, str]:
-    if gpus and kind != UNNAMED:
-        return {_TYPE_LABEL: kind}
+def _selector(chosen: Sequence[Node], others: Mapping[str, int]) -> dict[str, str]:
+    if all(node.labelled for node in chosen):
+        return {_TYPE_LABEL: chosen[0].kind}
     if not others:
         return {}  # also the nodes that are added later
     return {_NODE_LABEL: f"in({','.join(node.id for node in chosen)})"}
 
 
-def _listed(sizes: Mapping[str, int], devices: str = "") -> str:
+def _listed(sizes: Mapping[str, int], device: str = "") -> str:
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
-    return " and ".join(f"{sizes[n]} {devices} of {n}" if devices else n for n in names)
+    if not device:
+        return " and ".join(names)
+    return " and ".join(
+        f"{sizes[name]} {device}{'' if sizes[name] == 1 else 's'} of {name}" for name in names
+    )
 
 
 def _node(node: Mapping[str, Any], kind: str) -> Node:
     has = node["Resources"]
-    return Node(node["NodeID"], int(has.get("CPU", 0)), int(has.get("GPU", 0)), kind)
+    labelled = node["Labels"].get(_TYPE_LABEL) == kind
+    return Node(node["NodeID"], int(has.get("CPU", 0)), int(has.get("GPU", 0)), kind, labelled)
 
 
 def _accelerator(resources: Mapping[str, float]) -> str | None:

@@ -1,6 +1,7 @@
 """The command line of `python -m study.launch`, and the plan its arguments mean."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from study.constraints import check_min_score
 from study.distillation.teacher_recipe import NETWORKS
 from study.names import StudyName
 from study.plan import StudyPlan
+from study.search_choice import chosen
 from study.teacher_choice import check_teacher
 
 _EPILOG = """\
@@ -111,9 +113,10 @@ def _what(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--sampler",
-        default="tpe",
-        help="tpe is Optuna's, random draws blindly, latency-first learns from every epoch of all "
-        "trials and knows the latency of what it proposes (default: tpe)",
+        metavar="latency-first|tpe|random",
+        help="latency-first learns from every epoch of all trials and knows the latency of what it "
+        "proposes, tpe is Optuna's, random draws blindly (default: latency-first; tpe for three "
+        "objectives, as latency-first knows two; a study that exists keeps its own)",
     )
     group.add_argument(
         "--warm-start",
@@ -123,9 +126,10 @@ def _what(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--scheduler",
-        default="pareto",
-        help="pareto stops trials early by Pareto rank, pause has them wait at rungs and goes on "
-        "with whichever promises most, none trains all to the end (default: pareto)",
+        metavar="pause|pareto|none",
+        help="pause has trials wait at rungs and goes on with whichever promises most, pareto "
+        "stops them early by Pareto rank, none trains all to the end (default: pause with "
+        "latency-first, pareto with other samplers; a study that exists keeps its own)",
     )
     group.add_argument(
         "--objectives",
@@ -291,8 +295,11 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         raise SpaceError(f"space {space.name} declares no teacher for {short}; add one under '*'")
     # The seed points come first: fewer trials than those is what the user asked for, not an error.
     presets = len(space.presets[args.preset]) if args.preset else 0
+    name = StudyName(args.name or f"{space.name}-{short}")
+    objectives = parsing.parse_objectives(args.objectives, space)
+    sampler, scheduler = chosen(args.sampler, args.scheduler, objectives, _stored(name, args))
     plan = StudyPlan(
-        name=str(StudyName(args.name or f"{space.name}-{short}")),
+        name=str(name),
         space=args.space,
         data=data,
         data_dir=args.data_dir,
@@ -311,8 +318,8 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
             device_hours=args.device_hours,
         ),
         max_epochs=_max_epochs(space.with_fixed(fixed), args.max_epochs, defaults.max_epochs),
-        sampler=args.sampler,
-        scheduler=args.scheduler,
+        sampler=sampler,
+        scheduler=scheduler,
         seed=args.seed,
         max_latency_ms=args.max_latency,
         max_params_m=args.max_params,
@@ -325,7 +332,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         storage=args.storage,
         tracking_uri=args.tracking_uri,
         address=args.address,
-        objectives=parsing.parse_objectives(args.objectives, space),
+        objectives=objectives,
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
         replicates=args.replicates,
@@ -338,6 +345,16 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     space = space.with_fixed(fixed).with_objectives(plan.objectives)
     check_teacher(plan, space, short)
     return plan, space
+
+
+def _stored(name: StudyName, args: argparse.Namespace) -> Mapping[str, Any] | None:
+    """The plan of the study that has this name already, if one does."""
+    from study.record import read_plan_file
+
+    if args.sampler is not None and args.scheduler is not None:
+        return None
+    stored = read_plan_file(name.folder(Path(args.studies)))
+    return None if stored is None else stored.get("plan")
 
 
 def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) -> str:

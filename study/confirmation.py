@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import torch
 
 # Of a confirmed latency: seconds, and how long to go on while the ratio has not settled.
-_TIMED_SECONDS = 2.0
-_TIMED_AT_MOST = 8.0
+_TIMED_SECONDS = 1.6
+_TIMED_AT_MOST = 6.0
 # Copies of one student in the A/A test, and seconds for each.
 _COPIES = 5
 _COPY_SECONDS = 0.4

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.connect import available_cpus, check_address, set_ray_defaults
+from analysis import results
+from cluster.connect import Cluster, available_cpus, check_address, set_ray_defaults
+from cluster.kinds import Node, keep_to_one_kind, processor_name
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace
 from study.plan import PlanError, StudyPlan, check_writable
@@ -61,8 +63,14 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
         inspect_checkpoint(Path(plan.teacher))
     if plan.address is None and plan.gpus_per_trial == 0:
         # On this machine's CPUs it is known before Ray is started what fits.
+        cpus = available_cpus()
+        kept = (read_plan_file(studies / plan.name) or {}).get(results.DEVICE_KIND)
+        here = Node("here", cpus, 0, processor_name())
+        keep_to_one_kind(
+            Cluster("local", cpus, 0, 1, cpus), [here], plan.device_kind, kept, gpus=False
+        )
         plan_resources(
-            cpus=available_cpus(),
+            cpus=cpus,
             gpus=0,
             cpus_per_trial=plan.cpus_per_trial,
             gpus_per_trial=0,

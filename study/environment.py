@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "pandas
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return versions, processor, GPUs and cores of the driver's machine."""
+    """Return versions, the code's commit, processor, GPUs and cores of the driver's machine."""
     from cluster.connect import available_cpus
     from cluster.kinds import processor_name
 
@@ -20,6 +21,7 @@ def describe_environment() -> dict[str, Any]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
+    found["commit"] = _commit()
     found["cpu"] = processor_name()
     found["cores"] = available_cpus()
     found["gpu"] = _gpu_name()
@@ -38,6 +40,26 @@ def worker_environment(threads: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore"),
     }
+
+
+def _commit() -> str | None:
+    """The commit of the code, with a word where files were changed since; None when installed."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"])
+    told = []
+    for command in commands:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *command], capture_output=True, text=True, timeout=5
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode != 0:  # such as a folder of another owner
+            return None
+        told.append(done.stdout.strip())
+    return f"{told[0]}, changed" if told[1] else told[0]
 
 
 def _gpu_name() -> str | None:

@@ -208,10 +208,14 @@ _CHANGED = {
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Say in one clause each where two identities differ: ``seed 0, now 1``."""
     return [
-        _CHANGED.get(name, f"{name} {stored.get(name)!r}, now {asked.get(name)!r}")
+        _CHANGED.get(name, f"{name} {_meant(stored, name)!r}, now {_meant(asked, name)!r}")
         for name in sorted({*stored, *asked})
         if stored.get(name) != asked.get(name)
     ]
+
+
+def _meant(identity: Mapping[str, Any], name: str) -> Any:
+    return identity.get(name, _LATER.get(name))
 
 
 def _problems(plan: StudyPlan) -> list[str]:

@@ -30,7 +30,7 @@ from study.retention import Contenders, prune
 from study.stateless import StatelessForRay
 from study.tracking.facts import final_metrics, trial_facts
 from study.trial_attributes import now
-from study.trial_context import STUDENT_FILE, trial_folder
+from study.trial_context import NESTED, STUDENT_FILE, trial_folder
 from study.trial_exits import exit_file
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Recorder(StatelessForRay, Callback):
         queue: Takes back trials whose worker died.
         limits: What the study puts up with.
         paused: Numbers of trials that gave their worker back to wait; each is taken out once heard.
-        spare: How many fronts behind the front keep their students, as :func:`students_to_keep`.
+        spare: How many may be ahead of a student that is kept, as :func:`students_to_keep`.
         guide: Says why trials wait, and which of too many is given up.
     """
 
@@ -252,6 +252,8 @@ class Recorder(StatelessForRay, Callback):
 
     def _report(self, number: int, result: Mapping[str, Any]) -> None:
         running = self._running[number]
+        (nested,) = result.get(NESTED, ({},))
+        result = {**result, **nested}
         if "model" in result:
             model, latency = result["model"], result["latency"]
             self._record.measured(number, ModelSize.from_json(model), Latency.from_json(latency))

@@ -16,6 +16,7 @@ from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
+from study.budget import Left
 from study.constraints import Constraints
 from study.database import database_gone
 from study.distillation.phases import PhaseClock
@@ -33,7 +34,7 @@ from study.replicates import further, next_round
 from study.retention import (
     CONFIRMED_WITHIN,
     KEPT_WITHIN,
-    SPARE_FRONTS,
+    SPARE_AHEAD,
     prune,
     students_to_keep,
 )
@@ -49,6 +50,7 @@ from study.trial_attributes import now
 
 _CLOSE_TRACKER_SECONDS = 20.0
 _NOTE_SESSION_SECONDS = 30.0
+_OUT_OF_TIME = "what was left of the budget would have ended no further training"
 
 Q = TypeVar("Q", bound=Queue)
 
@@ -233,14 +235,14 @@ class Session:
         scheduler = make_scheduler(plan, record, self._stored.space, guide)
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
 
-        def make_queue(enough: Callable[[], bool]) -> TrialQueue:
-            inputs = self._inputs
-            return TrialQueue(record, inputs.space, plan, seeds, enough, guide, inputs.earlier)
+        def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> TrialQueue:
+            space, earlier = self._inputs.space, self._inputs.earlier
+            return TrialQueue(record, space, plan, seeds, enough, guide, earlier, left)
 
         shown = self._progress.trials_phase(plan.budget.trials, self._deadline())
         pausing = guide if plan.scheduler == "pause" else None
         recorder, queue = self._drive(reference, make_queue, scheduler, shown, pausing)
-        return self._ending(recorder, queue.exhausted)
+        return self._ending(recorder, queue)
 
     def _run_replicates(self, prepared: Prepared, reference: Any, ending: Ending) -> Ending:
         """Train the runs that the front, its rivals and its controls lack; as a search ends."""
@@ -252,16 +254,16 @@ class Session:
         time_front(record, prepared.context, reference, self._cluster, self._progress)
         progress = self._progress
 
-        def make_queue(enough: Callable[[], bool]) -> ReplicateQueue:
+        def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> ReplicateQueue:
             stored = self._stored.space
             return ReplicateQueue(record, inputs.space, plan, stored, enough, progress.expects)
 
         total = len(further(record.trials()))
         shown = progress.trials_phase(total, self._deadline(), "replicates")
         self._stage.enter("replicates")
-        recorder, _ = self._drive(reference, make_queue, None, shown)
+        recorder, queue = self._drive(reference, make_queue, None, shown)
         self._stage.enter("confirming")
-        ended = self._ending(recorder, False)
+        ended = self._ending(recorder, queue)
         if ended.word == "budget":
             return self._without_replicates(ended)
         return ending if ended.exit_code == 0 else ended
@@ -281,7 +283,7 @@ class Session:
     def _drive(
         self,
         reference: Any,
-        make_queue: Callable[[Callable[[], bool]], Q],
+        make_queue: Callable[[Callable[[], bool], Callable[[], Left]], Q],
         scheduler: ParetoHalvingScheduler | PausingScheduler | None,
         shown: contextlib.AbstractContextManager[None],
         guide: Guide | None = None,
@@ -301,7 +303,7 @@ class Session:
                 or recorder.too_many_failures()
             )
 
-        queue = make_queue(enough)
+        queue = make_queue(enough, lambda: self._left(recorder))
         recorder = Recorder(
             record,
             self._tracker,
@@ -315,7 +317,7 @@ class Session:
                 Constraints.of(plan, self._inputs.space),
             ),
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
-            self._spare_fronts,
+            self._spare,
             guide,
         )
         self._progress.known(record.trials(), self._stored.space)
@@ -335,22 +337,25 @@ class Session:
                 )
         finally:
             self._stop.between_trials = False
-            recorder.close(self._why_closed(recorder))
+            recorder.close(self._why_closed(recorder, queue))
         if recorder.fatal is not None:
             raise recorder.fatal
         return recorder, queue
 
-    def _why_closed(self, recorder: Recorder) -> str | None:
+    def _why_closed(self, recorder: Recorder, queue: Queue) -> str | None:
         """Why trials that still ran are closed for good; None leaves them to the next run."""
         if recorder.too_many_failures():
             return "too many trials failed"
         if (spent := self._spent(recorder)) is not None:
             return spent
+        if self._stop.signum is not None or recorder.fatal is not None:
+            return None
+        if queue.out_of_time:
+            return _OUT_OF_TIME
         # What still waits when nothing more is handed out is not gone on with.
-        ended_by_itself = self._stop.signum is None and recorder.fatal is None
-        return WAITED if ended_by_itself and self._plan.scheduler == "pause" else None
+        return WAITED if self._plan.scheduler == "pause" else None
 
-    def _ending(self, recorder: Recorder, exhausted: bool) -> Ending:
+    def _ending(self, recorder: Recorder, queue: Queue) -> Ending:
         if self._stop.signum is not None:
             return self._interrupted()
         if recorder.too_many_failures():
@@ -358,15 +363,24 @@ class Session:
             most = max(set(reasons), key=reasons.count)
             note = f"{len(reasons)} trials failed, most often: {most}"
             return Ending("too many failures", 3, note)
-        if exhausted:
+        if queue.exhausted:
             return Ending("complete", 0, "every configuration of the space has been tried")
-        spent = self._spent(recorder)
+        spent = self._spent(recorder) or (_OUT_OF_TIME if queue.out_of_time else None)
         return Ending("complete", 0) if spent is None else Ending("budget", 0, spent)
 
     def _spent(self, recorder: Recorder) -> str | None:
         """Which bound on time is reached, or None."""
         seconds = self._earlier + time.monotonic() - self._begun
         return self._plan.budget.spent(seconds, recorder.device_seconds)
+
+    def _left(self, recorder: Recorder) -> Left:
+        """What is left of the bounds on time."""
+        return self._plan.budget.left(
+            self._earlier + time.monotonic() - self._begun,
+            recorder.device_seconds,
+            workers=self._resources.concurrent,
+            devices=self._plan.devices_per_trial,
+        )
 
     def _deadline(self) -> float | None:
         """When the wall time is spent, on the monotonic clock."""
@@ -382,13 +396,13 @@ class Session:
     def _prune(self, within: float = KEPT_WITHIN, spare: int | None = None) -> None:
         """Remove what no trial needs any more, also what a killed driver left."""
         trials, third = self._record.trials(), self._plan.third
-        spare = self._spare_fronts if spare is None else spare
+        spare = self._spare if spare is None else spare
         prune(self._record.folder, trials, students_to_keep(trials, third, within, spare))
 
     @property
-    def _spare_fronts(self) -> int:
-        """How many fronts behind the front keep their students until all runs are scored."""
-        return SPARE_FRONTS if self._plan.replicates > 1 else 0
+    def _spare(self) -> int:
+        """How many may be ahead of a student that is kept until all runs are scored."""
+        return SPARE_AHEAD if self._plan.replicates > 1 else 0
 
     # The teacher, MLflow, the report
 

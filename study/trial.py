@@ -16,7 +16,14 @@ from study.death import OUT_OF_MEMORY, described
 from study.distillation.phases import PhaseClock
 from study.student import build_student, measure, pin_threads
 from study.task import task_of
-from study.trial_context import CHECKPOINT_FILE, STUDENT_FILE, TrialContext, TrialTask, trial_folder
+from study.trial_context import (
+    CHECKPOINT_FILE,
+    NESTED,
+    STUDENT_FILE,
+    TrialContext,
+    TrialTask,
+    trial_folder,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -170,7 +177,7 @@ class StudentTrial:
         if self.task.model is not None and self.task.latency is not None:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
         before = self._clock.enter("latency")
-        measured = measure(self.context, student, idle=False, seconds=2.0, at_most=4.0)
+        measured = measure(self.context, student, idle=False, seconds=1.2, at_most=2.4)
         self._clock.enter(before)
         return measured
 
@@ -258,6 +265,13 @@ def _out_of_memory(error: Exception) -> bool:
     return ran_out_of_memory(error)
 
 
+def unnested(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a report with its nested parts in a list; see :meth:`TrialTask.to_config`."""
+    nested = {name: value for name, value in report.items() if isinstance(value, dict)}
+    flat = {name: value for name, value in report.items() if name not in nested}
+    return {**flat, NESTED: [nested]}
+
+
 class StudentTrainable(Trainable):
     """Ray's view of a trial. Its actor is reused for the next trial; nothing is left behind."""
 
@@ -278,7 +292,7 @@ class StudentTrainable(Trainable):
         """Take the next task; the student of the last one is dropped."""
         self.cleanup()
         idle = 0.0 if self._reported is None else time.perf_counter() - self._reported
-        self._trial = StudentTrial(TrialTask(**new_config), self._context, idle)
+        self._trial = StudentTrial(TrialTask.from_config(new_config), self._context, idle)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -286,7 +300,7 @@ class StudentTrainable(Trainable):
         assert self._trial is not None
         report = self._trial.advance()
         self._reported = time.perf_counter()
-        return report
+        return unnested(report)
 
     def cleanup(self) -> None:
         """End the trial, if there is one."""

@@ -21,6 +21,8 @@ STUDENT_FILE = "student.pt"
 
 
 CHECKPOINT_FILE = "last.pt"
+# The name under which a report to Ray Tune has its nested parts, in a list.
+NESTED = "nested"
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,19 @@ class TrialTask:
     epochs_known: int = 0
 
     def to_config(self) -> dict[str, Any]:
-        """Return it as the configuration of a Ray trial."""
-        return asdict(self)
+        """Return it as the configuration of a Ray trial.
+
+        But for what a scheduler looks at it is in a list, where Ray Tune does not look: of each
+        number in nested dictionaries, of what trials are given as of what they report, it keeps
+        statistics, 50 KB a trial.
+        """
+        seen = {"number": self.number, "protected": self.protected}
+        return {**seen, "epochs_known": self.epochs_known, "task": [asdict(self)]}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "TrialTask":
+        """Return the task that :meth:`to_config` made a configuration of."""
+        return cls(**config["task"][0])
 
 
 def trial_folder(study_folder: Path, number: int) -> Path:

@@ -92,4 +92,4 @@ def _measured(
     if known is not None:
         return ModelSize.from_json(known["model"]), Latency.from_json(known["latency"])
     # A network of its own: in the trained one, memory may be laid out for training.
-    return measure(context, build_student(context, params), idle=False, seconds=2.0, at_most=4.0)
+    return measure(context, build_student(context, params), idle=False, seconds=1.2, at_most=2.4)

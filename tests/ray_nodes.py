@@ -15,6 +15,8 @@ from conftest import find_free_port
 
 RAY = str(Path(sys.executable).with_name("ray"))
 TOKEN = "a-token-for-tests-0123456789abcdef"
+# Else Ray takes another address than the loopback that it is given; for nodes and drivers.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def node(*arguments: str, environment: Mapping[str, str]) -> Iterator["subproces
             *(RAY, "start", "--block", "--num-cpus", "1", "--node-ip-address", "127.0.0.1"),
             *("--dashboard-agent-listen-port", str(find_free_port()), *arguments),
         ],
-        env=environment,
+        env={**environment, **LOOPBACK},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """Colours of charts and page, light and dark: one definition for both.
 
-Marks use hues of Okabe and Ito's colour-blind-safe set (2008), brightened on dark paper; shape
+Marks use hues of Okabe and Ito's colour-blind-safe set (2008), brightened on dark paper and
+darkened where words are in them, to a contrast of 4.5 and more; shape
 always says the same as colour. Charts are drawn with the light colours, and the page swaps each
 for its dark twin where the reader's system asks for it.
 """
@@ -28,15 +29,15 @@ SHADES: dict[str, Shade] = {
     "dominated": Shade("#7f8a95", "#8a949e"),
     "stopped": Shade("#aab3bc", "#5a646e"),
     "control": Shade("#009e73", "#3ccf9f"),
-    "teacher": Shade("#d55e00", "#f0a13c"),
+    "teacher": Shade("#b84e00", "#f0a13c"),
     "scale-low": Shade("#c9dcec", "#2a4459"),
     "scale-high": Shade("#083f7c", "#a5dbff"),
     # Studies beside each other.
     "study-1": Shade("#0072b2", "#56b4e9"),
-    "study-2": Shade("#d55e00", "#f0a13c"),
+    "study-2": Shade("#b84e00", "#f0a13c"),
     "study-3": Shade("#009e73", "#3ccf9f"),
     "study-4": Shade("#b5598f", "#e39bc6"),
-    "study-5": Shade("#8a6d00", "#e6d04d"),
+    "study-5": Shade("#8a6d00", "#e6c24d"),
     "study-6": Shade("#1b1f24", "#e6e9ec"),
     "failed": Shade("#b8860b", "#e6c24d"),
 }

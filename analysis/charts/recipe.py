@@ -40,8 +40,9 @@ def recipes_info(results: StudyResults) -> RecipesInfo | None:
     recipes = []
     for trial in trained(results):
         temperature, alpha = (trial.params.get(name) for name in (TEMPERATURE, ALPHA))
-        numbers = all(isinstance(each, int | float) for each in (temperature, alpha))
-        if not numbers or not temperature or temperature <= 0:
+        if not isinstance(temperature, int | float) or not isinstance(alpha, int | float):
+            continue
+        if temperature <= 0:
             continue
         value = results.val_score(trial) or 0.0
         words = f"{trial.title}: T {temperature:.3g}, α {alpha:.2g}; "

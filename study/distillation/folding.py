@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fusion
+from torch.nn.utils.parametrize import is_parametrized
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -49,7 +50,11 @@ def batch_norms(network: nn.Module) -> int:
 
 def _foldable(network: nn.Module, image: Tensor) -> Pairs:
     """Names of layers and of the batch norms that take just what those put out."""
-    layers = {n: m for n, m in network.named_modules() if isinstance(m, _LAYERS)}
+    layers = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, _LAYERS) and not is_parametrized(module)
+    }
     norms = {
         name: module
         for name, module in network.named_modules()
@@ -63,16 +68,17 @@ def _foldable(network: nn.Module, image: Tensor) -> Pairs:
         calls[name] += 1
         outputs[name] = output
 
-    def enters(name: str, given: Tensor) -> None:
+    def enters(name: str, given: tuple[Any, ...]) -> None:
         calls[name] += 1
-        inputs[name] = given
+        if given:  # not by keyword
+            inputs[name] = given[0]
 
     hooks = [
         module.register_forward_hook(lambda _m, _i, out, name=name: leaves(name, out))
         for name, module in layers.items()
     ]
     hooks += [
-        module.register_forward_pre_hook(lambda _m, given, name=name: enters(name, given[0]))
+        module.register_forward_pre_hook(lambda _m, given, name=name: enters(name, given))
         for name, module in norms.items()
     ]
     try:

@@ -1,6 +1,6 @@
 """Where a worker's time goes: a clock that is always in one phase, so that phases add up."""
 
-import time
+from time import perf_counter
 
 
 class PhaseClock:
@@ -14,12 +14,12 @@ class PhaseClock:
     def __init__(self, phase: str) -> None:
         """Begin in a phase."""
         self._phase = phase
-        self._since = time.perf_counter()
+        self._since = perf_counter()
         self._spent: dict[str, float] = {}
 
     def enter(self, phase: str) -> str:
         """Leave the present phase for another; returns the one that was left."""
-        now = time.perf_counter()
+        now = perf_counter()
         left = self._phase
         self._spent[left] = self._spent.get(left, 0.0) + now - self._since
         self._phase, self._since = phase, now

@@ -88,7 +88,7 @@ def _why_not(results: StudyResults, number: int) -> str:
 
 def _instead(results: StudyResults, kept: Sequence[TrialResult], number: int) -> str:
     if not kept:
-        return f"no student is kept yet; see python -m study status {results.plan.name}"
+        return f"no student is kept; see python -m study status {results.plan.name}"
     nearest = min(kept, key=lambda trial: abs(trial.number - number))
     members = {trial.number for trial in front_members(results.trials, results.plan.space.third)}
     first = sorted(kept, key=lambda trial: (trial.number not in members, trial.number))

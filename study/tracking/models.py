@@ -4,6 +4,8 @@ The files are laid out here as `mlflow.pytorch.save_model` lays them out, which 
 without loading torch; `mlflow.pytorch.load_model` and `mlflow.pyfunc.load_model` open them.
 """
 
+import contextlib
+import importlib.util
 import json
 import re
 import tempfile
@@ -13,12 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from study.tracking.run import NOTE_TAG
+from study.tracking.run import NOTE_TAG, origin
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
+
+    from study.tracking.inputs import DataInput
 
 MODEL_TYPE: Final = "student"
 # What a model is found by: the run it is of, and what it takes.
@@ -42,6 +46,7 @@ class StudentModel:
         params: The trial's parameters.
         tags: Further words to find it by.
         description: What it is, Markdown.
+        data: What it learnt from and was scored on.
     """
 
     name: str
@@ -52,6 +57,7 @@ class StudentModel:
     params: Mapping[str, str]
     tags: Mapping[str, str]
     description: str
+    data: "DataInput"
 
 
 def model_name(text: str) -> str:
@@ -74,7 +80,7 @@ def show_model(
             experiment_id,
             name=model.name,
             source_run_id=run_id,
-            tags={**model.tags, **tags},
+            tags={**origin(), **model.tags, **tags},
             params=dict(model.params),
             model_type=MODEL_TYPE,
         )
@@ -82,7 +88,7 @@ def show_model(
         write_folder(Path(folder), model, run_id, found.model_id)
         client.log_model_artifacts(found.model_id, folder)
     client.log_outputs(run_id, [LoggedModelOutput(found.model_id, step=0)])
-    _show_figures(client, run_id, found.model_id)
+    _show_figures(client, run_id, found.model_id, model.data)
     return client.finalize_logged_model(found.model_id, _READY)
 
 
@@ -94,7 +100,7 @@ def _find(
     return there[0] if there else None
 
 
-def _show_figures(client: "MlflowClient", run_id: str, model_id: str) -> None:
+def _show_figures(client: "MlflowClient", run_id: str, model_id: str, data: "DataInput") -> None:
     """Give a model the final figures of its run: the very same points, so none is doubled."""
     from mlflow.entities import Metric
 
@@ -102,7 +108,17 @@ def _show_figures(client: "MlflowClient", run_id: str, model_id: str) -> None:
     points = []
     for key in finals:
         last = max(client.get_metric_history(run_id, key), key=lambda m: (m.step, m.timestamp))
-        points.append(Metric(key, last.value, last.timestamp, last.step, model_id=model_id))
+        points.append(
+            Metric(
+                key,
+                last.value,
+                last.timestamp,
+                last.step,
+                model_id=model_id,
+                dataset_name=data.name,
+                dataset_digest=data.digest,
+            )
+        )
     if points:
         client.log_batch(run_id, points)
 
@@ -134,7 +150,7 @@ def write_folder(folder: Path, model: StudentModel, run_id: str, model_id: str) 
     _save_example(described, example, str(folder))
     (folder / "data").mkdir()
     shutil.copyfile(model.program, folder / "data" / "model.pt2")
-    described.add_flavor("pytorch", model_data="data", pytorch_version=version("torch"), code=None)
+    described.add_flavor("pytorch", model_data="data", pytorch_version=_torch_version(), code=None)
     pyfunc.add_to_model(
         described,
         loader_module="mlflow.pytorch",
@@ -153,6 +169,16 @@ def write_folder(folder: Path, model: StudentModel, run_id: str, model_id: str) 
     _PythonEnv.current().to_yaml(str(folder / "python_env.yaml"))
 
 
+def _torch_version() -> str:
+    """As torch says it (`2.15.0+cu132`), by its file: to import it takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    assert spec is not None
+    assert spec.origin is not None
+    text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
+    found = re.search(r"__version__ = '(.+)'", text)
+    return version("torch") if found is None else found[1]
+
+
 def register(client: "MlflowClient", shown: "LoggedModel", name: str, about: str) -> "ModelVersion":
     """The version of a registered model that a student is, made if it is none yet.
 
@@ -160,7 +186,7 @@ def register(client: "MlflowClient", shown: "LoggedModel", name: str, about: str
         client: Of the MLflow that has the student.
         shown: The student, as `show_model` returns it.
         name: Of the registered model; made if it is not there.
-        about: What the version is, Markdown.
+        about: What the version is, in a line.
     """
     from mlflow.exceptions import MlflowException
 
@@ -169,9 +195,12 @@ def register(client: "MlflowClient", shown: "LoggedModel", name: str, about: str
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    for known in client.search_model_versions(f"name = '{name}'"):
-        if known.model_id == shown.model_id:
-            return known
+    # By this tag the pages of the student lead to the registry.
+    versions: list[dict[str, Any]] = json.loads(shown.tags.get(_VERSIONS_TAG, "[]"))
+    for known in versions:
+        if known["name"] == name:
+            with contextlib.suppress(MlflowException):  # that version was deleted
+                return client.get_model_version(name, known["version"])
     made = client.create_model_version(
         name,
         source=f"models:/{shown.model_id}",
@@ -179,8 +208,6 @@ def register(client: "MlflowClient", shown: "LoggedModel", name: str, about: str
         model_id=shown.model_id,
         description=about,
     )
-    # By this tag the pages of the student lead to the registry.
-    before: list[dict[str, Any]] = json.loads(shown.tags.get(_VERSIONS_TAG, "[]"))
-    versions = [*before, {"name": made.name, "version": made.version}]
+    versions.append({"name": made.name, "version": made.version})
     client.set_logged_model_tags(shown.model_id, {_VERSIONS_TAG: json.dumps(versions)})
     return made

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from analysis.formatting import milliseconds, number, score_text, times
 from analysis.results import TrialResult
 from analysis.stored_plan import StoredPlan
 from study.tracking.facts import trial_facts
+from study.tracking.inputs import data_of
 from study.tracking.models import StudentModel, model_name
 
 
@@ -25,7 +27,6 @@ def closing_note(folder: Path, plan: StoredPlan) -> str | None:
     """
     from analysis.export import markdown_table
     from analysis.findings import find
-    from analysis.formatting import milliseconds, number, times
     from analysis.record import read_record
     from analysis.wording import sentences
 
@@ -93,4 +94,16 @@ def student_model(
             f"{width})` from 0 to {255 if takes == 'uint8' else 1}, normalises them itself, and "
             f"answers {answers}."
         ),
+        data=data_of(plan),
     )
+
+
+def version_line(plan: StoredPlan, trial: TrialResult) -> str:
+    """What a version of a registered model is: a line, as the registry's table has room for."""
+    score = plan.space.score
+    which = "validation" if trial.test_score is None else "test"
+    reached = trial.val_score if trial.test_score is None else trial.test_score
+    parts = [f"{score.name} {score_text(reached, score.unit, 2)} ({which})"]
+    parts += [milliseconds(trial.latency_ms)] if trial.latency_ms is not None else []
+    parts += [f"{number(trial.model.params_m, 3)} M parameters"] if trial.model else []
+    return f"{plan.name} {trial.name}: {', '.join(parts)}"

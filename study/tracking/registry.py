@@ -8,7 +8,7 @@ from analysis.record import StudyResults
 from analysis.results import TrialResult
 from study.plan import PlanError
 from study.tracking.models import register, show_model
-from study.tracking.notes import student_model
+from study.tracking.notes import student_model, version_line
 from study.tracking.store import load_mlflow
 from study.tracking.tracker import NO_TRACKING, default_tracking_uri, without_password
 
@@ -83,7 +83,7 @@ def register_student(
         client = MlflowClient(tracking_uri=where["uri"], registry_uri=where["uri"])
         model = student_model(results.plan, trial, program, takes)
         shown = show_model(client, where["experiment"], where["run"], model)
-        made = register(client, shown, name, model.description)
+        made = register(client, shown, name, version_line(results.plan, trial))
     except Exception as error:  # MLflow's client raises of many kinds, requests' among them
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise RegistryError(

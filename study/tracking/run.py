@@ -4,6 +4,8 @@ Nothing that a run has is sent again: neither in a later session, nor when a ret
 epochs anew, nor when the record is replayed.
 """
 
+import contextlib
+import getpass
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -176,6 +178,14 @@ class KnownRun:
             there = not self.is_fresh and key in self.metrics
             steps = self._steps[key] = {m.step for m in history(key)} if there else set()
         return steps
+
+
+def origin() -> dict[str, str]:
+    """What and who started the study, for MLflow's columns of those names."""
+    tags = {"mlflow.source.name": "study.launch", "mlflow.source.type": "LOCAL"}
+    with contextlib.suppress(KeyError, OSError):  # a user without a name
+        tags["mlflow.user"] = getpass.getuser()
+    return tags
 
 
 def mlflow_name(text: str) -> str:

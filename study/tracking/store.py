@@ -6,7 +6,6 @@ client: the process's own tracking URI and active run are left as they are.
 
 import contextlib
 import fcntl
-import getpass
 import logging
 import os
 import warnings
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from study.tracking.delivery import STUDY_RUN, PendingRun, Refused, RunKey
 from study.tracking.inputs import dataset_input, teacher_model
 from study.tracking.models import show_model
-from study.tracking.run import NOTE_TAG, OUTCOME_TAG, KnownRun, Lack
+from study.tracking.run import NOTE_TAG, OUTCOME_TAG, KnownRun, Lack, origin
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -194,6 +193,8 @@ class MlflowStore:
         if key.kind == "teacher":
             self._name_teacher(key, run_id, pending)
         if pending.model is not None:
+            if not pending.model.program.is_file():
+                raise Refused(f"there is no {pending.model.program}")
             show_model(self._client, self._experiment_id, run_id, pending.model)
         return run_id
 
@@ -218,7 +219,7 @@ class MlflowStore:
                 # A trial's run may outlive the run of its study.
                 self._log(run, Lack([], {}, _differing(self._identity(key), run.tags), []))
             return run
-        tags = self._identity(key) | _origin()
+        tags = self._identity(key) | origin()
         self._attempted.add(key)
         made = self._client.create_run(
             self._experiment_id, pending.started_at, tags, pending.name or key.name
@@ -346,14 +347,6 @@ class MlflowStore:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         raise Refused(f"experiment {spec.name!r} can neither be found nor made")
-
-
-def _origin() -> dict[str, str]:
-    """What and who started the study, for MLflow's columns of those names."""
-    tags = {"mlflow.source.name": "study.launch", "mlflow.source.type": "LOCAL"}
-    with contextlib.suppress(KeyError, OSError):  # a user without a name
-        tags["mlflow.user"] = getpass.getuser()
-    return tags
 
 
 def _differing(tags: dict[str, str], held: dict[str, str]) -> dict[str, str]:

@@ -263,8 +263,8 @@ class _Synchronisation:
         folder = self._record.folder
         if self._plan.data.mean is None:  # of an earlier version, without what it takes
             return
-        planned = StudyPlan.from_json(self._plan.plan)
         try:
+            planned = StudyPlan.from_json(self._plan.plan)
             space = load_space(planned.space).with_fixed(planned.fixed)
         except ValueError as error:
             self._progress.warn(f"no MLflow models: {error}")

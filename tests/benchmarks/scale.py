@@ -42,7 +42,9 @@ from study.record import StudyRecord  # noqa: E402
 from study.recorder import Limits, Recorder  # noqa: E402
 from study.searcher import TrialQueue  # noqa: E402
 from study.tracking.tracker import Tracker  # noqa: E402
+from study.trial import unnested  # noqa: E402
 from study.trial_attributes import now  # noqa: E402
+from study.trial_context import TrialTask  # noqa: E402
 from tests.benchmarks.made_up import Course, begin, make_plan  # noqa: E402
 
 
@@ -63,8 +65,9 @@ class Simulated(Trainable):
             self._handover = spent["waiting"]
         else:
             self._clock, self._handover = PhaseClock("build"), 0.0
-        self._number, self._done, self._begun = int(new_config["number"]), 0, False
-        architecture = SPACE.describe(new_config["params"])
+        task = TrialTask.from_config(new_config)
+        self._number, self._done, self._begun = task.number, 0, False
+        architecture = SPACE.describe(task.params)
         self._course = Course.draw(architecture, self._number, self._epochs)
         return True
 
@@ -85,13 +88,15 @@ class Simulated(Trainable):
         spent = self._clock.take()
         handover, self._handover = self._handover, 0.0
         last = self._course.epochs[max(0, self._done - 1)]
-        return {
-            **body,
-            "epoch": self._done,
-            "val_score": last.val_score,
-            "done": self._done == self._epochs,
-            "spent": {**spent, "handover": handover},
-        }
+        return unnested(
+            {
+                **body,
+                "epoch": self._done,
+                "val_score": last.val_score,
+                "done": self._done == self._epochs,
+                "spent": {**spent, "handover": handover},
+            }
+        )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing is kept."""

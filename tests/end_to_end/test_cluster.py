@@ -14,7 +14,7 @@ import pytest
 from conftest import find_free_port
 from evidence import EPOCHS, Patient, assert_sound
 from launching import Launched, Launcher
-from ray_nodes import TOKEN, cut_off, lose, node, wait_for_dashboard
+from ray_nodes import LOOPBACK, TOKEN, cut_off, lose, node, wait_for_dashboard
 
 from analysis.record import read_record
 
@@ -39,9 +39,9 @@ class Head:
     folder: Path
     environment: dict[str, str]
 
-    def here(self, **changed: str) -> dict[str, str]:
+    def here(self) -> dict[str, str]:
         """What a user of the cluster has in the environment."""
-        return {"RAY_AUTH_TOKEN": TOKEN, "RAY_AUTH_MODE": "token", **changed}
+        return {"RAY_AUTH_TOKEN": TOKEN, "RAY_AUTH_MODE": "token", **LOOPBACK}
 
 
 @pytest.fixture(scope="module")

@@ -102,6 +102,23 @@ def test_record_mlflow_and_report_agree_on_every_trial(finished: Launched) -> No
     assert {Path(item.path).name for item in pictures} == set(maps.files)
 
 
+def test_where_the_time_went_adds_up_to_all_of_it(finished: Launched) -> None:
+    record, told = read(finished), finished.result["time"]
+
+    for trial in record.trials:
+        assert trial.usage.phases is not None
+        # Of one CPU each: from when the driver hears of the worker until it hears of the end.
+        held = pytest.approx(trial.usage.device_seconds, rel=0.05, abs=1.0)
+        assert trial.usage.phases.total == held
+        assert trial.usage.phases.steps > 0
+    (session,) = record.sessions
+    assert sum(told["stages"].values()) == pytest.approx(session.seconds, abs=0.5)
+    assert session.workers is not None
+    workers = sum(told["workers"].values())
+    assert workers == pytest.approx(session.workers * told["stages"]["trials"], rel=0.05)
+    assert told["trials"] == len(record.trials)
+
+
 def test_the_teacher_has_a_run_of_its_own(finished: Launched) -> None:
     from mlflow import MlflowClient
 

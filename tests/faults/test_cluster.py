@@ -8,7 +8,7 @@ import pytest
 from conftest import find_free_port
 from evidence import Patient, assert_sound, note
 from launching import Launcher
-from ray_nodes import lose, node
+from ray_nodes import LOOPBACK, lose, node
 
 pytestmark = pytest.mark.faults
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.faults
 def test_a_trial_whose_node_is_lost_goes_on_elsewhere_and_a_new_node_is_used(
     patient: Callable[..., Patient], launcher: Launcher
 ) -> None:
-    study = patient(RAY_AUTH_MODE="disabled")
+    study = patient(RAY_AUTH_MODE="disabled", **LOOPBACK)
     port = find_free_port()
     address = f"127.0.0.1:{port}"
     environment = {

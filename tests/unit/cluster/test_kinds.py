@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,8 @@ NODES = [
     Node("b", cpus=16, gpus=1, kind="new"),
     Node("c", cpus=2, gpus=2, kind="old"),
 ]
+# As Ray labels nodes with GPUs.
+LABELLED = [replace(node, labelled=True) for node in NODES]
 
 
 def chosen(
@@ -25,7 +28,7 @@ def test_the_kind_with_most_devices_is_taken_and_the_others_are_named() -> None:
     assert cpus.left_alone == "6 CPUs of old"
     gpus = chosen(gpus=True)
     assert (gpus.kind, gpus.cpus, gpus.gpus, gpus.nodes, gpus.largest) == ("old", 6, 4, 2, 4)
-    assert gpus.left_alone == "1 GPUs of new"
+    assert gpus.left_alone == "1 GPU of new"
 
 
 def selector(**asked: object) -> Mapping[str, str]:
@@ -34,7 +37,9 @@ def selector(**asked: object) -> Mapping[str, str]:
 
 def test_ray_finds_the_nodes_by_labels_that_it_gives_by_itself() -> None:
     assert selector(asked="old") == {"ray.io/node-id": "in(a,c)"}
-    assert selector(gpus=True) == {"ray.io/accelerator-type": "old"}
+    by_type = keep_to_one_kind(HERE, LABELLED, None, None, gpus=True).selector
+    assert by_type == {"ray.io/accelerator-type": "old"}
+    assert selector(gpus=True) == {"ray.io/node-id": "in(a,c)"}
     # Where all are alike, nodes that join later are used too.
     assert selector(nodes=1) == {}
 

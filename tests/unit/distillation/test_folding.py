@@ -108,7 +108,20 @@ class Twice(nn.Module):
         return answer
 
 
-@pytest.mark.parametrize("network", [Between, Twice])
+class Parametrised(nn.Module):
+    """Has a convolution whose weights are computed, and takes its batch norm by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+        self.other, self.one, self.two = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.two(input=self.other(self.one(self.convolution(images))))
+        return answer
+
+
+@pytest.mark.parametrize("network", [Between, Twice, Parametrised])
 def test_what_cannot_be_folded_stays_and_answers_the_same(
     network: Callable[[], nn.Module],
 ) -> None:

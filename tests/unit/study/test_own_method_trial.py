@@ -82,6 +82,7 @@ def curve(trial: StudentTrial, steps: int = 9) -> list[tuple[int, float, float]]
         found += [(e["epoch"], e["train_loss"], e["val_loss"]) for e in report.get("curve", [])]
         if report["done"]:
             break
+    trial.close()
     return found
 
 

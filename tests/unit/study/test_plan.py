@@ -150,6 +150,7 @@ def test_how_long_and_where_do_not_make_another_study(change: dict[str, Any]) ->
         {"views": 2},
         {"views": "all"},
         {"cpus_per_trial": 2},
+        {"runtime": "onnx"},
         {"objectives": ("score", "latency", "params")},
     ],
 )
@@ -266,6 +267,16 @@ def test_replicates_are_no_part_of_what_a_study_is_and_older_plans_have_one_run(
     assert StudyPlan.from_json(thrice.to_json()) == thrice
     older = {name: value for name, value in once.to_json().items() if name != "replicates"}
     assert StudyPlan.from_json(older) == once
+
+
+def test_a_plan_from_before_runtimes_could_be_asked_for_means_eager_and_is_the_same_study() -> None:
+    plan = make_plan()
+    older = {name: value for name, value in plan.to_json().items() if name != "runtime"}
+
+    assert StudyPlan.from_json(older) == plan
+    assert "runtime" not in identity(plan)
+    asked = identity(make_plan("--runtime", "onnx"))
+    assert differences(identity(plan), asked) == ["runtime 'eager', now 'onnx'"]
 
 
 def test_a_resume_changes_the_replicates_where_it_names_them() -> None:

@@ -21,7 +21,7 @@ from study.seeds import run_seed
 from study.student import build_student as build_seeded
 from study.student import load_student, training_settings
 from study.trial import StudentTrainable, StudentTrial, refusal
-from study.trial_context import TrialContext, TrialTask, trial_folder
+from study.trial_context import NESTED, TrialContext, TrialTask, trial_folder
 from study.trial_teacher import TeacherVariant
 
 
@@ -116,6 +116,50 @@ def test_latency_is_known_before_the_first_epoch(context: TrialContext) -> None:
     ratio = report["latency"]["ratio_batch_1"]["median"]
     assert report["latency_ms"] == pytest.approx(context.teacher_ms / ratio)
     assert report["model"]["params_m"] == pytest.approx((4 * 9 + 4 + 256 * 2 + 2) / 1e6)
+
+
+def test_a_latency_says_what_it_is_compared_with_and_how_it_was_taken(
+    context: TrialContext,
+) -> None:
+    latency = StudentTrial(task(), context).advance()["latency"]
+
+    assert latency["reference_ms"] == context.teacher_ms
+    assert (latency["runtime"], latency["folded"], latency["idle"]) == ("eager", True, False)
+    # As the teacher of an older study was timed.
+    older = replace(context, folded=False)
+    assert not StudentTrial(task(), older).advance()["latency"]["folded"]
+
+
+def test_a_student_that_the_runtime_cannot_run_is_infeasible_with_the_reason(
+    context: TrialContext,
+) -> None:
+    class Undecided(torch.nn.Module):
+        """Its path depends on the values of what it sees."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(1, 2)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            mean = images.mean((2, 3))
+            answer: torch.Tensor = self.head(mean if float(mean.sum()) > 0 else -mean)
+            return answer
+
+    space = replace(context.space, build_student=lambda *_: Undecided())
+    asked = replace(context, space=space, runtime="compiled", teacher=None)
+    (report,) = finish(StudentTrial(task(), asked))
+
+    assert "cannot be compiled" in report["infeasible"]
+    assert report["infeasible"].endswith("leave --runtime at eager")
+
+
+def test_a_trial_that_comes_to_another_kind_of_processor_is_not_measured_there(
+    context: TrialContext,
+) -> None:
+    report = StudentTrial(task(), replace(context, processor="A Processor Of 1971")).advance()
+    assert report["done"]
+    assert "A Processor Of 1971" in report["failure"]
+    assert "latency" not in report
 
 
 def test_a_known_latency_is_not_measured_again(
@@ -357,11 +401,13 @@ def test_a_worker_says_how_long_it_stood_idle_between_two_trials(
             super().setup(config, context)
 
     worker = Worker(task(0, known).to_config())
-    first = worker.step()["spent"]["handover"]
+    (told,) = worker.step()[NESTED]
+    first = told["spent"]["handover"]
     time.sleep(0.1)
     worker.reset_config(task(1, known).to_config())
 
-    again = worker.step()["spent"]
+    (told,) = worker.step()[NESTED]
+    again = told["spent"]
 
     assert first == 0.0
     assert 0.1 <= again["handover"] < 0.1 + again["build"] + 5.0

@@ -1,0 +1,241 @@
+"""Which students can be exported, from a study's folder alone, and what is said of the others."""
+
+import hashlib
+import io
+import json
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from analysis.record import StudyResults, read_record
+from analysis.results import PLAN_FILE
+from search_spaces.catalogue import load_space
+from study.__main__ import main
+from study.distillation import checkpoint
+from study.exporting import choice
+from study.exporting.exporting import Asked, Exported, export_student
+from study.exporting.source import Images, find_images, load_kept_student
+from study.plan import PlanError, StudyPlan
+from study.progress import Progress
+from study.trial_context import STUDENT_FILE, trial_folder
+
+SAMPLE = Path(__file__).parents[1] / "analysis" / "sample_record.py"
+SHAPE, CLASSES = [16, 16, 3], ["cat", "dog", "bird"]
+MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
+PARAMS = {"blocks_1": 1, "blocks_2": 0, "blocks_3": 0, "blocks_4": 0, "stem_stride": 2}
+
+
+@pytest.fixture(scope="module")
+def sample() -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(SAMPLE)))
+
+
+@pytest.fixture
+def folder(sample: SimpleNamespace, tmp_path: Path) -> Path:
+    """Trial 0 and 2 are kept, 1 was stopped, 3 is not kept any more, 4 still runs."""
+    made = sample.trial
+    trials = [
+        made(sample.params(), accuracy=81.0, ratio=3.0),
+        made(sample.params(), accuracy=40.0, ratio=3.0, status="stopped"),
+        made(sample.params(), accuracy=70.0, ratio=9.0),
+        made(sample.params(), accuracy=20.0, ratio=2.0),
+        made(sample.params(), accuracy=70.0, ratio=3.0, status=None, epochs=30, done=2),
+    ]
+    sample.confirm_front(trials)
+    plan = sample.plan(name="small", data=str(tmp_path / "nowhere"), device_hours=None)
+    plan["data"] |= {"shape": SHAPE, "classes": CLASSES, "mean": MEAN, "std": STD}
+    study: Path = sample.write_record(tmp_path / "studies" / "small", trials, plan_content=plan)
+    space = load_space("cifar_blocks").with_fixed({"width": 16})
+    for number in (0, 2):
+        params = space.complete(PARAMS)
+        student = space.build_student(params, len(CLASSES), tuple(SHAPE))
+        checkpoint.save(
+            trial_folder(study, number) / STUDENT_FILE,
+            {"params": params, "weights": student.state_dict(), "run": 0},
+        )
+    return study
+
+
+def refusal(folder: Path, number: int) -> str:
+    with pytest.raises(PlanError) as caught:
+        choice.chosen_trial(folder, read_record(folder), number)
+    return str(caught.value)
+
+
+def test_kept_trials_of_any_name_are_found(folder: Path) -> None:
+    results = read_record(folder)
+
+    assert choice.chosen_trial(folder, results, choice.trial_number("2")).number == 2
+    assert choice.chosen_trial(folder, results, choice.trial_number("t0000")).number == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (99, "study small has 5\u00a0trials, the last one t0004"),
+        (1, "t0001 has no finished student (stopped: "),
+        (3, "t0003 is finished, but its student was not kept"),
+        (4, "t0004 is not finished (epoch 2 of 30)"),
+    ],
+)
+def test_others_are_refused_with_the_reason_and_what_can_be_had(
+    folder: Path, number: int, why: str
+) -> None:
+    words = refusal(folder, number)
+
+    assert words.startswith(f"--trial {number}: {why}")
+    nearest = 0 if number == 1 else 2
+    assert words.endswith(f"can be exported: t0000, t0002; the nearest is --trial {nearest}")
+
+
+def test_a_study_that_keeps_no_student_says_so(folder: Path) -> None:
+    for number in (0, 2):
+        (trial_folder(folder, number) / STUDENT_FILE).unlink()
+
+    assert refusal(folder, 0).endswith("no student is kept; see python -m study status small")
+
+
+@pytest.mark.parametrize("text", ["", "x", "t", "-1", "1.0", "t0007.pt"])
+def test_what_is_no_trial_is_refused(text: str) -> None:
+    with pytest.raises(PlanError, match="such as 7 or t0007"):
+        choice.trial_number(text)
+
+
+def test_a_missing_package_is_named_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        choice.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else object()
+    )
+
+    choice.check_installed("pt2")
+    with pytest.raises(PlanError, match=r"needs onnxscript, .*\[export\].* --format pt2"):
+        choice.check_installed("onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trial", "0", "--direction", "y_to_x"], "translate nothing"),
+        (["--trial", "0", "--register", "a", "--format", "onnx"], "keeps students as pt2"),
+        (["--trial", "0", "--register", "a/b"], "without any of"),
+        (["--trial", "0", "--register", "a"], "python -m study sync small"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_a_line_and_writes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    before = sorted(folder.rglob("*"))
+
+    assert main(["export", "small", "--studies", str(folder.parent), *arguments]) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert sorted(folder.rglob("*")) == before
+
+
+# Without the data set
+
+
+def exported(folder: Path, output: Path, **changes: Any) -> Exported:
+    results = read_record(folder)
+    space = load_space("cifar_blocks").with_fixed({"width": 16})
+    asked = Asked(results.trials[2], "pt2", "uint8", "x_to_y", output)
+    return export_student(
+        folder, results, space, replace(asked, **changes), images_of(folder, results), quiet()
+    )
+
+
+def images_of(folder: Path, results: StudyResults) -> Images:
+    plan = StudyPlan.from_json(json.loads((folder / PLAN_FILE).read_text())["plan"])
+    space = load_space("cifar_blocks").with_fixed({"width": 16})
+    return find_images(plan, results.plan, space, folder.parent, quiet())
+
+
+def quiet() -> Progress:
+    return Progress(io.StringIO())
+
+
+def test_without_the_data_set_random_images_are_asked_and_that_is_said(
+    folder: Path, tmp_path: Path
+) -> None:
+    made = exported(folder, tmp_path / "out")
+
+    assert made.evidence.agreement.agrees
+    assert made.evidence.agreement.images == 256
+    assert not made.evidence.real_images
+    card = made.card.read_text()
+    assert "256 random images, as the data set cannot be read" in card
+    assert "It was checked on random images only" in card
+
+
+def test_a_card_tells_what_a_reader_needs(folder: Path, tmp_path: Path) -> None:
+    made = exported(folder, tmp_path / "out")
+    card = made.card.read_text()
+
+    assert made.file == tmp_path / "out" / "small-t0002.pt2"
+    assert sorted(path.name for path in made.file.parent.iterdir()) == [
+        "small-t0002.pt2", "small-t0002.pt2.json", "small-t0002.pt2.md",
+    ]  # fmt: skip
+    assert made.sha256 == hashlib.sha256(made.file.read_bytes()).hexdigest()
+    assert f"sha256:{made.sha256}" in card
+    for words in ("70.00", "in the order: cat, dog, bird", "0.5000, 0.4000, 0.3000", "Licence"):
+        assert words in card
+    kept = json.loads((made.file.parent / "small-t0002.pt2.json").read_text())
+    assert kept == made.to_json() | {"evidence": json.loads(json.dumps(kept["evidence"]))}
+    assert [each["batch"] for each in kept["evidence"]["timings"]] == [1, 64]
+
+
+def test_the_five_lines_of_a_card_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = exported(folder, tmp_path / "out")
+    code = made.card.read_text().partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path / "out")
+    seen: dict[str, Any] = {}
+
+    exec(code, seen)
+
+    assert len(code.splitlines()) == 5
+    assert tuple(seen["answer"].shape) == (1, len(CLASSES))
+
+
+def test_a_plan_of_an_earlier_version_needs_the_data_set(folder: Path) -> None:
+    path = folder / PLAN_FILE
+    document = json.loads(path.read_text())
+    del document["data"]["mean"], document["data"]["std"]
+    path.write_text(json.dumps(document))
+
+    with pytest.raises(PlanError, match="bring the data back"):
+        images_of(folder, read_record(folder))
+
+
+def test_a_damaged_student_is_named(folder: Path, tmp_path: Path) -> None:
+    path = trial_folder(folder, 2) / STUDENT_FILE
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(PlanError, match="the student of t0002 is damaged"):
+        exported(folder, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_output_that_is_a_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+
+    with pytest.raises(PlanError, match="name another folder"):
+        exported(folder, tmp_path / "out")
+
+
+def test_a_student_is_loaded_with_its_own_weights(folder: Path) -> None:
+    results = read_record(folder)
+    space = load_space("cifar_blocks")
+
+    kept = load_kept_student(folder, results.plan, space, 2, "x_to_y")
+
+    path = trial_folder(folder, 2) / STUDENT_FILE
+    stored = checkpoint.load(path)["weights"]
+    assert all((kept.network.state_dict()[name] == value).all() for name, value in stored.items())
+    assert kept.weights_hash == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert not kept.network.training
