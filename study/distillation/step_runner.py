@@ -9,8 +9,8 @@ that a schedule changes, is its `moment`, and another moment is captured anew.
 Whether it pays is measured on steps of the training itself, so that nothing is done twice. On a GPU
 where it does not, and wherever capture is refused, steps go on one by one, with a line in the log.
 
-`torch.compile` is not used: it takes tens of seconds an architecture, which is a trial's length
-here, and every trial may be of another one.
+`torch.compile` is not used: on a processor it took tens of seconds an architecture, which is a
+trial's length here, and every trial may be of another one. (`tests.benchmarks.gpu` times it.)
 """
 
 import logging
