@@ -16,6 +16,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -168,8 +169,9 @@ class FusedTrainer:
                 f"{len(states)} states after {sorted(epochs)} epochs: give {len(self.students)} "
                 "of one epoch"
             )
-        for student, settings, state in zip(self.students, self._settings, states, strict=True):
+        for settings, state in zip(self._settings, states, strict=True):
             settings.require_same(state["settings"])
+        for student, state in zip(self.students, states, strict=True):
             student.load_state_dict(state["model"])  # into the stack, whose slices they are
         self._optimizer.load_state_dict(stacked_states([state["optimizer"] for state in states]))
         self.epochs_done = epochs.pop()
@@ -193,7 +195,7 @@ class FusedTrainer:
             rate = settings.rate_at(epoch * self._steps_per_epoch + step, self._steps_per_epoch)
             losses = self._step(method, view, draws, picks, rate, masks)
             for place, log in enumerate(logs):
-                self._note(place, lambda: log.add(losses[place], picks.shape[1], rate))  # noqa: B023
+                self._note(place, partial(log.add, losses[place], picks.shape[1], rate))
         return [self._note(place, log.mean) for place, log in enumerate(logs)]
 
     def _step(
