@@ -117,11 +117,13 @@ class StudentTrial:
         began = time.perf_counter()
         if writer.due(epoch.seconds) or done:
             writer.write(self._state(trainer), began)
+        if not done and not self.context.every_epoch:
+            return self._report(done=False, curve=[epoch.to_json()])
+        # Another worker may go on as soon as the driver hears of it; and a driver that dies before
+        # it hears of the last epoch finds the trial finished, not to be trained again.
+        writer.wait()
         if not done:
             return self._report(done=False, curve=[epoch.to_json()])
-        # A driver that dies before it hears of the last epoch finds the trial finished, not to be
-        # trained again.
-        writer.wait()
         return self._report(done=True, curve=[epoch.to_json()], **self._keep_student(trainer))
 
     def close(self) -> None:

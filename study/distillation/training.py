@@ -25,7 +25,7 @@ from study.distillation.resident import ResidentSplit, borrow
 from study.distillation.stepping import Diverged, LossLog, steps_between_readings
 from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
 from study.distillation.trainer import EpochMetrics, EpochTrainer, TrainingSettings
-from study.distillation.views import Normalizer, apply_view, view_draws
+from study.distillation.views import Normalizer, apply_view, to_nchw, view_draws
 
 __all__ = [
     "CachedTeacher",
@@ -168,6 +168,7 @@ class StudentTrainer(EpochTrainer):
         draws = draws.take(self._rows).to(self._device)
         order, dropout_seed = epoch_draws(settings.seed, epoch, len(self._rows))
         first_step = epoch * self._steps_per_epoch
+        moves = self._augmentation.pad > 0 or self._augmentation.flip
         log = LossLog(epoch, steps_between_readings(self._device))
         gpus = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus):
@@ -176,7 +177,7 @@ class StudentTrainer(EpochTrainer):
             for step, picks in enumerate(batches[: self._steps_per_epoch]):
                 self.clock.enter("data")
                 images = self._train.images.index_select(0, picks)
-                images = apply_view(images, draws.take(picks))
+                images = apply_view(images, draws.take(picks)) if moves else to_nchw(images)
                 rate = self._learning_rate(first_step + step)
                 rows = self._device_rows[picks]
                 labels = self._train.labels[picks]

@@ -15,13 +15,20 @@ from analysis.results import ModelSize
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
+from study.distillation import checkpoint
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
 from study.student import build_student as build_seeded
 from study.student import load_student, training_settings
 from study.trial import StudentTrainable, StudentTrial, refusal
-from study.trial_context import NESTED, TrialContext, TrialTask, trial_folder
+from study.trial_context import (
+    CHECKPOINT_FILE,
+    NESTED,
+    TrialContext,
+    TrialTask,
+    trial_folder,
+)
 from study.trial_teacher import TeacherVariant
 
 
@@ -368,3 +375,21 @@ def test_a_worker_says_how_long_it_stood_idle_between_two_trials(
     assert first == 0.0
     assert 0.1 <= again["handover"] < 0.1 + again["build"] + 5.0
     worker.cleanup()
+
+
+def test_where_another_worker_may_go_on_an_epoch_is_on_the_disk_before_it_is_reported(
+    context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = checkpoint.save
+
+    def slow(*positional: Any, **named: Any) -> None:
+        time.sleep(0.2)
+        save(*positional, **named)
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    trial = StudentTrial(task(known=known), replace(context, every_epoch=True))
+    trial.advance()
+    trial.advance()
+
+    state = checkpoint.load(trial_folder(Path(context.folder), 0) / CHECKPOINT_FILE)
+    assert state["trainer"]["epochs_done"] == 1
