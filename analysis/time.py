@@ -12,7 +12,7 @@ from analysis.record import StudyResults
 from analysis.results import trained_alone
 
 _STAGES = {
-    "starting": "Starting Ray, reading data",
+    "starting": "Starting Ray and its workers",
     "preparing": "The teacher and its answers",
     "trials": "Trials",
     "replicates": "Further runs of the front",
@@ -102,7 +102,7 @@ def hours_tables(results: StudyResults) -> Html | None:
         f"{counted(found.trials, 'training')}, {number(each, 2)}{NBSP}s each, with reading data "
         "and starting Ray. Writing this report is not counted."
     )
-    return tag("div", tag("div", *parts, class_="facts"), tag("p", note, class_="note"))
+    return tag("div", tag("p", note, class_="note"), tag("div", *parts, class_="facts"))
 
 
 def _table(name: str, title: str, names: Mapping[str, str], spent: Mapping[str, float]) -> Html:
