@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.ahead import beginning_with
+from cluster.ahead import beginning_with, without_bystanders
 
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
 _RAY_DEFAULTS = {
@@ -143,7 +143,8 @@ def connect(
         if address in (None, "local"):
             # A worker started ahead has no ``runtime_env`` yet: it inherits its environment.
             ahead = _workers_ahead(load_ahead) if load_ahead else {}
-            with _environment({**env, **ahead}), beginning_with(load_ahead or available_cpus()):
+            workers = load_ahead or available_cpus()
+            with _environment({**env, **ahead}), beginning_with(workers), without_bystanders():
                 ray.init(
                     address="local",
                     include_dashboard=False,
