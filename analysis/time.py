@@ -1,6 +1,5 @@
 """Where the hours went: the study's wall time by stage, its workers' time by phase."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -63,12 +62,13 @@ class Hours:
 
 def hours(results: StudyResults) -> Hours | None:
     """Add up where the time went; None of a record in which nothing tells."""
-    stages: Counter[str] = Counter()
+    stages: dict[str, float] = {}
     held = driver = 0.0
     for session in results.sessions:
         if session.stages is None:
             continue
-        stages.update(session.stages)
+        for name, seconds in session.stages.items():
+            stages[name] = stages.get(name, 0.0) + seconds
         busy = session.stages.get("trials", 0.0) + session.stages.get("replicates", 0.0)
         held += busy * (session.workers or 1)
         driver += session.driver or 0.0
@@ -83,7 +83,7 @@ def hours(results: StudyResults) -> Hours | None:
     workers = asdict(spent)
     # Less than nothing where a trial of a killed driver's run is counted and its time is not.
     workers["idle"] = max(0.0, held - spent.total - spent.handover)
-    return Hours(dict(stages), workers, driver, len(told))
+    return Hours(stages, workers, driver, len(told))
 
 
 def hours_tables(results: StudyResults) -> Html | None:

@@ -45,17 +45,19 @@ def without_bystanders() -> Iterator[None]:
     them, and one serves the dashboard; also without a dashboard Ray starts it, for statistics of
     its use, and waits for it before it starts anything that trials need: 1.5 s of processor time.
     """
-    from ray._private import node, parameter
+    import ray
 
-    whole, serve = parameter.RayParams, node.Node.start_api_server
+    parameter: Any = ray._private.parameter
+    node: Any = ray._private.node.Node
+    whole, serve = parameter.RayParams, node.start_api_server
 
-    def served(self: node.Node, **_: Any) -> None:
+    def served(self: Any, **_: Any) -> None:
         self._webui_url = ""
 
     parameter.RayParams = functools.partial(whole, no_monitor=True, include_log_monitor=False)
-    node.Node.start_api_server = served  # type: ignore[method-assign]
+    node.start_api_server = served
     try:
         yield
     finally:
         parameter.RayParams = whole
-        node.Node.start_api_server = serve  # type: ignore[method-assign]
+        node.start_api_server = serve
