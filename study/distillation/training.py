@@ -24,7 +24,7 @@ from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
 from study.distillation.stepping import Diverged, LossLog, steps_between_readings
 from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
-from study.distillation.trainer import EpochMetrics, EpochTrainer, TrainingSettings
+from study.distillation.trainer import BETWEEN, EpochMetrics, EpochTrainer, TrainingSettings
 from study.distillation.views import Normalizer, apply_view, to_nchw, view_draws
 
 __all__ = [
@@ -122,7 +122,7 @@ class StudentTrainer(EpochTrainer):
         self._normalize = Normalizer(data.mean, data.std, device)
         self._classes = data.classes
         self._score = data.score
-        clock = PhaseClock("data")
+        clock = PhaseClock(BETWEEN)
         # Seeded by itself: a caller may or may not have built a teacher just before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(lesson_seed(settings.seed))
