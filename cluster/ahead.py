@@ -1,6 +1,7 @@
-"""Workers that a Ray of one's own starts before anything is asked of them."""
+"""What a Ray of one's own starts before anything is asked of it."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,3 +35,29 @@ def beginning_with(workers: int) -> Iterator[None]:
 def _told(word: str, workers: int) -> str:
     flag = next((flag for flag in _FLAGS if word.startswith(flag)), None)
     return word if flag is None else f"{flag}{workers}"
+
+
+@contextlib.contextmanager
+def without_bystanders() -> Iterator[None]:
+    """Have the Ray that is started meanwhile leave out three processes that nobody here asks.
+
+    One watches what an autoscaler would add, one brings workers' logs to a driver that has declined
+    them, and one serves the dashboard; also without a dashboard Ray starts it, for statistics of
+    its use, and waits for it before it starts anything that trials need: 1.5 s of processor time.
+    """
+    import ray
+
+    parameter: Any = ray._private.parameter
+    node: Any = ray._private.node.Node
+    whole, serve = parameter.RayParams, node.start_api_server
+
+    def served(self: Any, **_: Any) -> None:
+        self._webui_url = ""
+
+    parameter.RayParams = functools.partial(whole, no_monitor=True, include_log_monitor=False)
+    node.start_api_server = served
+    try:
+        yield
+    finally:
+        parameter.RayParams = whole
+        node.start_api_server = serve

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.ahead import beginning_with
+from cluster.ahead import beginning_with, without_bystanders
 from cluster.reach import ask_head, find_head, parse_address, running_here
 
 _RAY_DEFAULTS = {
@@ -152,7 +152,8 @@ def connect(
         if own:
             # A worker started ahead has no ``runtime_env`` yet: it inherits its environment.
             ahead = _workers_ahead(load_ahead) if load_ahead else {}
-            with _environment({**env, **ahead}), beginning_with(load_ahead or available_cpus()):
+            workers = load_ahead or available_cpus()
+            with _environment({**env, **ahead}), beginning_with(workers), without_bystanders():
                 ray.init(
                     address="local",
                     include_dashboard=False,

@@ -105,13 +105,12 @@ def _of_one_kind(cluster: Cluster, inputs: StudyInputs, progress: Progress) -> C
 def _workers_ahead(plan: StudyPlan) -> int:
     """How many workers are to load torch as Ray starts: those of the trials, and the teacher's.
 
-    None where memory does not carry them, and where trials need far fewer than Ray has CPUs: all
-    workers of a Ray load ahead or none does.
+    0 where memory does not carry them.
     """
     cpus = available_cpus()
-    trials = plan.concurrent or cpus // plan.cpus_per_trial
-    wanted = trials + 1
-    return wanted if cpus <= wanted and wanted * _LOADED_BYTES <= free_memory() / 4 else 0
+    at_once = plan.concurrent or cpus // plan.cpus_per_trial
+    wanted = min(at_once, plan.budget.trials) + 1
+    return wanted if wanted * _LOADED_BYTES <= free_memory() / 4 else 0
 
 
 def _ship_files() -> None:

@@ -6,7 +6,6 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 import contextlib
 import signal
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -89,8 +88,7 @@ class Session:
         self._started_at = now()
         self._noted = begun
         self._stage = PhaseClock("starting")
-        self._stages: defaultdict[str, float] = defaultdict(float)
-        self._stages["starting"] = time.monotonic() - begun
+        self._stages = {"starting": time.monotonic() - begun}
         self._earlier = 0.0
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
@@ -145,7 +143,7 @@ class Session:
     def _so_far(self, end: str) -> results.Session:
         seconds = time.monotonic() - self._begun
         for name, spent in self._stage.take().items():
-            self._stages[name] += spent
+            self._stages[name] = self._stages.get(name, 0.0) + spent
         return results.Session(
             self._started_at,
             round(seconds, 3),

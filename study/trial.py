@@ -123,15 +123,18 @@ class StudentTrial:
         began = time.perf_counter()
         if writer.due(epoch.seconds) or done:
             writer.write(self._state(trainer), began)
-        if not done:
-            return self._report(done=False, curve=[epoch.to_json()])
-        # A driver that dies before it hears of the last epoch finds the trial finished, not to be
-        # trained again.
-        writer.wait()
-        return self._report(done=True, curve=[epoch.to_json()], **self._keep_student(trainer))
+        if done or self.context.every_epoch:
+            # Another worker may go on as soon as the driver hears of this epoch; and a driver that
+            # dies before it hears of the last finds the trial finished, not to be trained again.
+            writer.wait()
+        facts = self._keep_student(trainer) if done else {}
+        return self._report(done=done, curve=[epoch.to_json()], **facts)
 
     def close(self) -> None:
-        """Leave nothing at work: what is being written is written to its end, if it can be."""
+        """Leave nothing at work: what is being written is written to its end.
+
+        Should that fail, the trial has ended without it, or goes on from the epoch before.
+        """
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 self._writer.wait()

@@ -1,6 +1,5 @@
 """Where the hours went: the study's wall time by stage, its workers' time by phase."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from analysis.record import StudyResults
 from analysis.results import trained_alone
 
 _STAGES = {
-    "starting": "Starting Ray, reading data",
+    "starting": "Starting Ray and its workers",
     "preparing": "The teacher and its answers",
     "trials": "Trials",
     "replicates": "Further runs of the front",
@@ -63,12 +62,13 @@ class Hours:
 
 def hours(results: StudyResults) -> Hours | None:
     """Add up where the time went; None of a record in which nothing tells."""
-    stages: Counter[str] = Counter()
+    stages: dict[str, float] = {}
     held = driver = 0.0
     for session in results.sessions:
         if session.stages is None:
             continue
-        stages.update(session.stages)
+        for name, seconds in session.stages.items():
+            stages[name] = stages.get(name, 0.0) + seconds
         busy = session.stages.get("trials", 0.0) + session.stages.get("replicates", 0.0)
         held += busy * (session.workers or 1)
         driver += session.driver or 0.0
@@ -83,7 +83,7 @@ def hours(results: StudyResults) -> Hours | None:
     workers = asdict(spent)
     # Less than nothing where a trial of a killed driver's run is counted and its time is not.
     workers["idle"] = max(0.0, held - spent.total - spent.handover)
-    return Hours(dict(stages), workers, driver, len(told))
+    return Hours(stages, workers, driver, len(told))
 
 
 def hours_tables(results: StudyResults) -> Html | None:
@@ -102,7 +102,7 @@ def hours_tables(results: StudyResults) -> Html | None:
         f"{counted(found.trials, 'training')}, {number(each, 2)}{NBSP}s each, with reading data "
         "and starting Ray. Writing this report is not counted."
     )
-    return tag("div", tag("div", *parts, class_="facts"), tag("p", note, class_="note"))
+    return tag("div", tag("p", note, class_="note"), tag("div", *parts, class_="facts"))
 
 
 def _table(name: str, title: str, names: Mapping[str, str], spent: Mapping[str, float]) -> Html:

@@ -19,8 +19,8 @@ from study.distillation import checkpoint
 
 # Of the time that is trained, what checkpoints may cost.
 MOST = 0.03
-# So many writes tell what one costs: the first also loads and makes what later ones find.
-JUDGED_BY = 3
+# So many writes tell what one costs: the first makes what later ones find, some wait for the disk.
+JUDGED_BY = 8
 
 
 class CheckpointWriter:

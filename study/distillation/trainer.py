@@ -30,7 +30,7 @@ from study.distillation.transfer import Phase, Transfer, freeze_but
 
 OPTIMIZERS = ("sgd", "adam")
 # What the clock of a trainer is in between two epochs.
-_BETWEEN = "between"
+BETWEEN = "between"
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ class EpochTrainer(ABC):
         self.student = student
         self.epochs_done = 0
         self.exit_scores: list[tuple[float, float]] = []
-        self.clock = clock or PhaseClock(_BETWEEN)
-        self.clock.enter(_BETWEEN)
+        self.clock = clock or PhaseClock(BETWEEN)
+        self.clock.enter(BETWEEN)
         self._lesson = lesson
         self._settings = settings
         self._device = device
@@ -209,12 +209,12 @@ class EpochTrainer(ABC):
         try:
             return self._run_epoch()
         finally:
-            self.clock.enter(_BETWEEN)
+            self.clock.enter(BETWEEN)
 
     def spent(self) -> dict[str, float]:
         """Seconds of each phase of the epochs since this was last asked."""
         spent = self.clock.take()
-        spent.pop(_BETWEEN, None)
+        spent.pop(BETWEEN, None)
         return spent
 
     def _run_epoch(self) -> EpochMetrics:

@@ -31,8 +31,8 @@ from study.distillation.teacher_source import (
     TeacherSource,
     WholeTable,
 )
-from study.distillation.trainer import EpochMetrics, EpochTrainer, TrainingSettings
-from study.distillation.views import Normalizer, ViewDraws, apply_view, view_draws
+from study.distillation.trainer import BETWEEN, EpochMetrics, EpochTrainer, TrainingSettings
+from study.distillation.views import Normalizer, ViewDraws, apply_view, to_nchw, view_draws
 
 __all__ = [
     "CachedTeacher",
@@ -132,7 +132,7 @@ class StudentTrainer(EpochTrainer):
         self._normalize = Normalizer(data.mean, data.std, device)
         self._classes = data.classes
         self._score = data.score
-        clock = PhaseClock("data")
+        clock = PhaseClock(BETWEEN)
         # Seeded by itself: a caller may or may not have built a teacher just before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(lesson_seed(settings.seed))
@@ -225,7 +225,8 @@ class StudentTrainer(EpochTrainer):
         settings = self._settings
         self.clock.enter("data")
         images = self._train.images.index_select(0, picks)
-        images = apply_view(images, self._draws.take(picks))
+        moves = self._augmentation.pad > 0 or self._augmentation.flip
+        images = apply_view(images, self._draws.take(picks)) if moves else to_nchw(images)
         self.clock.enter("steps")
         batch = Batch(
             images,

@@ -257,11 +257,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="digits, four students, one run")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--arms", nargs="+", choices=(*BARE, SERVICE, *WITHOUT))
+    parser.add_argument("--spaces", nargs="+", choices=("cifar_blocks", "mnist_dense"))
     parser.add_argument("--keep", type=Path, help="file of the runs that are done")
     parser.add_argument("--studies", type=Path, help="where teachers are kept from run to run")
     parser.add_argument("--json", action="store_true", help="one object instead of the tables")
     args = parser.parse_args()
-    chosen = cases(args)
+    chosen = [case for case in cases(args) if not args.spaces or case.name in args.spaces]
     if not chosen:
         parser.error("name --cifar DIR, --mnist DIR, or --quick")
     arms = args.arms or (*BARE, SERVICE, *(() if args.quick else WITHOUT))

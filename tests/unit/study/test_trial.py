@@ -15,13 +15,20 @@ from analysis.results import ModelSize
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
+from study.distillation import checkpoint
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
 from study.student import build_student as build_seeded
 from study.student import load_student, training_settings
 from study.trial import StudentTrainable, StudentTrial, refusal
-from study.trial_context import NESTED, TrialContext, TrialTask, trial_folder
+from study.trial_context import (
+    CHECKPOINT_FILE,
+    NESTED,
+    TrialContext,
+    TrialTask,
+    trial_folder,
+)
 from study.trial_teacher import TeacherVariant
 
 
@@ -432,3 +439,21 @@ def test_a_trial_of_all_views_reads_the_whole_table(
     assert "failure" not in last_of(7, everywhere)
     assert "the loss is nan in epoch 1" in last_of(8, centre)["failure"]
     assert "2 views are no whole table: there are 9" in last_of(9, teacher.outputs)["failure"]
+
+
+def test_where_another_worker_may_go_on_an_epoch_is_on_the_disk_before_it_is_reported(
+    context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = checkpoint.save
+
+    def slow(*positional: Any, **named: Any) -> None:
+        time.sleep(0.2)
+        save(*positional, **named)
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    trial = StudentTrial(task(known=known), replace(context, every_epoch=True))
+    trial.advance()
+    trial.advance()
+
+    state = checkpoint.load(trial_folder(Path(context.folder), 0) / CHECKPOINT_FILE)
+    assert state["trainer"]["epochs_done"] == 1
