@@ -21,7 +21,7 @@ def tie_note(results: StudyResults) -> str | None:
     copies = counted(len(test.ratios), "copy", "copies")
     note = (
         f"Latencies that differ by less than {_percent(test.spread)} are ties (A/A test: so far "
-        f"apart may two of {copies} of {test.architecture} be), and the better score stays"
+        f"apart two of {copies} of {test.architecture} may lie), and the better score stays"
     )
     titles = {trial.number: trial.title for trial in results.trials}
     gave_way = [f"{titles[number]} to {stays.title}" for number, stays in results.tied.items()]

@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 # Of a confirmed latency: seconds, and how long to go on while the ratio has not settled.
 _TIMED_SECONDS = 1.6
 _TIMED_AT_MOST = 6.0
-# Copies of one student in the A/A test, and seconds for each.
-_COPIES = 5
+# The A/A test: fewest and most copies of a student, seconds for each, and the spread up to which
+# the fewest are enough.
+_COPIES = 5, 10
 _COPY_SECONDS = 0.4
+_SPREAD_ENOUGH = 0.05
 _SAY_AFTER_SECONDS = 3.0
 
 
@@ -150,6 +152,8 @@ class WholeNodeWorker:
         import ray
 
         self._node = whole_node(ray.nodes(), gpus=on_gpu, selector=selector)
+        options = self._node.options()
+        self._alone = ray.remote(_alone).options(**options, num_returns="streaming")
         self._context = context_reference
 
     @property
@@ -163,10 +167,7 @@ class WholeNodeWorker:
 
     def begin(self, task: Any, *arguments: Any) -> Any:
         """Ask for a task to be run."""
-        import ray
-
-        alone = ray.remote(_alone).options(**self._node.options(), num_returns="streaming")
-        return alone.remote(task, self._context, *arguments)
+        return self._alone.remote(task, self._context, *arguments)
 
     def wait(self, steps: Any, phase: Phase) -> Any:
         """Return the result of a task that was begun."""
@@ -234,8 +235,9 @@ def _test_copies(context: TrialContext, number: int, architecture: str) -> TieTe
     from study.student import compared_with, device_of, load_student, pin_threads
 
     pin_threads(context.threads)
-    latencies = []
-    for _ in range(_COPIES):
+    latencies: list[float] = []
+    (fewest, most), spread = _COPIES, math.inf
+    while len(latencies) < fewest or (spread > _SPREAD_ENOUGH and len(latencies) < most):
         # Loaded anew: where a network lies in memory is part of the noise.
         ratio = compare_small_batch(
             load_student(context, number),
@@ -246,7 +248,8 @@ def _test_copies(context: TrialContext, number: int, architecture: str) -> TieTe
             fold=context.folded,
         )
         latencies.append(1.0 / ratio.median)
-    ratios, spread = spread_of_equals(latencies)
+        if len(latencies) >= fewest:
+            ratios, spread = spread_of_equals(latencies)
     return TieTest(architecture, ratios, spread)
 
 

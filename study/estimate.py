@@ -38,7 +38,11 @@ _FRONT_SUPPOSED = 4
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of each part of a study, as measured here, and what the teacher answers ahead."""
+    """Seconds of each part of a study, as measured here, and what the teacher answers ahead.
+
+    ``serving`` are those of one architecture, to be brought into a runtime other than eager: part
+    of the trials.
+    """
 
     teacher: float
     outputs: float
@@ -48,6 +52,7 @@ class Estimate:
     replicates: float = 0.0
     views: int = 0
     outputs_bytes: int = 0
+    serving: float = 0.0
 
     @property
     def longest(self) -> float:
@@ -117,8 +122,13 @@ def measure_estimate(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    from study.distillation.estimate import forward_seconds, training_step_seconds
+    from study.distillation.estimate import (
+        forward_seconds,
+        serving_seconds,
+        training_step_seconds,
+    )
     from study.distillation.precision import resolve_precision
+    from study.distillation.runtime import as_runtime
     from study.distillation.teacher_network import build_network
     from study.method_check import check_methods_here
 
@@ -145,6 +155,12 @@ def measure_estimate(
             batch = int(params.get("batch_size", _BATCH))
             steps.append(task.step_seconds(student, shape, classes, batch, device, precision))
             phase.update(index, len(students), space.describe(params))
+        serving = 0.0
+        if plan.runtime != "eager":
+            phase.update(len(students), len(students), f"one student into {plan.runtime}")
+            serving = serving_seconds(
+                task.measured(student), shape, device, as_runtime(plan.runtime)
+            )
     epochs = [space.epochs_of(params, plan.max_epochs) for params in students]
     per_image, mean_epochs = sum(steps) / len(steps), sum(epochs) / len(epochs)
     teachers = len(teacher_values(space, plan.preset, plan.fixed)) or 1
@@ -152,7 +168,7 @@ def measure_estimate(
     views = _views(plan, data, shape[:2], augment=space.augment)
     outputs = teachers * classes * (1 if recipe is None else recipe.subclasses)
     times = trained * step, teachers * forward, per_image, mean_epochs
-    return _scale(plan, data, *times, views, outputs)
+    return _scale(plan, data, *times, views, outputs, serving)
 
 
 def _scale(
@@ -164,6 +180,7 @@ def _scale(
     epochs: float,
     views: int,
     outputs: int,
+    serving: float,
 ) -> Estimate:
     resources = plan_resources(
         cpus=available_cpus(),
@@ -177,7 +194,8 @@ def _scale(
         images = min(images, plan.train_per_class * len(data.classes))
     epoch = images * student_step + data.validation * student_step / 3
     training = epochs * epoch / resources.concurrent
-    trials, replicates = plan.budget.trials * training, _replicates(plan) * training
+    trials = plan.budget.trials * (training + serving / resources.concurrent)
+    replicates = _replicates(plan) * training
     if plan.budget.seconds is not None:
         trials = min(trials, plan.budget.seconds)
         replicates = min(replicates, plan.budget.seconds - trials)
@@ -195,6 +213,7 @@ def _scale(
         replicates=replicates,
         views=views,
         outputs_bytes=2 * images * views * outputs,
+        serving=serving,
     )
 
 
@@ -258,6 +277,7 @@ def _time_rows(plan: StudyPlan, space: SearchSpace, estimate: Estimate) -> Rows:
     rows = [
         *(of_teacher if space.taught else []),
         ("trials", f"{duration(estimate.trials_stopped_early)} to {duration(estimate.trials)}"),
+        *_serving_row(plan, estimate),
         *_replicate_row(plan, estimate),
         ("confirmation", duration(estimate.confirmation)),
         ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
@@ -272,6 +292,13 @@ def _outputs_text(estimate: Estimate) -> str:
     views = f"{estimate.views} view{'s' * (estimate.views != 1)} of each image"
     megabytes = f"{estimate.outputs_bytes / 1e6:,.0f} MB"
     return f"{duration(estimate.outputs)} for {views}, {megabytes}, unless they are kept"
+
+
+def _serving_row(plan: StudyPlan, estimate: Estimate) -> Rows:
+    if not estimate.serving:
+        return []
+    each = duration(estimate.serving)
+    return [("of which", f"{each} an architecture, to bring it into {plan.runtime}")]
 
 
 def _replicate_row(plan: StudyPlan, estimate: Estimate) -> Rows:
@@ -319,6 +346,7 @@ def _as_json(
             "outputs": round(estimate.outputs, 1),
             "trials": round(estimate.trials, 1),
             "trials_stopped_early": round(estimate.trials_stopped_early, 1),
+            "serving": round(estimate.serving, 1),
             "replicates": round(estimate.replicates, 1),
             "confirmation": round(estimate.confirmation, 1),
         },

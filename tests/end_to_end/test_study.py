@@ -147,10 +147,22 @@ def test_the_report_shows_where_teacher_student_and_control_look(finished: Launc
     assert page.count("data:image/png;base64,") == 20
 
 
-def test_only_the_students_of_the_front_are_kept(finished: Launched) -> None:
+def test_only_the_students_of_the_front_and_those_tied_with_it_are_kept(
+    finished: Launched,
+) -> None:
     kept = {path.parent.name for path in (finished.studies / "small").rglob("student.pt")}
+    ties = finished.result["ties"]
 
-    assert kept == {f"t{member['trial']:04d}" for member in finished.result["front"]}
+    front = {member["trial"] for member in finished.result["front"]}
+    assert kept == {f"t{number:04d}" for number in (*front, *map(int, ties["gave_way"]))}
+    # Timed with nothing beside it, and against equals.
+    assert set(ties["gave_way"].values()) <= front
+    assert 0 < ties["spread"] < math.inf
+    for member in finished.result["front"]:
+        latency = member["latency"]
+        assert latency["idle"]
+        assert (latency["folded"], latency["clock"]) == (True, "cpu")
+        assert latency["settled"] == (member["trial"] not in finished.result["unsettled"])
 
 
 def test_the_same_command_again_repeats_nothing_and_more_trials_extend_it(
