@@ -40,6 +40,7 @@ from study.tracking.points import (
 from study.tracking.run import NOTE_TAG, OUTCOME_TAG, REASON_TAG
 from study.tracking.store import STUDENTS, ExperimentSpec, connect, load_mlflow
 from study.tracking.tracker import SERVERS, Tracker, without_password
+from study.tracking.views import FRONT_TAG, FRONT_VALUE
 
 # MLflow's status of a run. The exact outcome is the tag `outcome`, in the record's own words.
 TRIAL_STATUS: Final[Mapping[str, RunStatus]] = {
@@ -244,9 +245,17 @@ class MlflowTracker(Tracker):
             replay=curve_replay(trial.curve, start, end),
         )
 
-    def trial_model(self, number: int, model: StudentModel, *, run_id: str | None = None) -> None:
-        """Shows a trial's student as a model; see `Tracker`."""
-        self._tell(_trial_run(number), run_id=run_id, model=model)
+    def trial_on_front(
+        self,
+        number: int,
+        on_front: bool,
+        model: StudentModel | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> None:
+        """Marks a trial of the front, and shows its student as a model; see `Tracker`."""
+        mark = {FRONT_TAG: FRONT_VALUE if on_front else None}
+        self._tell(_trial_run(number), run_id=run_id, tags=mark, model=model)
 
     def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:
         """Adds a point to curves of the whole study; see `Tracker`."""

@@ -145,12 +145,22 @@ class Tracker:
         run that is made is dated by the record. A trial without an outcome is interrupted.
         """
 
-    def trial_model(self, number: int, model: StudentModel, *, run_id: str | None = None) -> None:
-        """Shows a trial's student as a model of its run; one that is there already stays.
+    def trial_on_front(
+        self,
+        number: int,
+        on_front: bool,
+        model: StudentModel | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> None:
+        """Marks a trial as one of the front or of none, and shows its student as a model.
+
+        A model that is there already stays.
 
         Args:
             number: the trial, which has ended.
-            model: its student.
+            on_front: whether it is on the study's front.
+            model: its student, where it is to be shown.
             run_id: its run's id, when the record has it.
         """
 
