@@ -47,7 +47,10 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in VERBS:
         verb = importlib.import_module(f"study.verbs.{name}")
-        parser = verbs.add_parser(name, help=verb.HELP, description=verb.__doc__)
+        # A module's docstring begins with its usage, which argparse has said already.
+        _, _, about = (verb.__doc__ or "").partition(": ")
+        about = about[:1].upper() + about[1:]
+        parser = verbs.add_parser(name, help=verb.HELP, description=about)
         verb.configure(parser)
         parser.set_defaults(run=verb.run)
     return made

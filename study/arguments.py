@@ -67,7 +67,8 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
     "--data-dir": {"metavar": "DIR", "help": "where cifar10, mnist and mhist lie (default: data)"},
     "--tracking-uri": {
         "metavar": "URI",
-        "help": "MLflow (default: sqlite in the studies folder; none turns it off)",
+        "help": "an MLflow: http://HOST:5000 or sqlite:///FILE.db; none for no tracking "
+        "(default: mlflow.db in the studies folder)",
     },
     "--address": {
         "metavar": "HOST:PORT|auto",

@@ -24,6 +24,7 @@ from study.tracking.delivery import (
     RunStatus,
     RunStore,
     RunUpdate,
+    Watch,
 )
 from study.tracking.facts import Covered, final_metrics, trial_facts
 from study.tracking.inputs import DataInput
@@ -298,11 +299,11 @@ class MlflowTracker(Tracker):
         load_mlflow()  # its seconds are not those of an MLflow that keeps silent
         return self._delivery.wait(patience, watch)
 
-    def close(self, timeout: float) -> DeliveryReport:
+    def close(self, timeout: float, watch: Watch = lambda done, total: None) -> DeliveryReport:
         """Delivers what still waits; see `Tracker`."""
         if self._study_open:
             self.study_finished("interrupted", {})
-        return self._delivery.close(timeout)
+        return self._delivery.close(timeout, watch)
 
     def _tell(
         self,

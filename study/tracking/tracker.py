@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from analysis.results import TrialResult
-from study.tracking.delivery import DeliveryReport, OnRun
+from study.tracking.delivery import DeliveryReport, OnRun, Watch
 from study.tracking.facts import Covered
 from study.tracking.inputs import DataInput
 from study.tracking.models import StudentModel
@@ -200,10 +200,14 @@ class Tracker:
         """
         return DeliveryReport(0, 0)
 
-    def close(self, timeout: float) -> DeliveryReport:
+    def close(self, timeout: float, watch: Watch = lambda done, total: None) -> DeliveryReport:
         """Delivers what still waits, for at most `timeout` seconds. The tracker is then done.
 
         A study that was not finished is closed as interrupted.
+
+        Args:
+            timeout: how long (s).
+            watch: told again and again how many updates of how many are settled.
         """
         return DeliveryReport(0, 0)
 
