@@ -122,7 +122,8 @@ class MlflowTracker(Tracker):
         self._data = data
         self._study_open = is_running
         self._ids_are_known = run_id is not None
-        own = {"kind": "study", "study": name, NOTE_TAG: description} | dict(tags)
+        own = {"kind": "study", "study": name} | dict(tags)
+        own |= {NOTE_TAG: description} if description else {}
         self._tell(
             STUDY_RUN,
             at=milliseconds(at),

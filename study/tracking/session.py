@@ -62,7 +62,8 @@ def open_study(
     tracker.study_started(
         plan.name,
         plan.space.name,
-        opening_note(plan),
+        # What a study that was shown before found stays until it is told anew at its end.
+        "" if known else opening_note(plan),
         {key: str(value) for key, value in plan.plan.items() if value is not None},
         {"data": plan.data.name, "score": f"{plan.space.score.name} ({plan.space.score.unit})"},
         study_key=f"{plan.name} {plan.created_at}",

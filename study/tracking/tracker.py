@@ -53,7 +53,8 @@ class Tracker:
         Args:
             name: the study's name, and its run's.
             space_name: the search space, and the experiment.
-            description: what the study is, Markdown; shown on the run's page.
+            description: what the study is, Markdown; shown on the run's page. Nothing leaves the
+                page as it is.
             params: the plan, flat.
             tags: further words to find the study by.
             study_key: the same on every resume and for no other study, not even one of the same
