@@ -5,6 +5,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from study.command_line import Parser
+
 _EPILOG = """\
 examples:
   python -m study spaces                 the built-in search spaces
@@ -38,7 +40,7 @@ VERBS = (
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m study`."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m study",
         description="Look at search spaces and studies.",
         epilog=_EPILOG,

@@ -10,6 +10,7 @@ from search_spaces.space import SearchSpace, SpaceError, nearest
 from study import parsing
 from study import plan as plans
 from study.budget import Budget
+from study.command_line import Parser
 from study.constraints import check_min_score
 from study.distillation.teacher_recipe import NETWORKS
 from study.names import StudyName
@@ -79,7 +80,7 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m study.launch`."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m study.launch",
         description="Train many small students under one teacher in parallel, and report the "
         "front of their score (accuracy, say) against latency.",
