@@ -5,6 +5,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from study.command_line import Parser
+
 _EPILOG = """\
 examples:
   python -m study spaces                 the built-in search spaces
@@ -38,7 +40,7 @@ VERBS = (
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m study`."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m study",
         description="Look at search spaces and studies.",
         epilog=_EPILOG,
@@ -47,7 +49,10 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in VERBS:
         verb = importlib.import_module(f"study.verbs.{name}")
-        parser = verbs.add_parser(name, help=verb.HELP, description=verb.__doc__)
+        # A module's docstring begins with its usage, which argparse has said already.
+        _, _, about = (verb.__doc__ or "").partition(": ")
+        about = about[:1].upper() + about[1:]
+        parser = verbs.add_parser(name, help=verb.HELP, description=about)
         verb.configure(parser)
         parser.set_defaults(run=verb.run)
     return made

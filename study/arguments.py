@@ -11,6 +11,7 @@ from search_spaces.space import SearchSpace, SpaceError, nearest
 from study import parsing
 from study import plan as plans
 from study.budget import Budget
+from study.command_line import Parser
 from study.constraints import check_min_score
 from study.distillation.teacher_recipe import NETWORKS
 from study.names import StudyName
@@ -69,7 +70,8 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
     "--data-dir": {"metavar": "DIR", "help": "where cifar10, mnist and mhist lie (default: data)"},
     "--tracking-uri": {
         "metavar": "URI",
-        "help": "MLflow (default: sqlite in the studies folder; none turns it off)",
+        "help": "an MLflow: http://HOST:5000 or sqlite:///FILE.db; none for no tracking "
+        "(default: mlflow.db in the studies folder)",
     },
     "--address": {
         "metavar": "HOST:PORT|auto",
@@ -80,7 +82,7 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m study.launch`."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m study.launch",
         description="Train many small students under one teacher in parallel, and report the "
         "front of their score (accuracy, say) against latency.",

@@ -126,8 +126,12 @@ def find_study(studies: Path, name: str) -> Path:
     if (folder / PLAN_FILE).is_file():
         return folder
     known = [path.parent.name for path in studies.glob(f"*/{PLAN_FILE}")]
-    end = nearest(name, sorted(known)) if known else "; there are none"
-    raise RecordError(f"no study {name!r} in {studies}{end}")
+    if not known:
+        raise RecordError(
+            f"no study {name!r}: there are no studies in {studies}; name their folder with "
+            "--studies"
+        )
+    raise RecordError(f"no study {name!r} in {studies}{nearest(name, sorted(known))}")
 
 
 def status_of(summary: StudySummary) -> StudyStatus:

@@ -191,6 +191,7 @@ class LiveProgress(Progress):
         self._live: Live | None = None
         self._phase: Phase | None = None
         self._tracking_trials = False
+        self._drawn: tuple[RenderableType, int] | None = None
 
     @contextmanager
     def phase(self, title: str) -> Iterator[Phase]:
@@ -230,12 +231,35 @@ class LiveProgress(Progress):
             try:
                 yield
             finally:
-                self._live = None
+                self._live = self._drawn = None
 
     def _render(self) -> "RenderableType":
+        self._count_folded_lines()
+        shown: RenderableType = Text("")
         if self._tracking_trials:
-            return self._trials_table()
-        return self._phase_bar() if self._phase else Text("")
+            shown = self._trials_table()
+        elif self._phase:
+            shown = self._phase_bar()
+        self._drawn = shown, self.console.width
+        return shown
+
+    def _count_folded_lines(self) -> None:
+        """Have all rows cleared of what was drawn before the window became narrower.
+
+        Terminals fold the lines anew that no longer fit, all but xterm, which cuts them off. Rich
+        goes up by as many rows as it drew, and would leave the first ones behind.
+        """
+        live, width = self._live, self.console.width
+        if live is None or self._drawn is None or self._drawn[1] <= width:
+            return
+        if "XTERM_VERSION" in os.environ:
+            return
+        shown, before = self._drawn
+        lines = self.console.render_lines(
+            shown, self.console.options.update(width=before), pad=False
+        )
+        lengths = (sum(segment.cell_length for segment in line) for line in lines)
+        live._live_render._shape = width, sum(max(1, -(-length // width)) for length in lengths)
 
     def _phase_bar(self) -> "RenderableType":
         phase = self._phase
@@ -339,7 +363,7 @@ def front_table(
     """
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", no_wrap=True)
-    table.add_column("student", overflow="ellipsis", no_wrap=True)
+    table.add_column("student")  # the one that gives way where there is no room
     for heading in (f"val {score.unit}", f"test {score.unit}", "ms", "faster", "M", "MFLOPs"):
         table.add_column(heading, justify="right", no_wrap=True)
     tested = any(trial.confirmed for trial in front)
@@ -349,7 +373,7 @@ def front_table(
         shown = tuple(front[round(i * step)] for i in range(limit))
     for trial in shown:
         own = (val.get(trial.number), test.get(trial.number))
-        table.add_row(trial.name, trial.architecture, *_figures(trial, *own))
+        table.add_row(trial.name, _cut(trial.architecture), *_figures(trial, *own))
     if not tested:
         table.columns[3].header = ""
     return table
@@ -371,9 +395,10 @@ def _figures(trial: TrialResult, val: Estimate | None, test: Estimate | None) ->
 
 def _running_table(trials: list[TrialResult], score: Score) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
-    for _ in range(3):
-        table.add_column(no_wrap=True, overflow="ellipsis")
     table.add_column(no_wrap=True)
+    table.add_column()
+    for _ in range(2):
+        table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     for trial in trials:
         done = trial.epochs_done
@@ -381,12 +406,17 @@ def _running_table(trials: list[TrialResult], score: Score) -> Table:
         shown = "measuring" if reached is None else score_text(reached, score.unit)
         table.add_row(
             trial.name,
-            trial.architecture,
+            _cut(trial.architecture),
             ProgressBar(trial.epochs, done, width=12),
             f"epoch {done}/{trial.epochs}",
             shown if trial.latency or done else "starting",
         )
     return table
+
+
+def _cut(name: str) -> Text:
+    """A name that is cut off where it does not fit, rather than folded."""
+    return Text(name, no_wrap=True, overflow="ellipsis")
 
 
 def _ms(trial: TrialResult) -> str:

@@ -425,7 +425,8 @@ class Session:
         from analysis.report import write_report
 
         try:
-            report = write_report(self._inputs.folder)
+            with self._progress.phase("report"):
+                report = write_report(self._inputs.folder)
         except Exception as error:
             # The record is whole; the report can be made again from it.
             report = []
@@ -441,7 +442,10 @@ class Session:
                     scored=trial.confirmed is not None,
                 )
         close_study(self._record, self._stored, self._tracker, ending.word, report)
-        delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS)
+        if self._plan.tracking_uri == NO_TRACKING:
+            return
+        with self._progress.phase("the last updates to MLflow") as phase:
+            delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS, phase.update)
         if delivery.undelivered:
             self._progress.warn(
                 f"{delivery.undelivered} updates did not reach MLflow; once it answers: "

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 RunKind = Literal["study", "teacher", "trial"]
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 OnRun = Callable[[RunKind, int | None, str], None]
+Watch = Callable[[int, int], None]
 
 GATHER_SECONDS = 0.5  # how long updates are gathered before they are sent as one batch
 FIRST_WAIT_SECONDS = 0.5  # back-off after a failure: doubles from here
 LONGEST_WAIT_SECONDS = 30.0
 LONGEST_WAIT_AT_CLOSE_SECONDS = 1.0
 GOES_ON = "; the study goes on"  # how the one warning ends
+LOOK_AT_CLOSE_SECONDS = 0.25
 LOOK_SECONDS = 0.05  # between two looks at how far the thread is, where it is waited for
 
 
@@ -251,12 +253,20 @@ class Delivery:
                 return self._report()
             time.sleep(LOOK_SECONDS)
 
-    def close(self, timeout: float) -> DeliveryReport:
-        """Delivers what waits, for at most `timeout` seconds, and says what came of it."""
+    def close(self, timeout: float, watch: Watch = lambda done, total: None) -> DeliveryReport:
+        """Delivers what waits, for at most `timeout` seconds, and says what came of it.
+
+        Args:
+            timeout: How long (s).
+            watch: Told again and again, on this thread, how many updates of how many are settled.
+        """
         self._closing.set()
         if self._thread is not None:
             self._updates.put(None)
-            self._thread.join(timeout)
+            until = time.monotonic() + timeout
+            while self._thread.is_alive() and (left := until - time.monotonic()) > 0:
+                self._thread.join(min(left, LOOK_AT_CLOSE_SECONDS))
+                watch(self._delivered + self._refused, self._put)
             self._abandoned.set()
         self.hand_back()
         return self._report()

@@ -24,6 +24,7 @@ from study.tracking.delivery import (
     RunStatus,
     RunStore,
     RunUpdate,
+    Watch,
 )
 from study.tracking.facts import Covered, final_metrics, trial_facts
 from study.tracking.inputs import DataInput
@@ -40,6 +41,7 @@ from study.tracking.points import (
 from study.tracking.run import NOTE_TAG, OUTCOME_TAG, REASON_TAG
 from study.tracking.store import STUDENTS, ExperimentSpec, connect, load_mlflow
 from study.tracking.tracker import SERVERS, Tracker, without_password
+from study.tracking.views import FRONT_TAG, FRONT_VALUE
 
 # MLflow's status of a run. The exact outcome is the tag `outcome`, in the record's own words.
 TRIAL_STATUS: Final[Mapping[str, RunStatus]] = {
@@ -120,7 +122,8 @@ class MlflowTracker(Tracker):
         self._data = data
         self._study_open = is_running
         self._ids_are_known = run_id is not None
-        own = {"kind": "study", "study": name, NOTE_TAG: description} | dict(tags)
+        own = {"kind": "study", "study": name} | dict(tags)
+        own |= {NOTE_TAG: description} if description else {}
         self._tell(
             STUDY_RUN,
             at=milliseconds(at),
@@ -244,9 +247,17 @@ class MlflowTracker(Tracker):
             replay=curve_replay(trial.curve, start, end),
         )
 
-    def trial_model(self, number: int, model: StudentModel, *, run_id: str | None = None) -> None:
-        """Shows a trial's student as a model; see `Tracker`."""
-        self._tell(_trial_run(number), run_id=run_id, model=model)
+    def trial_on_front(
+        self,
+        number: int,
+        on_front: bool,
+        model: StudentModel | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> None:
+        """Marks a trial of the front, and shows its student as a model; see `Tracker`."""
+        mark = {FRONT_TAG: FRONT_VALUE if on_front else None}
+        self._tell(_trial_run(number), run_id=run_id, tags=mark, model=model)
 
     def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:
         """Adds a point to curves of the whole study; see `Tracker`."""
@@ -289,11 +300,11 @@ class MlflowTracker(Tracker):
         load_mlflow()  # its seconds are not those of an MLflow that keeps silent
         return self._delivery.wait(patience, watch)
 
-    def close(self, timeout: float) -> DeliveryReport:
+    def close(self, timeout: float, watch: Watch = lambda done, total: None) -> DeliveryReport:
         """Delivers what still waits; see `Tracker`."""
         if self._study_open:
             self.study_finished("interrupted", {})
-        return self._delivery.close(timeout)
+        return self._delivery.close(timeout, watch)
 
     def _tell(
         self,

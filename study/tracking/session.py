@@ -63,7 +63,8 @@ def open_study(
     tracker.study_started(
         plan.name,
         plan.space.name,
-        opening_note(plan),
+        # What a study that was shown before found stays until it is told anew at its end.
+        "" if known else opening_note(plan),
         {key: str(value) for key, value in plan.plan.items() if value is not None},
         {"data": plan.data.name, "score": f"{plan.space.score.name} ({plan.space.score.unit})"},
         study_key=f"{plan.name} {plan.created_at}",
@@ -100,9 +101,12 @@ def close_study(
     students = [student_file(record.folder, trial) for trial in front]
     for trial in front:
         program = record.folder / PROGRAMS_FOLDER / f"{trial.name}.pt2"
-        if program.exists():
-            model = student_model(plan, trial, program)
-            tracker.trial_model(trial.number, model, run_id=trial.mlflow_run_id)
+        model = student_model(plan, trial, program) if program.exists() else None
+        tracker.trial_on_front(trial.number, True, model, run_id=trial.mlflow_run_id)
+    members = {trial.number for trial in front}
+    for trial in trials:  # those that a larger study has left behind
+        if trial.confirmed is not None and trial.number not in members:
+            tracker.trial_on_front(trial.number, False, run_id=trial.mlflow_run_id)
     tracker.study_finished(
         ending,
         study_metrics(trials, front, record.hypervolume()),

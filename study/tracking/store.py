@@ -20,6 +20,7 @@ from study.tracking.delivery import STUDY_RUN, PendingRun, Refused, RunKey
 from study.tracking.inputs import dataset_input, teacher_model
 from study.tracking.models import show_model
 from study.tracking.run import NOTE_TAG, OUTCOME_TAG, KnownRun, Lack, origin
+from study.tracking.views import view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -331,7 +332,9 @@ class MlflowStore:
         from mlflow.exceptions import MlflowException
 
         spec = self._experiment
-        tags = {NOTE_TAG: spec.description, "mlflow.experimentKind": "custom_model_development"}
+        views = view_tags()
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        tags = {NOTE_TAG: spec.description, **kind, **views}
         for _ in range(2):
             found = self._client.get_experiment_by_name(spec.name)
             if found is not None and found.lifecycle_stage != "active":
@@ -340,6 +343,8 @@ class MlflowStore:
                     f"mlflow experiments restore --experiment-id {found.experiment_id}"
                 )
             if found is not None:
+                for name in views.keys() - found.tags.keys():  # of an earlier version
+                    self._client.set_experiment_tag(found.experiment_id, name, views[name])
                 return str(found.experiment_id)
             try:
                 return str(self._client.create_experiment(spec.name, spec.artifact_location, tags))

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from analysis.results import TrialResult
-from study.tracking.delivery import DeliveryReport, OnRun
+from study.tracking.delivery import DeliveryReport, OnRun, Watch
 from study.tracking.facts import Covered
 from study.tracking.inputs import DataInput
 from study.tracking.models import StudentModel
@@ -53,7 +53,8 @@ class Tracker:
         Args:
             name: the study's name, and its run's.
             space_name: the search space, and the experiment.
-            description: what the study is, Markdown; shown on the run's page.
+            description: what the study is, Markdown; shown on the run's page. Nothing leaves the
+                page as it is.
             params: the plan, flat.
             tags: further words to find the study by.
             study_key: the same on every resume and for no other study, not even one of the same
@@ -145,12 +146,22 @@ class Tracker:
         run that is made is dated by the record. A trial without an outcome is interrupted.
         """
 
-    def trial_model(self, number: int, model: StudentModel, *, run_id: str | None = None) -> None:
-        """Shows a trial's student as a model of its run; one that is there already stays.
+    def trial_on_front(
+        self,
+        number: int,
+        on_front: bool,
+        model: StudentModel | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> None:
+        """Marks a trial as one of the front or of none, and shows its student as a model.
+
+        A model that is there already stays.
 
         Args:
             number: the trial, which has ended.
-            model: its student.
+            on_front: whether it is on the study's front.
+            model: its student, where it is to be shown.
             run_id: its run's id, when the record has it.
         """
 
@@ -190,10 +201,14 @@ class Tracker:
         """
         return DeliveryReport(0, 0)
 
-    def close(self, timeout: float) -> DeliveryReport:
+    def close(self, timeout: float, watch: Watch = lambda done, total: None) -> DeliveryReport:
         """Delivers what still waits, for at most `timeout` seconds. The tracker is then done.
 
         A study that was not finished is closed as interrupted.
+
+        Args:
+            timeout: how long (s).
+            watch: told again and again how many updates of how many are settled.
         """
         return DeliveryReport(0, 0)
 

@@ -1,4 +1,4 @@
-"""`python -m study sync`: show MLflow what a study's record has and it has not."""
+"""`python -m study sync`: bring MLflow up to what a study's record says."""
 
 import argparse
 import json

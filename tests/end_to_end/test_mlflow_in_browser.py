@@ -8,6 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from search_spaces.networks import dense
+from study.distillation.export import Shipped, write
+from study.tracking.inputs import DataInput
+from study.tracking.models import StudentModel
 from study.tracking.points import CURVES
 from study.tracking.tracker import Tracker, default_tracking_uri, open_tracker, run_page
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.end_to_end]
 
 WAIT_MS = 30_000
+DATA = DataInput("digits", "c085d9adf5747afa", "scikit-learn digits", {"train": 1222})
 TRIALS = (
     # name, blocks, temperature, outcome, final accuracy
     ("t0000 Experiment 1", "[1,1,1,1]", 1.0, "complete", 94.7),
@@ -57,6 +62,24 @@ def epoch_result(epoch: int, epochs: int, accuracy: float) -> dict[str, Any]:
     }
 
 
+def student(folder: Path) -> StudentModel:
+    """A small student as a pt2 file, as the end of a study has it."""
+    shape = (8, 8, 1)
+    shipped = Shipped(dense.build(shape, (4,), 10), (0.3,), (0.3,), takes="uint8", classes=10)
+    write(shipped, shape, folder / "t0001.pt2", "pt2", {})
+    return StudentModel(
+        name="quickstart t0001 [2,1,1,1]",
+        program=folder / "t0001.pt2",
+        shape=shape,
+        takes="uint8",
+        output=10,
+        params={"blocks": "[2,1,1,1]"},
+        tags={"study": "quickstart", "trial": "t0001"},
+        description="A student of **quickstart**.",
+        data=DATA,
+    )
+
+
 def track(tracker: Tracker, report: Path) -> None:
     tracker.study_started(
         "quickstart",
@@ -65,6 +88,7 @@ def track(tracker: Tracker, report: Path) -> None:
         {"space": "cifar_blocks", "data": "digits", "trials": 14, "max_epochs": 8},
         {"data": "digits"},
         study_key="quickstart@2026-01-01T00:00:00Z",
+        data=DATA,
     )
     tracker.teacher_trained(
         "0a1b2c3d4e5f6071",
@@ -83,6 +107,7 @@ def track(tracker: Tracker, report: Path) -> None:
         finals = {"val_score": accuracy, "latency_ms": 1.0 + number / 10, "params_m": 4.9}
         tracker.trial_finished(number, outcome, reason, finals)
         tracker.study_progress(number + 1, {"hypervolume": 0.5 + number / 20})
+    tracker.trial_on_front(1, True, student(report.parent))
     tracker.study_finished("complete", {"hypervolume": 0.7, "front_size": 3}, [report])
 
 
@@ -210,3 +235,26 @@ def test_a_stopped_trial_says_so(page: "Page", study: TrackedStudy) -> None:
 def test_the_report_opens_among_the_files_of_the_study(page: "Page", study: TrackedStudy) -> None:
     page.goto(study.run("study", tab="artifacts/report/index.html"))
     page.frame_locator("iframe").get_by_text("The front of quickstart").wait_for()
+
+
+def test_the_view_of_fronts_lists_their_trials_alone_with_their_figures(
+    page: "Page", study: TrackedStudy
+) -> None:
+    address = f"{study.server}/#/experiments/{study.experiment_id}/runs"
+    page.goto(f"{address}?viewStateShareKey=front&workflowType=machine_learning")
+    page.get_by_role("link", name="t0001 Experiment 2").wait_for()
+    for name, *_ in TRIALS:
+        assert page.get_by_role("link", name=name).count() == (name == "t0001 Experiment 2")
+    page.get_by_role("gridcell", name="95.9").wait_for()
+
+
+def test_a_student_of_the_front_has_a_page_with_its_figures_and_its_run(
+    page: "Page", study: TrackedStudy
+) -> None:
+    address = f"{study.server}/#/experiments/{study.experiment_id}/models"
+    page.goto(f"{address}?workflowType=machine_learning")
+    page.get_by_role("link", name="quickstart t0001 [2,1,1,1]").click()
+    page.get_by_role("heading", name="quickstart t0001 [2,1,1,1]").wait_for()
+    page.get_by_role("link", name="t0001 Experiment 2").first.wait_for()
+    page.get_by_text("A student of quickstart.").wait_for()
+    page.get_by_role("cell", name="95.9").wait_for()

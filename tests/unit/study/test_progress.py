@@ -2,6 +2,8 @@ import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 from analysis.results import Outcome, TrialResult
 from analysis.runs import estimates
@@ -161,3 +163,53 @@ def test_the_front_s_table_shows_means_with_their_errors() -> None:
     make_console(stream).print(found)
 
     assert "91.00\u00a0±\u00a01.00" in stream.getvalue()
+
+
+def test_a_bar_is_called_by_the_phase_it_shows() -> None:
+    stream = io.StringIO()
+    progress = LiveProgress(stream)
+    progress.console = Console(file=stream, width=80, force_terminal=True)
+
+    with progress.phase("teacher ResNet-26") as phase:
+        phase.update(1, 2, "90.0 %")
+        progress.console.print(progress._render())
+
+    assert "teacher ResNet-26 " in stream.getvalue()
+    assert "trials" not in stream.getvalue()
+
+
+def test_in_a_narrow_window_the_students_name_gives_way_and_no_figure_does() -> None:
+    front = tuple(trial(number, accuracy=80.0 + number) for number in range(2))
+    wide, narrow = (
+        rows(front_table(front, ACCURACY, title="front"), width=width) for width in (100, 46)
+    )
+
+    assert "…" not in "".join(wide)
+    assert len(narrow) == len(wide)
+    for line, whole in zip(narrow[2:], wide[2:], strict=True):
+        assert "…" in line
+        assert line.split()[-2:] == whole.split()[-2:]
+
+
+def test_a_window_made_narrower_has_all_folded_rows_cleared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("XTERM_VERSION", raising=False)
+    progress = LiveProgress(io.StringIO())
+    progress.console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
+    with progress.phase("a phase of a rather long name, which takes much room") as phase:
+        phase.update(1, 2, "and a note")
+        progress._render()
+        progress.console.width = 30
+        live = progress._live
+        assert live is not None
+        progress._render()
+        height = live._live_render.last_render_height
+
+    assert height >= 3  # one line of more than 60 letters, folded at 30
+
+
+def rows(table: Table, *, width: int) -> list[str]:
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(table)
+    return [line.rstrip() for line in stream.getvalue().splitlines()]

@@ -1,5 +1,6 @@
 """Students in MLflow: models that its own loaders open, once each, and versions on request."""
 
+import json
 from pathlib import Path
 
 import mlflow
@@ -70,7 +71,7 @@ def tracked(place: Path, space: str, *, model: StudentModel | None) -> tuple[str
     tracker.epoch(1, CURVE)
     tracker.trial_finished(1, "complete", None, {"val_score": 90.0, "latency_ms": 0.5})
     if model is not None:
-        tracker.trial_model(1, model)
+        tracker.trial_on_front(1, True, model)
     tracker.study_finished("complete", {})
     assert tracker.close(60).undelivered == 0
     return runs["trial", 1], warnings
@@ -155,6 +156,28 @@ def test_all_runs_name_their_data_and_the_study_its_teacher(
             assert teacher.name == "ResNet-50 [3,4,6,3]"
 
 
+def test_the_front_is_marked_until_a_trial_has_left_it_and_has_a_view(
+    place: Path, client: MlflowClient
+) -> None:
+    run_id, _ = tracked(place, "front", model=student(place))
+    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    marked = client.get_run(run_id).data.tags.get("front")
+    tracker = MlflowTracker(
+        default_tracking_uri(place), place / "artifacts", pytest.fail, lambda *_: None, 0.01
+    )
+    tracker.study_started("first", "front", "", {}, {}, study_key="first", run_id=None)
+    tracker.trial_on_front(1, False)
+    assert tracker.close(60).undelivered == 0
+
+    assert marked == "yes"
+    assert "front" not in client.get_run(run_id).data.tags
+    view = json.loads(experiment.tags["mlflow.sharedViewState.front"])
+    state = json.loads(view["state"])
+    assert state["searchFilter"] == "tags.front = 'yes'"
+    assert "metrics.`final/latency_ms`" in state["selectedColumns"]
+    assert client.search_runs([experiment.experiment_id], state["searchFilter"]) == []
+
+
 def test_a_missing_program_is_refused_and_stops_nothing(place: Path, client: MlflowClient) -> None:
     warnings: list[str] = []
     tracker = MlflowTracker(
@@ -163,7 +186,7 @@ def test_a_missing_program_is_refused_and_stops_nothing(place: Path, client: Mlf
     tracker.study_started("first", "missing", "", {}, {}, study_key="first")
     tracker.trial_started(1, "t0001", {}, {})
     tracker.trial_finished(1, "complete", None, {"val_score": 90.0})
-    tracker.trial_model(1, student(place, program=place / "gone.pt2"))
+    tracker.trial_on_front(1, True, student(place, program=place / "gone.pt2"))
     tracker.study_finished("complete", {})
 
     report = tracker.close(30)

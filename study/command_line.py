@@ -1,0 +1,50 @@
+"""A parser whose refusals are like all others: one line that names the mistake and the mend."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+_CHOICE = re.compile(
+    r"argument (?P<name>.+): invalid choice: '(?P<value>.*)' \(choose from (?P<choices>.*)\)"
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser without the usage that argparse prints before an error."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and keep what is parsed for :meth:`error`."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line on standard error and leave with exit code 2."""
+        meant = self._meant()
+        self.exit(2, f"error: {meant._told(message, self._given)} (see {meant.prog} --help)\n")
+
+    def _meant(self) -> "Parser":
+        """The parser of the verb that was given; itself where there is none."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                verbs = [word for word in self._given if word in action.choices]
+                return action.choices[verbs[0]] if verbs else self
+        return self
+
+    def _told(self, message: str, given: Sequence[str]) -> str:
+        from search_spaces.space import nearest
+
+        choice = _CHOICE.fullmatch(message)
+        if choice is not None:
+            named = re.findall(r"[^\s',]+", choice["choices"])
+            value = choice["value"]
+            return f"{choice['name']} {value!r} is unknown{nearest(value, named)}"
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        for word in given:
+            option = word.partition("=")[0]
+            if option.startswith("--") and not any(name.startswith(option) for name in known):
+                return f"{option} is unknown{nearest(option, known)}"
+        return message.replace("the following arguments are required: ", "missing: ")

@@ -1,0 +1,41 @@
+"""What is mistyped on a command line is refused in one line, with the nearest there is."""
+
+import pytest
+
+from study.__main__ import main
+from study.arguments import parser
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "verb"),
+    [
+        (["statu", "x"], "VERB 'statu' is unknown; did you mean status?", ""),
+        (["export", "x"], "missing: --trial", " export"),
+        (["export", "x", "--trail", "7"], "--trail is unknown; did you mean --trial?", " export"),
+        (
+            ["export", "x", "--trial", "7", "--format", "onx"],
+            "--format 'onx' is unknown; did you mean onnx?",
+            " export",
+        ),
+        (["list", "--jsn"], "--jsn is unknown; did you mean --json?", " list"),
+    ],
+)
+def test_a_verb_mistyped_is_named_with_the_nearest(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str, verb: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: {told} (see python -m study{verb} --help)"
+    assert left.value.code == 2
+
+
+def test_a_launch_mistyped_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parser().parse_args(["--spce", "cifar_blocks"])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    told = "--spce is unknown; did you mean --space?"
+    assert line == f"error: {told} (see python -m study.launch --help)"
+    assert left.value.code == 2
