@@ -17,6 +17,8 @@ examples:
   python -m study report NAME            write its report again, and say where it is
   python -m study delete NAME            remove it, after asking
   python -m study doctor                 what works here, what does not, and the mend
+  python -m study status NAME --studies /shared --submit http://127.0.0.1:8265
+                                         the same on a cluster, by its Ray dashboard
 
 To start or continue a study: python -m study.launch --help
 """
