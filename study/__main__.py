@@ -20,6 +20,8 @@ examples:
   python -m study export NAME --trial 7  take a student out of it, as ONNX, pt2 or TorchScript
   python -m study delete NAME            remove it, after asking
   python -m study doctor                 what works here, what does not, and the mend
+  python -m study status NAME --studies /shared --submit http://127.0.0.1:8265
+                                         the same on a cluster, by its Ray dashboard
 
 To start or continue a study: python -m study.launch --help
 """

@@ -9,14 +9,20 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from conftest import find_free_port
 
-RAY = str(Path(sys.executable).with_name("ray"))
 TOKEN = "a-token-for-tests-0123456789abcdef"
-# Else Ray takes another address than the loopback that it is given; for nodes and drivers.
+# Else drivers and workers take another address than the loopback of their node.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# `ray start`, which by itself takes another address too, or starts no second node.
+_RAY = """
+from ray._private import ray_constants, services
+ray_constants.ENABLE_RAY_CLUSTER = True
+services.get_node_ip_address = lambda address=None: "127.0.0.1"
+from ray.scripts.scripts import main
+main()
+"""
 
 
 @contextmanager
@@ -24,7 +30,8 @@ def node(*arguments: str, environment: Mapping[str, str]) -> Iterator["subproces
     """One node of a cluster: its processes live in a group of their own until they are killed."""
     process = subprocess.Popen(
         [
-            *(RAY, "start", "--block", "--num-cpus", "1", "--node-ip-address", "127.0.0.1"),
+            *(sys.executable, "-c", _RAY, "start", "--block", "--num-cpus", "1"),
+            *("--node-ip-address", "127.0.0.1"),
             *("--dashboard-agent-listen-port", str(find_free_port()), *arguments),
         ],
         env={**environment, **LOOPBACK},
@@ -51,7 +58,7 @@ def cut_off(process: "subprocess.Popen[bytes]") -> None:
     os.killpg(process.pid, signal.SIGSTOP)
 
 
-def wait_for_dashboard(url: str, seconds: float = 60) -> None:
+def wait_for_dashboard(url: str, seconds: float = 120) -> None:
     """Wait until a head runs jobs."""
     deadline = time.monotonic() + seconds
     asked = urllib.request.Request(f"{url}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -206,9 +207,7 @@ def test_a_study_over_three_nodes_ends_complete_though_one_is_cut_off_and_one_ki
     assert 0 <= lost <= 2
 
 
-def wait_for_nodes(head: Head, number: int, seconds: float = 60) -> None:
-    import urllib.request
-
+def wait_for_nodes(head: Head, number: int, seconds: float = 150) -> None:
     asked = urllib.request.Request(
         f"{head.url}/api/v0/nodes?limit=100", headers={"Authorization": f"Bearer {TOKEN}"}
     )

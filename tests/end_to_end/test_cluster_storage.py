@@ -20,7 +20,7 @@ from analysis.record import StudyResults, read_record
 pytestmark = pytest.mark.end_to_end
 NAME = "in-a-database"
 PLAN = (
-    *("--space", "cifar_blocks", "--data", "digits", "--views", "2", "--max-epochs", "4"),
+    *("--space", "cifar_blocks", "--data", "digits", "--views", "2", "--max-epochs", "3"),
     *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
     *("--teacher-epochs", "2", "--concurrent", "1", "--scheduler", "none", "--name", NAME),
     *("--tracking-uri", "none", "--precision", "float32"),
@@ -62,7 +62,7 @@ def test_a_study_in_postgresql_survives_its_driver_and_its_database(
     server: Postgres, studies: Path, launcher: Launcher
 ) -> None:
     storage = ("--storage", server.url)
-    driver = launcher.start(*PLAN, *storage, "--trials", "3", studies=studies, own_group=True)
+    driver = launcher.start(*PLAN, *storage, "--trials", "2", studies=studies, own_group=True)
     wait_until(lambda: epochs(studies) >= 2, driver)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate()
@@ -84,11 +84,11 @@ def test_a_study_in_postgresql_survives_its_driver_and_its_database(
 
     done = launcher.run("resume", NAME, "--json", module="study", studies=studies)
     assert done.returncode == 0, done.stderr
-    assert done.result["counts"]["complete"] == 3
+    assert done.result["counts"]["complete"] == 2
     record = read_record(studies / NAME)
     curves = {(t.number, e.epoch, e.val_score) for t in record.trials for e in t.curve}
     assert before <= curves
-    assert [[e.epoch for e in t.curve] for t in record.trials] == [[1, 2, 3, 4]] * 3
+    assert [[e.epoch for e in t.curve] for t in record.trials] == [[1, 2, 3]] * 2
     assert [session.end for session in record.sessions] == ["killed", "killed", "complete"]
     assert not (studies / NAME / "journal.log").exists()
     assert (studies / NAME / "report" / "index.html").exists()

@@ -6,6 +6,7 @@ schema written from its reference; the Dockerfile through hadolint, the script t
 """
 
 import copy
+import json
 import re
 import shutil
 import subprocess
@@ -179,6 +180,10 @@ def test_mlflow_is_published_on_loopback_alone_and_every_password_must_be_set() 
     assert "--app-name=basic-auth" in services["server"]["command"]
     assert services["database"]["networks"] == services["objects"]["networks"] == ["inside"]
     assert yaml.safe_load(text)["networks"]["inside"] == {"internal": True}
+    content = yaml.safe_load(text)["configs"]["identities"]["content"]
+    (identity,) = json.loads(content)["identities"]
+    assert identity["credentials"][0]["accessKey"] == "mlflow"
+    assert "-s3.config=/etc/seaweedfs/s3.json" in services["objects"]["command"]
     example = (FILES / "mlflow" / "env.example").read_text()
     secrets = set(re.findall(r"\$\{(\w+):\?", text))
     assert secrets == {
