@@ -452,14 +452,12 @@ def measured(chromium, path, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_measured_figures_of_a_small_and_a_large_report(
-    chromium, report, large_report, scheme, capsys
-):
+def test_measured_figures_of_a_small_and_a_large_report(chromium, report, large_report, scheme):
     """With `-s`, prints the table that analysis/README.md holds."""
     for path in (report, large_report):
         figures = measured(chromium, path, scheme)
-        with capsys.disabled():
-            print(f"\n{scheme}: " + ", ".join(f"{k} {v:.3g}" for k, v in figures.items()), end="")
+        told = ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
+        print(f"\n{scheme}: {told}", end="")
         assert figures["size, MB"] < 6
         assert figures["drawn, s"] < 3
         assert figures["requests"] == figures["complaints"] == 0
