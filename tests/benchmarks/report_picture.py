@@ -11,7 +11,7 @@ from pathlib import Path
 
 WIDTH, HEIGHT, SCALE = 1280, 850, 1.5
 MOST_BYTES = 400_000
-COLOURS = 128
+COLOURS = 256
 
 
 def picture(page_file: Path, scheme: str) -> bytes:

@@ -513,3 +513,19 @@ def test_studies_beside_each_other(visit, sample, report, tmp_path):
     until(page, "document.querySelector('#chart-fronts')._fullData[0].visible === false")
     narrow = visit(path, width=390, touch=True)
     assert narrow.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_charts_are_written_as_png(chromium, report, capsys):
+    from PIL import Image
+
+    from analysis.report import main
+
+    assert main([str(report.parents[1]), "--format", "png"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    names = [Path(line).name for line in printed.out.splitlines()]
+    assert names == [
+        "front.png", "curves.png", "params.png", "flops.png", "progress.png", "recipes.png",
+    ]  # fmt: skip
+    for name in names:
+        assert Image.open(report.parent / name).size == (1800, 1120)
