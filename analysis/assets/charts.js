@@ -52,9 +52,12 @@
   };
 
   // What the front chart is drawn over, see analysis/charts/axes.py.
+  const note = document.getElementById("axis-note");
   const changeAxis = (figure) => {
-    if (axis === "latency") return;
+    if (!axes) return;
     const change = expand(JSON.parse(axes.textContent))[axis];
+    note.textContent = change.note;
+    if (axis === "latency") return;
     const { layout } = figure;
     figure.data.forEach((trace, i) => {
       trace.x = change.x[i];

@@ -89,6 +89,21 @@ def _best_within(
     return tuple(sorted((sign * value, score) for score, value in kept))
 
 
+def axis_note(info: FrontInfo, axis: Axis) -> str:
+    """How the chart is read over an axis, in two or three sentences."""
+    score = info.space.score.name
+    if axis == "latency":
+        line = f" The line is the best {score} reached within each latency." if info.step else ""
+        return f"Up and left is better; latency is on a log scale.{line}"
+    still = "Members of the front stay those by latency."
+    if axis == "ratio":
+        way, line = "right", f"The line is the best {score} at each speed-up or more."
+    else:
+        way, name = "left", "FLOPs" if axis == "flops" else "parameters"
+        line = f"The line is the best {score} within each number of {name}."
+    return f"Up and {way} is better; the axis is logarithmic. {line} {still}"
+
+
 def axis_changes(info: FrontInfo, axis: AxisInfo) -> dict[str, Any]:
     """What `charts.js` changes in the drawn front chart to show it over an axis.
 
@@ -111,6 +126,7 @@ def axis_changes(info: FrontInfo, axis: AxisInfo) -> dict[str, Any]:
     arrows = [arrow_annotation(arrow) for arrow in axis.arrows]
     return {
         "title": axis.title,
+        "note": axis_note(info, axis.axis),
         "x": x,
         "step": step,
         "names": names,

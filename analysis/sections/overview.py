@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.charts.axes import AXES
+from analysis.charts.axes import AXES, axis_note
 from analysis.charts.front_chart import FrontInfo
 from analysis.charts.marks import Axis
 from analysis.findings import Findings
@@ -238,16 +238,18 @@ def front_chart(info: FrontInfo, findings: Findings, axes: Sequence[Axis]) -> Ht
         tag("div", id="chart-front", class_="chart tall", role="img",
             aria_label=f"{info.space.score.title} over latency of every trial"),
         tag("p", id="picked", class_="picked", role="status"),
-        tag("figcaption", join(_front_notes(info, findings), " ")),
+        tag(
+            "figcaption",
+            join([tag("span", axis_note(info, "latency"), id="axis-note"),
+                  *_front_notes(info, findings)], " "),
+        ),
         class_="main",
     )  # fmt: skip
 
 
 def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
     score = info.space.score
-    notes = ["Up and left is better; latency is on a log scale."]
-    if info.step:
-        notes.append(f"The line is the best {score.name} reached within each latency.")
+    notes = []
     if any(mark.bar is not None for mark in info.marks):
         notes.append(
             "Marks with a bar are means over several runs, the bar their 95\u00a0% interval, with "

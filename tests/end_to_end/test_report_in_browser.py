@@ -452,14 +452,12 @@ def measured(chromium, path, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_measured_figures_of_a_small_and_a_large_report(
-    chromium, report, large_report, scheme, capsys
-):
+def test_measured_figures_of_a_small_and_a_large_report(chromium, report, large_report, scheme):
     """With `-s`, prints the table that analysis/README.md holds."""
     for path in (report, large_report):
         figures = measured(chromium, path, scheme)
-        with capsys.disabled():
-            print(f"\n{scheme}: " + ", ".join(f"{k} {v:.3g}" for k, v in figures.items()), end="")
+        told = ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
+        print(f"\n{scheme}: {told}", end="")
         assert figures["size, MB"] < 6
         assert figures["drawn, s"] < 3
         assert figures["requests"] == figures["complaints"] == 0
@@ -515,3 +513,19 @@ def test_studies_beside_each_other(visit, sample, report, tmp_path):
     until(page, "document.querySelector('#chart-fronts')._fullData[0].visible === false")
     narrow = visit(path, width=390, touch=True)
     assert narrow.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_charts_are_written_as_png(chromium, report, capsys):
+    from PIL import Image
+
+    from analysis.report import main
+
+    assert main([str(report.parents[1]), "--format", "png"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    names = [Path(line).name for line in printed.out.splitlines()]
+    assert names == [
+        "front.png", "curves.png", "params.png", "flops.png", "progress.png", "recipes.png",
+    ]  # fmt: skip
+    for name in names:
+        assert Image.open(report.parent / name).size == (1800, 1120)

@@ -10,7 +10,7 @@ from analysis.charts.palette import SHADES
 from analysis.charts.style import log_axis, log_ticks
 from analysis.findings import find, time_spent
 from analysis.page import draw_figures
-from analysis.wording import sentences
+from analysis.wording import headlines, sentences
 
 
 def trace(figure, name):
@@ -250,3 +250,42 @@ def test_findings_without_a_front(sample, study):
 
 def test_a_teacher_from_the_cache_cost_no_time(sample, study):
     assert time_spent(study([], teacher_content=sample.teacher(source="cache"))).teacher == 0
+
+
+def first_screen(results):
+    return {
+        line.title: (line.figure, line.bound, line.sentence)
+        for line in (
+            each._replace(
+                figure=each.figure.replace("\u00a0", " "),
+                bound=each.bound.replace("\u00a0", " "),
+                sentence=each.sentence.replace("\u00a0", " "),
+            )
+            for each in headlines(results, find(results))
+        )
+    }
+
+
+def test_the_first_screen_has_three_findings_with_figures(realistic):
+    told = first_screen(realistic)
+    assert list(told) == [
+        "Best trade-off", "Within one point of the teacher", "Gain by distillation",
+    ]  # fmt: skip
+    assert told["Best trade-off"][:2] == ("75.5 % at 6.82 ms", "3.61× as fast as the teacher")
+    near = [
+        (t.model.params_m, t.latency_ms, t.name)
+        for t in realistic.configurations
+        if t.status == "complete" and t.val_score >= realistic.teacher.val_score - 1
+    ]
+    params, _, name = min(near)
+    figure, _, sentence = told["Within one point of the teacher"]
+    assert figure == f"{params:.1f} M parameters"
+    assert sentence.startswith(f"{name} ")
+    assert told["Gain by distillation"][:2] == ("+1.9 points", "95 % interval +1.5 to +2.3")
+
+
+def test_the_first_screen_names_the_closest_where_none_is_near(sample, study):
+    told = first_screen(study([sample.trial(sample.params(), accuracy=70.0, ratio=3.0)]))
+    assert told["Closest to the teacher"][:2] == ("\u221211.4 points", "3.00× as fast")
+    assert told["Gain by distillation"][0] == "Not known yet"
+    assert told["Best trade-off"][2].startswith("One student was trained to its last epoch")
