@@ -44,11 +44,16 @@ trials failed; 4 the study is locked by a live driver; 130/143 stopped by a sign
 # What may change between two runs of one study: how long and where, not what.
 CHANGEABLE: dict[str, dict[str, Any]] = {
     "--trials": {"type": int, "metavar": "N", "help": "trials in all"},
-    "--budget": {"metavar": "30m|2h", "help": "wall time, over all runs, after which trials stop"},
+    "--budget": {
+        "metavar": "30m|2h",
+        "help": "wall time, over all runs, after which trials stop; latency-first and pause begin "
+        "nothing, and go on with nothing, that could not come to its end in it",
+    },
     "--device-hours": {
         "type": float,
         "metavar": "H",
-        "help": "hours that trials may hold GPUs (CPUs, where they use none), added up",
+        "help": "hours that trials may hold GPUs (CPUs, where they use none), added up; spent as "
+        "--budget is",
     },
     "--retries": {
         "type": int,

@@ -98,6 +98,8 @@ class LatencyFirst:
         self._ranked: Array | None = None
         self._ranked_for = 0
         self._promising: list[int] = []
+        self._hoped: Hopefuls | None = None
+        self._ending: list[int] = []
 
     def state(self) -> dict[str, Any]:
         """What it has learnt that seeing all trials again would not tell: JSON."""
@@ -139,8 +141,8 @@ class LatencyFirst:
         if is_far or not tally.anyone_waits or not self._look_at(trainings):
             return True
         hopefuls = self._hopefuls(trainings)
-        chosen = hopefuls.worth(WORTH * self._belief.front.area / whole)
-        return hopefuls.room(left) - float(hopefuls.needed[chosen].sum()) >= whole
+        reserved = hopefuls.reserved(WORTH * self._belief.front.area / whole)
+        return hopefuls.room(left) - reserved >= whole
 
     def next_to_end(
         self, trainings: Sequence[Training], left: Left, worth: float = 0.0
@@ -162,13 +164,21 @@ class LatencyFirst:
             return self.most_promising(trainings)
         if not tally.anyone_waits or not self._look_at(trainings):
             return None
-        return self._hopefuls(trainings).next_to_end(left, worth * self._whole_area)
+        hopefuls = self._hopefuls(trainings)
+        # With many workers some share one look, and who was chosen by it, if there is still time.
+        self._ending = [n for n in self._ending if tally.waits(n) and hopefuls.can_end(n, left)]
+        if not self._ending:
+            self._ending = hopefuls.to_end(left, worth * self._whole_area)
+        return self._ending[0] if self._ending else None
 
     def _hopefuls(self, trainings: Sequence[Training]) -> Hopefuls:
+        if self._hoped is not None:
+            return self._hoped
         running = [t for t in trainings if t.runs and t.scores and t.latency_ms is not None]
         pool = [*likeliest(self._belief.tally.waiting), *running]
         rungs = rung_epochs(max(each.epochs for each in pool), self._first_rung)
-        return Hopefuls(pool, self._belief, rungs)
+        self._hoped = Hopefuls(pool, self._belief, rungs)
+        return self._hoped
 
     def most_promising(self, trainings: Sequence[Training], worth: float = 0.0) -> int | None:
         """Return the waiting trial that promises most for each epoch it needs; None of none.
@@ -350,6 +360,7 @@ class LatencyFirst:
         if self._belief.looks != self._looks:
             self._looks = self._belief.looks
             self._ranked, self._promising = None, []
+            self._hoped, self._ending = None, []
         return True
 
     def _excess(self, genes: Array, latencies: Array | None = None) -> Array:

@@ -40,13 +40,20 @@ class Hopefuls:
         self._promised = float(promised.sum())
         needed = np.array([each.epoch_seconds * each.needed for each in pool]) - promised
         self.needed: Array = np.maximum(needed, 1e-9)
+        numbers = (each.number for each in pool)
+        self._alone = dict(zip(numbers, self.needed.tolist(), strict=True))
+        self._reserved: tuple[float, float] | None = None
 
     def room(self, left: Left) -> float:
         """Seconds that are left and not promised."""
         return left.together - self._promised
 
-    def next_to_end(self, left: Left, least: float) -> int | None:
-        """Return who of those that wait goes on; None if that is nobody.
+    def can_end(self, number: int, left: Left) -> bool:
+        """Whether there is time for one of those that wait, whoever else is to end."""
+        return self._alone[number] <= min(left.each, left.together)
+
+    def to_end(self, left: Left, least: float) -> list[int]:
+        """Return who of those that wait goes on, one after another.
 
         Those are chosen that together add most to the front: one after another whoever adds most
         for each second it needs, beside those chosen before; or whoever adds most at all. Of these
@@ -62,13 +69,15 @@ class Hopefuls:
         plans = [self._choose(of, self.room(left), left.each, least) for of in (self.needed, once)]
         _, chosen = max(plans, key=lambda plan: plan[0])
         waiting = [place for place in chosen if self._pool[place].waits]
-        if not waiting:
-            return None
-        return self._pool[max(waiting, key=lambda place: self.needed[place])].number
+        waiting.sort(key=lambda place: -self.needed[place])
+        return [self._pool[place].number for place in waiting]
 
-    def worth(self, least: float) -> list[int]:
-        """Whom to train to the end however long it takes, at so much of gain for each second."""
-        return self._choose(self.needed, math.inf, math.inf, least * self.needed)[1]
+    def reserved(self, least: float) -> float:
+        """Seconds for all who add so much for each second, however long that takes."""
+        if self._reserved is None or self._reserved[0] != least:
+            chosen = self._choose(self.needed, math.inf, math.inf, least * self.needed)[1]
+            self._reserved = least, float(self.needed[chosen].sum())
+        return self._reserved[1]
 
     def _choose(
         self, costs: Array, room: float, each: float, least: float | Array
