@@ -5,7 +5,6 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 
 import contextlib
 import signal
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,7 +17,6 @@ from cluster.resources import TrialResources
 from study.budget import Left
 from study.constraints import Constraints
 from study.database import database_gone
-from study.distillation.phases import PhaseClock
 from study.ending import Ending, StopRequest
 from study.environment import describe_environment
 from study.guide import Guide
@@ -40,15 +38,14 @@ from study.retention import (
 from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import TrialQueue
 from study.seed_points import seed_points
+from study.session_time import SessionTime
 from study.stopping import make_guide, make_scheduler
 from study.tracking.facts import final_metrics, teacher_metrics
 from study.tracking.session import close_study, open_study
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
-from study.trial_attributes import now
 
 _CLOSE_TRACKER_SECONDS = 20.0
-_NOTE_SESSION_SECONDS = 30.0
 _OUT_OF_TIME = "what was left of the budget would have ended no further training"
 
 Q = TypeVar("Q", bound=Queue)
@@ -84,12 +81,7 @@ class Session:
         self._resources = resources
         self._progress = progress
         self._stop = stop
-        self._begun = begun
-        self._started_at = now()
-        self._noted = begun
-        self._stage = PhaseClock("starting")
-        self._stages = {"starting": time.monotonic() - begun}
-        self._earlier = 0.0
+        self._time = SessionTime(record, begun, resources.concurrent)
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
 
@@ -115,7 +107,7 @@ class Session:
         if self._stop.lock_lost.is_set():
             return
         try:
-            self._record.add_session(self._so_far(ending.word))
+            self._time.close(ending.word)
         except Exception as error:
             # Where the disk is full, what the trials wrote is all there is to keep.
             if ending.word != "halted":
@@ -127,40 +119,14 @@ class Session:
 
     def _begin(self) -> None:
         """Open this run in the record, and close one that was killed; open the tracker."""
-        killed = self._record.attribute(results.ATTR_OPEN_SESSION)
-        sessions = self._record.attribute(results.ATTR_SESSIONS) or []
-        # A driver killed while it closed its run has added it already.
-        added = bool(sessions) and killed and sessions[-1]["started_at"] == killed["started_at"]
-        if killed is not None and not added:
-            self._record.add_session(results.Session.from_json(killed))
-        sessions = self._record.attribute(results.ATTR_SESSIONS) or []
-        self._earlier = sum(session["seconds"] for session in sessions)
-        self._note_session()
+        self._time.open()
         uri = self._plan.tracking_uri or default_tracking_uri(self._inputs.studies)
         self._tracker = open_study(self._record, self._stored, uri, self._progress.warn)
         replay(self._record, self._tracker, self._progress.warn)
 
-    def _so_far(self, end: str) -> results.Session:
-        seconds = time.monotonic() - self._begun
-        for name, spent in self._stage.take().items():
-            self._stages[name] = self._stages.get(name, 0.0) + spent
-        return results.Session(
-            self._started_at,
-            round(seconds, 3),
-            end,
-            stages={name: round(spent, 3) for name, spent in self._stages.items()},
-            workers=self._resources.concurrent,
-            driver=round(time.process_time(), 3),
-        )
-
-    def _note_session(self) -> None:
-        """Keep the time of this run in the record, should the driver be killed."""
-        self._noted = time.monotonic()
-        self._record.set_attribute(results.ATTR_OPEN_SESSION, self._so_far("killed").to_json())
-
     def _work(self) -> Ending:
         self._record.set_attribute(results.ATTR_ENVIRONMENT, describe_environment())
-        self._stage.enter("preparing")
+        self._time.enter("preparing")
         prepared = prepare(
             self._plan,
             self._inputs.space,
@@ -192,9 +158,9 @@ class Session:
         from study.illustrations import Illustrator, kinds_for
 
         reference = ray.put(prepared.context)
-        self._stage.enter("trials")
+        self._time.enter("trials")
         ending = self._run_trials(reference)
-        self._stage.enter("confirming")
+        self._time.enter("confirming")
         if ending.exit_code == 0 and self._plan.replicates > 1:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
@@ -237,7 +203,7 @@ class Session:
             space, earlier = self._inputs.space, self._inputs.earlier
             return TrialQueue(record, space, plan, seeds, enough, guide, earlier, left)
 
-        shown = self._progress.trials_phase(plan.budget.trials, self._deadline())
+        shown = self._progress.trials_phase(plan.budget.trials, self._time.deadline(plan.budget))
         pausing = guide if plan.scheduler == "pause" else None
         recorder, queue = self._drive(reference, make_queue, scheduler, shown, pausing)
         return self._ending(recorder, queue)
@@ -257,10 +223,10 @@ class Session:
             return ReplicateQueue(record, inputs.space, plan, stored, enough, progress.expects)
 
         total = len(further(record.trials()))
-        shown = progress.trials_phase(total, self._deadline(), "replicates")
-        self._stage.enter("replicates")
+        shown = progress.trials_phase(total, self._time.deadline(plan.budget), "replicates")
+        self._time.enter("replicates")
         recorder, queue = self._drive(reference, make_queue, None, shown)
-        self._stage.enter("confirming")
+        self._time.enter("confirming")
         ended = self._ending(recorder, queue)
         if ended.word == "budget":
             return self._without_replicates(ended)
@@ -292,8 +258,8 @@ class Session:
         plan, record = self._plan, self._record
 
         def enough() -> bool:
-            if time.monotonic() - self._noted > _NOTE_SESSION_SECONDS and recorder.fatal is None:
-                recorder.guard(self._note_session)
+            if self._time.is_note_due and recorder.fatal is None:
+                recorder.guard(self._time.note)
             return (
                 self._stop.signum is not None
                 or self._spent(recorder) is not None
@@ -368,22 +334,12 @@ class Session:
 
     def _spent(self, recorder: Recorder) -> str | None:
         """Which bound on time is reached, or None."""
-        seconds = self._earlier + time.monotonic() - self._begun
-        return self._plan.budget.spent(seconds, recorder.device_seconds)
+        return self._time.spent(self._plan.budget, recorder.device_seconds)
 
     def _left(self, recorder: Recorder) -> Left:
         """What is left of the bounds on time."""
-        return self._plan.budget.left(
-            self._earlier + time.monotonic() - self._begun,
-            recorder.device_seconds,
-            workers=self._resources.concurrent,
-            devices=self._plan.devices_per_trial,
-        )
-
-    def _deadline(self) -> float | None:
-        """When the wall time is spent, on the monotonic clock."""
-        budget = self._plan.budget.seconds
-        return None if budget is None else self._begun + budget - self._earlier
+        plan = self._plan
+        return self._time.left(plan.budget, recorder.device_seconds, plan.devices_per_trial)
 
     def _interrupted(self) -> Ending:
         if self._stop.lock_lost.is_set():
