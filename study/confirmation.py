@@ -33,6 +33,8 @@ from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
 if TYPE_CHECKING:
     import torch
 
+    from study.distillation.serving import Served
+
 # Of a confirmed latency: seconds, and how long to go on while the ratio has not settled.
 _TIMED_SECONDS = 1.6
 _TIMED_AT_MOST = 6.0
@@ -224,20 +226,26 @@ def _timed(context: TrialContext, student: "torch.nn.Module") -> Latency:
 def _test_copies(context: TrialContext, number: int, architecture: str) -> TieTest:
     """Time copies of a student one after another, as if they were students of the front."""
     from study.distillation.measurement import compare_small_batch
-    from study.student import compared_with, device_of, load_student, pin_threads
+    from study.student import compared_with, device_of, load_student, pin_threads, served
+
+    def copy() -> "Served":
+        return served(context, task_of(context.space).measured(load_student(context, number)))
 
     pin_threads(context.threads)
+    student = copy()
     latencies: list[float] = []
     (fewest, most), spread = _COPIES, math.inf
     while len(latencies) < fewest or (spread > _SPREAD_ENOUGH and len(latencies) < most):
-        # Loaded anew: where a network lies in memory is part of the noise.
+        if student.runtime == "eager":
+            # Loaded anew: where a network lies in memory is part of the noise. To export or compile
+            # it as often would take minutes.
+            student = copy()
         ratio = compare_small_batch(
-            load_student(context, number),
+            student,
             compared_with(context),
             context.data.shape,
             device_of(context),
             seconds=_COPY_SECONDS,
-            fold=context.folded,
         )
         latencies.append(1.0 / ratio.median)
         if len(latencies) >= fewest:
