@@ -189,7 +189,7 @@ def _test_ties(record: StudyRecord, worker: WholeNodeWorker, phase: Phase) -> No
     waiting = _with_student(record, _waiting(record.trials(), record.third))
     fastest = min(waiting, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms)
     phase.update(0, len(waiting), "the same student, timed again and again")
-    test: TieTest = worker.run(phase, _test_copies, fastest.number, fastest.architecture)
+    test: TieTest = worker.run(phase, time_copies, fastest.number, fastest.architecture)
     record.set_attribute(ATTR_TIE_TEST, test.to_json())
 
 
@@ -223,7 +223,7 @@ def _timed(context: TrialContext, student: "torch.nn.Module") -> Latency:
     return latency
 
 
-def _test_copies(context: TrialContext, number: int, architecture: str) -> TieTest:
+def time_copies(context: TrialContext, number: int, architecture: str) -> TieTest:
     """Time copies of a student one after another, as if they were students of the front."""
     from study.distillation.measurement import compare_small_batch
     from study.student import compared_with, device_of, load_student, pin_threads, served

@@ -13,6 +13,7 @@ from analysis.results import ModelSize
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
+from study.confirmation import spread_of_equals, time_copies
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
@@ -362,3 +363,16 @@ def test_a_replicate_that_was_interrupted_goes_on_under_its_seed(
     resumed = finish(StudentTrial(replace(task(2, known), run=2), context))
 
     assert resumed[-1]["curve"][0]["val_loss"] == whole[-1]["curve"][0]["val_loss"]
+
+
+def test_copies_of_a_finished_student_are_timed_as_if_they_were_students(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    finish(StudentTrial(task(known=known), context))
+
+    test = time_copies(context, 0, "tiny")
+
+    assert test.architecture == "tiny"
+    assert 5 <= len(test.ratios) <= 10
+    assert (len(test.ratios) == 5) == (spread_of_equals(test.ratios[:5])[1] <= 0.05)
+    assert test.spread == pytest.approx(spread_of_equals(test.ratios)[1])
