@@ -9,8 +9,9 @@ split until that is done.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.front import front_members
 from analysis.results import (
@@ -146,8 +147,7 @@ class WholeNodeWorker:
         import ray
 
         self._node = whole_node(ray.nodes(), gpus=on_gpu)
-        options = self._node.options()
-        self._alone = ray.remote(_alone).options(**options, num_returns="streaming")
+        self._alone = ray.remote(_alone).options(**self._node.options())
         self._context = context_reference
 
     @property
@@ -159,27 +159,40 @@ class WholeNodeWorker:
         """Run a task, which is given what trials share first; says so while it has to wait."""
         return self.wait(self.begin(task, *arguments), phase)
 
-    def begin(self, task: Any, *arguments: Any) -> Any:
+    def begin(self, task: Any, *arguments: Any) -> "Asked":
         """Ask for a task to be run."""
-        return self._alone.remote(task, self._context, *arguments)
+        key = f"study-begun-{uuid.uuid4().hex}".encode()
+        return Asked(self._alone.remote(key, task, self._context, *arguments), key)
 
-    def wait(self, steps: Any, phase: Phase) -> Any:
-        """Return the result of a task that was begun."""
+    def wait(self, asked: "Asked", phase: Phase) -> Any:
+        """Return the result of a task that was asked for."""
         import ray
+        from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists
 
-        begun, _ = ray.wait([steps], timeout=_SAY_AFTER_SECONDS)
-        if not begun:
+        ended, _ = ray.wait([asked.result], timeout=_SAY_AFTER_SECONDS)
+        if not ended and not _internal_kv_exists(asked.begun):
             phase.update(phase.done, phase.total, f"waits until {self._node} are free at once")
-        result = None
-        for step in steps:
-            result = get(step)
+        result = get(asked.result)
+        _internal_kv_del(asked.begun)
         return result
 
 
-def _alone(task: Any, context: TrialContext, *arguments: Any) -> Iterator[Any]:
-    """Yield once when there is a node to work on, then the result."""
-    yield None
-    yield task(context, *arguments)
+class Asked(NamedTuple):
+    """A task that was asked for: its result to come, and a key of Ray's that is there once it runs.
+
+    Not a stream, which would tell as much: dropping one, as an interrupted driver does, may abort it.
+    """
+
+    result: Any
+    begun: bytes
+
+
+def _alone(begun: bytes, task: Any, context: TrialContext, *arguments: Any) -> Any:
+    """Say that there is a node to work on, then work."""
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put(begun, b"")
+    return task(context, *arguments)
 
 
 def _test_ties(record: StudyRecord, worker: WholeNodeWorker, phase: Phase) -> None:
