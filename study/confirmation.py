@@ -180,7 +180,7 @@ class WholeNodeWorker:
 class Asked(NamedTuple):
     """A task that was asked for: its result to come, and a key of Ray's that is there once it runs.
 
-    Not a stream, which would tell as much: dropping one, as an interrupted driver does, may abort it.
+    Not a stream, which would tell as much: an interrupted driver that drops one may be aborted.
     """
 
     result: Any
