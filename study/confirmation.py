@@ -9,8 +9,9 @@ split until that is done.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.front import front_members
 from analysis.results import (
@@ -33,6 +34,8 @@ from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
 
 if TYPE_CHECKING:
     import torch
+
+    from study.distillation.serving import Served
 
 # Of a confirmed latency: seconds, and how long to go on while the ratio has not settled.
 _TIMED_SECONDS = 1.6
@@ -152,8 +155,7 @@ class WholeNodeWorker:
         import ray
 
         self._node = whole_node(ray.nodes(), gpus=on_gpu, selector=selector)
-        options = self._node.options()
-        self._alone = ray.remote(_alone).options(**options, num_returns="streaming")
+        self._alone = ray.remote(_alone).options(**self._node.options())
         self._context = context_reference
 
     @property
@@ -165,27 +167,40 @@ class WholeNodeWorker:
         """Run a task, which is given what trials share first; says so while it has to wait."""
         return self.wait(self.begin(task, *arguments), phase)
 
-    def begin(self, task: Any, *arguments: Any) -> Any:
+    def begin(self, task: Any, *arguments: Any) -> "Asked":
         """Ask for a task to be run."""
-        return self._alone.remote(task, self._context, *arguments)
+        key = f"study-begun-{uuid.uuid4().hex}".encode()
+        return Asked(self._alone.remote(key, task, self._context, *arguments), key)
 
-    def wait(self, steps: Any, phase: Phase) -> Any:
-        """Return the result of a task that was begun."""
+    def wait(self, asked: "Asked", phase: Phase) -> Any:
+        """Return the result of a task that was asked for."""
         import ray
+        from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists
 
-        begun, _ = ray.wait([steps], timeout=_SAY_AFTER_SECONDS)
-        if not begun:
+        ended, _ = ray.wait([asked.result], timeout=_SAY_AFTER_SECONDS)
+        if not ended and not _internal_kv_exists(asked.begun):
             phase.update(phase.done, phase.total, f"waits until {self._node} are free at once")
-        result = None
-        for step in steps:
-            result = get(step)
+        result = get(asked.result)
+        _internal_kv_del(asked.begun)
         return result
 
 
-def _alone(task: Any, context: TrialContext, *arguments: Any) -> Iterator[Any]:
-    """Yield once when there is a node to work on, then the result."""
-    yield None
-    yield task(context, *arguments)
+class Asked(NamedTuple):
+    """A task that was asked for: its result to come, and a key of Ray's that is there once it runs.
+
+    Not a stream, which would tell as much: an interrupted driver that drops one may be aborted.
+    """
+
+    result: Any
+    begun: bytes
+
+
+def _alone(begun: bytes, task: Any, context: TrialContext, *arguments: Any) -> Any:
+    """Say that there is a node to work on, then work."""
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put(begun, b"")
+    return task(context, *arguments)
 
 
 def _test_ties(record: StudyRecord, worker: WholeNodeWorker, phase: Phase) -> None:
@@ -195,7 +210,7 @@ def _test_ties(record: StudyRecord, worker: WholeNodeWorker, phase: Phase) -> No
     waiting = _with_student(record, _waiting(record.trials(), record.third))
     fastest = min(waiting, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms)
     phase.update(0, len(waiting), "the same student, timed again and again")
-    test: TieTest = worker.run(phase, _test_copies, fastest.number, fastest.architecture)
+    test: TieTest = worker.run(phase, time_copies, fastest.number, fastest.architecture)
     record.set_attribute(ATTR_TIE_TEST, test.to_json())
 
 
@@ -229,23 +244,29 @@ def _timed(context: TrialContext, student: "torch.nn.Module") -> Latency:
     return latency
 
 
-def _test_copies(context: TrialContext, number: int, architecture: str) -> TieTest:
+def time_copies(context: TrialContext, number: int, architecture: str) -> TieTest:
     """Time copies of a student one after another, as if they were students of the front."""
     from study.distillation.measurement import compare_small_batch
-    from study.student import compared_with, device_of, load_student, pin_threads
+    from study.student import compared_with, device_of, load_student, pin_threads, served
+
+    def copy() -> "Served":
+        return served(context, task_of(context.space).measured(load_student(context, number)))
 
     pin_threads(context.threads)
+    student = copy()
     latencies: list[float] = []
     (fewest, most), spread = _COPIES, math.inf
     while len(latencies) < fewest or (spread > _SPREAD_ENOUGH and len(latencies) < most):
-        # Loaded anew: where a network lies in memory is part of the noise.
+        if student.runtime == "eager":
+            # Loaded anew: where a network lies in memory is part of the noise. To export or compile
+            # it as often would take minutes.
+            student = copy()
         ratio = compare_small_batch(
-            load_student(context, number),
+            student,
             compared_with(context),
             context.data.shape,
             device_of(context),
             seconds=_COPY_SECONDS,
-            fold=context.folded,
         )
         latencies.append(1.0 / ratio.median)
         if len(latencies) >= fewest:

@@ -109,9 +109,6 @@ def compared_with(context: TrialContext) -> "Served":
 
     Workers outlive studies: those of others are let go.
     """
-    from study.distillation.runtime import as_runtime
-    from study.distillation.serving import serve
-
     who = context.space.name if context.teacher is None else context.teacher.recipe
     key = (context.folder, who, context.runtime, context.folded, context.on_gpu)
     if key not in _COMPARED:
@@ -120,16 +117,28 @@ def compared_with(context: TrialContext) -> "Served":
             network = task_of(context.space).measured(default).eval()
         else:
             network = teacher_network(context.teacher, context.data, context.folder)
-        served = serve(
-            network,
-            context.data.shape,
-            device_of(context),
-            runtime=as_runtime(context.runtime),
-            fold=context.folded,
-        )
+        made = served(context, network)
         _COMPARED.clear()
-        _COMPARED[key] = served
+        _COMPARED[key] = made
     return _COMPARED[key]
+
+
+def served(context: TrialContext, network: "torch.nn.Module") -> "Served":
+    """Return a network in the form and the runtime in which the study takes latencies.
+
+    Raises:
+        study.distillation.runtime.ServingError: if that runtime cannot run it.
+    """
+    from study.distillation.runtime import as_runtime
+    from study.distillation.serving import serve
+
+    return serve(
+        network,
+        context.data.shape,
+        device_of(context),
+        runtime=as_runtime(context.runtime),
+        fold=context.folded,
+    )
 
 
 def training_settings(

@@ -199,19 +199,17 @@ def compare_latency(
 
 
 def compare_small_batch(
-    student: nn.Module,
+    student: Served,
     teacher: Served,
     shape: Shape,
     device: torch.device,
     *,
     seconds: float,
-    fold: bool = True,
     seed: int = 0,
 ) -> Ratio:
-    """Time a student as `compare_latency` does, at batch 1 alone; in the teacher's runtime."""
-    served = serve(student, shape, device, runtime=teacher.runtime, fold=fold)
-    with _undisturbed([served, teacher]):
-        turns = _timed([served, teacher], shape, SMALL_BATCH, device, seed)
+    """Time a student as `compare_latency` does, at batch 1 alone."""
+    with _undisturbed([student, teacher]):
+        turns = _timed([student, teacher], shape, SMALL_BATCH, device, seed)
         turns.take(seconds)
     return quartile_ratio(turns.times[1], turns.times[0], seed)
 

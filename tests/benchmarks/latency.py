@@ -134,9 +134,11 @@ def as_now(student: Any, teacher: "Served", shape: Any, seconds: float) -> float
     import torch
 
     from study.distillation.measurement import compare_small_batch
+    from study.distillation.serving import serve
 
     cpu = torch.device("cpu")
-    return compare_small_batch(student, teacher, shape, cpu, seconds=seconds).median
+    served = serve(student, shape, cpu, runtime=teacher.runtime)
+    return compare_small_batch(served, teacher, shape, cpu, seconds=seconds).median
 
 
 WAYS: dict[str, Callable[..., float]] = {"before": as_before, "now": as_now}

@@ -15,6 +15,7 @@ from analysis.results import ModelSize
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
+from study.confirmation import spread_of_equals, time_copies
 from study.distillation import checkpoint
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
@@ -457,3 +458,16 @@ def test_where_another_worker_may_go_on_an_epoch_is_on_the_disk_before_it_is_rep
 
     state = checkpoint.load(trial_folder(Path(context.folder), 0) / CHECKPOINT_FILE)
     assert state["trainer"]["epochs_done"] == 1
+
+
+def test_copies_of_a_finished_student_are_timed_as_if_they_were_students(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    finish(StudentTrial(task(known=known), context))
+
+    test = time_copies(context, 0, "tiny")
+
+    assert test.architecture == "tiny"
+    assert 5 <= len(test.ratios) <= 10
+    assert (len(test.ratios) == 5) == (spread_of_equals(test.ratios[:5])[1] <= 0.05)
+    assert test.spread == pytest.approx(spread_of_equals(test.ratios)[1])
