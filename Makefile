@@ -25,7 +25,7 @@ STUDY_ARGS ?= --space cifar_blocks --data digits --name quickstart --trials 24 -
 	--budget 7m \
 	--studies $(STUDIES)
 
-.PHONY: help study test lint mlflow chromium clean
+.PHONY: help study test lint mlflow chromium postgres clean
 
 help:
 	@sed -n 's/^# make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +44,7 @@ study: $(STAMP)
 	$(BIN)/python -m study.launch $(STUDY_ARGS)
 
 # Unit tests side by side; the others start whole studies, one after another.
-test: $(STAMP) chromium
+test: $(STAMP) chromium postgres
 ifeq ($(strip $(ARGS)),)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 		$(BIN)/python -m pytest -m "not gpu" -n auto --dist loadfile tests/unit
@@ -81,6 +81,19 @@ chromium:
 		echo "No Chromium, and it could not be installed: the browser tests cannot run" >&2; exit 1; \
 	fi; \
 	echo "No Chromium: the browser tests will be skipped (Debian: apt-get install chromium)"
+
+# The tests of a record in a database start a PostgreSQL of their own, on loopback.
+postgres:
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		if apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql \
+			</dev/null >/dev/null; then exit 0; fi; \
+	fi; \
+	if [ "$${CI:-}" = true ]; then \
+		echo "No PostgreSQL, and it could not be installed: its tests cannot run" >&2; exit 1; \
+	fi; \
+	echo "No PostgreSQL: its tests will be skipped (Debian: apt-get install postgresql)"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -4,12 +4,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.findings import find, sentences
+from analysis.findings import find
 from analysis.formatting import figure, number, signed
 from analysis.formatting import value as shown
 from analysis.record import StudyResults
 from analysis.table import columns as described
 from analysis.table import front_table, has_replicates, published_results, results_table
+from analysis.timing_notes import noise_note, tie_note
+from analysis.wording import sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +81,8 @@ def results_markdown(results: StudyResults) -> str:
         if space.third is not None:
             parts += [f"Chosen by {space.compared_by}.\n"]
         parts += [_frame_markdown(front, columns, units)]
+        notes = tie_note(results), noise_note(results)
+        parts += [f"{_cell(note)}\n" for note in notes if note is not None]
     if space.published is not None:
         parts += ["## Published beside measured\n", _published_markdown(results)]
     parts += ["## All trials\n", _frame_markdown(results_table(results), listed, units)]

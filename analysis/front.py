@@ -153,8 +153,42 @@ def places(
     ]
 
 
+def told_apart(points: Sequence[Point], spread: float) -> list[int | None]:
+    """For every point of a front, which one it gives way to, being tied with it in latency.
+
+    Latencies are tied where the larger one is above the smaller by no more than `spread`, a share.
+    Being tied does not carry over from one to the next, so it is said step by step, and against
+    those that stay alone. The best score is looked at first, of equal ones the smallest. A point
+    gives way to the first one that stays, has a better score or less of the third objective and is
+    no worse in either, and is not told to be slower. So whoever gives way is tied with one that
+    stays (or slower than it), and of those that stay none could give way to another.
+
+    Args:
+        points: None of them dominated by another.
+        spread: From 0 on; at 0 all stay.
+
+    Returns:
+        For each point the index of the other, None for those that stay.
+    """
+    order = sorted(range(len(points)), key=lambda i: (-points[i][0], *points[i][:0:-1], i))
+    gives_way: list[int | None] = [None] * len(points)
+    stay: list[int] = []
+    for index in order:
+        score, latency, *rest = points[index]
+        for other in stay:
+            its_score, its_latency, *its_rest = points[other]
+            no_worse = its_score >= score and its_rest <= rest
+            better = its_score > score or its_rest < rest
+            if no_worse and better and its_latency <= latency * (1 + spread):
+                gives_way[index] = other
+                break
+        else:
+            stay.append(index)
+    return gives_way
+
+
 def front_members(
-    trials: Iterable[TrialResult], third: Third | None = None
+    trials: Iterable[TrialResult], third: Third | None = None, spread: float = 0.0
 ) -> tuple[TrialResult, ...]:
     """The non-dominated configurations among those that ran to their end, fastest first.
 
@@ -162,13 +196,36 @@ def front_members(
 
     Chosen by validation score and latency (the confirmed one where there is one), and by the third
     objective of a study that has one; the test score plays no part. The front of two objectives is
-    part of that of three.
+    part of that of three. Of members whose latencies differ by less than `spread`, what the A/A
+    test found between equal students, those of the better score stay (`told_apart`).
     """
+    members = _exact_front(trials, third)
+    gives_way = told_apart([point for _, point in members], spread)
+    return tuple(t for (t, _), other in zip(members, gives_way, strict=True) if other is None)
+
+
+def tied(
+    trials: Iterable[TrialResult], third: Third | None, spread: float
+) -> dict[int, TrialResult]:
+    """Who is off the front for a tie in latency alone, by number: the member it gave way to."""
+    members = _exact_front(trials, third)
+    gives_way = told_apart([point for _, point in members], spread)
+    return {
+        trial.number: members[other][0]
+        for (trial, _), other in zip(members, gives_way, strict=True)
+        if other is not None
+    }
+
+
+def _exact_front(
+    trials: Iterable[TrialResult], third: Third | None
+) -> list[tuple[TrialResult, Point]]:
+    """The non-dominated configurations with their points, fastest first, whatever is tied."""
     placed = places(trials, third)
     keep = non_dominated([point for _, point in placed])
     members = [entry for entry, kept in zip(placed, keep, strict=True) if kept]
     members.sort(key=lambda entry: (entry[1][1], -entry[1][0], entry[0].number))
-    return tuple(trial for trial, _ in members)
+    return members
 
 
 def hypervolume(points: Iterable[Point], reference: ReferencePoint) -> float:

@@ -123,7 +123,17 @@ def _boxed(
         id=identifier,
         class_="sortable" if sorts else None,
     )
-    return scroll_box(table, caption)
+    return join([copy_buttons(identifier, caption), scroll_box(table, caption)])
+
+
+def copy_buttons(identifier: str, caption: str) -> Html:
+    """Buttons that copy a table as it stands, in its present order: CSV, Markdown or LaTeX."""
+    buttons = [
+        tag("button", name, type="button", data_copy=identifier, data_format=name.lower(),
+            aria_label=f"Copy {caption} as {name}")
+        for name in ("CSV", "Markdown", "LaTeX")
+    ]  # fmt: skip
+    return tag("div", tag("span", "Copy as", aria_hidden="true"), *buttons, class_="copy")
 
 
 def table_row(heads: Sequence[Head], row: Sequence[Cell]) -> Html:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from analysis.front import KdPair, front_members, kd_pairs
+from analysis.front import KdPair, front_members, kd_pairs, tied
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
 from analysis.replication import front_probabilities, pooled_spread, rivals
 from analysis.results import (
@@ -29,6 +29,7 @@ from analysis.results import (
     ATTR_SOURCE,
     ATTR_STARTED_AT,
     ATTR_TEACHER,
+    ATTR_TIE_TEST,
     ATTR_TRAINED_WITH,
     ATTR_USAGE,
     ATTR_WAITS,
@@ -46,6 +47,7 @@ from analysis.results import (
     ReferencePoint,
     Session,
     TeacherResult,
+    TieTest,
     TrialResult,
     Usage,
     first_runs,
@@ -80,6 +82,7 @@ class StudyResults:
         open_session: a run that goes on or was killed, as far as it was last noted.
         mlflow: where the study is tracked, if it is.
         trials: every trial, by number.
+        tie_test: the A/A test of latencies, None before it was done, or where none was.
         illustrations: pictures made of the results, whose files lie in the study's folder.
     """
 
@@ -93,6 +96,7 @@ class StudyResults:
     trials: tuple[TrialResult, ...] = ()
     illustrations: tuple[Illustration, ...] = ()
     default_student: DefaultStudent | None = None
+    tie_test: TieTest | None = None
 
     @property
     def compared_with(self) -> TeacherResult | DefaultStudent | None:
@@ -107,7 +111,17 @@ class StudyResults:
     @cached_property
     def front(self) -> tuple[TrialResult, ...]:
         """The front by all objectives of the study, fastest first."""
-        return front_members(self.trials, self.plan.space.third)
+        return front_members(self.trials, self.plan.space.third, self.tie_spread)
+
+    @property
+    def tie_spread(self) -> float:
+        """How far latencies of equal students lie apart, as a share; 0 where it is not known."""
+        return 0.0 if self.tie_test is None else self.tie_test.spread
+
+    @cached_property
+    def tied(self) -> Mapping[int, TrialResult]:
+        """Who is off the front for a tie in latency alone: the member it gave way to."""
+        return tied(self.trials, self.plan.space.third, self.tie_spread)
 
     @cached_property
     def configurations(self) -> tuple[TrialResult, ...]:
@@ -213,6 +227,7 @@ class RecordReader:
         return StudyResults(
             plan=plan,
             teacher=_stored(TeacherResult, attributes.get(ATTR_TEACHER), plan.name),
+            tie_test=_stored(TieTest, attributes.get(ATTR_TIE_TEST), plan.name),
             default_student=_stored(
                 DefaultStudent, attributes.get(ATTR_DEFAULT_STUDENT), plan.name
             ),

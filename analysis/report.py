@@ -1,184 +1,178 @@
-"""The report of a study: one self-contained page, and its tables as files.
+"""The report of a study: one self-contained page, its tables and its charts as files.
 
 python -m analysis.report studies/NAME
+python -m analysis.report studies/NAME --format html,tex,png --json
 
-reads the record in that folder with its pictures, and nothing else, and writes report/index.html,
-results.csv, results.md and front.csv there. The same record gives the same bytes.
+reads the record in that folder with its pictures, and nothing else, and writes into its folder
+`report`. The same record gives the same bytes.
 """
 
 import argparse
+import difflib
+import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
-from analysis import palette
-from analysis.compaction import compact
-from analysis.comparisons import front_section, gains_section
-from analysis.curves import curves_figure, curves_info
-from analysis.evidence import (
-    curves_section,
-    failures_section,
-    provenance_section,
-    time_section,
-    trials_section,
-)
-from analysis.exits import exits_section
 from analysis.export import results_markdown, to_csv
-from analysis.figures import front_figure, front_info
-from analysis.findings import find, time_spent
-from analysis.further import further_section
-from analysis.gallery import gallery_section
+from analysis.findings import find
 from analysis.illustration import read_pictures
-from analysis.markup import Html, compact_json, join, script_json, tag, text
-from analysis.overview import asked, found, front_chart, header
-from analysis.published import published_section
-from analysis.record import RecordReadError, StudyResults, read_record
+from analysis.images import draw_images
+from analysis.latex import results_latex
+from analysis.page import draw_figures, render
+from analysis.record import StudyResults, read_record
 from analysis.results import REPORT_FOLDER
-from analysis.sizes import QUANTITIES, sizes_figure, sizes_info, sizes_section
-from analysis.table import front_table, results_table
+from analysis.table import front_table, published_table, results_table
+from analysis.wording import sentences
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Written", "main", "render", "write_report"]
 
-_CONTENTS = {
-    "front": "Front",
-    "exits": "Exits",
-    "gains": "Gain by distillation",
-    "published": "Published beside measured",
-    "sizes": "Parameters and FLOPs",
-    "further": "Further figures",
-    "illustrations": "Illustrations",
-    "curves": "Learning curves",
-    "trials": "All trials",
-    "endings": "Endings",
-    "time": "Time",
-    "provenance": "Provenance",
+
+class Written(NamedTuple):
+    """What was written, and what was not, a sentence each."""
+
+    paths: list[Path]
+    not_written: list[str]
+
+
+def _html(results: StudyResults, study_folder: Path) -> dict[str, str]:
+    return {"index.html": render(results, read_pictures(study_folder, results.illustrations))}
+
+
+def _csv(results: StudyResults, _: Path) -> dict[str, str]:
+    tables = {"results.csv": results_table(results), "front.csv": front_table(results)}
+    if results.plan.space.published is not None:
+        tables["published.csv"] = published_table(results)
+    return {name: to_csv(table) for name, table in tables.items()}
+
+
+def _markdown(results: StudyResults, _: Path) -> dict[str, str]:
+    return {"results.md": results_markdown(results)}
+
+
+def _latex(results: StudyResults, _: Path) -> dict[str, str]:
+    return {"results.tex": results_latex(results)}
+
+
+_WRITERS: dict[str, Callable[[StudyResults, Path], dict[str, str]]] = {
+    "html": _html,
+    "csv": _csv,
+    "md": _markdown,
+    "tex": _latex,
 }
+FORMATS = (*_WRITERS, "png")
+DEFAULT_FORMATS = ("html", "csv", "md")
 
 
-def render(results: StudyResults, pictures: Mapping[str, bytes] | None = None) -> str:
-    """The report as one HTML document that loads nothing.
-
-    Args:
-        results: what the record tells.
-        pictures: PNG files of the study's illustrations by name, which become part of the page;
-            those that are missing are said to be.
-    """
-    from plotly.offline import get_plotlyjs
-
-    findings = find(results)
-    front = front_info(results)
-    curves = curves_info(results)
-    sizes = sizes_info(results)
-    sections = {
-        "front": front_section(results, findings),
-        "exits": exits_section(results, findings),
-        "gains": gains_section(results, findings),
-        "published": published_section(results),
-        "sizes": sizes_section(sizes),
-        "further": further_section(results),
-        "illustrations": gallery_section(results.illustrations, pictures or {}),
-        "curves": curves_section(curves),
-        "trials": trials_section(results, findings),
-        "endings": failures_section(results),
-        "time": time_section(results, time_spent(results)),
-        "provenance": provenance_section(results),
-    }
-    data = [script_json("dark-twins", compact_json(palette.dark_twins()))]
-    if front.marks:
-        data.append(_figure_json("front", front_figure(front)))
-    if curves.curves:
-        data.append(_figure_json("curves", curves_figure(curves)))
-    if sizes is not None:
-        data += [_figure_json(name, sizes_figure(sizes, name)) for name in QUANTITIES]
-    body = [
-        header(results),
-        asked(results),
-        found(results, findings),
-        front_chart(front, findings),
-        _contents([name for name, section in sections.items() if section is not None]),
-        *sections.values(),
-    ]
-    return Template(_asset("report.html")).substitute(
-        title=text(f"{results.name} · distillation study"),
-        palette=palette.css(),
-        css=_asset("report.css"),
-        body=join(body, "\n"),
-        data=join(data, "\n"),
-        plotly=get_plotlyjs() if len(data) > 1 else "",
-        js=_asset("report.js"),
-    )
-
-
-def _asset(name: str) -> str:
-    return files("analysis").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _figure_json(name: str, figure: "go.Figure") -> Html:
-    return script_json(f"figure-{name}", compact_json(compact(figure.to_plotly_json())))
-
-
-def _contents(names: Sequence[str]) -> Html:
-    links = [tag("a", _CONTENTS[name], href=f"#{name}") for name in names]
-    return tag("nav", *links, aria_label="Contents")
-
-
-def write_report(study_folder: Path) -> list[Path]:
+def write_report(study_folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
     """Writes the report of the study in a folder into its `report` folder.
 
     Each file is written beside its place and renamed into it, so a reader never sees half of one.
 
     Args:
         study_folder: the folder that holds `plan.json`.
+        formats: some of `FORMATS`.
 
     Returns:
-        The files written: index.html, results.csv, results.md, front.csv.
+        The files written: of the default formats index.html, results.csv, front.csv, results.md
+        and, of a space with a published table, published.csv.
 
     Raises:
         RecordReadError: no study there, or a damaged one.
     """
-    results = read_record(study_folder)
+    return _write(read_record(study_folder), study_folder, formats).paths
+
+
+def _write(results: StudyResults, study_folder: Path, formats: Sequence[str]) -> Written:
     folder = study_folder / REPORT_FOLDER
     folder.mkdir(exist_ok=True)
-    contents = {
-        "index.html": render(results, read_pictures(study_folder, results.illustrations)),
-        "results.csv": to_csv(results_table(results)),
-        "results.md": results_markdown(results),
-        "front.csv": to_csv(front_table(results)),
+    written = Written([], [])
+    for kind in formats:
+        contents: dict[str, bytes] = {}
+        if kind == "png":
+            images = draw_images(draw_figures(results))
+            contents = images.files
+            if images.why_none is not None:
+                written.not_written.append(images.why_none)
+        else:
+            texts = _WRITERS[kind](results, study_folder)
+            contents = {name: content.encode() for name, content in texts.items()}
+        written.paths.extend(put(folder / name, content) for name, content in contents.items())
+    return written
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Writes a file beside its place and renames it into it; returns its path."""
+    for leftover in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+        leftover.unlink(missing_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+    return path
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """`html,png` as a tuple, each once.
+
+    Raises:
+        ValueError: one of them is not known; the message names the nearest one that is.
+    """
+    names = [name.strip().lower() for name in text.split(",")]
+    for name in names:
+        if name not in FORMATS:
+            near = difflib.get_close_matches(name, FORMATS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ValueError(f"no format {name!r}: {hint}choose from {', '.join(FORMATS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def summary(results: StudyResults, written: Written) -> dict[str, Any]:
+    """What `--json` prints: the findings as numbers, and the files."""
+    found = find(results)
+    return {
+        "study": results.name,
+        "found": [line.replace("\u00a0", " ") for line in sentences(results, found)],
+        "front": [trial.name for trial in found.front],
+        "best_trade_off": found.best_trade_off.name if found.best_trade_off else None,
+        "hypervolume": found.hypervolume,
+        "files": [str(path.absolute()) for path in written.paths],
+        "not_written": written.not_written,
     }
-    paths = []
-    for name, content in contents.items():
-        for leftover in folder.glob(f".{name}.*"):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
-        path = folder / name
-        unfinished = folder / f".{name}.{os.getpid()}"
-        unfinished.write_text(content, encoding="utf-8", newline="\n")
-        unfinished.replace(path)
-        paths.append(path)
-    return paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns 0, or 2 where the folder cannot be read."""
+    """Runs the command line; returns 0, or 2 of a format or a folder that is no good."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.report",
         description="Write the report of a study from its record.",
-        epilog="example: python -m analysis.report studies/quickstart",
+        epilog="example: python -m analysis.report studies/quickstart --format html,tex",
     )
     parser.add_argument(
         "study_folder", metavar="STUDY_FOLDER", type=Path, help="folder that holds plan.json"
     )
-    folder = parser.parse_args(arguments).study_folder
+    parser.add_argument(
+        "--format",
+        metavar="KINDS",
+        default=",".join(DEFAULT_FORMATS),
+        help=f"what to write, some of {','.join(FORMATS)} (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print findings and files as JSON")
+    asked = parser.parse_args(arguments)
     try:
-        paths = write_report(folder)
-    except (RecordReadError, OSError) as error:
+        formats = parse_formats(asked.format)
+        results = read_record(asked.study_folder)
+        written = _write(results, asked.study_folder, formats)
+    except (ValueError, OSError) as error:
         print(f"analysis.report: {error}", file=sys.stderr)
         return 2
-    print("\n".join(map(str, paths)))
+    for sentence in written.not_written:
+        print(f"analysis.report: {sentence}", file=sys.stderr)
+    if asked.json:
+        print(json.dumps(summary(results, written), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(map(str, written.paths)))
     return 0
 
 

@@ -10,6 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from analysis.latency import Latency as Latency
+from analysis.latency import Ratio as Ratio
+from analysis.latency import SoloLatency as SoloLatency
+from analysis.latency import TieTest as TieTest
+from analysis.latency import Timing as Timing
+from analysis.phases import Phases
 from analysis.stored import Stored
 
 Status = Literal["complete", "stopped", "infeasible", "failed", "running"]
@@ -34,6 +40,7 @@ ATTR_SESSIONS = "sessions"
 ATTR_OPEN_SESSION = "open_session"  # the driver's run now, or the last one if it was killed
 ATTR_MLFLOW = "mlflow"
 ATTR_REPLICATES = "replicates"  # the further runs that are being trained
+ATTR_TIE_TEST = "tie_test"  # how far latencies of equal students lie apart
 ATTR_PRECISION = "precision"  # number format of training, once "auto" has been resolved
 
 # What becomes known of a trial after it has ended, when Optuna lets no trial attribute be added:
@@ -65,6 +72,8 @@ EXIT = "exit"
 
 # Names of files inside a study's folder.
 PLAN_FILE = "plan.json"
+# In it: the processor or GPU that the study's trials run on.
+DEVICE_KIND = "device_kind"
 JOURNAL_FILE = "journal.log"
 REPORT_FOLDER = "report"
 PLAN_FORMAT = 2
@@ -93,64 +102,6 @@ def trial_name(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Timing(Stored):
-    """Milliseconds of one forward pass: the median and the 95th percentile of the repeats."""
-
-    median: float
-    p95: float
-
-
-@dataclass(frozen=True)
-class Ratio(Stored):
-    """Inference-time ratio teacher/student: above 1 the student is faster.
-
-    `low` and `high` bound the 95 % bootstrap interval of the median of paired ratios.
-    """
-
-    median: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Latency(Stored):
-    """A student and its teacher timed in alternation on one device, at batch 1 and batch 64.
-
-    Where there is no teacher the space's default student stands in its place.
-    """
-
-    device: str
-    threads: int
-    precision: str
-    idle: bool
-    repeats: int
-    batch_1_ms: Timing
-    batch_64_ms: Timing
-    teacher_batch_1_ms: Timing
-    teacher_batch_64_ms: Timing
-    ratio_batch_1: Ratio
-    ratio_batch_64: Ratio
-
-    def search_latency_ms(self, teacher_idle_ms: float) -> float:
-        """Latency (ms, batch 1) a study searches by: the teacher's idle median over the ratio.
-
-        Other trials may be running while a student is timed; the paired ratio is hardly moved by
-        that load, a bare timing is.
-        """
-        return teacher_idle_ms / self.ratio_batch_1.median
-
-
-@dataclass(frozen=True)
-class SoloLatency(Stored):
-    """A teacher timed alone on the idle device, at batch 1 and batch 64."""
-
-    batch_1_ms: Timing
-    batch_64_ms: Timing
-    device: str
-    threads: int
-
-
-@dataclass(frozen=True)
 class ModelSize(Stored):
     """Size of a network: parameters (M), FLOPs of one example (M), bytes of its weights file."""
 
@@ -176,11 +127,13 @@ class Usage(Stored):
     """What a trial has taken so far, over all runs of the driver.
 
     `retries` counts the workers that died under it; `device_seconds` is the time workers were held
-    for it, times the GPUs (or, without any, the CPUs) of each.
+    for it, times the GPUs (or, without any, the CPUs) of each; `phases` is what its workers did,
+    None of earlier records.
     """
 
     retries: int = 0
     device_seconds: float = 0.0
+    phases: Phases | None = None
 
 
 @dataclass(frozen=True)
@@ -265,11 +218,19 @@ class ReferencePoint(Stored):
 
 @dataclass(frozen=True)
 class Session(Stored):
-    """One run of the driver over a study: when it began, how long it took (s), what ended it."""
+    """One run of the driver over a study: when it began, how long it took (s), what ended it.
+
+    `stages` are its seconds by what it was at: `starting`, `preparing` (the teacher and what it
+    answers), `trials`, `replicates`, `confirming`. `workers` are the trials that could run at
+    once, and `driver` the processor time of the driver itself (s). None of earlier records.
+    """
 
     started_at: str
     seconds: float
     end: str
+    stages: Mapping[str, float] | None = None
+    workers: int | None = None
+    driver: float | None = None
 
 
 @dataclass(frozen=True)
@@ -367,7 +328,7 @@ class TrialResult:
     def latency_ms(self) -> float | None:
         """Batch-1 latency (ms): on the idle device where that is known, else as searched by."""
         if (idle := self._idle_latency) is not None:
-            return idle.batch_1_ms.median
+            return idle.latency_ms
         if self.outcome is not None and self.outcome.latency_ms is not None:
             return self.outcome.latency_ms
         return self.search_latency_ms

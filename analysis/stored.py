@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
@@ -70,10 +70,13 @@ class Stored:
         if not isinstance(data, Mapping):
             raise ResultFormatError(f"{cls.__name__} is {data!r}, not an object")
         values = {}
+        later = _with_default(cast(Hashable, cls))
         for name, (kind, optional) in _fields(cast(Hashable, cls)).items():
             value = data.get(name)
             if type(value) is kind:  # nearly every field of a thousand curves
                 values[name] = value
+                continue
+            if name not in data and name in later:
                 continue
             if value is None and name not in data and not optional:
                 raise ResultFormatError(f"{cls.__name__}: field {name!r} is missing")
@@ -85,3 +88,9 @@ class Stored:
 def _fields(cls: Hashable) -> dict[str, tuple[Any, bool]]:
     """Declared type of every field of a dataclass, and whether it may be absent."""
     return {name: (kind, NoneType in get_args(kind)) for name, kind in get_type_hints(cls).items()}
+
+
+@cache
+def _with_default(cls: Hashable) -> frozenset[str]:
+    """Fields of a dataclass that say what they are where they are absent."""
+    return frozenset(f.name for f in fields(cast(Any, cls)) if f.default is not MISSING)

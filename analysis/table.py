@@ -41,6 +41,8 @@ _COLUMNS: tuple[Column, ...] = (
     Column("test_score", "{unit}", "test {score}, scored once after the search"),
     Column("latency_ms", "ms", "batch-1 latency: confirmed when idle, else as searched by"),
     Column("latency_idle", "", "whether latency and ratios were measured on the idle device"),
+    Column("latency_settled", "", "whether the 95 % interval of ratio_batch_1 is under 3 % wide"),
+    Column("tied_with", "", "of who is off the front for a tie in latency alone: who stayed"),
     Column("latency_batch_64_ms", "ms", "latency of a batch of 64"),
     Column(
         "ratio_batch_1",
@@ -87,8 +89,8 @@ _RUN_COLUMNS: tuple[Column, ...] = (
 
 FRONT_COLUMNS = (
     "trial", "label", "architecture", "val_score", "test_score", "latency_ms",
-    "latency_idle", "latency_batch_64_ms", "ratio_batch_1", "ratio_batch_64", "params_m",
-    "flops_m", "bytes", "train_seconds", "kd_control", "kd_gain", "kd_test_gain",
+    "latency_idle", "latency_settled", "latency_batch_64_ms", "ratio_batch_1", "ratio_batch_64",
+    "params_m", "flops_m", "bytes", "train_seconds", "kd_control", "kd_gain", "kd_test_gain",
 )  # fmt: skip
 
 
@@ -135,6 +137,7 @@ def results_table(results: StudyResults) -> "pd.DataFrame":
         row = _row(trial, pair)
         first = trial if trial.replicate_of is None else firsts.get(trial.replicate_of, trial)
         row["on_front"] = trial.number in front
+        row["tied_with"] = stays.name if (stays := results.tied.get(trial.number)) else None
         row["distilled"] = is_distilled(first, results.plan.space)
         if has_replicates(results):
             row |= _run_columns(results, trial, pair)
@@ -167,6 +170,7 @@ def _row(trial: TrialResult, pair: KdPair | None) -> dict[str, Any]:
     latency = measured_latency(trial)
     if latency is not None:
         row["latency_idle"] = latency.idle
+        row["latency_settled"] = latency.settled
         row["latency_batch_64_ms"] = latency.batch_64_ms.median
         for batch, ratio in ((1, latency.ratio_batch_1), (64, latency.ratio_batch_64)):
             row[f"ratio_batch_{batch}"] = ratio.median

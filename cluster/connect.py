@@ -2,16 +2,14 @@
 
 import contextlib
 import os
-import re
-import socket
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
+from cluster.ahead import beginning_with, without_bystanders
+from cluster.reach import ask_head, find_head, parse_address, running_here
+
 _RAY_DEFAULTS = {
     # Read by Ray when it is imported or started; set by the user, they stay.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -38,19 +36,28 @@ class ClusterError(ValueError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connected cluster.
+    """A connected cluster, or what a study may use of it.
 
     Attributes:
         address: ``local`` or the address of the head.
         cpus: CPUs that Ray may use, over all nodes.
         gpus: GPUs that Ray may use, over all nodes.
         nodes: Number of nodes alive.
+        largest: CPUs of the largest node.
+        kind: Model of the processors, or type of the GPUs, that trials run on; empty before one
+            was chosen.
+        selector: Labels by which Ray finds the nodes of that kind; none where every node will do.
+        left_alone: In words, the devices of other kinds; empty if there are none.
     """
 
     address: str
     cpus: int
     gpus: int
     nodes: int
+    largest: int
+    kind: str = ""
+    selector: Mapping[str, str] = field(default_factory=dict)
+    left_alone: str = ""
 
 
 def check_address(address: str | None, timeout: float = 2.0) -> None:
@@ -67,33 +74,31 @@ def check_address(address: str | None, timeout: float = 2.0) -> None:
         return
     assert address is not None
     if address == "auto":
-        if not _running_here():
+        named = running_here()
+        if named is None:
             raise ClusterError(
                 "--address auto: no Ray is running on this machine; start one with "
                 "`ray start --head`, or leave --address out"
             )
-        return
-    match = _ADDRESS.fullmatch(address)
-    if match is None or not 0 < int(match["port"]) < 65536:
+    else:
+        named = address
+    place = parse_address(named)
+    if place is None:
         raise ClusterError(
-            f"--address {address!r} is not HOST:PORT of a Ray head; write it as 10.0.0.1:6379, "
-            "or leave --address out"
+            f"{_called(address, named)} is not HOST:PORT of a Ray head; write it as "
+            "10.0.0.1:6379, or leave --address out"
         )
-    try:
-        with socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout):
-            pass
-    except OSError as error:
+    problem = find_head(*place, timeout)
+    if problem is not None:
         raise ClusterError(
-            f"--address {address}: no Ray head answers there ({error}); check it with "
-            f"`ray status --address {address}`, or leave --address out"
-        ) from None
+            f"{_called(address, named)}: no Ray head answers there ({problem}); check it with "
+            f"`ray status --address {named}`, or leave --address out"
+        )
 
 
-def _running_here() -> bool:
-    if os.environ.get("RAY_ADDRESS"):
-        return True
-    temporary = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    return Path(temporary, "ray", "ray_current_cluster").exists()
+def _called(address: str, named: str) -> str:
+    """Name an address as it was given, and what it stands for."""
+    return f"--address {address}" if address == named else f"--address {address} ({named})"
 
 
 def set_ray_defaults(address: str | None) -> None:
@@ -108,7 +113,10 @@ def set_ray_defaults(address: str | None) -> None:
     own = address in (None, "local")
     if own and "ray" in sys.modules and not _LOOPBACK_ONLY.keys() <= os.environ.keys():
         raise RuntimeError("Ray was imported before it was told to listen on loopback only")
-    for name, value in {**_RAY_DEFAULTS, **(_LOOPBACK_ONLY if own else {})}.items():
+    defaults = {**_RAY_DEFAULTS, **(_LOOPBACK_ONLY if own else {})}
+    if not own and {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        defaults["RAY_AUTH_MODE"] = "token"  # who names a token means it to be used
+    for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
 
@@ -117,7 +125,7 @@ def connect(
     *,
     env: Mapping[str, str],
     gpus: bool,
-    load_ahead: bool = False,
+    load_ahead: int = 0,
     log_level: str = "error",
 ) -> Cluster:
     """Start a Ray of its own on loopback, or join a running cluster.
@@ -126,22 +134,26 @@ def connect(
         address: As in :func:`check_address`.
         env: Environment of every worker, in force before anything is imported there.
         gpus: Whether the study asks for GPUs (a local Ray looks for them only then).
-        load_ahead: Have each worker of a Ray of its own load torch as it starts, and stay; worth
-            about 0.4 GiB a CPU where as many trials are to run.
+        load_ahead: So many workers a Ray of its own begins with, each of which loads torch as it
+            starts, and stays; about 0.4 GiB each. With 0 it has one a CPU, which loads nothing.
         log_level: Level of Ray's own log.
 
     Raises:
         ClusterError: if the cluster cannot be joined.
     """
+    own = address in (None, "local")
     set_ray_defaults(address)
+    if not own:
+        _check_head(address)
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": log_level}
     try:
-        if address in (None, "local"):
+        if own:
             # A worker started ahead has no ``runtime_env`` yet: it inherits its environment.
-            ahead = _workers_ahead(available_cpus()) if load_ahead else {}
-            with _environment({**env, **ahead}):
+            ahead = _workers_ahead(load_ahead) if load_ahead else {}
+            workers = load_ahead or available_cpus()
+            with _environment({**env, **ahead}), beginning_with(workers), without_bystanders():
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -154,28 +166,37 @@ def connect(
             ray.init(address=address, runtime_env={"env_vars": dict(env)}, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        token = (
-            ""
-            if address in (None, "local")
-            else (
-                "; where the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
-            )
-        )
         raise ClusterError(
-            f"--address {address or 'local'}: Ray could not be reached ({first_line}){token}"
+            f"--address {address or 'local'}: Ray could not be reached ({first_line})"
         ) from error
     resources = ray.cluster_resources()
-    alive = sum(bool(node["Alive"]) for node in ray.nodes())
-    where = "local" if address in (None, "local") else ray.get_runtime_context().gcs_address
-    return Cluster(where, int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), alive)
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Cluster(
+        address="local" if own else ray.get_runtime_context().gcs_address,
+        cpus=int(resources.get("CPU", 0)),
+        gpus=int(resources.get("GPU", 0)),
+        nodes=len(alive),
+        largest=max((int(has.get("CPU", 0)) for has in alive), default=0),
+    )
 
 
-def _workers_ahead(cpus: int) -> dict[str, str]:
-    """Settings by which the workers that Ray starts ahead, one a CPU, are ready and stay."""
+def _check_head(address: str | None) -> None:
+    """Refuse a head that does not let this user in; Ray itself would try for long.
+
+    Raises:
+        ClusterError: with the mend.
+    """
+    named = running_here() if address == "auto" else address
+    problem = None if named is None else ask_head(named)
+    if problem is not None:
+        raise ClusterError(f"{_called(str(address), str(named))}: {problem}")
+
+
+def _workers_ahead(workers: int) -> dict[str, str]:
+    """Settings by which the workers that Ray starts ahead are ready and stay."""
     settings = {
         "RAY_preload_python_modules": _LOADED_AHEAD,
-        # One more than run trials: the one that prepares the teacher confirms the front.
-        "RAY_num_workers_soft_limit": str(cpus + 1),
+        "RAY_num_workers_soft_limit": str(workers),
     }
     return {name: value for name, value in settings.items() if name not in os.environ}
 

@@ -1,21 +1,30 @@
 """How many trials run at once, and on how many CPUs and GPUs each."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from cluster.connect import ClusterError
 
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What one trial holds, and how many of them run at once."""
+    """What one trial holds, how many of them run at once, and labels of the nodes they run on."""
 
     cpus: int
     gpus: float
     concurrent: int
+    selector: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_resources(
-    *, cpus: int, gpus: int, cpus_per_trial: int, gpus_per_trial: float, concurrent: int | None
+    *,
+    cpus: int,
+    gpus: int,
+    cpus_per_trial: int,
+    gpus_per_trial: float,
+    concurrent: int | None,
+    largest: int | None = None,
+    selector: Mapping[str, str] | None = None,
 ) -> TrialResources:
     """Return what each trial gets; as many run at once as fit, unless ``concurrent`` says fewer.
 
@@ -27,6 +36,8 @@ def plan_resources(
         cpus_per_trial: CPUs, and so threads, of a trial.
         gpus_per_trial: GPUs of a trial; a fraction lets several share one.
         concurrent: Trials at once that were asked for, or None.
+        largest: CPUs of the largest node, if that is not the whole cluster.
+        selector: Labels of the nodes that trials run on.
 
     Raises:
         ClusterError: if not even one trial fits, or not as many as were asked for.
@@ -35,6 +46,11 @@ def plan_resources(
     if fit < 1:
         raise ClusterError(
             f"--cpus-per-trial {cpus_per_trial} is more than the cluster has; give at most {cpus}"
+        )
+    if largest is not None and cpus_per_trial > largest:
+        raise ClusterError(
+            f"--cpus-per-trial {cpus_per_trial}: a trial runs on one node, and the largest has "
+            f"{largest}; give at most {largest}"
         )
     if gpus_per_trial > 0:
         by_gpu = int(gpus / gpus_per_trial + 1e-9)
@@ -49,4 +65,4 @@ def plan_resources(
             f"--concurrent {concurrent}: only {fit} trials of {cpus_per_trial} CPUs fit; "
             f"give at most {fit}"
         )
-    return TrialResources(cpus_per_trial, gpus_per_trial, concurrent or fit)
+    return TrialResources(cpus_per_trial, gpus_per_trial, concurrent or fit, selector or {})

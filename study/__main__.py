@@ -20,6 +20,8 @@ examples:
   python -m study export NAME --trial 7  take a student out of it, as ONNX, pt2 or TorchScript
   python -m study delete NAME            remove it, after asking
   python -m study doctor                 what works here, what does not, and the mend
+  python -m study status NAME --studies /shared --submit http://127.0.0.1:8265
+                                         the same on a cluster, by its Ray dashboard
 
 To start or continue a study: python -m study.launch --help
 """
@@ -64,10 +66,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     args = make_parser().parse_args(argv)
     try:
+        if getattr(args, "submit", None):
+            return _run_there(args, sys.argv[1:] if argv is None else argv)
         code: int = args.run(args)
     except refusals() as error:
         return refuse(error)
     return code
+
+
+def _run_there(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Have the cluster of ``--submit`` run the verb."""
+    from study.submission import Submission, run_there, without_option
+
+    as_json = getattr(args, "json", False)
+    words = without_option(argv)
+    # A study may be of a space of the user's own.
+    own = args.verb == "resume"
+    return run_there(
+        Submission(args.submit, "study", words, args.studies, own_code=own, as_json=as_json)
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The command line of `python -m study.launch`, and the plan its arguments mean."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from search_spaces.catalogue import load_space
 from search_spaces.space import SearchSpace, SpaceError, nearest
@@ -15,6 +16,7 @@ from study.constraints import check_min_score
 from study.distillation.teacher_recipe import NETWORKS
 from study.names import StudyName
 from study.plan import StudyPlan
+from study.search_choice import chosen
 from study.teacher_choice import check_teacher
 
 _EPILOG = """\
@@ -42,11 +44,16 @@ trials failed; 4 the study is locked by a live driver; 130/143 stopped by a sign
 # What may change between two runs of one study: how long and where, not what.
 CHANGEABLE: dict[str, dict[str, Any]] = {
     "--trials": {"type": int, "metavar": "N", "help": "trials in all"},
-    "--budget": {"metavar": "30m|2h", "help": "wall time, over all runs, after which trials stop"},
+    "--budget": {
+        "metavar": "30m|2h",
+        "help": "wall time, over all runs, after which trials stop; latency-first and pause begin "
+        "nothing, and go on with nothing, that could not come to its end in it",
+    },
     "--device-hours": {
         "type": float,
         "metavar": "H",
-        "help": "hours that trials may hold GPUs (CPUs, where they use none), added up",
+        "help": "hours that trials may hold GPUs (CPUs, where they use none), added up; spent as "
+        "--budget is",
     },
     "--retries": {
         "type": int,
@@ -113,9 +120,10 @@ def _what(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--sampler",
-        default="tpe",
-        help="tpe is Optuna's, random draws blindly, latency-first learns from every epoch of all "
-        "trials and knows the latency of what it proposes (default: tpe)",
+        metavar="latency-first|tpe|random",
+        help="latency-first learns from every epoch of all trials and knows the latency of what it "
+        "proposes, tpe is Optuna's, random draws blindly (default: latency-first; tpe for three "
+        "objectives, as latency-first knows two; a study that exists keeps its own)",
     )
     group.add_argument(
         "--warm-start",
@@ -125,9 +133,10 @@ def _what(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--scheduler",
-        default="pareto",
-        help="pareto stops trials early by Pareto rank, pause has them wait at rungs and goes on "
-        "with whichever promises most, none trains all to the end (default: pareto)",
+        metavar="pause|pareto|none",
+        help="pause has trials wait at rungs and goes on with whichever promises most, pareto "
+        "stops them early by Pareto rank, none trains all to the end (default: pause with "
+        "latency-first, pareto with other samplers; a study that exists keeps its own)",
     )
     group.add_argument(
         "--objectives",
@@ -199,7 +208,11 @@ def _data(group: "argparse._ArgumentGroup") -> None:
         "step (default: what the space declares, mostly ahead)",
     )
     group.add_argument(
-        "--views", type=int, metavar="V", help="augmented views of the data, taken in turn"
+        "--views",
+        metavar="V|all",
+        help="augmented views of the data, taken in turn; all draws a new one every epoch, and has "
+        "the teacher answer every crop and flip there is, once (default: the space's, mostly 8; "
+        "with GPUs, on a named data set, all)",
     )
 
 
@@ -227,6 +240,13 @@ def _where(group: "argparse._ArgumentGroup") -> None:
         "(default: auto)",
     )
     group.add_argument(
+        "--runtime",
+        default="eager",
+        help="what will run the student, and runs both networks while latencies are taken: "
+        "eager (PyTorch as it is), compiled (torch.compile) or onnx (ONNX Runtime) "
+        "(default: eager)",
+    )
+    group.add_argument(
         "--studies", default="studies", metavar="DIR", help="folder of studies (default: studies)"
     )
     group.add_argument(
@@ -234,6 +254,18 @@ def _where(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--tracking-uri", **CHANGEABLE["--tracking-uri"])
     group.add_argument("--address", **CHANGEABLE["--address"])
+    group.add_argument(
+        "--submit",
+        metavar="URL",
+        help="run the driver too on a cluster, by the Ray dashboard at URL (http://head:8265); "
+        "paths are then the cluster's",
+    )
+    group.add_argument(
+        "--device-kind",
+        metavar="NAME",
+        help="processor model, or GPU type, that all trials run on (default: the cluster's "
+        "commonest)",
+    )
 
 
 def _shown(group: "argparse._ArgumentGroup") -> None:
@@ -270,8 +302,11 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         raise SpaceError(f"space {space.name} declares no teacher for {short}; add one under '*'")
     # The seed points come first: fewer trials than those is what the user asked for, not an error.
     presets = len(space.presets[args.preset]) if args.preset else 0
+    name = StudyName(args.name or f"{space.name}-{short}")
+    objectives = parsing.parse_objectives(args.objectives, space)
+    sampler, scheduler = chosen(args.sampler, args.scheduler, objectives, _stored(name, args))
     plan = StudyPlan(
-        name=str(StudyName(args.name or f"{space.name}-{short}")),
+        name=str(name),
         space=args.space,
         data=data,
         data_dir=args.data_dir,
@@ -283,15 +318,15 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         teacher_weights=_teacher_weights(space, short, args),
         teacher_epochs=args.teacher_epochs,
         teacher_outputs=_asked(space, args.teacher_outputs),
-        views=args.views if args.views is not None else defaults.views,
+        views=_views(space, data, args, defaults.views),
         budget=Budget(
             trials=args.trials if args.trials is not None else max(defaults.trials, presets),
             seconds=None if args.budget is None else parsing.parse_duration(args.budget),
             device_hours=args.device_hours,
         ),
         max_epochs=_max_epochs(space.with_fixed(fixed), args.max_epochs, defaults.max_epochs),
-        sampler=args.sampler,
-        scheduler=args.scheduler,
+        sampler=sampler,
+        scheduler=scheduler,
         seed=args.seed,
         max_latency_ms=args.max_latency,
         max_params_m=args.max_params,
@@ -304,17 +339,29 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         storage=args.storage,
         tracking_uri=args.tracking_uri,
         address=args.address,
-        objectives=parsing.parse_objectives(args.objectives, space),
+        objectives=objectives,
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
         replicates=args.replicates,
         min_score=args.min_score,
         warm_start=args.warm_start,
+        device_kind=args.device_kind,
+        runtime=args.runtime,
     )
     check_min_score(plan.min_score, space)
     space = space.with_fixed(fixed).with_objectives(plan.objectives)
     check_teacher(plan, space, short)
     return plan, space
+
+
+def _stored(name: StudyName, args: argparse.Namespace) -> Mapping[str, Any] | None:
+    """The plan of the study that has this name already, if one does."""
+    from study.record import read_plan_file
+
+    if args.sampler is not None and args.scheduler is not None:
+        return None
+    stored = read_plan_file(name.folder(Path(args.studies)))
+    return None if stored is None else stored.get("plan")
 
 
 def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) -> str:
@@ -323,6 +370,18 @@ def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) ->
         return str(args.teacher_weights)
     declared = None if args.teacher or not space.taught else space.teacher_for(data).weights
     return declared or "none"
+
+
+def _views(
+    space: SearchSpace, data: str, args: argparse.Namespace, default: int
+) -> int | Literal["all"]:
+    """The views: as given, else as the space declares, or all where a GPU soon answers them."""
+    if args.views is not None:
+        return parsing.parse_views(args.views)
+    ahead = _asked(space, args.teacher_outputs) == "ahead"
+    if args.gpus_per_trial > 0 and ahead and data in plans.FEW_VIEWS and args.image_size is None:
+        return plans.ALL_VIEWS
+    return default
 
 
 def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:

@@ -1,6 +1,44 @@
-"""How long a study may go on."""
+"""How long a study may go on, and what is left of that."""
 
+import math
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of a budget, for training; infinite where nothing bounds it.
+
+    Attributes:
+        in_all: Seconds for which all workers together may still train.
+        each: Seconds for which one of them may, before the wall time is spent.
+        workers: How many train at once.
+    """
+
+    in_all: float = math.inf
+    each: float = math.inf
+    workers: int = 1
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is a bound at all."""
+        return self.a_worker < math.inf
+
+    @property
+    def a_worker(self) -> float:
+        """Seconds that a worker has, where all go on to work."""
+        return min(self.each, self.in_all / self.workers)
+
+    @property
+    def together(self) -> float:
+        """Seconds that all workers have together."""
+        return min(self.in_all, self.each * self.workers)
+
+    def slowed(self, times: float) -> "Left":
+        """What that is in seconds of training, which take so many times longer in all."""
+        return Left(self.in_all / times, self.each / times, self.workers)
+
+
+UNBOUNDED = Left()
 
 
 @dataclass(frozen=True)
@@ -42,3 +80,19 @@ class Budget:
         if self.device_hours is not None and device_seconds >= 3600 * self.device_hours:
             return "the device-hours were spent"
         return None
+
+    def left(self, seconds: float, device_seconds: float, *, workers: int, devices: float) -> Left:
+        """Return what is left; the number of trials bounds no time.
+
+        Args:
+            seconds: Wall time so far.
+            device_seconds: Device time that trials took so far.
+            workers: Trials at once.
+            devices: That each of them holds.
+        """
+        each = in_all = math.inf
+        if self.seconds is not None:
+            each = max(0.0, self.seconds - seconds)
+        if self.device_hours is not None:
+            in_all = max(0.0, 3600 * self.device_hours - device_seconds) / devices
+        return Left(in_all, each, workers)

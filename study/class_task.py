@@ -172,13 +172,16 @@ def teacher_source(
     context: "TrialContext", method: "Method", params: Mapping[str, Any]
 ) -> "TeacherSource":
     """Return what answers for a trial's teacher: its outputs, computed ahead, or its network."""
-    from study.distillation.training import CachedTeacher, LiveTeacher
+    from study.distillation.training import CachedTeacher, LiveTeacher, WholeTable
     from study.student import device_of
     from study.trial_teacher import teacher_network
 
     device = device_of(context)
     teacher = context.teacher_of(params)
     if teacher.outputs is not None and not method.needs_network:
+        if context.views is None:
+            augmentation = class_data(context.data).augmentation
+            return WholeTable(teacher.outputs, augmentation, context.seed, device)
         return CachedTeacher(teacher.outputs, device)
     if teacher.weights is None:
         raise ValueError(

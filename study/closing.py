@@ -1,6 +1,7 @@
 """What is printed when a study ends: its front, where things lie, how to go on."""
 
 from analysis.formatting import counted, score_text
+from analysis.timing_notes import noise_note, tie_note
 from study.ending import Ending
 from study.progress import duration, front_table, make_console
 from study.replicates import further
@@ -45,6 +46,9 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
             f"{default.params_m:.2f} M parameters",
             highlight=False,
         )
+    for text in (tie_note(summary.results), noise_note(summary.results)):
+        if text is not None and summary.front:
+            console.print(text, highlight=False)
     if summary.hypervolume is not None:
         console.print(f"hypervolume {summary.hypervolume:.3f}", highlight=False)
     console.print()

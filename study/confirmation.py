@@ -1,19 +1,31 @@
 """The front, confirmed: latency taken again on the idle device, the test split scored once.
 
-While trials run, latency is the teacher's idle one over a paired ratio; here students that could be
-on the front are timed again with nothing beside them. Whoever is then on the front, and every
-published row and control, is scored on the test split; of what was trained more than once, every
-run is. A study that trains more of the front waits with the test split until that is done.
+Students that could be on the front, timed while other trials ran, are timed again with nothing of
+the cluster beside them: whoever times holds all CPUs and GPUs of a node. Before the first, copies
+of one student are timed one after another, which tells what differences mean nothing. Whoever is
+then on the front, and every published row and control, is scored on the test split; of what was
+trained more than once, every run is. A study that trains more of the front waits with the test
+split until that is done.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.front import front_members
-from analysis.results import Confirmation, Latency, Third, TrialResult, first_runs
+from analysis.results import (
+    ATTR_TIE_TEST,
+    Confirmation,
+    Latency,
+    Third,
+    TieTest,
+    TrialResult,
+    first_runs,
+)
 from cluster.connect import Cluster
-from study.preparation import get, largest_node
-from study.progress import Progress
+from cluster.whole_node import whole_node
+from study.preparation import get
+from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front, replicated
 from study.task import task_of
@@ -21,6 +33,16 @@ from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
 
 if TYPE_CHECKING:
     import torch
+
+# Of a confirmed latency: seconds, and how long to go on while the ratio has not settled.
+_TIMED_SECONDS = 1.6
+_TIMED_AT_MOST = 6.0
+# The A/A test: fewest and most copies of a student, seconds for each, and the spread up to which
+# the fewest are enough.
+_COPIES = 5, 10
+_COPY_SECONDS = 0.4
+_SPREAD_ENOUGH = 0.05
+_SAY_AFTER_SECONDS = 3.0
 
 
 def confirm(
@@ -36,17 +58,20 @@ def confirm(
         record: Read and written.
         context: What trials share.
         context_reference: The same in Ray's object store.
-        cluster: Where to measure.
+        cluster: Where the study runs.
         progress: Shows how far it is.
     """
-    worker = _Worker(context_reference, context, cluster)
+    worker = WholeNodeWorker(context_reference, on_gpu=context.on_gpu, selector=cluster.selector)
     if _with_student(record, _waiting(record.trials(), record.third)):
         with progress.phase("confirming the front") as phase:
             done = 0
+            _test_ties(record, worker, phase)
             while waiting := _with_student(record, _waiting(record.trials(), record.third)):
                 for place, trial in enumerate(waiting):
                     phase.update(done, done + len(waiting) - place, trial.architecture)
-                    record.confirm(trial.number, worker.confirm(record.trial(trial.number)))
+                    known = record.trial(trial.number).idle_latency
+                    confirmation = worker.run(phase, _confirm, trial.number, known, worker.cpus)
+                    record.confirm(trial.number, confirmation)
                     done += 1
             phase.update(done, done)
     reported = _reported(record.trials(), record.third)
@@ -70,17 +95,18 @@ def time_front(
         record: Read and written.
         context: What trials share.
         context_reference: The same in Ray's object store.
-        cluster: Where to measure.
+        cluster: Where the study runs.
         progress: Shows how far it is.
     """
-    worker = _Worker(context_reference, context, cluster)
+    worker = WholeNodeWorker(context_reference, on_gpu=context.on_gpu, selector=cluster.selector)
     if not _untimed(record):
         return
     with progress.phase("timing the front") as phase:
         done = 0
+        _test_ties(record, worker, phase)
         while untimed := _untimed(record):
             phase.update(done, done + len(untimed), untimed[0].architecture)
-            record.timed(untimed[0].architecture, worker.time(untimed[0]))
+            record.timed(untimed[0].architecture, worker.run(phase, _time, untimed[0].number))
             done += 1
         phase.update(done, done)
 
@@ -110,27 +136,67 @@ def _with_student(record: StudyRecord, trials: Sequence[TrialResult]) -> list[Tr
     return [t for t in trials if (trial_folder(record.folder, t.number) / STUDENT_FILE).is_file()]
 
 
-class _Worker:
-    """Confirms trials on a worker that has a node to itself; each architecture is timed once."""
+class WholeNodeWorker:
+    """Has a node to itself, one task at a time: nothing of the cluster runs beside it.
 
-    def __init__(self, context_reference: Any, context: TrialContext, cluster: Cluster) -> None:
+    Args:
+        context_reference: What trials share, in Ray's object store.
+        on_gpu: Whether the node has to have a GPU.
+        selector: Labels of the nodes that the study keeps to.
+    """
+
+    def __init__(
+        self, context_reference: Any, *, on_gpu: bool, selector: Mapping[str, str] | None = None
+    ) -> None:
+        """Look for the largest node."""
         import ray
 
-        cpus = largest_node(cluster)
-        gpus = 1 if context.on_gpu else 0
-        self._task = ray.remote(_confirm).options(num_cpus=cpus, num_gpus=gpus)
-        self._timing = ray.remote(_time).options(num_cpus=cpus, num_gpus=gpus)
+        self._node = whole_node(ray.nodes(), gpus=on_gpu, selector=selector)
+        options = self._node.options()
+        self._alone = ray.remote(_alone).options(**options, num_returns="streaming")
         self._context = context_reference
-        self._cpus = cpus
 
-    def confirm(self, trial: TrialResult) -> Confirmation:
-        arguments = (trial.number, trial.idle_latency, self._cpus)
-        result: Confirmation = get(self._task.remote(self._context, *arguments))
+    @property
+    def cpus(self) -> int:
+        """CPUs of the node."""
+        return self._node.cpus
+
+    def run(self, phase: Phase, task: Any, *arguments: Any) -> Any:
+        """Run a task, which is given what trials share first; says so while it has to wait."""
+        return self.wait(self.begin(task, *arguments), phase)
+
+    def begin(self, task: Any, *arguments: Any) -> Any:
+        """Ask for a task to be run."""
+        return self._alone.remote(task, self._context, *arguments)
+
+    def wait(self, steps: Any, phase: Phase) -> Any:
+        """Return the result of a task that was begun."""
+        import ray
+
+        begun, _ = ray.wait([steps], timeout=_SAY_AFTER_SECONDS)
+        if not begun:
+            phase.update(phase.done, phase.total, f"waits until {self._node} are free at once")
+        result = None
+        for step in steps:
+            result = get(step)
         return result
 
-    def time(self, trial: TrialResult) -> Latency:
-        result: Latency = get(self._timing.remote(self._context, trial.number))
-        return result
+
+def _alone(task: Any, context: TrialContext, *arguments: Any) -> Iterator[Any]:
+    """Yield once when there is a node to work on, then the result."""
+    yield None
+    yield task(context, *arguments)
+
+
+def _test_ties(record: StudyRecord, worker: WholeNodeWorker, phase: Phase) -> None:
+    """Have the A/A test done, once a study: with its fastest student, whose noise is largest."""
+    if record.attribute(ATTR_TIE_TEST) is not None:
+        return
+    waiting = _with_student(record, _waiting(record.trials(), record.third))
+    fastest = min(waiting, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms)
+    phase.update(0, len(waiting), "the same student, timed again and again")
+    test: TieTest = worker.run(phase, _test_copies, fastest.number, fastest.architecture)
+    record.set_attribute(ATTR_TIE_TEST, test.to_json())
 
 
 def _confirm(
@@ -157,5 +223,47 @@ def _timed(context: TrialContext, student: "torch.nn.Module") -> Latency:
 
     # Timed with the threads that a trial has.
     pin_threads(context.threads)
-    _, latency = measure(context, student, idle=True, seconds=3.0)
+    _, latency = measure(
+        context, student, idle=True, seconds=_TIMED_SECONDS, at_most=_TIMED_AT_MOST
+    )
     return latency
+
+
+def _test_copies(context: TrialContext, number: int, architecture: str) -> TieTest:
+    """Time copies of a student one after another, as if they were students of the front."""
+    from study.distillation.measurement import compare_small_batch
+    from study.student import compared_with, device_of, load_student, pin_threads
+
+    pin_threads(context.threads)
+    latencies: list[float] = []
+    (fewest, most), spread = _COPIES, math.inf
+    while len(latencies) < fewest or (spread > _SPREAD_ENOUGH and len(latencies) < most):
+        # Loaded anew: where a network lies in memory is part of the noise.
+        ratio = compare_small_batch(
+            load_student(context, number),
+            compared_with(context),
+            context.data.shape,
+            device_of(context),
+            seconds=_COPY_SECONDS,
+            fold=context.folded,
+        )
+        latencies.append(1.0 / ratio.median)
+        if len(latencies) >= fewest:
+            ratios, spread = spread_of_equals(latencies)
+    return TieTest(architecture, ratios, spread)
+
+
+def spread_of_equals(latencies: Sequence[float]) -> tuple[tuple[float, ...], float]:
+    """Return repeated latencies over their geometric mean, and how far two of their kind differ.
+
+    Of logarithms with standard deviation s, two drawn differ by less than t · s · √2 in 95 of 100
+    cases, t being the quantile of Student's distribution. As a share of the smaller of the two.
+    """
+    from statistics import fmean, stdev
+
+    from scipy.stats import t
+
+    logs = [math.log(latency) for latency in latencies]
+    mean = fmean(logs)
+    bound = float(t.ppf(0.975, len(logs) - 1)) * stdev(logs) * math.sqrt(2)
+    return tuple(math.exp(log - mean) for log in logs), math.expm1(bound)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from analysis.results import DefaultStudent
 from cluster.connect import Cluster
+from cluster.whole_node import whole_node
 from study.progress import Progress
 from study.timing import time_alone
 
@@ -22,6 +23,7 @@ def prepare_default_student(
     progress: Progress,
     *,
     on_gpu: bool,
+    runtime: str = "eager",
     known: DefaultStudent | None = None,
 ) -> tuple[DefaultStudent, str]:
     """Have the default student timed on a worker that has a node to itself.
@@ -32,9 +34,10 @@ def prepare_default_student(
         precision: Of the training, ``auto`` to have it chosen.
         seed: Of its weights, which nothing depends on.
         threads: Those of a trial.
-        cluster: Where to.
+        cluster: Where the study runs.
         progress: Shows it.
         on_gpu: Whether trials run on a GPU.
+        runtime: What runs it while it is timed.
         known: What an earlier run of the study found, which stays.
 
     Returns:
@@ -42,14 +45,13 @@ def prepare_default_student(
     """
     import ray
 
-    from study.preparation import get, largest_node
+    from study.preparation import get
 
-    worker = ray.remote(_measure).options(
-        num_cpus=largest_node(cluster), num_gpus=1 if on_gpu else 0, max_retries=0
-    )
+    node = whole_node(ray.nodes(), gpus=on_gpu, selector=cluster.selector)
+    worker = ray.remote(_measure).options(**node.options(), max_retries=0)
     with progress.phase("default student") as phase:
         found: tuple[DefaultStudent, str] = get(
-            worker.remote(space, ray.put(data), precision, seed, threads, on_gpu, known)
+            worker.remote(space, ray.put(data), precision, seed, threads, on_gpu, runtime, known)
         )
         phase.note = f"{found[0].latency.batch_1_ms.median:.2f} ms"
     return found
@@ -62,6 +64,7 @@ def _measure(
     seed: int,
     threads: int,
     on_gpu: bool,
+    runtime: str,
     known: DefaultStudent | None,
 ) -> tuple[DefaultStudent, str]:
     import torch
@@ -78,6 +81,6 @@ def _measure(
     params = space.complete({})
     student = task_of(space).measured(space.build_student(params, data.num_classes, data.shape))
     profile = profile_model(student, data.shape)
-    latency = time_alone(student.to(device), data.shape, device, threads)
+    latency = time_alone(student.to(device), data.shape, device, threads, runtime)
     name = space.describe(params)
     return DefaultStudent(name, profile.params_m, profile.flops_m, latency), resolved

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.connect import available_cpus, check_address, set_ray_defaults
+from analysis import results
+from cluster.connect import Cluster, available_cpus, check_address, set_ray_defaults
+from cluster.kinds import Node, keep_to_one_kind, processor_name
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace
 from study.plan import PlanError, StudyPlan, check_writable
@@ -36,9 +38,11 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     Raises:
         ValueError: one of the refusals, each a clear line.
     """
+    from study.database import check_database
     from study.distillation.teacher_checkpoint import inspect_checkpoint
     from study.lock import check_free
-    from study.record import check_storage
+    from study.record import check_storage, read_plan_file
+    from study.runtime_check import check_runtime
     from study.task import task_of
     from study.tracking.tracker import check_tracking_uri
     from study.warm_start import earlier_for
@@ -46,18 +50,27 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     check_writable(studies)
     check_free(studies / plan.name)
     problem = check_storage(plan.storage)
+    if problem is None and plan.storage is not None:
+        problem = check_database(plan.storage, plan.name, read_plan_file(studies / plan.name))
     if problem is None and plan.tracking_uri:
         problem = check_tracking_uri(plan.tracking_uri)
     if problem is not None:
         raise PlanError(problem)
+    check_runtime(plan, space)
     task_of(space).describe(plan)
     earlier_for(plan, space, studies)
     if plan.teacher is not None:
         inspect_checkpoint(Path(plan.teacher))
     if plan.address is None and plan.gpus_per_trial == 0:
         # On this machine's CPUs it is known before Ray is started what fits.
+        cpus = available_cpus()
+        kept = (read_plan_file(studies / plan.name) or {}).get(results.DEVICE_KIND)
+        here = Node("here", cpus, 0, processor_name())
+        keep_to_one_kind(
+            Cluster("local", cpus, 0, 1, cpus), [here], plan.device_kind, kept, gpus=False
+        )
         plan_resources(
-            cpus=available_cpus(),
+            cpus=cpus,
             gpus=0,
             cpus_per_trial=plan.cpus_per_trial,
             gpus_per_trial=0,
@@ -113,7 +126,7 @@ def _load(
     from study.class_task import class_data
     from study.inputs import StudyInputs
     from study.plan_view import plan_rows
-    from study.preparation import check_precision, check_space, find_teacher
+    from study.preparation import check_precision, check_space, check_views, find_teacher
     from study.student_weights import check_student_weights
     from study.task import task_of
     from study.teacher_choice import teacher_recipe
@@ -138,15 +151,23 @@ def _load(
     check_space(space, data, plan)
     teacher = "none"
     if recipe is not None:
+        check_views(plan, recipe, class_data(data))
         teacher = find_teacher(plan, space, recipe, class_data(data), studies)
     return StudyInputs(plan, space, data, teacher, studies, earlier)
 
 
 def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:
+    from analysis.record import RecordReadError
     from study.closing import print_summary
     from study.summary import summarise
 
-    summary = summarise(folder)
+    try:
+        summary = summarise(folder)
+    except RecordReadError:
+        if ending.word != "halted":
+            raise
+        print(f"error: {ending.note}", file=sys.stderr)
+        return ending.exit_code
     if shown.json:
         print(json.dumps({**summary.to_json(), "ended": ending.word, "note": ending.note}))
     elif not shown.quiet:

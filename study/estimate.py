@@ -38,7 +38,11 @@ _FRONT_SUPPOSED = 4
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of each part of a study, as measured here; None for the unknown."""
+    """Seconds of each part of a study, as measured here, and what the teacher answers ahead.
+
+    ``serving`` are those of one architecture, to be brought into a runtime other than eager: part
+    of the trials.
+    """
 
     teacher: float
     outputs: float
@@ -46,6 +50,9 @@ class Estimate:
     trials_stopped_early: float
     confirmation: float
     replicates: float = 0.0
+    views: int = 0
+    outputs_bytes: int = 0
+    serving: float = 0.0
 
     @property
     def longest(self) -> float:
@@ -115,8 +122,13 @@ def measure_estimate(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    from study.distillation.estimate import forward_seconds, training_step_seconds
+    from study.distillation.estimate import (
+        forward_seconds,
+        serving_seconds,
+        training_step_seconds,
+    )
     from study.distillation.precision import resolve_precision
+    from study.distillation.runtime import as_runtime
     from study.distillation.teacher_network import build_network
     from study.method_check import check_methods_here
 
@@ -143,11 +155,20 @@ def measure_estimate(
             batch = int(params.get("batch_size", _BATCH))
             steps.append(task.step_seconds(student, shape, classes, batch, device, precision))
             phase.update(index, len(students), space.describe(params))
+        serving = 0.0
+        if plan.runtime != "eager":
+            phase.update(len(students), len(students), f"one student into {plan.runtime}")
+            serving = serving_seconds(
+                task.measured(student), shape, device, as_runtime(plan.runtime)
+            )
     epochs = [space.epochs_of(params, plan.max_epochs) for params in students]
     per_image, mean_epochs = sum(steps) / len(steps), sum(epochs) / len(epochs)
     teachers = len(teacher_values(space, plan.preset, plan.fixed)) or 1
     trained = 0 if recipe is None or plan.teacher else teachers * recipe.epochs
-    return _scale(plan, data, trained * step, teachers * forward, per_image, mean_epochs)
+    views = _views(plan, data, shape[:2], augment=space.augment)
+    outputs = teachers * classes * (1 if recipe is None else recipe.subclasses)
+    times = trained * step, teachers * forward, per_image, mean_epochs
+    return _scale(plan, data, *times, views, outputs, serving)
 
 
 def _scale(
@@ -157,6 +178,9 @@ def _scale(
     teacher_forward: float,
     student_step: float,
     epochs: float,
+    views: int,
+    outputs: int,
+    serving: float,
 ) -> Estimate:
     resources = plan_resources(
         cpus=available_cpus(),
@@ -170,7 +194,8 @@ def _scale(
         images = min(images, plan.train_per_class * len(data.classes))
     epoch = images * student_step + data.validation * student_step / 3
     training = epochs * epoch / resources.concurrent
-    trials, replicates = plan.budget.trials * training, _replicates(plan) * training
+    trials = plan.budget.trials * (training + serving / resources.concurrent)
+    replicates = _replicates(plan) * training
     if plan.budget.seconds is not None:
         trials = min(trials, plan.budget.seconds)
         replicates = min(replicates, plan.budget.seconds - trials)
@@ -181,12 +206,26 @@ def _scale(
     share = _SHARE_WITH_STOPPING if plan.scheduler != "none" else 1.0
     return Estimate(
         teacher=data.train * teacher_training,
-        outputs=images * plan.views * teacher_forward if plan.teacher_outputs == "ahead" else 0.0,
+        outputs=images * views * teacher_forward,
         trials=trials,
         trials_stopped_early=trials * share,
         confirmation=min(plan.budget.trials, 12) * (4 + data.test * student_step / 3),
         replicates=replicates,
+        views=views,
+        outputs_bytes=2 * images * views * outputs,
+        serving=serving,
     )
+
+
+def _views(plan: StudyPlan, data: "Summary", sides: tuple[int, int], *, augment: bool) -> int:
+    """Views that the teacher is asked about ahead; those that are all alike, once."""
+    if plan.teacher_outputs != "ahead":
+        return 0
+    from study.distillation.data import augmentation_of
+    from study.distillation.views import distinct_views
+
+    there_are = distinct_views(augmentation_of(data.name, min(sides), augment=augment))
+    return plan.number_of_views if plan.number_of_views and there_are > 1 else there_are
 
 
 def _replicates(plan: StudyPlan) -> int:
@@ -233,16 +272,33 @@ def _students_to_time(plan: StudyPlan, space: SearchSpace) -> list[dict[str, Val
 def _time_rows(plan: StudyPlan, space: SearchSpace, estimate: Estimate) -> Rows:
     of_teacher = [
         ("teacher", duration(estimate.teacher) + ", unless one is kept"),
-        ("its outputs", duration(estimate.outputs) + ", unless they are kept"),
+        ("its outputs", _outputs_text(estimate)),
     ]
     rows = [
         *(of_teacher if space.taught else []),
         ("trials", f"{duration(estimate.trials_stopped_early)} to {duration(estimate.trials)}"),
+        *_serving_row(plan, estimate),
         *_replicate_row(plan, estimate),
         ("confirmation", duration(estimate.confirmation)),
         ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
     ]
     return [*rows, *budget_rows(plan.budget)]
+
+
+def _outputs_text(estimate: Estimate) -> str:
+    """What answering ahead takes, and of how many views."""
+    if not estimate.views:
+        return duration(estimate.outputs)
+    views = f"{estimate.views} view{'s' * (estimate.views != 1)} of each image"
+    megabytes = f"{estimate.outputs_bytes / 1e6:,.0f} MB"
+    return f"{duration(estimate.outputs)} for {views}, {megabytes}, unless they are kept"
+
+
+def _serving_row(plan: StudyPlan, estimate: Estimate) -> Rows:
+    if not estimate.serving:
+        return []
+    each = duration(estimate.serving)
+    return [("of which", f"{each} an architecture, to bring it into {plan.runtime}")]
 
 
 def _replicate_row(plan: StudyPlan, estimate: Estimate) -> Rows:
@@ -290,6 +346,7 @@ def _as_json(
             "outputs": round(estimate.outputs, 1),
             "trials": round(estimate.trials, 1),
             "trials_stopped_early": round(estimate.trials_stopped_early, 1),
+            "serving": round(estimate.serving, 1),
             "replicates": round(estimate.replicates, 1),
             "confirmation": round(estimate.confirmation, 1),
         },

@@ -63,12 +63,12 @@ def run_trials(
     """
     trainable = tune.with_resources(
         tune.with_parameters(StudentTrainable, context=context),
-        {"cpu": resources.cpus, "gpu": resources.gpus},
+        held(resources),
     )
     # Ray insists on a folder for a state of its own, which nobody reads.
     scratch = Path(tempfile.mkdtemp(prefix="study-ray-"))
     try:
-        with _memory_deaths_told(), _workers_as_they_are(own):
+        with _memory_deaths_told(), _unready_not_waited_for(), _workers_as_they_are(own):
             tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
@@ -94,6 +94,14 @@ def run_trials(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def held(resources: TrialResources) -> "tune.PlacementGroupFactory":
+    """Return what Ray Tune holds for a trial, and where."""
+    bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
+    if not resources.selector:
+        return tune.PlacementGroupFactory([bundle])
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[dict(resources.selector)])
+
+
 @contextlib.contextmanager
 def _memory_deaths_told() -> Iterator[None]:
     """Have Ray Tune hear of workers that Ray ended for want of memory.
@@ -114,6 +122,38 @@ def _memory_deaths_told() -> Iterator[None]:
         yield
     finally:
         RayActorManager._actor_task_failed = failed  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _unready_not_waited_for() -> Iterator[None]:
+    """Have Ray Tune end workers that are not up yet at once.
+
+    It would have them start, seconds of work, to ask them to stop; and at the end of a run that had
+    more workers than trials were left, it waits five seconds for that.
+    """
+    remove = RayActorManager.remove_actor
+
+    def removed(
+        manager: RayActorManager, tracked_actor: Any, kill: bool = False, stop_future: Any = None
+    ) -> bool:
+        unready = manager._tracked_actors_to_state_futures.get(tracked_actor)
+        if kill or not unready or tracked_actor not in manager._live_actors_to_ray_actors_resources:
+            return bool(remove(manager, tracked_actor, kill=kill, stop_future=stop_future))
+        for future in list(unready):
+            manager._actor_state_events.discard_future(future)
+            unready.remove(future)
+        if stop_future is not None:
+            manager._actor_task_events.discard_future(stop_future)
+        # Nobody is to hear of who never was there, as Ray has it.
+        for event in ("_on_start", "_on_stop", "_on_error"):
+            setattr(tracked_actor, event, None)
+        return bool(remove(manager, tracked_actor, kill=True))
+
+    RayActorManager.remove_actor = removed  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        RayActorManager.remove_actor = remove  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

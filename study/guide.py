@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import results
 from analysis.results import ReferencePoint, TrialResult, first_runs, searched, trained_alone
 from search_spaces.space import Params, SearchSpace, Value
+from study.budget import UNBOUNDED, Left
 from study.proposal import distribution
 from study.record import StudyRecord
 from study.rungs import first_wait, rung_epochs
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 # Spaces of no more configurations are looked through whole.
 _SMALL = 2_000
 # A study goes on with trials that wait while any promises this share of the front's whole area.
-_WORTH_GOING_ON = 1e-3
+WORTH_GOING_ON = 1e-3
 
 
 class Guide:
@@ -78,6 +79,9 @@ class Guide:
         if kept is not None:
             self._search.load_state(kept)
         self._everything = _configurations(space)
+        self._devices = plan.devices_per_trial
+        # What depends on how fast this machine is decides nothing but where time is bounded.
+        self._is_timed = plan.budget.seconds is not None or plan.budget.device_hours is not None
         self.most_waiting = MOST_WAITING
 
     def is_rung(self, epoch: int, epochs: int) -> bool:
@@ -93,8 +97,30 @@ class Guide:
             and self.is_rung(trial.epochs_done, trial.epochs)
         )
 
+    def has_time_to_begin(
+        self, trials: Sequence[TrialResult], running: Collection[int], left: Left
+    ) -> bool:
+        """Whether a trial that began now could come to its end.
+
+        Args:
+            trials: All of the record's.
+            running: Numbers of those that are being trained.
+            left: Of the budget.
+        """
+        if not left.is_bounded:
+            return True
+        seen = self._seen(trials, running)
+        with self._kept():
+            return self._search.may_begin(seen, left.slowed(_overhead(trials, self._devices)))
+
     def next_to_go_on(
-        self, trials: Sequence[TrialResult], running: Collection[int], *, may_begin: bool
+        self,
+        trials: Sequence[TrialResult],
+        running: Collection[int],
+        *,
+        may_begin: bool,
+        left: Left = UNBOUNDED,
+        worth: float = WORTH_GOING_ON,
     ) -> int | None:
         """Return the waiting trial to go on with, or None if a new one is to begin, or none is.
 
@@ -102,12 +128,18 @@ class Guide:
             trials: All of the record's.
             running: Numbers of those that are being trained.
             may_begin: Whether the study may still begin another one.
+            left: Of the budget: who cannot come to its end in it does not go on.
+            worth: What going on is to promise where nothing more begins, as a share of the front's
+                whole area.
         """
         seen = self._seen(trials, running)
         with self._kept():
             if may_begin:
                 return self._search.next_to_go_on(seen)
-            return self._search.most_promising(seen, worth=_WORTH_GOING_ON)
+            if left.is_bounded:
+                left = left.slowed(_overhead(trials, self._devices))
+                return self._search.next_to_end(seen, left, worth)
+            return self._search.most_promising(seen, worth)
 
     def begin(
         self,
@@ -194,6 +226,7 @@ class Guide:
                     runs=runs,
                     counts=counts,
                     size=size,
+                    epoch_seconds=_epoch_seconds(trial) if self._is_timed else 1.0,
                 )
                 known = self._shown[trial.number] = (facts, training)
                 self._learn_figures(training)
@@ -209,6 +242,26 @@ class Guide:
 
     def _shape(self, params: Params) -> tuple[tuple[str, Value], ...]:
         return tuple(sorted((n, v) for n, v in params.items() if n in self._shaping))
+
+
+def _epoch_seconds(trial: TrialResult) -> float:
+    """Seconds of training that an epoch of a trial takes."""
+    if not trial.curve:
+        return 1.0
+    return max(1e-6, sum(epoch.seconds for epoch in trial.curve) / len(trial.curve))
+
+
+def _overhead(trials: Sequence[TrialResult], devices: float) -> float:
+    """Return how many times longer workers are held than they train: they start, and validate.
+
+    Of trials that came to their end, if there are any: whoever was only begun has started for few
+    epochs.
+    """
+    alone = [trial for trial in trained_alone(trials) if trial.curve]
+    ended = [trial for trial in alone if trial.epochs_done >= trial.epochs] or alone
+    trained = sum(epoch.seconds for trial in ended for epoch in trial.curve)
+    held = sum(trial.usage.device_seconds for trial in ended) / devices
+    return max(1.0, held / trained) if trained > 0 else 1.0
 
 
 def _earlier(coding: "Coding", earlier: "Earlier", best: float) -> "EarlierStudy":

@@ -17,7 +17,14 @@ class Queue(ABC):
         record: The study's record.
         space: The space, with ``--fix`` applied.
         enough: Says whether no further trial is to be started (budget, signal, failures).
+
+    Attributes:
+        exhausted: Every configuration of the space has been tried.
+        out_of_time: What is left of the budget would end no further training.
     """
+
+    exhausted = False
+    out_of_time = False
 
     def __init__(self, record: StudyRecord, space: SearchSpace, enough: Callable[[], bool]) -> None:
         self._record = record

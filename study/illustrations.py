@@ -24,7 +24,7 @@ from search_spaces.space import ACCURACY, WEIGHTED_F1, SearchSpace
 from study.atomic import write_atomically
 from study.death import described
 from study.drawing import Drawing, DrawnCell, Kind, Trials
-from study.preparation import get, largest_node
+from study.preparation import get
 from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.saliency import SALIENCY
@@ -133,8 +133,9 @@ class Illustrator:
         import ray
 
         task = ray.remote(kind.draw).options(
-            num_cpus=min(largest_node(self._cluster), self._context.threads),
+            num_cpus=self._context.threads,
             num_gpus=1 if self._context.on_gpu else 0,
+            label_selector=dict(self._cluster.selector),
         )
         phase.note = ", ".join(trial.name for trial in trials)
         drawing: Drawing = get(task.remote(self._reference, trials, self._checkpoint))

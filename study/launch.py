@@ -5,12 +5,14 @@
 Everything that can be wrong is found before Ray or torch is loaded, and named with the mend.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from study.arguments import parser, resolve
 from study.driving import Shown, check, drive
+from study.plan import PlanError, StudyPlan
 from study.refusals import refusals, refuse
 
 
@@ -20,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     studies = Path(args.studies)
     try:
         plan, space = resolve(args)
+        if args.submit:
+            return _submit(plan, args, sys.argv[1:] if argv is None else argv)
         check(plan, space, studies)
         if args.dry_run:
             from study.estimate import show_plan
@@ -31,6 +35,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped before the study began", file=sys.stderr)
         return 130
+
+
+def _submit(plan: StudyPlan, args: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Have the cluster of ``--submit`` run this command; what lies there is checked there."""
+    from search_spaces.catalogue import BUILT_IN
+    from study.submission import Submission, check_paths, run_there, without_option
+
+    words = without_option(argv)
+    check_paths(
+        [
+            ("--studies", args.studies),
+            ("--data-dir", args.data_dir),
+            ("--teacher", args.teacher),
+            ("--data", plan.data if Path(plan.data).name != plan.data else None),
+        ]
+    )
+    if plan.space.endswith(".py") and not Path(plan.space).resolve().is_relative_to(Path.cwd()):
+        raise PlanError(
+            f"--space {plan.space}: with --submit the Python files of the working directory go "
+            "along; give the command in the folder of your space"
+        )
+    if plan.space.endswith(".py") and Path(plan.space).is_absolute():
+        raise PlanError(
+            f"--space {plan.space}: with --submit, write it from the working directory: "
+            f"--space {Path(plan.space).relative_to(Path.cwd())}"
+        )
+    if plan.address is None:
+        words = (*words, "--address", "auto")
+    own = plan.space not in BUILT_IN
+    return run_there(Submission(args.submit, "study.launch", words, args.studies, own, args.json))
 
 
 if __name__ == "__main__":

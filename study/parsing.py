@@ -1,9 +1,10 @@
 """What is typed for a study: durations, objectives, values of parameters."""
 
 import re
+from typing import Literal
 
 from search_spaces.space import Choice, SearchSpace, SpaceError, Value
-from study.plan import OBJECTIVES, PlanError
+from study.plan import ALL_VIEWS, OBJECTIVES, PlanError
 
 
 def parse_objectives(text: str, space: SearchSpace) -> tuple[str, ...]:
@@ -35,6 +36,19 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise PlanError(f"--budget {text!r} is not a duration; write it as 90s, 30m or 2h")
     return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def parse_views(text: str) -> int | Literal["all"]:
+    """Parse a number of views, or ``all``.
+
+    Raises:
+        PlanError: if ``text`` is neither.
+    """
+    if text == "all":
+        return ALL_VIEWS
+    if re.fullmatch(r"-?\d+", text) is None:
+        raise PlanError(f"--views {text!r} is no number of views; give 1 or more, or all")
+    return int(text)
 
 
 def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:

@@ -2,20 +2,26 @@
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from analysis.results import Third
 from search_spaces.space import THIRD_OBJECTIVES, SearchSpace, TeacherChoice, Value, nearest
 from study.budget import Budget
+from study.distillation.runtime import RUNTIMES
 from study.distillation.teacher_recipe import NETWORKS, SMALLEST_INCEPTION_INPUT, TeacherRecipe
 
 SAMPLERS = ("tpe", "random", "latency-first")
 SCHEDULERS = ("pareto", "pause", "none")
 TEACHER_OUTPUTS = ("ahead", "live")
+# `--views all`: a new view every epoch, of all the crops and flips there are.
+ALL_VIEWS: Literal["all"] = "all"
+# Data sets of so few crops and flips (25 to 162) that a GPU answers all of them within minutes.
+FEW_VIEWS = ("digits", "cifar10", "mnist", "digits2x5", "mnist2x5")
 # How a plan says that its space has no teacher.
 NO_TEACHER = "none"
 TEACHER_WEIGHTS = ("none", "imagenet")
@@ -35,6 +41,7 @@ _FREE = frozenset(
         "max_failures",
         "retries",
         "replicates",
+        "device_kind",
     }
 )
 # Not in the plans of studies that were made before these could be asked for, and what those meant.
@@ -44,6 +51,8 @@ _LATER: Mapping[str, Any] = {
     "replicates": 1,
     "min_score": None,
     "warm_start": None,
+    "device_kind": None,
+    "runtime": "eager",
 }
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
@@ -59,9 +68,12 @@ class StudyPlan:
 
     ``space`` is as given (a name, ``FILE.py`` or ``module:ATTR``), ``data`` a data set's name or
     the path of an image folder. Durations are seconds, latencies ms, sizes millions; ``min_score``
-    is in the unit of the space's score; ``warm_start`` names a study, its folder or a table.
+    is in the unit of the space's score; ``warm_start`` names a study, its folder or a table;
+    ``views`` is a number or :data:`ALL_VIEWS`.
     ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
-    ``replicates`` are the runs in all of every configuration of the front.
+    ``runtime`` is what runs networks while their latency is taken.
+    ``replicates`` are the runs in all of every configuration of the front. ``device_kind`` names
+    the processor or GPU that trials are to run on, where a cluster has several.
     """
 
     name: str
@@ -76,7 +88,7 @@ class StudyPlan:
     teacher_weights: str
     teacher_epochs: int | None
     teacher_outputs: str
-    views: int
+    views: int | Literal["all"]
     budget: Budget
     max_epochs: int
     sampler: str
@@ -99,6 +111,8 @@ class StudyPlan:
     replicates: int = 1
     min_score: float | None = None
     warm_start: str | None = None
+    device_kind: str | None = None
+    runtime: str = "eager"
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
@@ -109,6 +123,11 @@ class StudyPlan:
     def data_folder(self) -> Path | None:
         """Where data sets lie; None for the default."""
         return Path(self.data_dir) if self.data_dir else None
+
+    @property
+    def number_of_views(self) -> int | None:
+        """Views of the data, taken in turn; None for all there are, a new one every epoch."""
+        return None if self.views == ALL_VIEWS else self.views
 
     @property
     def devices_per_trial(self) -> float:
@@ -156,7 +175,7 @@ class StudyPlan:
             name: value
             for name, value in self.to_json().items()
             # A study made before something could be asked for has not asked for it.
-            if name not in _FREE and (value is not None or name not in _LATER)
+            if name not in _FREE and (name not in _LATER or value != _LATER[name])
         }
         if handed_over is not None:
             asked["handed_over"] = handed_over
@@ -189,16 +208,20 @@ _CHANGED = {
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Say in one clause each where two identities differ: ``seed 0, now 1``."""
     return [
-        _CHANGED.get(name, f"{name} {stored.get(name)!r}, now {asked.get(name)!r}")
+        _CHANGED.get(name, f"{name} {_meant(stored, name)!r}, now {_meant(asked, name)!r}")
         for name in sorted({*stored, *asked})
         if stored.get(name) != asked.get(name)
     ]
 
 
+def _meant(identity: Mapping[str, Any], name: str) -> Any:
+    return identity.get(name, _LATER.get(name))
+
+
 def _problems(plan: StudyPlan) -> list[str]:
     at_least = [
         ("max-epochs", plan.max_epochs, 1),
-        ("views", plan.views, 1),
+        ("views", plan.number_of_views, 1),
         ("cpus-per-trial", plan.cpus_per_trial, 1),
         ("gpus-per-trial", plan.gpus_per_trial, 0),
         ("seed", plan.seed, 0),
@@ -240,6 +263,7 @@ def _problems(plan: StudyPlan) -> list[str]:
             ("teacher-weights", plan.teacher_weights, TEACHER_WEIGHTS),
             ("teacher-network", plan.teacher_network, NETWORKS),
             ("precision", plan.precision, PRECISIONS),
+            ("runtime", plan.runtime, RUNTIMES),
         )
         if value is not None and value not in known
     ]
@@ -290,6 +314,11 @@ def check_writable(folder: Path) -> None:
     Raises:
         PlanError: naming the folder that stands in the way.
     """
+    if "://" in str(folder) or re.match(r"[a-z][a-z0-9+]+:/", str(folder)):
+        raise PlanError(
+            f"--studies {folder} is no folder of a file system; name one that all nodes share, and "
+            "keep the record in a database with --storage where its locks are not to be trusted"
+        )
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent

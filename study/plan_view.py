@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from analysis.formatting import score_text
 from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
+from study.distillation.runtime import RUNTIME_TITLES
 from study.plan import StudyPlan
 from study.progress import duration
 from study.record import read_plan_file
+from study.search_choice import why_another
 from study.seed_points import seed_points, teacher_values
 from study.tracking.tracker import default_tracking_uri, without_password
 
@@ -29,6 +31,7 @@ def plan_rows(
     earlier: "Earlier | None" = None,
 ) -> Rows:
     """Return what was asked, resolved: name and text of each line."""
+    why = why_another(plan.sampler, plan.scheduler, plan.objectives)
     rows = [
         ("study", plan.name),
         ("space", f"{space.name}: {space.title}"),
@@ -43,8 +46,9 @@ def plan_rows(
         ("trials", f"{plan.budget.trials}, of at most {_many(plan.max_epochs, 'epoch')}"),
         *budget_rows(plan.budget),
         *_replicate_rows(plan),
+        ("runtime", f"{plan.runtime} ({RUNTIME_TITLES[plan.runtime]}), for latencies"),
         ("objectives", ", ".join(f"{o.label}, {o.unit}" for o in space.objectives)),
-        ("sampler", plan.sampler),
+        ("sampler", plan.sampler + (f", {why}" if why else "")),
         ("scheduler", plan.scheduler),
         ("seed", str(plan.seed)),
     ]
@@ -83,7 +87,10 @@ def _teacher_rows(
     others = ", ".join(map(str, teacher_values(space, plan.preset, plan.fixed)[1:]))
     if others:
         rows.append(("its variants", f"one teacher each for {space.teacher_varies_with} {others}"))
-    asked = f"computed once for {_many(plan.views, 'view')}"
+    views = plan.number_of_views
+    asked = "computed once for " + (
+        "every crop and flip there is" if views is None else _many(views, "view")
+    )
     if plan.teacher_outputs != "ahead":
         asked = "asked live at every step"
     return [*rows, ("its outputs", asked)]

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.results import DefaultStudent, TeacherResult
+from analysis.results import DefaultStudent, SoloLatency, TeacherResult
 from cluster.connect import Cluster, ClusterError
+from cluster.limits import free_memory
+from cluster.whole_node import WholeNode, whole_node
 from search_spaces.space import Choice, SearchSpace, Value
 from study.class_task import class_data
 from study.default_student import prepare_default_student
@@ -85,6 +87,27 @@ def check_space(space: SearchSpace, data: "Data", plan: StudyPlan) -> None:
         raise PlanError(
             f"space {space.name}: students of {alone.parameter}={bound[0]} run on processors "
             f"alone; leave --gpus-per-trial at 0{instead}"
+        )
+
+
+def check_views(plan: StudyPlan, recipe: "TeacherRecipe", data: "ImageData") -> None:
+    """Refuse ``--views all`` where the answers to all of them are more than half the free memory.
+
+    Raises:
+        PlanError: with both sizes and the mend.
+    """
+    if plan.number_of_views is not None or plan.teacher_outputs != "ahead":
+        return
+    from study.distillation.views import distinct_views
+
+    images = len(student_data(data, plan.train_per_class).train)
+    views, outputs = distinct_views(data.augmentation), data.num_classes * recipe.subclasses
+    size, free = 2 * views * images * outputs, free_memory()
+    if size > free / 2:
+        raise PlanError(
+            f"--views all: a teacher's answers to {views} crops and flips of {images} images are "
+            f"{size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free; give a number of "
+            "views, such as --views 32"
         )
 
 
@@ -216,7 +239,7 @@ def prepare(
         space: The space, with ``--fix`` applied.
         data: The whole data set.
         folder: The study's folder.
-        cluster: Where the teachers run.
+        cluster: Where it runs.
         progress: Shows how far it is.
         precision: Of the training: ``float32``, ``bfloat16`` or, not resolved yet, ``auto``.
         known: What an earlier run of the study found of whom students are compared with.
@@ -235,32 +258,37 @@ def prepare(
             cluster,
             progress,
             on_gpu=plan.gpus_per_trial > 0,
+            runtime=plan.runtime,
             known=known if isinstance(known, DefaultStudent) else None,
         )
-        ms = default.latency.batch_1_ms.median
-        return Prepared(_context(plan, space, students, folder, None, ms, resolved), default)
+        context = _context(plan, space, students, folder, cluster, None, default.latency, resolved)
+        return Prepared(context, default)
+    import ray
+
     recipe = teacher_recipe(plan, space, data.name)
+    node = whole_node(ray.nodes(), gpus=plan.gpus_per_trial > 0, selector=cluster.selector)
     request = TeacherRequest(
         recipe=recipe,
         checkpoint=plan.teacher,
         teachers=str(folder.parent.absolute() / "teachers"),
         seed=plan.seed,
-        views=plan.views,
+        views=plan.number_of_views,
         outputs=plan.teacher_outputs == "ahead",
         network=plan.teacher_outputs == "live" or space.teacher_asked == "both",
         precision=precision,
-        threads=largest_node(cluster),
+        threads=node.cpus,
         trial_threads=plan.cpus_per_trial,
         on_gpu=plan.gpus_per_trial > 0,
         known=known if isinstance(known, TeacherResult) else None,
+        runtime=plan.runtime,
     )
     variants = teacher_variants(plan, space, recipe)
     found, teachers = _get_teachers(
-        request, variants, class_data(data), class_data(students), progress, space.score.unit
+        request, variants, class_data(data), class_data(students), progress, space.score.unit, node
     )
-    own, ms = teachers[0], found["result"].latency.batch_1_ms.median
+    own, timed = teachers[0], found["result"].latency
     context = replace(
-        _context(plan, space, students, folder, own, ms, found["precision"]),
+        _context(plan, space, students, folder, cluster, own, timed, found["precision"]),
         variants=dict(zip(variants, teachers, strict=True)) if variants else {},
     )
     described = {**own.recipe.to_json(), "key": found["key"]}
@@ -272,26 +300,34 @@ def _context(
     space: SearchSpace,
     students: "Data",
     folder: Path,
+    cluster: Cluster,
     teacher: TeacherVariant | None,
-    compared_ms: float,
+    compared: SoloLatency,
     precision: Any,
 ) -> TrialContext:
-    """What trials share, of one teacher or none; ``compared_ms`` is the latency compared with."""
+    """What trials share, of one teacher or none; ``compared`` is the latency compared with."""
     return TrialContext(
         space=space,
         data=students,
         reduced_rows=reduced_rows(students, space, plan.train_per_class),
         teacher=teacher,
-        teacher_ms=compared_ms,
+        teacher_ms=compared.batch_1_ms.median,
         folder=str(folder.absolute()),
         epochs=plan.max_epochs,
-        views=plan.views,
+        views=plan.number_of_views,
         seed=plan.seed,
         precision=precision,
         threads=plan.cpus_per_trial,
         on_gpu=plan.gpus_per_trial > 0,
         max_latency_ms=plan.max_latency_ms,
         max_params_m=plan.max_params_m,
+        every_epoch=plan.scheduler == "pause",
+        # The nodes of a cluster that hold GPUs are found by the type of those.
+        processor="" if plan.gpus_per_trial > 0 or cluster.address == "local" else cluster.kind,
+        runtime=plan.runtime,
+        # As it was timed: an earlier driver may have done so before networks were folded.
+        folded=compared.folded,
+        gpus=plan.gpus_per_trial,
     )
 
 
@@ -302,6 +338,7 @@ def _get_teachers(
     students: "ImageData",
     progress: Progress,
     unit: str,
+    node: WholeNode,
 ) -> tuple[dict[str, Any], list[TeacherVariant]]:
     """Have each teacher trained or loaded and asked, one after another; the first is described.
 
@@ -312,10 +349,7 @@ def _get_teachers(
     # Its process, with torch loaded, confirms the front afterwards; Ray has none do a trial's work
     # that has run a task.
     worker = ray.remote(prepare_teacher).options(
-        num_cpus=request.threads,
-        num_gpus=1 if request.on_gpu else 0,
-        num_returns="streaming",
-        max_retries=0,
+        **node.options(), num_returns="streaming", max_retries=0
     )
     shared = ray.put(data), ray.put(students.train.images)
     own: dict[str, Any] = {}
@@ -326,16 +360,6 @@ def _get_teachers(
         own = own or found
         teachers.append(TeacherVariant(found["recipe"], outputs, found["weights"]))
     return own, teachers
-
-
-def largest_node(cluster: Cluster) -> int:
-    """Return the CPUs of the cluster's largest node."""
-    import ray
-
-    return max(
-        (int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]),
-        default=cluster.cpus,
-    )
 
 
 def _follow(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import results
+from analysis.formatting import without_password
 from analysis.results import (
     Confirmation,
     EpochResult,
@@ -26,6 +27,7 @@ from analysis.results import (
     Usage,
 )
 from search_spaces.space import EXIT
+from study.database import cause_of, open_database
 from study.journal import mend_journal, open_journal
 from study.trial_attributes import now, of_exit, of_replicate, of_trial
 
@@ -103,7 +105,7 @@ class StudyRecord:
                 self._storage: optuna.storages.BaseStorage = (
                     JournalStorage(open_journal(folder / results.JOURNAL_FILE))
                     if storage is None
-                    else optuna.storages.get_storage(storage)
+                    else open_database(storage)
                 )
                 self.study = optuna.create_study(
                     storage=self._storage,
@@ -112,13 +114,11 @@ class StudyRecord:
                     load_if_exists=True,
                     sampler=optuna.samplers.RandomSampler(),
                 )
-        except (ImportError, OSError, ValueError) as error:
-            raise RecordError(_unusable(storage or str(folder), error)) from error
         except Exception as error:
-            # SQLAlchemy's errors share no base class that can be named without importing it.
-            if storage is None:
+            # SQLAlchemy's errors: they cannot be named without importing it.
+            if storage is None and not isinstance(error, ImportError | OSError | ValueError):
                 raise
-            raise RecordError(_unusable(storage, error)) from error
+            raise RecordError(_unusable(storage or str(folder), error)) from error
         self._study_id = self._storage.get_study_id_from_name(name)
 
     # Trials
@@ -445,5 +445,5 @@ def _quiet() -> Iterator[None]:
 
 
 def _unusable(storage: str, error: Exception) -> str:
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"the record at {storage} cannot be opened ({first}); check --storage or the folder"
+    what = f"the record at {without_password(storage)} cannot be opened ({cause_of(error)})"
+    return f"{what}; check --storage or the folder"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
+from analysis.phases import Phases
 from analysis.results import (
     EpochResult,
     Latency,
@@ -22,13 +23,14 @@ from analysis.results import (
     trained_alone,
 )
 from study.constraints import Constraints
+from study.database import database_gone
 from study.death import death_of, error_of
 from study.record import StudyRecord
 from study.retention import Contenders, prune
 from study.stateless import StatelessForRay
 from study.tracking.facts import final_metrics, trial_facts
 from study.trial_attributes import now
-from study.trial_context import STUDENT_FILE, trial_folder
+from study.trial_context import NESTED, STUDENT_FILE, trial_folder
 from study.trial_exits import exit_file
 
 if TYPE_CHECKING:
@@ -53,10 +55,11 @@ class Halted(RuntimeError):
 
 
 def halted_by(error: BaseException, folder: "Path") -> Halted | None:
-    """Return what to tell the user if an error comes from a full disk, else None."""
+    """Return what to tell the user if a full disk or a lost database is the cause, else None."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Halted(disk_full(folder))
-    return None
+    gone = database_gone(error, folder)
+    return None if gone is None else Halted(gone)
 
 
 def disk_full(folder: "Path") -> str:
@@ -97,6 +100,11 @@ class _Running:
     noted: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)
 
+    def add(self, spent: Mapping[str, float]) -> None:
+        """Count what a worker says that it did since it reported last."""
+        before = self.usage.phases or Phases()
+        self.usage = replace(self.usage, phases=before + Phases(**spent))
+
 
 class Recorder(StatelessForRay, Callback):
     """Writes every report and every end of a trial, exactly once, into the record.
@@ -113,7 +121,7 @@ class Recorder(StatelessForRay, Callback):
         queue: Takes back trials whose worker died.
         limits: What the study puts up with.
         paused: Numbers of trials that gave their worker back to wait; each is taken out once heard.
-        spare: How many fronts behind the front keep their students, as :func:`students_to_keep`.
+        spare: How many may be ahead of a student that is kept, as :func:`students_to_keep`.
         guide: Says why trials wait, and which of too many is given up.
     """
 
@@ -244,6 +252,8 @@ class Recorder(StatelessForRay, Callback):
 
     def _report(self, number: int, result: Mapping[str, Any]) -> None:
         running = self._running[number]
+        (nested,) = result.get(NESTED, ({},))
+        result = {**result, **nested}
         if "model" in result:
             model, latency = result["model"], result["latency"]
             self._record.measured(number, ModelSize.from_json(model), Latency.from_json(latency))
@@ -256,6 +266,8 @@ class Recorder(StatelessForRay, Callback):
         for key in ("failure", "infeasible", "disk_full"):
             if key in result:
                 running.facts[key] = result[key]
+        if "spent" in result:
+            running.add(result["spent"])
         due = time.monotonic() - running.noted > _NOTE_USAGE_SECONDS
         self._count(number, write=due)
         self._progress.trial_reported(self._trial(number))

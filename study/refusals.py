@@ -11,6 +11,7 @@ def refusals() -> tuple[type[Exception], ...]:
     from cluster.connect import ClusterError
     from search_spaces.space import SpaceError
     from study.distillation.image_data import DataError
+    from study.distillation.runtime import ServingError
     from study.distillation.teacher_recipe import TeacherError
     from study.inputs import DifferentPlanError
     from study.lock import LockedError
@@ -24,6 +25,7 @@ def refusals() -> tuple[type[Exception], ...]:
         StudyNameError,
         ClusterError,
         DataError,
+        ServingError,
         TeacherError,
         DifferentPlanError,
         LockedError,

@@ -11,7 +11,14 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from analysis.front import Staircase, front_members, non_dominated, third_value, trial_point
+from analysis.front import (
+    Point,
+    Staircase,
+    dominates,
+    front_members,
+    third_value,
+    trial_point,
+)
 from analysis.results import Third, TrialResult, first_runs, trial_name
 from study.trial_context import STUDENT_FILE
 
@@ -21,9 +28,11 @@ CONFIRMED_WITHIN = 1.15
 # While trials run, busy neighbours move the latency searched by further than that: doubled, of
 # small students, has been seen. Whoever is confirmed later than others has to be there still.
 KEPT_WITHIN = 2.0
-# Further runs move a mean by about as much as the front is ahead of those right behind it: of a
-# study with replicates so many fronts are kept behind the front, each that of all but those before.
-SPARE_FRONTS = 2
+# Further runs move a mean by about as much as the front is ahead of those right behind it. Of a
+# study with replicates whoever so many others are ahead of, at most, is kept: were all of them as
+# good, with one run each, it would come out first once in 20 draws; a rival is worth its further
+# runs from once in ten on (analysis.replication).
+SPARE_AHEAD = 19
 
 
 def near_front(
@@ -67,20 +76,17 @@ def _third(trial: TrialResult, third: Third | None) -> float:
     return math.inf if value is None else value
 
 
-def spare_fronts(
-    trials: Sequence[TrialResult], third: Third | None, spare: int
-) -> list[TrialResult]:
-    """Return complete trials that ``spare`` others, one behind the other, do not all dominate.
-
-    They are the front, the front of all others, and so on; by their first runs.
-    """
-    placed = [(trial, p) for trial in trials if (p := trial_point(trial, third)) is not None]
-    found: list[TrialResult] = []
-    for _ in range(spare + 1):
-        ahead = non_dominated([point for _, point in placed])
-        found += [trial for (trial, _), first in zip(placed, ahead, strict=True) if first]
-        placed = [entry for entry, first in zip(placed, ahead, strict=True) if not first]
-    return found
+def behind_few(trials: Sequence[TrialResult], third: Third | None, most: int) -> list[TrialResult]:
+    """Return complete trials that at most so many others dominate, by their first runs."""
+    placed = [(p, trial) for trial in trials if (p := trial_point(trial, third)) is not None]
+    # Whoever dominates a point comes before it; and of those that too many dominate, whoever they
+    # dominate is dominated by as many of the others.
+    placed.sort(key=lambda entry: (-entry[0][0], *entry[0][1:]))
+    kept: list[tuple[Point, TrialResult]] = []
+    for point, trial in placed:
+        if sum(dominates(other, point) for other, _ in kept) <= most:
+            kept.append((point, trial))
+    return [trial for _, trial in kept]
 
 
 def replicated(trials: Iterable[TrialResult]) -> set[int]:
@@ -102,12 +108,13 @@ def students_to_keep(
         third: What the study keeps small beside the latency, if anything.
         within: How many times slower than who beats it in score a student may be, to be kept until
             it is confirmed.
-        spare: How many fronts are kept behind the front, for those that further runs may move.
+        spare: How many others may be ahead of a student that is kept besides, as further runs may
+            move it to the front; 0 keeps none of those.
     """
     firsts, again = first_runs(trials), replicated(trials)
     keep = {trial.number for trial in front_members(trials, third)}
     if spare:
-        keep |= {trial.number for trial in spare_fronts(firsts, third, spare)}
+        keep |= {trial.number for trial in behind_few(firsts, third, spare)}
     for trial in near_front(firsts, within, third):
         if trial.confirmed is None:
             keep.add(trial.number)

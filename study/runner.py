@@ -3,19 +3,21 @@
 import sys
 import time
 
-from cluster.connect import available_cpus, connect, disconnect
+from analysis import results
+from cluster.connect import Cluster, available_cpus, connect, disconnect
+from cluster.kinds import find_nodes, keep_to_one_kind
 from cluster.limits import free_memory
 from cluster.resources import plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
+from study.database import RECORD_ID, record_id
 from study.ending import Ending, StopRequest
+from study.environment import worker_environment
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, StudyLock
 from study.method_check import check_methods
 from study.plan import StudyPlan
 from study.progress import Progress
-from study.record import StudyRecord
-from study.session import Session
-from study.trial import worker_environment
+from study.record import StudyRecord, read_plan_file
 from study.warm_start import keep
 from study.watch import watching
 
@@ -43,16 +45,22 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             plan.address,
             env=worker_environment(plan.cpus_per_trial),
             gpus=plan.gpus_per_trial > 0,
-            load_ahead=_loads_ahead(plan),
+            load_ahead=_workers_ahead(plan),
         )
     stop.install()
+    # Only now, while workers load torch on the other CPUs: with it comes all of Ray Tune.
+    from study.session import Session
+
     try:
+        cluster = _of_one_kind(cluster, inputs, progress)
         resources = plan_resources(
             cpus=cluster.cpus,
             gpus=cluster.gpus,
             cpus_per_trial=plan.cpus_per_trial,
             gpus_per_trial=plan.gpus_per_trial,
             concurrent=plan.concurrent,
+            largest=cluster.largest,
+            selector=cluster.selector,
         )
         _ship_files()
         check_methods(inputs, progress)
@@ -63,8 +71,12 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
                 progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
             check_same_plan(inputs.folder, document)
             keep(inputs.folder, inputs.earlier)
-            store_plan(inputs.folder, document)
+            mark = record_id(read_plan_file(inputs.folder))
+            kept = {results.DEVICE_KIND: cluster.kind, RECORD_ID: mark}
+            store_plan(inputs.folder, {**document, **kept})
             record = StudyRecord(inputs.folder, plan.name, plan.storage, plan.third)
+            if plan.storage is not None:
+                record.set_attribute(RECORD_ID, mark)
             stop.lock_lost = lock_lost
             session = Session(inputs, record, cluster, resources, progress, stop, begun)
             return session.run()
@@ -72,11 +84,33 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
         disconnect()
 
 
-def _loads_ahead(plan: StudyPlan) -> bool:
-    """Whether trials will need about all the workers that Ray starts, and memory carries them."""
+def _of_one_kind(cluster: Cluster, inputs: StudyInputs, progress: Progress) -> Cluster:
+    """Keep to the kind of device that the study has run on, or choose one.
+
+    Raises:
+        ClusterError: if there is none of it.
+    """
+    gpus = inputs.plan.gpus_per_trial > 0
+    kept = (read_plan_file(inputs.folder) or {}).get(results.DEVICE_KIND)
+    nodes = find_nodes(cluster, gpus=gpus)
+    chosen = keep_to_one_kind(cluster, nodes, inputs.plan.device_kind, kept, gpus=gpus)
+    if chosen.left_alone:
+        progress.say(
+            f"trials run on {chosen.kind} alone, for latencies of two kinds do not compare; left "
+            f"alone: {chosen.left_alone} (--device-kind chooses)"
+        )
+    return chosen
+
+
+def _workers_ahead(plan: StudyPlan) -> int:
+    """How many workers are to load torch as Ray starts: those of the trials, and the teacher's.
+
+    0 where memory does not carry them.
+    """
     cpus = available_cpus()
-    trials = plan.concurrent or cpus // plan.cpus_per_trial
-    return cpus <= trials + 1 and cpus * _LOADED_BYTES <= free_memory() / 4
+    at_once = plan.concurrent or cpus // plan.cpus_per_trial
+    wanted = min(at_once, plan.budget.trials) + 1
+    return wanted if wanted * _LOADED_BYTES <= free_memory() / 4 else 0
 
 
 def _ship_files() -> None:

@@ -7,8 +7,10 @@ from ray.tune.search import Searcher
 
 from analysis.results import TrialResult, first_runs, searched, trained_alone
 from search_spaces.space import SearchSpace, Value, configuration_key
+from study.budget import UNBOUNDED, Left
 from study.constraints import Constraints
 from study.death import OUT_OF_MEMORY
+from study.guide import WORTH_GOING_ON
 from study.handing_out import Queue
 from study.plan import StudyPlan
 from study.proposal import Exhausted, as_trials, distributions, propose
@@ -41,6 +43,7 @@ class TrialQueue(Queue):
         guide: Asked what to begin, and who of those that wait goes on, as far as the plan has it;
             None where it has nothing of the sort.
         earlier: What another study learnt, for Optuna's samplers; the guide has its own.
+        left: Says what is left of the budget.
     """
 
     def __init__(
@@ -52,8 +55,11 @@ class TrialQueue(Queue):
         enough: Callable[[], bool],
         guide: "Guide | None" = None,
         earlier: "Earlier | None" = None,
+        left: Callable[[], Left] = lambda: UNBOUNDED,
     ) -> None:
         super().__init__(record, space, enough)
+        self._left = left
+        self._guide = guide
         self._earlier = earlier
         # Asked for what the plan has it decide.
         self._pausing = guide if plan.scheduler == "pause" else None
@@ -65,7 +71,6 @@ class TrialQueue(Queue):
             self._interrupted = [n for n in self._interrupted if not waits(record.trial(n))]
         self._tried: set[tuple[tuple[str, Value], ...]] = set()
         self._looked_at = 0
-        self.exhausted = False
 
     def owns(self, trial: TrialResult) -> bool:
         """Whether a trial is one of the search, which further runs and their controls are not."""
@@ -83,21 +88,33 @@ class TrialQueue(Queue):
         for seed in self._seeds if may_begin else ():
             if configuration_key(seed.params) not in tried:
                 return self._add(dict(seed.params), seed.source, seed.label)
-        goes_on = self._next_to_go_on(trials, may_begin)
+        left, worth = self._left(), WORTH_GOING_ON
+        if may_begin and not self._has_time_to_begin(trials, left):
+            # The time that is left is paid for, however little those who wait promise.
+            may_begin, worth = False, 0.0
+            self.out_of_time = True
+        goes_on = self._next_to_go_on(trials, may_begin, left, worth)
         if goes_on is None and may_begin:
             params = self._propose(trials, tried)
             if params is not None:
                 source = "control" if self._space.is_control(params) else "sampler"
                 return self._add(params, source, None)
             self.exhausted = True
-            goes_on = self._next_to_go_on(trials, False)
+            goes_on = self._next_to_go_on(trials, False, left, worth)
         return None if goes_on is None else self._hand_out(trials[goes_on])
 
-    def _next_to_go_on(self, trials: Sequence[TrialResult], may_begin: bool) -> int | None:
+    def _has_time_to_begin(self, trials: Sequence[TrialResult], left: Left) -> bool:
+        return self._guide is None or self._guide.has_time_to_begin(trials, self._handed_out, left)
+
+    def _next_to_go_on(
+        self, trials: Sequence[TrialResult], may_begin: bool, left: Left, worth: float
+    ) -> int | None:
         """Return the waiting trial to go on with, if one is to."""
         if self._pausing is None:
             return None
-        return self._pausing.next_to_go_on(trials, self._handed_out, may_begin=may_begin)
+        return self._pausing.next_to_go_on(
+            trials, self._handed_out, may_begin=may_begin, left=left, worth=worth
+        )
 
     def _propose(
         self, trials: Sequence[TrialResult], tried: set[tuple[tuple[str, Value], ...]]
@@ -113,7 +130,7 @@ class TrialQueue(Queue):
             if params is not None:
                 return params
         # Where the guide finds nothing untried nearby, blind draws may.
-        sampler = self._plan.sampler if self._proposing is None else "random"
+        sampler = "random" if self._plan.sampler == "latency-first" else self._plan.sampler
         try:
             return propose(
                 self._record.study,

@@ -5,7 +5,6 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 
 import contextlib
 import signal
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,7 +14,9 @@ from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
+from study.budget import Left
 from study.constraints import Constraints
+from study.database import database_gone
 from study.ending import Ending, StopRequest
 from study.environment import describe_environment
 from study.guide import Guide
@@ -30,22 +31,22 @@ from study.replicates import further, next_round
 from study.retention import (
     CONFIRMED_WITHIN,
     KEPT_WITHIN,
-    SPARE_FRONTS,
+    SPARE_AHEAD,
     prune,
     students_to_keep,
 )
 from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import TrialQueue
 from study.seed_points import seed_points
+from study.session_time import SessionTime
 from study.stopping import make_guide, make_scheduler
 from study.tracking.facts import final_metrics, teacher_metrics
 from study.tracking.session import close_study, open_study
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
-from study.trial_attributes import now
 
 _CLOSE_TRACKER_SECONDS = 20.0
-_NOTE_SESSION_SECONDS = 30.0
+_OUT_OF_TIME = "what was left of the budget would have ended no further training"
 
 Q = TypeVar("Q", bound=Queue)
 
@@ -80,10 +81,7 @@ class Session:
         self._resources = resources
         self._progress = progress
         self._stop = stop
-        self._begun = begun
-        self._started_at = now()
-        self._noted = begun
-        self._earlier = 0.0
+        self._time = SessionTime(record, begun, resources.concurrent)
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
 
@@ -108,37 +106,27 @@ class Session:
         """Add this run to the record and show what came of it; another driver's is not touched."""
         if self._stop.lock_lost.is_set():
             return
-        # Where the disk is full, what the trials wrote is all there is to keep.
-        with contextlib.suppress(*((OSError,) if ending.word == "halted" else ())):
-            self._record.add_session(self._so_far(ending.word))
+        try:
+            self._time.close(ending.word)
+        except Exception as error:
+            # Where the disk is full, what the trials wrote is all there is to keep.
+            if ending.word != "halted":
+                raise
+            if database_gone(error, self._inputs.folder) is not None:
+                self._tracker.close(_CLOSE_TRACKER_SECONDS)
+                return  # nor is there anything to read
         self._publish(ending)
 
     def _begin(self) -> None:
         """Open this run in the record, and close one that was killed; open the tracker."""
-        killed = self._record.attribute(results.ATTR_OPEN_SESSION)
-        sessions = self._record.attribute(results.ATTR_SESSIONS) or []
-        # A driver killed while it closed its run has added it already.
-        added = bool(sessions) and killed and sessions[-1]["started_at"] == killed["started_at"]
-        if killed is not None and not added:
-            self._record.add_session(results.Session.from_json(killed))
-        sessions = self._record.attribute(results.ATTR_SESSIONS) or []
-        self._earlier = sum(session["seconds"] for session in sessions)
-        self._note_session()
+        self._time.open()
         uri = self._plan.tracking_uri or default_tracking_uri(self._inputs.studies)
         self._tracker = open_study(self._record, self._stored, uri, self._progress.warn)
         replay(self._record, self._tracker, self._progress.warn)
 
-    def _so_far(self, end: str) -> results.Session:
-        seconds = time.monotonic() - self._begun
-        return results.Session(self._started_at, round(seconds, 3), end)
-
-    def _note_session(self) -> None:
-        """Keep the time of this run in the record, should the driver be killed."""
-        self._noted = time.monotonic()
-        self._record.set_attribute(results.ATTR_OPEN_SESSION, self._so_far("killed").to_json())
-
     def _work(self) -> Ending:
         self._record.set_attribute(results.ATTR_ENVIRONMENT, describe_environment())
+        self._time.enter("preparing")
         prepared = prepare(
             self._plan,
             self._inputs.space,
@@ -170,7 +158,9 @@ class Session:
         from study.illustrations import Illustrator, kinds_for
 
         reference = ray.put(prepared.context)
+        self._time.enter("trials")
         ending = self._run_trials(reference)
+        self._time.enter("confirming")
         if ending.exit_code == 0 and self._plan.replicates > 1:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
@@ -209,14 +199,14 @@ class Session:
         scheduler = make_scheduler(plan, record, self._stored.space, guide)
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
 
-        def make_queue(enough: Callable[[], bool]) -> TrialQueue:
-            inputs = self._inputs
-            return TrialQueue(record, inputs.space, plan, seeds, enough, guide, inputs.earlier)
+        def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> TrialQueue:
+            space, earlier = self._inputs.space, self._inputs.earlier
+            return TrialQueue(record, space, plan, seeds, enough, guide, earlier, left)
 
-        shown = self._progress.trials_phase(plan.budget.trials, self._deadline())
+        shown = self._progress.trials_phase(plan.budget.trials, self._time.deadline(plan.budget))
         pausing = guide if plan.scheduler == "pause" else None
         recorder, queue = self._drive(reference, make_queue, scheduler, shown, pausing)
-        return self._ending(recorder, queue.exhausted)
+        return self._ending(recorder, queue)
 
     def _run_replicates(self, prepared: Prepared, reference: Any, ending: Ending) -> Ending:
         """Train the runs that the front, its rivals and its controls lack; as a search ends."""
@@ -228,14 +218,16 @@ class Session:
         time_front(record, prepared.context, reference, self._cluster, self._progress)
         progress = self._progress
 
-        def make_queue(enough: Callable[[], bool]) -> ReplicateQueue:
+        def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> ReplicateQueue:
             stored = self._stored.space
             return ReplicateQueue(record, inputs.space, plan, stored, enough, progress.expects)
 
         total = len(further(record.trials()))
-        shown = progress.trials_phase(total, self._deadline(), "replicates")
-        recorder, _ = self._drive(reference, make_queue, None, shown)
-        ended = self._ending(recorder, False)
+        shown = progress.trials_phase(total, self._time.deadline(plan.budget), "replicates")
+        self._time.enter("replicates")
+        recorder, queue = self._drive(reference, make_queue, None, shown)
+        self._time.enter("confirming")
+        ended = self._ending(recorder, queue)
         if ended.word == "budget":
             return self._without_replicates(ended)
         return ending if ended.exit_code == 0 else ended
@@ -255,7 +247,7 @@ class Session:
     def _drive(
         self,
         reference: Any,
-        make_queue: Callable[[Callable[[], bool]], Q],
+        make_queue: Callable[[Callable[[], bool], Callable[[], Left]], Q],
         scheduler: ParetoHalvingScheduler | PausingScheduler | None,
         shown: contextlib.AbstractContextManager[None],
         guide: Guide | None = None,
@@ -266,8 +258,8 @@ class Session:
         plan, record = self._plan, self._record
 
         def enough() -> bool:
-            if time.monotonic() - self._noted > _NOTE_SESSION_SECONDS and recorder.fatal is None:
-                recorder.guard(self._note_session)
+            if self._time.is_note_due and recorder.fatal is None:
+                recorder.guard(self._time.note)
             return (
                 self._stop.signum is not None
                 or self._spent(recorder) is not None
@@ -275,7 +267,7 @@ class Session:
                 or recorder.too_many_failures()
             )
 
-        queue = make_queue(enough)
+        queue = make_queue(enough, lambda: self._left(recorder))
         recorder = Recorder(
             record,
             self._tracker,
@@ -289,7 +281,7 @@ class Session:
                 Constraints.of(plan, self._inputs.space),
             ),
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
-            self._spare_fronts,
+            self._spare,
             guide,
         )
         self._progress.known(record.trials(), self._stored.space)
@@ -309,22 +301,25 @@ class Session:
                 )
         finally:
             self._stop.between_trials = False
-            recorder.close(self._why_closed(recorder))
+            recorder.close(self._why_closed(recorder, queue))
         if recorder.fatal is not None:
             raise recorder.fatal
         return recorder, queue
 
-    def _why_closed(self, recorder: Recorder) -> str | None:
+    def _why_closed(self, recorder: Recorder, queue: Queue) -> str | None:
         """Why trials that still ran are closed for good; None leaves them to the next run."""
         if recorder.too_many_failures():
             return "too many trials failed"
         if (spent := self._spent(recorder)) is not None:
             return spent
+        if self._stop.signum is not None or recorder.fatal is not None:
+            return None
+        if queue.out_of_time:
+            return _OUT_OF_TIME
         # What still waits when nothing more is handed out is not gone on with.
-        ended_by_itself = self._stop.signum is None and recorder.fatal is None
-        return WAITED if ended_by_itself and self._plan.scheduler == "pause" else None
+        return WAITED if self._plan.scheduler == "pause" else None
 
-    def _ending(self, recorder: Recorder, exhausted: bool) -> Ending:
+    def _ending(self, recorder: Recorder, queue: Queue) -> Ending:
         if self._stop.signum is not None:
             return self._interrupted()
         if recorder.too_many_failures():
@@ -332,20 +327,19 @@ class Session:
             most = max(set(reasons), key=reasons.count)
             note = f"{len(reasons)} trials failed, most often: {most}"
             return Ending("too many failures", 3, note)
-        if exhausted:
+        if queue.exhausted:
             return Ending("complete", 0, "every configuration of the space has been tried")
-        spent = self._spent(recorder)
+        spent = self._spent(recorder) or (_OUT_OF_TIME if queue.out_of_time else None)
         return Ending("complete", 0) if spent is None else Ending("budget", 0, spent)
 
     def _spent(self, recorder: Recorder) -> str | None:
         """Which bound on time is reached, or None."""
-        seconds = self._earlier + time.monotonic() - self._begun
-        return self._plan.budget.spent(seconds, recorder.device_seconds)
+        return self._time.spent(self._plan.budget, recorder.device_seconds)
 
-    def _deadline(self) -> float | None:
-        """When the wall time is spent, on the monotonic clock."""
-        budget = self._plan.budget.seconds
-        return None if budget is None else self._begun + budget - self._earlier
+    def _left(self, recorder: Recorder) -> Left:
+        """What is left of the bounds on time."""
+        plan = self._plan
+        return self._time.left(plan.budget, recorder.device_seconds, plan.devices_per_trial)
 
     def _interrupted(self) -> Ending:
         if self._stop.lock_lost.is_set():
@@ -356,13 +350,13 @@ class Session:
     def _prune(self, within: float = KEPT_WITHIN, spare: int | None = None) -> None:
         """Remove what no trial needs any more, also what a killed driver left."""
         trials, third = self._record.trials(), self._plan.third
-        spare = self._spare_fronts if spare is None else spare
+        spare = self._spare if spare is None else spare
         prune(self._record.folder, trials, students_to_keep(trials, third, within, spare))
 
     @property
-    def _spare_fronts(self) -> int:
-        """How many fronts behind the front keep their students until all runs are scored."""
-        return SPARE_FRONTS if self._plan.replicates > 1 else 0
+    def _spare(self) -> int:
+        """How many may be ahead of a student that is kept until all runs are scored."""
+        return SPARE_AHEAD if self._plan.replicates > 1 else 0
 
     # The teacher, MLflow, the report
 

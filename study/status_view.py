@@ -295,7 +295,7 @@ def _watch_json(first: StudyStatus, look: Look) -> None:
     for status in _looks(first, look):
         body = status.to_json()
         # Time passes and logs grow without anything having happened.
-        lasting = {k: v for k, v in body.items() if k not in ("seconds", "disk_bytes")}
+        lasting = {k: v for k, v in body.items() if k not in ("seconds", "disk_bytes", "time")}
         if lasting != seen:
             print(json.dumps(body), flush=True)
         seen = lasting

@@ -13,6 +13,7 @@ from study.trial_teacher import teacher_network
 if TYPE_CHECKING:
     import torch
 
+    from study.distillation.serving import Served
     from study.distillation.training import TrainingSettings
 
 
@@ -58,33 +59,77 @@ def load_kept(context: TrialContext, number: int) -> "torch.nn.Module":
 
 
 def measure(
-    context: TrialContext, student: "torch.nn.Module", *, idle: bool, seconds: float
+    context: TrialContext,
+    student: "torch.nn.Module",
+    *,
+    idle: bool,
+    seconds: float,
+    at_most: float | None = None,
 ) -> tuple[ModelSize, Latency]:
     """Measure what is shipped of a student: its size, and its latency beside the teacher's.
 
     Without a teacher the default student takes its place.
+
+    Args:
+        context: What trials share.
+        student: As it is trained, or shipped.
+        idle: Whether its worker has a node to itself.
+        seconds: Time for the latency.
+        at_most: How long to go on while the ratio to the teacher is not known to 3 %.
+
+    Raises:
+        study.distillation.runtime.ServingError: if the study's runtime cannot run it.
     """
     from study.distillation.measurement import compare_latency, profile_model
+    from study.distillation.runtime import as_runtime
 
     device = device_of(context)
     measured = task_of(context.space).measured(student)
     profile = profile_model(measured, context.data.shape)
     comparison = compare_latency(
-        measured.to(device),
-        _compared_with(context).to(device),
+        measured,
+        compared_with(context),
         context.data.shape,
         device,
         idle=idle,
         seconds=seconds,
+        at_most=at_most,
+        runtime=as_runtime(context.runtime),
+        fold=context.folded,
     )
-    return ModelSize(**asdict(profile)), Latency.from_json(comparison.to_json())
+    latency = Latency.from_json({**comparison.to_json(), "reference_ms": context.teacher_ms})
+    return ModelSize(**asdict(profile)), latency
 
 
-def _compared_with(context: TrialContext) -> "torch.nn.Module":
-    if context.teacher is None:
-        default = build_student(context, context.space.complete({}))
-        return task_of(context.space).measured(default).eval()
-    return teacher_network(context.teacher, context.data, context.folder)
+_COMPARED: "dict[tuple[Any, ...], Served]" = {}
+
+
+def compared_with(context: TrialContext) -> "Served":
+    """Return whom students are timed beside, as it serves: brought into its form once a process.
+
+    Workers outlive studies: those of others are let go.
+    """
+    from study.distillation.runtime import as_runtime
+    from study.distillation.serving import serve
+
+    who = context.space.name if context.teacher is None else context.teacher.recipe
+    key = (context.folder, who, context.runtime, context.folded, context.on_gpu)
+    if key not in _COMPARED:
+        if context.teacher is None:
+            default = build_student(context, context.space.complete({}))
+            network = task_of(context.space).measured(default).eval()
+        else:
+            network = teacher_network(context.teacher, context.data, context.folder)
+        served = serve(
+            network,
+            context.data.shape,
+            device_of(context),
+            runtime=as_runtime(context.runtime),
+            fold=context.folded,
+        )
+        _COMPARED.clear()
+        _COMPARED[key] = served
+    return _COMPARED[key]
 
 
 def training_settings(

@@ -11,7 +11,9 @@ from analysis.front import KdPair, front_hypervolume
 from analysis.record import StudyResults, read_record
 from analysis.results import STATUSES, TrialResult, searched, trained_alone
 from analysis.runs import Estimate
+from analysis.sections.time import hours
 from analysis.stored_plan import Score
+from analysis.timing_notes import unsettled
 from study.replicates import further, next_round, trainings
 from study.tracking.tracker import without_password
 
@@ -156,6 +158,7 @@ class StudySummary:
         """Return one object for scripts."""
         teacher = self.results.teacher
         default, reference = self.results.default_student, self.results.reference
+        test = self.results.tie_test
         uri = (self.results.mlflow or {}).get("tracking_uri")
         return {
             "study": self.folder.name,
@@ -165,6 +168,11 @@ class StudySummary:
             "exits": self.exits,
             "replicates": {"asked": self.runs_asked, **self.replicates},
             "front": [self._member(trial) for trial in self.front],
+            "ties": {
+                "spread": None if test is None else test.spread,
+                "gave_way": {str(n): by.number for n, by in self.results.tied.items()},
+            },
+            "unsettled": [trial.number for trial in unsettled(self.results)],
             "rivals": [self._member(trial) for trial in self.results.near_rivals],
             "teacher": None if teacher is None else teacher.to_json(),
             "default_student": None if default is None else default.to_json(),
@@ -176,6 +184,7 @@ class StudySummary:
             "seconds": round(self.seconds, 1),
             "device_seconds": round(self.device_seconds, 1),
             "retries": self.retries,
+            "time": None if (spent := hours(self.results)) is None else spent.to_json(),
         }
 
 

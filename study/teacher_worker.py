@@ -1,5 +1,7 @@
 """On a worker, alone on its node: train or load the teacher, time it, let it answer."""
 
+import contextlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.results import TeacherResult
+from study.atomic import write_atomically
 from study.timing import time_alone
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from study.distillation.teacher_recipe import TeacherRecipe
 
 Array = np.ndarray[Any, Any]
+# In a kept teacher's folder: what it scores on the test split.
+TESTED_FILE = "tested.json"
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,14 @@ class TeacherRequest:
     ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed
     ahead, its weights, or both. ``described`` asks for it to be scored on the test split and timed;
     ``known`` is what an earlier run of the study found of it: that is done once a study.
+    ``runtime`` runs it while it is timed.
     """
 
     recipe: "TeacherRecipe"
     checkpoint: str | None
     teachers: str
     seed: int
-    views: int
+    views: int | None
     outputs: bool
     network: bool
     precision: str
@@ -39,6 +45,7 @@ class TeacherRequest:
     on_gpu: bool
     described: bool = True
     known: TeacherResult | None = None
+    runtime: str = "eager"
 
 
 def prepare_teacher(
@@ -80,10 +87,12 @@ def _teach(
     import torch
 
     from study.distillation import teacher as teachers
+    from study.distillation.acceleration import prepare_gpu
     from study.distillation.evaluation import evaluate
     from study.distillation.precision import resolve_precision
 
     device = torch.device("cuda" if request.on_gpu else "cpu")
+    prepare_gpu(1.0 if request.on_gpu else 0.0)
     torch.set_num_threads(request.trial_threads)
     precision = resolve_precision(request.precision, device)
     torch.set_num_threads(request.threads)
@@ -168,20 +177,11 @@ def _describe(
 ) -> TeacherResult:
     import torch
 
-    from study.distillation.evaluation import evaluate
     from study.distillation.measurement import profile_model
 
     device = torch.device("cuda" if request.on_gpu else "cpu")
     profile = profile_model(model, data.shape)
-    _, test_score = evaluate(
-        model,
-        data.test,
-        data.mean,
-        data.std,
-        device,
-        classes=data.num_classes,
-        by=request.recipe.score,
-    )
+    test_score = _test_score(request, data, model, key, device)
     return TeacherResult(
         key=key,
         name=recipe.title,
@@ -191,6 +191,38 @@ def _describe(
         test_score=test_score,
         train_seconds=seconds,
         epochs=epochs,
-        latency=time_alone(model, data.shape, device, request.trial_threads),
+        latency=time_alone(model, data.shape, device, request.trial_threads, request.runtime),
         source=source,
     )
+
+
+def _test_score(
+    request: TeacherRequest, data: "ImageData", model: Any, key: str, device: Any
+) -> float:
+    """Score the teacher on the test split, once for all studies: it is kept beside its weights.
+
+    A large teacher takes longer over a test split than a study takes to start.
+    """
+    from study.distillation.evaluation import evaluate
+
+    path = Path(request.teachers) / key / TESTED_FILE
+    asked = {"data": data.content_hash, "by": request.recipe.score, "classes": data.num_classes}
+    try:
+        kept = json.loads(path.read_text())
+        if {name: kept.get(name) for name in asked} == asked:
+            return float(kept["test_score"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass  # not kept yet, or not whole: scored again
+    _, score = evaluate(
+        model,
+        data.test,
+        data.mean,
+        data.std,
+        device,
+        classes=data.num_classes,
+        by=request.recipe.score,
+    )
+    if path.parent.is_dir():
+        with contextlib.suppress(OSError):
+            write_atomically(path, json.dumps({**asked, "test_score": score}))
+    return score

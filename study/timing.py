@@ -14,6 +14,7 @@ def time_alone(
     shape: tuple[int, int, int],
     device: "torch.device",
     threads: int,
+    runtime: str = "eager",
 ) -> SoloLatency:
     """Time a network on a worker that has a node to itself.
 
@@ -22,15 +23,21 @@ def time_alone(
         shape: Of an image: height, width and channels.
         device: Where to.
         threads: Of torch, for as long as this takes: those of a trial.
+        runtime: What runs it.
+
+    Raises:
+        study.distillation.runtime.ServingError: if that cannot run this network.
     """
     import torch
 
     from study.distillation.measurement import device_name, measure_alone
+    from study.distillation.runtime import as_runtime
+    from study.distillation.stopwatch import clock_for
 
     others = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        times = measure_alone(network, shape, device)
+        times = measure_alone(network, shape, device, runtime=as_runtime(runtime))
     finally:
         torch.set_num_threads(others)
     return SoloLatency(
@@ -38,4 +45,7 @@ def time_alone(
         Timing(**asdict(times["batch_64_ms"])),
         device_name(device),
         threads,
+        runtime,
+        folded=True,
+        clock=clock_for(device, threads),
     )

@@ -1,8 +1,9 @@
 """One trial on a worker: build the student, measure it, refuse or teach it, one epoch a step."""
 
+import contextlib
 import errno
 import logging
-import os
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,17 +11,30 @@ from typing import TYPE_CHECKING, Any
 from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize
+from cluster.kinds import processor_name
 from study.death import OUT_OF_MEMORY, described
+from study.distillation.phases import PhaseClock
 from study.student import build_student, measure, pin_threads
 from study.task import task_of
-from study.trial_context import CHECKPOINT_FILE, STUDENT_FILE, TrialContext, TrialTask, trial_folder
+from study.trial_context import (
+    CHECKPOINT_FILE,
+    NESTED,
+    STUDENT_FILE,
+    TrialContext,
+    TrialTask,
+    trial_folder,
+)
 
 if TYPE_CHECKING:
     import torch
 
+    from study.distillation.checkpoint_writer import CheckpointWriter
     from study.distillation.trainer import EpochTrainer
 
 logger = logging.getLogger(__name__)
+
+# The clock's word for all that a trainer does in an epoch, which has a clock of its own.
+_TRAINING = "training"
 
 
 @dataclass
@@ -30,12 +44,18 @@ class StudentTrial:
     The first report holds the student's size and latency, before anything is trained, and the
     curve of an interrupted trial; each later one an epoch. A report with ``done`` is the last,
     and tells of the student's other exits, if it has some;
-    with ``failure``, ``infeasible`` or ``disk_full`` it says why nothing more follows.
+    with ``failure``, ``infeasible`` or ``disk_full`` it says why nothing more follows. ``spent`` is
+    where the worker's time since the last report went.
+
+    ``handover`` is how long the worker stood idle before the trial (s).
     """
 
     task: TrialTask
     context: TrialContext
+    handover: float = 0.0
+    _clock: PhaseClock = field(default_factory=lambda: PhaseClock("build"))
     _trainer: "EpochTrainer | None" = None
+    _writer: "CheckpointWriter | None" = None
     _latency_ms: float = float("nan")
     _curve: list[EpochResult] = field(default_factory=list)
     # Of every exit of a student that has several, after each epoch: loss and score.
@@ -47,12 +67,18 @@ class StudentTrial:
 
     def advance(self) -> dict[str, Any]:
         """Do the next step and report it; failures are reported, not raised."""
+        from study.distillation.runtime import ServingError
         from study.distillation.training import Diverged
 
         try:
-            return self._prepare() if self._trainer is None else self._epoch(self._trainer)
+            if self._trainer is None:
+                self._clock.enter("build")
+                return self._prepare()
+            return self._epoch(self._trainer)
         except Diverged as error:
             return self._report(done=True, failure=str(error).splitlines()[0])
+        except ServingError as error:
+            return self._report(done=True, infeasible=str(error))
         except Exception as error:
             if _out_of_memory(error):
                 return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
@@ -64,6 +90,8 @@ class StudentTrial:
     def _prepare(self) -> dict[str, Any]:
         import torch
 
+        if elsewhere := wrong_processor(self.context):
+            return self._report(done=True, failure=elsewhere)
         student = build_student(self.context, self.task.params)
         model, latency = self._measure(student)
         self._latency_ms = latency.search_latency_ms(self.context.teacher_ms)
@@ -82,24 +110,49 @@ class StudentTrial:
         return self._report(done=done, curve=[e.to_json() for e in self._curve], **facts)
 
     def _epoch(self, trainer: "EpochTrainer") -> dict[str, Any]:
-        from study.distillation import checkpoint
-
+        writer = self._checkpoints
+        self._clock.enter("checkpoint")
+        writer.wait()
+        self._clock.enter(_TRAINING)
         epoch = EpochResult(**asdict(trainer.run_epoch()))
+        self._clock.enter("checkpoint")
         self._curve.append(epoch)
         if trainer.exit_scores:
             self._exit_scores.append([list(scores) for scores in trainer.exit_scores])
-        # Also after the last epoch: a driver that dies before it hears of this epoch finds the
-        # trial finished, not to be trained again.
-        checkpoint.save(self._folder / CHECKPOINT_FILE, self._state(trainer))
         done = trainer.epochs_done >= self._epochs
+        began = time.perf_counter()
+        if writer.due(epoch.seconds) or done:
+            writer.write(self._state(trainer), began)
+        if done or self.context.every_epoch:
+            # Another worker may go on as soon as the driver hears of this epoch; and a driver that
+            # dies before it hears of the last finds the trial finished, not to be trained again.
+            writer.wait()
         facts = self._keep_student(trainer) if done else {}
         return self._report(done=done, curve=[epoch.to_json()], **facts)
+
+    def close(self) -> None:
+        """Leave nothing at work: what is being written is written to its end.
+
+        Should that fail, the trial has ended without it, or goes on from the epoch before.
+        """
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.wait()
+
+    @property
+    def _checkpoints(self) -> "CheckpointWriter":
+        if self._writer is None:
+            from study.distillation.checkpoint_writer import CheckpointWriter
+
+            path = self._folder / CHECKPOINT_FILE
+            self._writer = CheckpointWriter(path, every_epoch=self.context.every_epoch)
+        return self._writer
 
     def _state(self, trainer: "EpochTrainer") -> dict[str, Any]:
         return {
             "trainer": trainer.state(),
             "curve": [epoch.to_json() for epoch in self._curve],
-            "exit_scores": self._exit_scores,
+            "exit_scores": list(self._exit_scores),
         }
 
     def _report(self, *, done: bool, **facts: Any) -> dict[str, Any]:
@@ -110,13 +163,26 @@ class StudentTrial:
             "val_score": last.val_score if last else float("nan"),
             "latency_ms": self._latency_ms,
             "done": done,
+            "spent": self._spent(),
             **facts,
         }
+
+    def _spent(self) -> dict[str, float]:
+        """Seconds of each phase since the last report; from here on the driver is waited for."""
+        self._clock.enter("waiting")
+        spent = self._clock.take()
+        # The trainer tells apart what this is made up of.
+        spent.pop(_TRAINING, None)
+        handover, self.handover = self.handover, 0.0
+        return {**spent, **(self._trainer.spent() if self._trainer else {}), "handover": handover}
 
     def _measure(self, student: "torch.nn.Module") -> tuple[ModelSize, Latency]:
         if self.task.model is not None and self.task.latency is not None:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
-        return measure(self.context, student, idle=False, seconds=2.0)
+        before = self._clock.enter("latency")
+        measured = measure(self.context, student, idle=False, seconds=1.2, at_most=2.4)
+        self._clock.enter(before)
+        return measured
 
     def _make_trainer(self, student: "torch.nn.Module") -> "EpochTrainer":
         task = task_of(self.context.space)
@@ -150,7 +216,13 @@ class StudentTrial:
             keep_previous=False,
         )
         others = exit_reports(
-            self.context, self.task, trainer.student, self._curve, self._exit_scores, self._folder
+            self.context,
+            self.task,
+            trainer.student,
+            self._curve,
+            self._exit_scores,
+            self._folder,
+            self._clock,
         )
         return {"exits": others} if others else {}
 
@@ -161,6 +233,17 @@ class StudentTrial:
     @property
     def _folder(self) -> Path:
         return trial_folder(Path(self.context.folder), self.task.number)
+
+
+def wrong_processor(context: TrialContext) -> str | None:
+    """Say that a trial has come to a processor of another kind than the study's, or nothing.
+
+    Nodes that join later are not asked what they are before a trial runs there.
+    """
+    here = processor_name()
+    if context.processor in ("", here):
+        return None
+    return f"this node has another processor ({here}) than the study runs on ({context.processor})"
 
 
 def refusal(context: TrialContext, model: ModelSize, latency_ms: float) -> str | None:
@@ -180,12 +263,16 @@ def _above(value: float, limit: float) -> str:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    import torch
+    from study.distillation.resident import ran_out_of_memory
 
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # What torch's allocator on the CPU raises has no type of its own.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return ran_out_of_memory(error)
+
+
+def unnested(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a report with its nested parts in a list; see :meth:`TrialTask.to_config`."""
+    nested = {name: value for name, value in report.items() if isinstance(value, dict)}
+    flat = {name: value for name, value in report.items() if name not in nested}
+    return {**flat, NESTED: [nested]}
 
 
 class StudentTrainable(Trainable):
@@ -195,34 +282,37 @@ class StudentTrainable(Trainable):
         """Take the shared context, mapped from the object store, and the first task."""
         assert context is not None
         self._context = context
+        self._trial: StudentTrial | None = None
+        self._reported: float | None = None
         pin_threads(self._context.threads)
+        if self._context.on_gpu:
+            from study.distillation.acceleration import prepare_gpu
+
+            prepare_gpu(self._context.gpus)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next task; the student of the last one is dropped."""
-        self._trial = StudentTrial(TrialTask(**new_config), self._context)
+        self.cleanup()
+        idle = 0.0 if self._reported is None else time.perf_counter() - self._reported
+        self._trial = StudentTrial(TrialTask.from_config(new_config), self._context, idle)
         return True
 
     def step(self) -> dict[str, Any]:
         """Do the next step of the trial."""
-        return self._trial.advance()
+        assert self._trial is not None
+        report = self._trial.advance()
+        self._reported = time.perf_counter()
+        return unnested(report)
+
+    def cleanup(self) -> None:
+        """End the trial, if there is one."""
+        if self._trial is not None:
+            self._trial.close()
+            self._trial = None
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Keep nothing with Ray: trials write their checkpoints into the study's folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Take nothing from Ray."""
-
-
-def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of workers: thread counts in force before torch is imported.
-
-    Waiting threads sleep instead of spinning. On two cores a ResNet trained a fifth to a third
-    slower so while nothing else ran, and three to seven times faster beside one busy process.
-    """
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {
-        **{name: str(threads) for name in names},
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore"),
-    }

@@ -21,6 +21,8 @@ STUDENT_FILE = "student.pt"
 
 
 CHECKPOINT_FILE = "last.pt"
+# The name under which a report to Ray Tune has its nested parts, in a list.
+NESTED = "nested"
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,18 @@ class TrialContext:
         teacher_ms: Its batch-1 latency on the idle device.
         folder: The study's folder.
         epochs, views, seed, precision, threads, on_gpu: As planned. The seed is the study's, of
-            its views among others; students are trained with that of their :attr:`run`.
+            its views among others; students are trained with that of their :attr:`run`. Where no
+            number of views is given, every epoch has a new one and the outputs are those of all.
         max_latency_ms, max_params_m: Constraints, or None.
         variants: The teacher for each value of ``space.teacher_varies_with``, the study's own
             among them; empty where one serves all trials.
         run: Which run of its configuration a trial is: 0, unless it is a replicate.
+        every_epoch: Whether each epoch must leave a checkpoint, as another worker may go on there.
+        processor: Model of the processors that trials run on; empty if any will do.
+        runtime: What runs networks while their latency is taken.
+        folded: Whether their batch norms are folded for it; not in studies whose teacher was timed
+            before that was done.
+        gpus: GPUs of a trial; a part of one is shared by several.
     """
 
     space: "SearchSpace"
@@ -50,7 +59,7 @@ class TrialContext:
     teacher_ms: float
     folder: str
     epochs: int
-    views: int
+    views: int | None
     seed: int
     precision: "Precision"
     threads: int
@@ -59,6 +68,11 @@ class TrialContext:
     max_params_m: float | None = None
     variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
     run: int = 0
+    every_epoch: bool = False
+    processor: str = ""
+    runtime: str = "eager"
+    folded: bool = True
+    gpus: float = 0.0
 
     @property
     def run_seed(self) -> int:
@@ -103,8 +117,19 @@ class TrialTask:
     epochs_known: int = 0
 
     def to_config(self) -> dict[str, Any]:
-        """Return it as the configuration of a Ray trial."""
-        return asdict(self)
+        """Return it as the configuration of a Ray trial.
+
+        But for what a scheduler looks at it is in a list, where Ray Tune does not look: of each
+        number in nested dictionaries, of what trials are given as of what they report, it keeps
+        statistics, 50 KB a trial.
+        """
+        seen = {"number": self.number, "protected": self.protected}
+        return {**seen, "epochs_known": self.epochs_known, "task": [asdict(self)]}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "TrialTask":
+        """Return the task that :meth:`to_config` made a configuration of."""
+        return cls(**config["task"][0])
 
 
 def trial_folder(study_folder: Path, number: int) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.results import EpochResult, Latency, ModelSize
 from search_spaces.space import EXIT
+from study.distillation.phases import PhaseClock
 from study.student import build_student, measure
 from study.trial import refusal
 from study.trial_context import TrialContext, TrialTask
@@ -36,6 +37,7 @@ def exit_reports(
     curve: Sequence[EpochResult],
     scores: Sequence[ExitScores],
     folder: Path,
+    clock: PhaseClock,
 ) -> list[dict[str, Any]]:
     """Keep the students of a finished trial's other exits, and say what the record needs of each.
 
@@ -46,6 +48,7 @@ def exit_reports(
         curve: Its epochs.
         scores: Of every exit, after each of them.
         folder: Where students are left for the driver.
+        clock: Told of the time that measuring takes.
     """
     from study.distillation import checkpoint
     from study.distillation.deployment import Exits, deployed
@@ -55,7 +58,9 @@ def exit_reports(
         assert isinstance(student, Exits)
         leave_at = params[EXIT]
         place = student.exits.index(leave_at)
+        before = clock.enter("latency")
         model, latency = _measured(context, task, params)
+        clock.enter(before)
         problem = refusal(context, model, latency.search_latency_ms(context.teacher_ms))
         if problem is None:
             stripped = deployed(student, leave_at)  # type: ignore[arg-type]
@@ -87,4 +92,4 @@ def _measured(
     if known is not None:
         return ModelSize.from_json(known["model"]), Latency.from_json(known["latency"])
     # A network of its own: in the trained one, memory may be laid out for training.
-    return measure(context, build_student(context, params), idle=False, seconds=2.0)
+    return measure(context, build_student(context, params), idle=False, seconds=1.2, at_most=2.4)

@@ -57,6 +57,7 @@ __all__ = [
     "DataSummary",
     "ImageData",
     "Split",
+    "augmentation_of",
     "describe",
     "first_per_class",
     "first_rows_per_class",
@@ -271,6 +272,18 @@ def describe(
     )
 
 
+def augmentation_of(name: str, side: int, *, augment: bool) -> Augmentation:
+    """Say how views of a data set differ, for images of `side` pixels at their shorter side.
+
+    Args:
+        name: As a `DataSummary` has it.
+        side: Pixels.
+        augment: As for `load`.
+    """
+    name = halves.HALVES[name].of if name in halves.HALVES else name
+    return _augmentation_at(_STYLES.get(name, _OWN_STYLE), side, augment=augment)
+
+
 def _describe_halves(name: str, data_dir: Path | None) -> DataSummary:
     whole = describe(halves.HALVES[name].of, data_dir)
     halves.require_digits(name, whole.classes)
@@ -342,6 +355,10 @@ def _augmentation(style: _Style, split: Split, *, augment: bool) -> Augmentation
             f"the images are {side} pixels at their shorter side, and networks need "
             f"{SMALLEST_SIDE}: give --image-size {SMALLEST_SIDE} or more"
         )
+    return _augmentation_at(style, side, augment=augment)
+
+
+def _augmentation_at(style: _Style, side: int, *, augment: bool) -> Augmentation:
     if not augment:
         return Augmentation(pad=0, flip=False)
     return Augmentation(pad=side // style.pad_divisor, flip=style.flip)

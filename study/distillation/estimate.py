@@ -11,6 +11,24 @@ from torch.nn import functional
 from study.distillation.deployment import Exits
 from study.distillation.measurement import Shape, in_eval_mode, random_images
 from study.distillation.precision import Precision, autocast
+from study.distillation.runtime import Runtime
+from study.distillation.serving import serve
+
+
+def serving_seconds(
+    model: nn.Module, shape: Shape, device: torch.device, runtime: Runtime
+) -> float:
+    """Seconds to bring a network into the runtime it serves in, for batches of 1 and of 64.
+
+    Raises:
+        study.distillation.runtime.ServingError: The runtime cannot run it.
+    """
+    begun = time.perf_counter()
+    served = serve(copy.deepcopy(model).eval(), shape, device, runtime=runtime)
+    with torch.inference_mode():
+        for batch in (1, 64):
+            served.forward(served.take(random_images(shape, batch, 1, device, served.dtype)[0]))
+    return time.perf_counter() - begun
 
 
 def training_step_seconds(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from study.distillation.export import Answer, Shape, Takes, example_images
-from study.distillation.measurement import Ratio, Timing, paired_ratio
+from study.distillation.measurement import Ratio, Timing, quartile_ratio, timing_of
 
 # Of float networks: other orders of summing move the sixth digit. Of int8 ones a value on the edge
 # between two steps may fall to the other side, and moves what follows by a step.
@@ -140,9 +140,9 @@ def _timed(file: Answer, student: Answer, images: Tensor, seconds: float) -> Bes
     taken = times[:, :repeats]
     return BesideEager(
         batch=len(images),
-        file_ms=_timing(taken[0]),
-        eager_ms=_timing(taken[1]),
-        ratio=paired_ratio(taken[1], taken[0]),
+        file_ms=timing_of(taken[0]),
+        eager_ms=timing_of(taken[1]),
+        ratio=quartile_ratio(taken[1], taken[0]),
         repeats=repeats,
     )
 
@@ -151,8 +151,3 @@ def _milliseconds(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
     before = time.perf_counter_ns()
     call(images)
     return (time.perf_counter_ns() - before) / 1e6
-
-
-def _timing(milliseconds: "np.ndarray[Any, Any]") -> Timing:
-    median, p95 = np.percentile(milliseconds, [50, 95])
-    return Timing(float(median), float(p95))

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from study.distillation.draws import Mix
 from study.distillation.losses import class_logits
 from study.distillation.methods import Answers, FeatureTaps, Method, Mixing
+from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision, autocast
 from study.distillation.projectors import Projector
 from study.distillation.taps import Taps
-from study.distillation.teacher_source import TeacherSource
+from study.distillation.teacher_source import CachedTeacher, TeacherSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,7 @@ class Lesson(nn.Module):
         precision: Precision,
         sample: Tensor,
         classes: int | None = None,
+        clock: PhaseClock | None = None,
     ) -> None:
         """Tap the networks and make the projectors; the caller seeds torch.
 
@@ -68,6 +70,7 @@ class Lesson(nn.Module):
                 take their shapes from it.
             classes: Of the data, where networks may answer subclasses of them: a teacher of
                 subclasses teaches a student of other outputs by its class logits.
+            clock: Told when the teacher is asked, and when that is over.
 
         Raises:
             TapError: A tap that the method asks for does not exist; names the network.
@@ -79,6 +82,7 @@ class Lesson(nn.Module):
         self._normalize = normalize
         self._precision: Precision = precision
         self._classes = classes
+        self._clock = clock
         self._taps = method.taps
         self.projectors = nn.ModuleList()
         if self._taps is not None and self._taps.teacher:
@@ -88,6 +92,12 @@ class Lesson(nn.Module):
     def mixup(self) -> float:
         """The Beta parameter of the mixes that its batches need; 0 where they need none."""
         return self._method.mixup if isinstance(self._method, Mixing) else 0.0
+
+    def begin(self, view: int, epoch: int, epochs: int) -> Method:
+        """Begin an epoch; returns the method as it is there, which its steps depend on."""
+        if isinstance(self._teacher, CachedTeacher):
+            self._teacher.turn_to(view)
+        return self._method.at(epoch, epochs)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The method's terms for a batch; `"loss"` is to be differentiated.
@@ -99,9 +109,12 @@ class Lesson(nn.Module):
         teacher_logits: Tensor | None = None
         targets: tuple[Tensor, ...] = ()
         if self._teacher is not None:
+            before = self._clock.enter("teacher") if self._clock else ""
             teacher_logits, targets = self._teacher.answers(
                 batch.view, batch.rows, images, self._taps.teacher if self._taps else ()
             )
+            if self._clock:
+                self._clock.enter(before)
         with autocast(self._precision, images.device):
             logits, features, auxiliary = self._ask_student(images)
             if self._taps is not None and self._taps.teacher:

@@ -1,18 +1,15 @@
 """How fast and how large a network is: latency beside its teacher's, parameters, FLOPs, bytes.
 
 A latency taken while other work runs says little; the ratio of two networks timed in turn says
-much the same whatever the load. So student and teacher are always timed in alternation, and what
-is kept is the median of their paired ratios. Whoever goes second finds other caches and another
-clock (worth 1 to 2 % on an idle CPU), so pairs come in twos, the second in reverse order, and
-each two give one ratio in which that cancels.
+much the same whatever the load. So student and teacher are always timed in alternation, in the form
+in which they serve (`serving`), on a clock that leaves out what other processes took (`stopwatch`).
+The README beside this file has the protocol and what it was measured to be worth.
 """
 
 import contextlib
 import functools
-import gc
 import io
 import platform
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,43 +17,55 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-Shape = tuple[int, int, int]
-Times = NDArray[np.float64]
+from study.distillation.runtime import Runtime
+from study.distillation.serving import Served, serve, weights_type
+from study.distillation.stopwatch import (
+    INPUTS,
+    LARGE_BATCH,
+    SMALL_BATCH,
+    Clock,
+    Times,
+    Turns,
+    clock_for,
+    without_collection,
+)
 
-_SMALL_BATCH = 1
-_LARGE_BATCH = 64
-# By batch size: fewest and most pairs, warm-up passes, and inputs in rotation. The fewest hold
-# even for a network that overruns the time given; above the most the median no longer moves.
-_FEWEST = {_SMALL_BATCH: 20, _LARGE_BATCH: 8}
-_MOST = {_SMALL_BATCH: 500, _LARGE_BATCH: 100}
-_WARM_UPS = {_SMALL_BATCH: 50, _LARGE_BATCH: 3}
-_INPUTS = {_SMALL_BATCH: 7, _LARGE_BATCH: 3}
-_WARM_UP_SECONDS = 0.3
+Shape = tuple[int, int, int]
+
+# A ratio is known well enough once its 95 % interval is this narrow, as a share of it.
+SETTLED_WITHIN = 0.03
+_QUARTILE = 25
 _RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one forward pass: the median and the 95th percentile of the repeats."""
+    """Milliseconds of one forward pass: the median and higher percentiles of the repeats."""
 
     median: float
     p95: float
+    p90: float
+    p99: float
 
 
 @dataclass(frozen=True)
 class Ratio:
     """Inference-time ratio teacher/student: above 1 the student is faster.
 
-    `low` and `high` bound the 95 % bootstrap interval of the median of the paired ratios.
+    `low` and `high` bound its 95 % bootstrap interval.
     """
 
     median: float
     low: float
     high: float
+
+    @property
+    def settled(self) -> bool:
+        """Whether the interval is narrow enough."""
+        return self.high - self.low < SETTLED_WITHIN * self.median
 
 
 @dataclass(frozen=True)
@@ -68,13 +77,17 @@ class LatencyComparison:
         threads: Threads torch computed with on the CPU.
         precision: Number format of the student's weights.
         idle: Whether nothing else ran on the device, as the caller knows.
-        repeats: Pairs timed at batch 1.
+        repeats: Turns timed at batch 1.
         batch_1_ms: The student, one image a pass.
         batch_64_ms: The student, 64 images a pass (ms a pass, not an image).
         teacher_batch_1_ms: The teacher, one image a pass.
         teacher_batch_64_ms: The teacher, 64 images a pass.
         ratio_batch_1: Teacher over student at batch 1.
         ratio_batch_64: Teacher over student at batch 64.
+        runtime: What ran both.
+        folded: Whether batch norms were folded into the layers before them.
+        clock: What passes were timed by: "cpu", "wall" or "events".
+        settled: Whether the interval of the ratio at batch 1 came to be narrow enough.
     """
 
     device: str
@@ -88,6 +101,10 @@ class LatencyComparison:
     teacher_batch_64_ms: Timing
     ratio_batch_1: Ratio
     ratio_batch_64: Ratio
+    runtime: Runtime
+    folded: bool
+    clock: Clock
+    settled: bool
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -115,78 +132,142 @@ class ModelProfile:
 
 def compare_latency(
     student: nn.Module,
-    teacher: nn.Module,
+    teacher: nn.Module | Served,
     shape: Shape,
     device: torch.device,
     *,
     idle: bool,
     seconds: float = 2.0,
+    at_most: float | None = None,
+    runtime: Runtime = "eager",
+    fold: bool = True,
     seed: int = 0,
 ) -> LatencyComparison:
     """Time both networks' forward pass in strict alternation, at batch 1 and at batch 64.
 
-    Both run in eval and inference mode on normalised float images in channels_last layout, a
-    few of them in rotation, the same one for both networks of a pair. Which network goes first
-    changes from pair to pair: S T, T S, S T, T S. Afterwards every module is in train or eval
-    mode as before; the networks stay on `device`, their weights in channels_last layout.
+    Both run in eval and inference mode on normalised float images, a few of them in rotation, the
+    same one for both networks of a turn. Afterwards every module is in train or eval mode as
+    before; the networks stay on `device`, weights that were not copied in channels_last layout.
 
     Args:
         student: Maps `(batch, c, h, w)` to anything.
-        teacher: Likewise.
+        teacher: Likewise, or already as it serves, in the same runtime.
         shape: `(h, w, c)` of an image.
         device: Where both are timed, and left.
         idle: Whether nothing else runs on the device; only stated in the result.
-        seconds: Time for the whole, half of it at each batch size. Overrun where 20 pairs at
+        seconds: Time for the whole, half of it at each batch size. Overrun where 24 turns at
             batch 1 and 8 at batch 64 take longer.
+        at_most: More time at batch 1, up to so much for the whole, while the interval of the ratio
+            is not under 3 % wide; None for no more.
+        runtime: What runs the student.
+        fold: Whether batch norms are folded into the layers before them.
         seed: Of the images and the bootstrap.
 
     Returns:
-        Medians and 95th percentiles (ms), and the ratios teacher/student.
+        Percentiles (ms), and the ratios teacher/student.
+
+    Raises:
+        study.distillation.runtime.ServingError: The runtime cannot run one of them.
     """
-    small, large = _time_both_batches([student, teacher], shape, device, seconds, seed)
+    served = serve(student, shape, device, runtime=runtime, fold=fold)
+    if not isinstance(teacher, Served):
+        teacher = serve(teacher, shape, device, runtime=runtime, fold=fold)
+    networks = [served, teacher]
+    with _undisturbed(networks):
+        turns = _timed(networks, shape, SMALL_BATCH, device, seed)
+        small, ratio = _settled(turns, seconds / 2, (at_most or seconds) - seconds / 2, seed)
+        turns = _timed(networks, shape, LARGE_BATCH, device, seed)
+        turns.take(seconds / 2)
+        large = turns.times
     return LatencyComparison(
         device=device_name(device),
         threads=torch.get_num_threads(),
-        precision=str(_number_format(student)).removeprefix("torch."),
+        precision=served.precision,
         idle=idle,
         repeats=small.shape[1],
-        batch_1_ms=_timing(small[0]),
-        batch_64_ms=_timing(large[0]),
-        teacher_batch_1_ms=_timing(small[1]),
-        teacher_batch_64_ms=_timing(large[1]),
-        ratio_batch_1=paired_ratio(small[1], small[0], seed),
-        ratio_batch_64=paired_ratio(large[1], large[0], seed),
+        batch_1_ms=timing_of(small[0]),
+        batch_64_ms=timing_of(large[0]),
+        teacher_batch_1_ms=timing_of(small[1]),
+        teacher_batch_64_ms=timing_of(large[1]),
+        ratio_batch_1=ratio,
+        ratio_batch_64=quartile_ratio(large[1], large[0], seed),
+        runtime=runtime,
+        folded=fold,
+        clock=clock_for(device, torch.get_num_threads()),
+        settled=ratio.settled,
     )
 
 
+def compare_small_batch(
+    student: nn.Module,
+    teacher: Served,
+    shape: Shape,
+    device: torch.device,
+    *,
+    seconds: float,
+    fold: bool = True,
+    seed: int = 0,
+) -> Ratio:
+    """Time a student as `compare_latency` does, at batch 1 alone; in the teacher's runtime."""
+    served = serve(student, shape, device, runtime=teacher.runtime, fold=fold)
+    with _undisturbed([served, teacher]):
+        turns = _timed([served, teacher], shape, SMALL_BATCH, device, seed)
+        turns.take(seconds)
+    return quartile_ratio(turns.times[1], turns.times[0], seed)
+
+
 def measure_alone(
-    model: nn.Module, shape: Shape, device: torch.device, seconds: float = 2.0, seed: int = 0
+    model: nn.Module,
+    shape: Shape,
+    device: torch.device,
+    seconds: float = 2.0,
+    *,
+    runtime: Runtime = "eager",
+    fold: bool = True,
+    seed: int = 0,
 ) -> dict[str, Timing]:
     """Time one network by itself, as `compare_latency` does two; for an idle device.
 
     Returns:
         `"batch_1_ms"` and `"batch_64_ms"`.
     """
-    small, large = _time_both_batches([model], shape, device, seconds, seed)
-    return {"batch_1_ms": _timing(small[0]), "batch_64_ms": _timing(large[0])}
+    served = serve(model, shape, device, runtime=runtime, fold=fold)
+    found = {}
+    with _undisturbed([served]):
+        for name, batch in (("batch_1_ms", SMALL_BATCH), ("batch_64_ms", LARGE_BATCH)):
+            turns = _timed([served], shape, batch, device, seed)
+            turns.take(seconds / 2)
+            found[name] = timing_of(turns.times[0])
+    return found
 
 
-def paired_ratio(numerator: Times, denominator: Times, seed: int = 0) -> Ratio:
-    """Median ratio of times taken in pairs, with its 95 % percentile bootstrap interval.
+def quartile_ratio(numerator: Times, denominator: Times, seed: int = 0) -> Ratio:
+    """Ratio of the lower quartiles of times taken in turn, with its 95 % bootstrap interval.
 
-    Two successive pairs, the second taken in reverse order, count as one ratio: the geometric
-    mean of theirs.
+    Turns are drawn again, not passes, so that what slows both passes of one slows both in a draw.
 
     Args:
-        numerator: `(pairs,)`, an even number: the teacher's times.
-        denominator: `(pairs,)`, the student's, each taken right beside the teacher's.
+        numerator: `(turns,)`: the teacher's times.
+        denominator: `(turns,)`: the student's, each taken right beside the teacher's.
         seed: Of the resampling.
     """
-    pairs = numerator / denominator
-    ratios = np.sqrt(pairs[::2] * pairs[1::2])
-    chosen = np.random.default_rng(seed).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
-    low, high = np.percentile(np.median(ratios[chosen], axis=1), [2.5, 97.5])
-    return Ratio(float(np.median(ratios)), float(low), float(high))
+    turns = len(numerator)
+    chosen = np.random.default_rng(seed).integers(turns, size=(_RESAMPLES, turns))
+    drawn = [np.percentile(times[chosen], _QUARTILE, axis=1) for times in (numerator, denominator)]
+    low, high = np.percentile(drawn[0] / drawn[1], [2.5, 97.5])
+    whole = np.percentile(numerator, _QUARTILE) / np.percentile(denominator, _QUARTILE)
+    return Ratio(float(whole), float(low), float(high))
+
+
+def _settled(turns: Turns, seconds: float, at_most: float, seed: int) -> tuple[Times, Ratio]:
+    """Take turns for so long, and on until the ratio has settled or the time is up."""
+    more, spent = turns.take(seconds), seconds
+    while True:
+        times = turns.times
+        ratio = quartile_ratio(times[1], times[0], seed)
+        if ratio.settled or not more or spent >= at_most:
+            return times, ratio
+        more, spent = turns.take(seconds), spent + seconds
 
 
 def profile_model(model: nn.Module, shape: Shape) -> ModelProfile:
@@ -197,7 +278,7 @@ def profile_model(model: nn.Module, shape: Shape) -> ModelProfile:
     """
     height, width, channels = shape
     place = next(model.parameters(), torch.empty(0)).device
-    image = torch.zeros(1, channels, height, width, dtype=_weights_type(model), device=place)
+    image = torch.zeros(1, channels, height, width, dtype=weights_type(model), device=place)
     # Kernels of its own, that the counter does not know, a network puts down in known steps too.
     counted = getattr(model, "reference", model)
     with in_eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -269,99 +350,30 @@ def in_eval_mode(*models: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _time_both_batches(
-    models: list[nn.Module], shape: Shape, device: torch.device, seconds: float, seed: int
-) -> tuple[Times, Times]:
-    """Milliseconds `(models, repeats)` at batch 1 and at batch 64."""
-    for model in models:
-        model.to(device).to(memory_format=torch.channels_last)
-    with in_eval_mode(*models), torch.inference_mode(), _without_collection():
-        small, large = (
-            _time_alternating(models, shape, batch, device, seconds / 2, seed)
-            for batch in (_SMALL_BATCH, _LARGE_BATCH)
-        )
-    return small, large
-
-
-def _time_alternating(
-    models: list[nn.Module],
+def _timed(
+    networks: list[Served],
     shape: Shape,
     batch: int,
     device: torch.device,
-    seconds: float,
     seed: int,
-) -> Times:
-    """Milliseconds `(models, repeats)` of forward passes, the models in turn; repeats are even."""
-    start = time.perf_counter()
-    kinds = [_weights_type(model) for model in models]
-    made = {
-        kind: random_images(shape, batch, _INPUTS[batch], device, kind, seed) for kind in set(kinds)
-    }
-    inputs = [made[kind] for kind in kinds]
-    for turn in range(_WARM_UPS[batch]):
-        for model, own in zip(models, inputs, strict=True):
-            model(own[turn % len(own)])
-        _synchronise(device)
-        if time.perf_counter() - start > min(_WARM_UP_SECONDS, seconds / 3):
-            break
-    times = np.empty((len(models), _MOST[batch]))
-    for turn in range(_MOST[batch]):
-        late = time.perf_counter() - start > seconds
-        if late and turn >= _FEWEST[batch] and turn % 2 == 0:
-            return times[:, :turn]
-        forwards = turn % 2 == 0
-        for index in range(len(models)) if forwards else reversed(range(len(models))):
-            images = inputs[index][turn % _INPUTS[batch]]
-            times[index, turn] = _milliseconds(models[index], images, device)
-    return times
-
-
-def _milliseconds(model: nn.Module, images: Tensor, device: torch.device) -> float:
-    if device.type == "cuda":
-        start, end = (
-            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            for _ in range(2)
-        )
-        torch.cuda.synchronize(device)
-        start.record()
-        model(images)
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end))
-    before = time.perf_counter_ns()
-    model(images)
-    return (time.perf_counter_ns() - before) / 1e6
-
-
-def _number_format(model: nn.Module) -> torch.dtype:
-    """Number format of most of a network's weights, such as int8; float32 if it has none."""
-    largest = max(model.parameters(), key=Tensor.numel, default=torch.empty(0))
-    return largest.dtype
-
-
-def _weights_type(model: nn.Module) -> torch.dtype:
-    """Number format of what a network computes with outside its kernels; float32 if it has none."""
-    kinds = (p.dtype for p in model.parameters() if p.is_floating_point())
-    return next(kinds, torch.float32)
-
-
-def _timing(milliseconds: Times) -> Timing:
-    median, p95 = np.percentile(milliseconds, [50, 95])
-    return Timing(float(median), float(p95))
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+) -> Turns:
+    """Networks ready to be timed in turn on random images."""
+    kinds = {served.dtype for served in networks}
+    made = {kind: random_images(shape, batch, INPUTS[batch], device, kind, seed) for kind in kinds}
+    return Turns(networks, made, batch, device, clock_for(device, torch.get_num_threads()))
 
 
 @contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
-    """No garbage collection in the midst of a measurement."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
+def _undisturbed(networks: list[Served]) -> Iterator[None]:
+    """Eval and inference mode, and no garbage collection, while networks are timed."""
+    with (
+        in_eval_mode(*(served.network for served in networks)),
+        torch.inference_mode(),
+        without_collection(),
+    ):
         yield
-    finally:
-        if was_enabled:
-            gc.enable()
+
+
+def timing_of(milliseconds: Times) -> Timing:
+    """Percentiles of the repeats, `(repeats,)` in milliseconds."""
+    return Timing(*(float(value) for value in np.percentile(milliseconds, [50, 95, 90, 99])))

@@ -78,7 +78,7 @@ class PairTrainer(EpochTrainer):
         """Take the steps of one epoch; returns the mean loss over the pairs."""
         settings = self._settings
         self._enter(epoch)
-        view = epoch % settings.views
+        view = settings.view_of(epoch)
         view_seed = settings.seed if settings.view_seed is None else settings.view_seed
         draws = view_draws(view_seed, view, len(self._train), self._augmentation)
         draws = draws.to(self._device)
@@ -86,10 +86,12 @@ class PairTrainer(EpochTrainer):
         log = LossLog(epoch, steps_between_readings(self._device))
         batches = torch.split(order.to(self._device), settings.batch_size)
         for step, picks in enumerate(batches[: self._steps_per_epoch]):
+            self.clock.enter("data")
             flips = draws.take(picks)
             x = self._normalize(apply_view(self._train.x[picks], flips))
             y = self._normalize(apply_view(self._train.y[picks], flips))
             rate = self._learning_rate(epoch * self._steps_per_epoch + step)
+            self.clock.enter("steps")
             log.add(self._descend(self._loss(x, y), rate), len(picks), rate)
         return log.mean()
 

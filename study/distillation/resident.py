@@ -56,3 +56,11 @@ def borrow(array: npt.NDArray[Any]) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(array)
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether memory was wanting, on whichever device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # What torch's allocator on the CPU raises has no type of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

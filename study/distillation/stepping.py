@@ -73,14 +73,27 @@ class LossLog:
 def make_optimizer(
     modules: Sequence[nn.Module], settings: "TrainingSettings"
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of all that learns in `modules`.
+    """Return the optimiser of all that learns in `modules`."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    return optimizer_of(parameters, [p.ndim for p in parameters], settings)
+
+
+def optimizer_of(
+    parameters: Sequence[Tensor], axes: Sequence[int], settings: "TrainingSettings"
+) -> torch.optim.Optimizer:
+    """Return the optimiser of parameters.
 
     Weight decay leaves alone what has one axis: biases and normalisation.
+
+    Args:
+        parameters: What learns.
+        axes: How many axes each has in its network.
+        settings: How.
     """
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    pairs = list(zip(parameters, axes, strict=True))
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p, n in pairs if n > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p, n in pairs if n <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters) or None
@@ -93,6 +106,31 @@ def make_optimizer(
         nesterov=settings.momentum > 0,
         fused=fused,
     )
+
+
+def ready_for_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Have an optimiser on a GPU read its learning rate from there, as captured steps need it."""
+    if device.type != "cuda":
+        return
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        if "capturable" in group:  # of a state that was saved on a CPU, too
+            group["capturable"] = True
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Take the next steps at a learning rate."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def with_plain_rates(state: dict[str, Any]) -> dict[str, Any]:
+    """An optimiser's state whose learning rates are numbers, as any device can go on from."""
+    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
+    return {**state, "param_groups": groups}
 
 
 def on_cpu(value: Any) -> Any:

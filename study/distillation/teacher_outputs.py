@@ -2,13 +2,12 @@
 
 Students read them in place of the teacher's forward pass. Raw logits are kept, so that one file
 serves every temperature; float16 moves a logit by less than a two-thousandth of its size.
+`kept_outputs` is the file.
 """
 
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +17,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from study.distillation.image_data import Augmentation, Images
+from study.distillation.kept_outputs import KeptOutputs
 from study.distillation.precision import Precision, autocast
-from study.distillation.resident import borrow
+from study.distillation.resident import borrow, ran_out_of_memory
 from study.distillation.teacher_network import weights_hash
 from study.distillation.teacher_recipe import TeacherError
-from study.distillation.views import Normalizer, apply_view, view_draws
+from study.distillation.teacher_store import alone_in
+from study.distillation.views import (
+    Normalizer,
+    ViewDraws,
+    apply_view,
+    distinct_views,
+    draws_of_cell,
+    view_draws,
+)
 
 Outputs = NDArray[np.float16]
 # Called with the images answered so far and all there are, every view counted.
 Progress = Callable[[int, int], None]
 
-_FORMAT = 1
-_BATCH = {"cpu": 256, "cuda": 2048}
+_FORMAT = 2
+# Pixels a forward pass begins with: 256 images of 32x32 on a CPU, whose caches larger batches
+# outgrow, and 4096 on a GPU. Halved for as long as they do not fit.
+_PIXELS = {"cpu": 1 << 18}
+_PIXELS_ELSEWHERE = 1 << 22
 _FLOAT16_MAX = 65504.0
 
 
@@ -42,7 +53,8 @@ class ViewedImages:
         augmentation: Of the views; without padding and flip, all views are the images.
         mean: Of each channel, scale 0..1, as the teacher was trained with.
         std: Likewise.
-        views: How many: 0 to `views` - 1.
+        views: How many of the stream of views: 0 to `views` - 1, each image under a crop and flip
+            of its own. None asks about every crop and flip of every image, whatever the seed.
         seed: Of the views, the one students draw theirs by.
     """
 
@@ -50,26 +62,43 @@ class ViewedImages:
     augmentation: Augmentation
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    views: int
+    views: int | None
     seed: int
 
     def __post_init__(self) -> None:
         """Refuse nothing asked."""
-        if len(self.images) < 1 or self.views < 1:
+        if len(self.images) < 1 or self.count < 1:
             raise ValueError(f"{self.views} views of {len(self.images)} images: give 1 or more")
 
     @property
-    def all_alike(self) -> bool:
-        """Whether every view is the same."""
-        return self.augmentation.pad == 0 and not self.augmentation.flip
+    def count(self) -> int:
+        """How many views there are answers to."""
+        return distinct_views(self.augmentation) if self.views is None else self.views
+
+    @property
+    def asked(self) -> int:
+        """How many of them the teacher has to be asked about: one, where all are alike."""
+        return 1 if distinct_views(self.augmentation) == 1 else self.count
+
+    @property
+    def alike(self) -> int:
+        """For how many views the answers to one stand."""
+        return self.count // self.asked
+
+    def draws(self, view: int) -> ViewDraws:
+        """The crops and flips of all images under a view, on the CPU."""
+        if self.views is None:
+            return draws_of_cell(view, len(self.images), self.augmentation)
+        return view_draws(self.seed, view, len(self.images), self.augmentation)
 
     def content_hash(self) -> str:
-        """SHA-256 in hex of all of it."""
+        """SHA-256 in hex of all but how many views: more of them are the same ones and others."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
+        order = "all" if self.views is None else self.seed
         rest = [
             list(self.images.shape),
             [list(self.mean), list(self.std)],
-            [self.views, self.seed, self.augmentation.pad, self.augmentation.flip],
+            [order, self.augmentation.pad, self.augmentation.flip],
         ]
         digest.update(json.dumps(rest).encode())
         return digest.hexdigest()
@@ -91,7 +120,8 @@ def teacher_outputs(
         asked: Images and views.
         device: Where the teacher runs.
         precision: What it computes in.
-        batch_size: Images a forward pass; None for what suits the device.
+        batch_size: Images a forward pass to begin with; None for what suits images and device.
+            Halved whenever memory does not suffice.
         progress: Called after each batch.
 
     Returns:
@@ -100,32 +130,8 @@ def teacher_outputs(
     Raises:
         TeacherError: A logit is not finite, or too large for float16.
     """
-    model.to(device).to(memory_format=torch.channels_last).eval()
-    pixels = borrow(asked.images).to(device)
-    normalizer = Normalizer(asked.mean, asked.std, device)
-    count = len(pixels)
-    batches = torch.split(
-        torch.arange(count, device=device), batch_size or _BATCH.get(device.type, 256)
-    )
-    answered: list[Outputs] = []
-
-    for view in range(1 if asked.all_alike else asked.views):
-        draws = view_draws(asked.seed, view, count, asked.augmentation).to(device)
-        logits: list[Tensor] = []
-        done = view * count
-        for rows in batches:
-            images = normalizer(apply_view(pixels[rows], draws.take(rows)))
-            with torch.inference_mode(), autocast(precision, device):
-                logits.append(model(images).float())
-            done += len(rows)
-            if progress is not None:
-                progress(done, asked.views * count)
-        answered.append(_as_float16(torch.cat(logits), view))
-    if asked.all_alike:
-        if progress is not None:
-            progress(asked.views * count, asked.views * count)
-        return np.repeat(answered[0][None], asked.views, axis=0)
-    return np.stack(answered)
+    asking = _Asking(model, asked, device, precision, batch_size, progress)
+    return _every_view(np.stack([asking.about(view) for view in range(asked.asked)]), asked)
 
 
 def cached_teacher_outputs(
@@ -138,9 +144,11 @@ def cached_teacher_outputs(
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Outputs:
-    """As `teacher_outputs`, from the file in `folder` if it is there, else computed into it.
+    """As `teacher_outputs`, of the views kept in `folder`; the others are computed and kept.
 
-    The file appears whole or not at all. One of the wrong size, shape or type is computed again.
+    Each view is on the disk, with its checksum, as soon as it is answered: one who is interrupted
+    goes on there, and a view that is damaged is asked about again. Of several processes that ask
+    the same, one computes and the others wait.
 
     Returns:
         float16 `(views, n, classes)`, mapped from the file, read-only.
@@ -150,47 +158,101 @@ def cached_teacher_outputs(
         OSError: The disk is full, or `folder` cannot be written.
     """
     path = outputs_path(folder, model, asked, precision)
-    total = asked.views * len(asked.images)
-    kept = _read(path, asked)
-    if kept is not None:
+    images = len(asked.images)
+    kept = KeptOutputs(path, images)
+
+    def tell(done: int) -> None:
         if progress is not None:
-            progress(total, total)
-        return kept
-    outputs = teacher_outputs(
-        model, asked, device, precision, batch_size=batch_size, progress=progress
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two studies may ask one teacher at once, and the last to end stays.
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, outputs)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return np.lib.format.open_memmap(path, mode="r")
+            progress(done * asked.alike, asked.count * images)
+
+    with alone_in(path, lambda: tell(kept.lines() * images)):
+        missing = kept.missing(range(asked.asked))
+        done = (asked.asked - len(missing)) * images
+        tell(done)
+        if missing:
+            asking = _Asking(model, asked, device, precision, batch_size, progress, done)
+            for view in missing:
+                kept.add(view, asking.about(view))
+    return _every_view(kept.mapped(asked.asked), asked)
 
 
 def outputs_path(
     folder: Path, model: nn.Module, asked: ViewedImages, precision: Precision = "float32"
 ) -> Path:
-    """File of these answers, named by the hash of all that shapes them, the weights included."""
+    """Folder of these answers, named by the hash of all that shapes them, the weights included."""
     shaping = [_FORMAT, weights_hash(model), asked.content_hash(), precision, "float16"]
     name = hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:16]
-    return folder / f"outputs-{name}.npy"
+    return folder / f"outputs-{name}"
 
 
-def _read(path: Path, asked: ViewedImages) -> Outputs | None:
-    """The stored answers, or None if there are none that fit."""
-    try:
-        stored = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError):
-        return None
-    leading = (asked.views, len(asked.images))
-    fits = stored.dtype == np.float16 and stored.ndim == 3 and stored.shape[:2] == leading
-    return stored if fits else None
+class _Asking:
+    """A teacher on its device, asked about one view after another."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        asked: ViewedImages,
+        device: torch.device,
+        precision: Precision,
+        batch_size: int | None,
+        progress: Progress | None,
+        done: int = 0,
+    ) -> None:
+        """Put teacher and images on the device; `done` images are answered already."""
+        self._model = model.to(device).to(memory_format=torch.channels_last).eval()
+        self._asked = asked
+        self._device = device
+        self._precision: Precision = precision
+        self._pixels = borrow(asked.images).to(device)
+        self._normalize = Normalizer(asked.mean, asked.std, device)
+        pixels = _PIXELS.get(device.type, _PIXELS_ELSEWHERE)
+        fitting = max(1, pixels // (self._pixels.shape[1] * self._pixels.shape[2]))
+        self._batch_size = min(batch_size or fitting, len(self._pixels))
+        self._progress = progress
+        self._done = done
+
+    def about(self, view: int) -> Outputs:
+        """float16 `(n, classes)`.
+
+        Raises:
+            TeacherError: A logit is not finite, or too large for float16.
+        """
+        draws = self._asked.draws(view).to(self._device)
+        return _as_float16(torch.cat(list(self._logits(draws))), view)
+
+    def _logits(self, draws: ViewDraws) -> Iterable[Tensor]:
+        """Logits of batch after batch, each as large as fits."""
+        start, count = 0, len(self._pixels)
+        while start < count:
+            rows = torch.arange(start, min(start + self._batch_size, count), device=self._device)
+            logits = self._forward(rows, draws)
+            if logits is None:
+                self._batch_size //= 2
+                if self._device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            yield logits
+            start += len(rows)
+            self._done += len(rows)
+            if self._progress is not None:
+                self._progress(self._done * self._asked.alike, self._asked.count * count)
+
+    def _forward(self, rows: Tensor, draws: ViewDraws) -> Tensor | None:
+        """The logits of some images; None if they do not fit, and half of them may."""
+        try:
+            images = self._normalize(apply_view(self._pixels[rows], draws.take(rows)))
+            with torch.inference_mode(), autocast(self._precision, self._device):
+                logits: Tensor = self._model(images).float()
+                return logits
+        except (MemoryError, RuntimeError) as error:
+            if self._batch_size == 1 or not ran_out_of_memory(error):
+                raise
+            return None
+
+
+def _every_view(answered: Outputs, asked: ViewedImages) -> Outputs:
+    """The answers to every view from those to the views that differ."""
+    return answered if len(answered) == asked.count else np.repeat(answered, asked.count, axis=0)
 
 
 def _as_float16(logits: Tensor, view: int) -> Outputs:

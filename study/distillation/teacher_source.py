@@ -8,10 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from study.distillation.image_data import Augmentation
 from study.distillation.precision import Precision, autocast
 from study.distillation.resident import borrow
 from study.distillation.taps import Taps
-from study.distillation.views import Normalizer
+from study.distillation.views import Normalizer, cells, distinct_views, view_draws
 
 
 class TeacherSource(Protocol):
@@ -42,13 +43,14 @@ class TeacherSource(Protocol):
 class CachedTeacher:
     """Answers given once for every image under every view, and looked up since.
 
-    The table is raw logits, so that every temperature can be applied to it.
+    The table is raw logits, so that every temperature can be applied to it. It stays where it is,
+    mapped by all trials of a machine; the answers of one view at a time are on the device.
     """
 
     def __init__(
         self, outputs: npt.NDArray[np.float16], device: torch.device | str = "cpu"
     ) -> None:
-        """Put the table on the device; on the CPU the array is mapped, not copied.
+        """Take the table, without a copy.
 
         Args:
             outputs: float16 `(views, n, classes)`; row i answers image i of the train split.
@@ -62,17 +64,34 @@ class CachedTeacher:
                 f"teacher outputs are {outputs.dtype} {outputs.shape}, "
                 "not float16 (views, images, classes)"
             )
-        self._outputs = borrow(outputs).to(device)
+        self._outputs = borrow(outputs)
+        self._device = torch.device(device)
+        self._view = -1
+        self._at_hand = torch.empty(0)
 
     @property
-    def views(self) -> int:
-        """Number of views answered."""
+    def views(self) -> int | None:
+        """Number of views answered; None if every view is."""
         return len(self._outputs)
 
     @property
     def images(self) -> int:
         """Number of images answered."""
         return self._outputs.shape[1]
+
+    def turn_to(self, view: int) -> None:
+        """Have the answers of a view on the device, in the same memory as those of the last one.
+
+        So a captured step, which knows addresses only, reads the answers of whichever view it is.
+        """
+        if view == self._view:
+            return
+        answers = self._of_view(view)
+        if self._view < 0:
+            self._at_hand = answers.to(self._device, copy=True)
+        else:
+            self._at_hand.copy_(answers)
+        self._view = view
 
     def answers(
         self, view: int, rows: Tensor, images: Tensor, taps: tuple[str, ...] = ()
@@ -86,7 +105,51 @@ class CachedTeacher:
             raise ValueError("the teacher's table holds no feature maps; ask the network, live")
         if images.is_floating_point():
             raise ValueError("the teacher's table knows no mixed images; ask the network, live")
-        return self._outputs[view].index_select(0, rows).float(), ()
+        self.turn_to(view)
+        return self._at_hand.index_select(0, rows).float(), ()
+
+    def _of_view(self, view: int) -> Tensor:
+        """float16 `(n, classes)`, on the CPU."""
+        return self._outputs[view]
+
+
+class WholeTable(CachedTeacher):
+    """Answers for every crop and flip that there is: no view is without one."""
+
+    def __init__(
+        self,
+        outputs: npt.NDArray[np.float16],
+        augmentation: Augmentation,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Take the table, without a copy.
+
+        Args:
+            outputs: float16 `(distinct_views, n, classes)`.
+            augmentation: Of the views.
+            seed: Of the views.
+            device: Where students are trained.
+
+        Raises:
+            ValueError: `outputs` is no whole table of this augmentation.
+        """
+        super().__init__(outputs, device)
+        if len(outputs) != distinct_views(augmentation):
+            raise ValueError(
+                f"{len(outputs)} views are no whole table: there are {distinct_views(augmentation)}"
+            )
+        self._augmentation = augmentation
+        self._seed = seed
+
+    @property
+    def views(self) -> None:
+        """All."""
+        return None
+
+    def _of_view(self, view: int) -> Tensor:
+        draws = view_draws(self._seed, view, self.images, self._augmentation)
+        return self._outputs[cells(draws), torch.arange(self.images)]
 
 
 class LiveTeacher:

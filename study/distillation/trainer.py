@@ -8,18 +8,29 @@ import copy
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision
 from study.distillation.schedules import SCHEDULES
-from study.distillation.stepping import Diverged, make_optimizer, on_cpu
+from study.distillation.stepping import (
+    Diverged,
+    make_optimizer,
+    on_cpu,
+    ready_for_capture,
+    set_rate,
+    with_plain_rates,
+)
 from study.distillation.transfer import Phase, Transfer, freeze_but
 
 OPTIMIZERS = ("sgd", "adam")
+# What the clock of a trainer is in between two epochs.
+BETWEEN = "between"
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,8 @@ class TrainingSettings:
         weight_decay: Of every parameter with two or more axes.
         seed: Of the data order, the dropout, the mixing of images and a lesson's projectors. The
             caller seeds the student's weights.
-        views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`.
+        views: Augmented views, repeated in turn: epoch e (from 0) sees view e mod `views`. None
+            draws a new one every epoch.
         view_seed: Of the views, the one that the teacher's outputs were made with; None is `seed`.
             A replicate has another `seed` and the same views.
         precision: Format of the forward and backward pass.
@@ -54,7 +66,7 @@ class TrainingSettings:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     seed: int = 0
-    views: int = 8
+    views: int | None = 8
     view_seed: int | None = None
     precision: Precision = "float32"
     drop_last: bool = False
@@ -64,7 +76,7 @@ class TrainingSettings:
         """Refuse what cannot be trained with."""
         for name, least in (("epochs", 1), ("batch_size", 2), ("views", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value < least:
+            if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
@@ -72,6 +84,41 @@ class TrainingSettings:
             raise ValueError(f"no schedule {self.schedule!r}; choose {', '.join(SCHEDULES)}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"no optimizer {self.optimizer!r}; choose {', '.join(OPTIMIZERS)}")
+
+    def require_same(self, others: Mapping[str, Any]) -> None:
+        """Refuse a state that was reached under other settings, but for the precision.
+
+        Raises:
+            ValueError: Naming the first that differs.
+        """
+        for name, value in asdict(self).items():
+            if name != "precision" and others[name] != value:
+                raise ValueError(f"the state was reached with {name} {others[name]}, not {value}")
+
+    def steps_of(self, examples: int) -> int:
+        """Steps of an epoch of so many examples.
+
+        The last batch may be smaller than the others, and is left out if it is one example, over
+        which batch normalisation has no variance.
+
+        Raises:
+            ValueError: They do not fill a batch.
+        """
+        full, left = divmod(examples, self.batch_size)
+        steps = full + (left > 1 and not self.drop_last)
+        if steps == 0:
+            raise ValueError(f"{examples} training images do not fill a batch of {self.batch_size}")
+        return steps
+
+    def rate_at(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of a step of the training, from 0."""
+        course = SCHEDULES[self.schedule](step, self.epochs * steps_per_epoch)
+        phase = self.transfer.phase(step // steps_per_epoch, self.epochs)
+        return self.learning_rate * course * phase.rate
+
+    def view_of(self, epoch: int) -> int:
+        """The number of the view that an epoch (from 0) sees."""
+        return epoch if self.views is None else epoch % self.views
 
 
 @dataclass(frozen=True)
@@ -103,6 +150,8 @@ class EpochTrainer(ABC):
         epochs_done: Epochs trained so far.
         exit_scores: Of each exit of a student that has several, after the last epoch: loss and
             score.
+        clock: Where the time of its epochs went: `data`, `teacher`, `steps` (forward, backward,
+            optimiser) and `validation`, as far as a trainer tells these apart.
     """
 
     def __init__(
@@ -112,6 +161,7 @@ class EpochTrainer(ABC):
         settings: TrainingSettings,
         device: torch.device,
         examples: int,
+        clock: PhaseClock | None = None,
     ) -> None:
         """Begin before the first epoch.
 
@@ -122,6 +172,7 @@ class EpochTrainer(ABC):
             device: Where to.
             examples: Of the train split. An epoch's last batch may be smaller than the others, and
                 is left out if it is one example, over which batch normalisation has no variance.
+            clock: Told of the phases of an epoch; one of its own, if left out.
 
         Raises:
             ValueError: The examples do not fill a batch, or no such part is to learn.
@@ -129,17 +180,14 @@ class EpochTrainer(ABC):
         self.student = student
         self.epochs_done = 0
         self.exit_scores: list[tuple[float, float]] = []
+        self.clock = clock or PhaseClock(BETWEEN)
+        self.clock.enter(BETWEEN)
         self._lesson = lesson
         self._settings = settings
         self._device = device
         self._phase: Phase | None = None
         self._enter(0)
-        full, left = divmod(examples, settings.batch_size)
-        self._steps_per_epoch = full + (left > 1 and not settings.drop_last)
-        if self._steps_per_epoch == 0:
-            raise ValueError(
-                f"{examples} training images do not fill a batch of {settings.batch_size}"
-            )
+        self._steps_per_epoch = settings.steps_of(examples)
 
     @abstractmethod
     def _train_epoch(self, epoch: int) -> float:
@@ -158,12 +206,26 @@ class EpochTrainer(ABC):
         """
         if self.epochs_done >= self._settings.epochs:
             raise RuntimeError(f"all {self._settings.epochs} epochs are done")
+        try:
+            return self._run_epoch()
+        finally:
+            self.clock.enter(BETWEEN)
+
+    def spent(self) -> dict[str, float]:
+        """Seconds of each phase of the epochs since this was last asked."""
+        spent = self.clock.take()
+        spent.pop(BETWEEN, None)
+        return spent
+
+    def _run_epoch(self) -> EpochMetrics:
+        self.clock.enter("steps")
         self._wait_for_device()
         start = time.perf_counter()
         train_loss = self._train_epoch(self.epochs_done)
         self._wait_for_device()
         seconds = time.perf_counter() - start
         rate = self._learning_rate((self.epochs_done + 1) * self._steps_per_epoch - 1)
+        self.clock.enter("validation")
         val_loss, val_score = self._validate()
         self.epochs_done += 1
         if not math.isfinite(val_loss):
@@ -180,7 +242,7 @@ class EpochTrainer(ABC):
             "settings": asdict(self._settings),
             "model": on_cpu(self.student.state_dict()),
             "lesson": on_cpu(self._lesson.state_dict()),
-            "optimizer": on_cpu(self._optimizer.state_dict()),
+            "optimizer": on_cpu(with_plain_rates(self._optimizer.state_dict())),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -190,17 +252,14 @@ class EpochTrainer(ABC):
             ValueError: It was reached under other settings. (Another precision is let pass, so
                 that a training can move to another machine.)
         """
-        for name, value in asdict(self._settings).items():
-            if name != "precision" and state["settings"][name] != value:
-                raise ValueError(
-                    f"the state was reached with {name} {state['settings'][name]}, not {value}"
-                )
+        self._settings.require_same(state["settings"])
         self.student.load_state_dict(state["model"])
         self._lesson.load_state_dict(state["lesson"])
         # The optimiser of the last epoch done: another phase, if it comes next, makes its own.
         self._enter(max(state["epochs_done"] - 1, 0))
         # The optimiser would otherwise go on in the caller's tensors.
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        ready_for_capture(self._optimizer, self._device)
         self.epochs_done = state["epochs_done"]
 
     def _enter(self, epoch: int) -> None:
@@ -215,22 +274,23 @@ class EpochTrainer(ABC):
             freeze_but(self.student, phase.part)
         if phase != self._phase:
             self._optimizer = make_optimizer((self.student, self._lesson), settings)
+            ready_for_capture(self._optimizer, self._device)
             self._phase = phase
 
     def _descend(self, loss: Tensor, rate: float) -> Tensor:
+        """One step of the optimiser at a rate; returns the loss, on the device."""
+        set_rate(self._optimizer, rate)
+        return self._update(loss)
+
+    def _update(self, loss: Tensor) -> Tensor:
         """One step of the optimiser; returns the loss, on the device."""
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
         self._optimizer.step()
         return loss.detach()
 
     def _learning_rate(self, step: int) -> float:
-        settings = self._settings
-        course = SCHEDULES[settings.schedule](step, settings.epochs * self._steps_per_epoch)
-        phase = settings.transfer.phase(step // self._steps_per_epoch, settings.epochs)
-        return settings.learning_rate * course * phase.rate
+        return self._settings.rate_at(step, self._steps_per_epoch)
 
     def _wait_for_device(self) -> None:
         if self._device.type == "cuda":

@@ -8,23 +8,31 @@ number of threads; on a GPU as far as its kernels are deterministic.)
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from study.distillation.deployment import Exits
-from study.distillation.draws import epoch_draws, lesson_seed, mix_draw
+from study.distillation.draws import Mix, epoch_draws, lesson_seed, mix_draw
 from study.distillation.evaluation import evaluate, exit_scores, score
 from study.distillation.image_data import Augmentation, Rows, Split
 from study.distillation.lesson import Batch, Lesson
 from study.distillation.methods import Method
+from study.distillation.phases import PhaseClock
 from study.distillation.precision import Precision, resolve_precision
 from study.distillation.resident import ResidentSplit, borrow
-from study.distillation.stepping import Diverged, LossLog, steps_between_readings
-from study.distillation.teacher_source import CachedTeacher, LiveTeacher, TeacherSource
-from study.distillation.trainer import EpochMetrics, EpochTrainer, TrainingSettings
-from study.distillation.views import Normalizer, apply_view, view_draws
+from study.distillation.step_runner import StepRunner, no_capture_because
+from study.distillation.stepping import Diverged, LossLog, set_rate, steps_between_readings
+from study.distillation.teacher_source import (
+    CachedTeacher,
+    LiveTeacher,
+    TeacherSource,
+    WholeTable,
+)
+from study.distillation.trainer import BETWEEN, EpochMetrics, EpochTrainer, TrainingSettings
+from study.distillation.views import Normalizer, ViewDraws, apply_view, to_nchw, view_draws
 
 __all__ = [
     "CachedTeacher",
@@ -36,6 +44,7 @@ __all__ = [
     "TeacherSource",
     "TrainingData",
     "TrainingSettings",
+    "WholeTable",
     "evaluate",
     "resolve_precision",
 ]
@@ -81,6 +90,8 @@ class StudentTrainer(EpochTrainer):
     over which batch normalisation has no variance.
     """
 
+    _lesson: Lesson
+
     def __init__(
         self,
         student: nn.Module,
@@ -111,7 +122,7 @@ class StudentTrainer(EpochTrainer):
         if len(rows) < 2:
             raise ValueError(f"training needs at least 2 images, got {len(rows)}")
         if method.needs_teacher:
-            _require_answers(method, teacher, settings.views, int(rows.max()) + 1)
+            require_answers(method, teacher, settings.views, int(rows.max()) + 1)
         student = student.to(device).to(memory_format=torch.channels_last)
         self._augmentation = data.augmentation
         self._rows = borrow(rows)
@@ -121,6 +132,7 @@ class StudentTrainer(EpochTrainer):
         self._normalize = Normalizer(data.mean, data.std, device)
         self._classes = data.classes
         self._score = data.score
+        clock = PhaseClock(BETWEEN)
         # Seeded by itself: a caller may or may not have built a teacher just before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(lesson_seed(settings.seed))
@@ -132,9 +144,25 @@ class StudentTrainer(EpochTrainer):
                 settings.precision,
                 self._train.images[:2].permute(0, 3, 1, 2),
                 data.classes,
+                clock,
             )
         self._mixup = lesson.mixup
-        super().__init__(student, lesson, settings, device, len(rows))
+        self._mix: Mix | None = None
+        self._epoch = 0
+        self._draws: ViewDraws | None = None
+        eager_because = no_capture_because(student, method, lesson.mixup, device)
+        self._runner = StepRunner(self._step, device, eager_because)
+        super().__init__(student, lesson, settings, device, len(rows), clock)
+
+    @property
+    def steps_taken(self) -> str:
+        """How steps are taken: `graph`, or `eager` and why."""
+        return self._runner.way
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, see `EpochTrainer`."""
+        super().load_state(state)
+        self._runner.forget()
 
     def _validate(self) -> tuple[float, float]:
         """Loss and score on the validation split, of the exit judged by where there are several."""
@@ -159,11 +187,13 @@ class StudentTrainer(EpochTrainer):
         begin = getattr(self.student, "begin_epoch", None)
         if begin is not None:  # a student whose training has stages of its own
             begin(epoch, settings.epochs)
-        view = epoch % settings.views
-        view_seed = settings.seed if settings.view_seed is None else settings.view_seed
-        draws = view_draws(view_seed, view, int(self._rows.max()) + 1, self._augmentation)
-        draws = draws.take(self._rows).to(self._device)
+        self._epoch = epoch
+        self._draw(settings.view_of(epoch))
         order, dropout_seed = epoch_draws(settings.seed, epoch, len(self._rows))
+        # Of another phase of the training, or another method, a captured step knows nothing.
+        now = self._lesson.begin(settings.view_of(epoch), epoch, settings.epochs)
+        moment = (now, self._optimizer)
+        self._runner.begin_epoch()
         first_step = epoch * self._steps_per_epoch
         log = LossLog(epoch, steps_between_readings(self._device))
         gpus = [self._device] if self._device.type == "cuda" else []
@@ -171,25 +201,62 @@ class StudentTrainer(EpochTrainer):
             torch.manual_seed(dropout_seed)
             batches = torch.split(order.to(self._device), settings.batch_size)
             for step, picks in enumerate(batches[: self._steps_per_epoch]):
-                images = self._train.images.index_select(0, picks)
-                images = apply_view(images, draws.take(picks))
+                self.clock.enter("steps")
                 rate = self._learning_rate(first_step + step)
-                rows = self._device_rows[picks]
-                labels = self._train.labels[picks]
-                mix = mix_draw(settings.seed, epoch, step, len(picks), self._mixup)
-                batch = Batch(images, labels, rows, view, epoch, settings.epochs, mix)
-                loss = self._descend(self._lesson(batch)["loss"], rate)
-                log.add(loss, len(picks), rate)
+                set_rate(self._optimizer, rate)
+                self._mix = mix_draw(settings.seed, epoch, step, len(picks), self._mixup)
+                log.add(self._runner.run(picks, moment), len(picks), rate)
         return log.mean()
 
+    def _draw(self, view: int) -> None:
+        """Draw the crops and flips of a view, into the same memory as those of the last one."""
+        settings = self._settings
+        seed = settings.seed if settings.view_seed is None else settings.view_seed
+        draws = view_draws(seed, view, int(self._rows.max()) + 1, self._augmentation)
+        draws = draws.take(self._rows)
+        if self._draws is None:
+            self._draws = draws.to(self._device)
+        else:
+            self._draws.copy_(draws)
 
-def _require_answers(
-    method: Method, teacher: TeacherSource | None, views: int, images: int
+    def _step(self, picks: Tensor) -> Tensor:
+        """Learn from the images picked, int64 `(batch,)`; returns the loss, on the device."""
+        assert self._draws is not None
+        settings = self._settings
+        self.clock.enter("data")
+        images = self._train.images.index_select(0, picks)
+        moves = self._augmentation.pad > 0 or self._augmentation.flip
+        images = apply_view(images, self._draws.take(picks)) if moves else to_nchw(images)
+        self.clock.enter("steps")
+        batch = Batch(
+            images,
+            self._train.labels[picks],
+            self._device_rows[picks],
+            settings.view_of(self._epoch),
+            self._epoch,
+            settings.epochs,
+            self._mix,
+        )
+        return self._update(self._lesson(batch)["loss"])
+
+
+def require_answers(
+    method: Method, teacher: TeacherSource | None, views: int | None, images: int
 ) -> None:
+    """Refuse a teacher that cannot answer what a method will ask.
+
+    Raises:
+        ValueError: There is none, or its table is too small.
+    """
     if teacher is None:
         raise ValueError(f"the method {method.name} needs a teacher")
-    if isinstance(teacher, CachedTeacher) and (teacher.views < views or teacher.images < images):
+    if not isinstance(teacher, CachedTeacher):
+        return
+    known = teacher.views
+    answered = known is None or (views is not None and known >= views)
+    if not answered or teacher.images < images:
         raise ValueError(
-            f"the teacher's table answers {teacher.images} images under {teacher.views} views; "
-            f"{images} under {views} are needed"
+            f"the teacher's table answers {teacher.images} images under "
+            f"{'all' if known is None else known} views; "
+            f"{images} under {'all' if views is None else views} are needed"
         )

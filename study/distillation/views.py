@@ -3,6 +3,10 @@
 A view is named by `(seed, view)`, and the draw of image `i` in it depends on nothing else: a
 teacher asked on one machine and a student trained on another see the same pixels. Images stay
 uint8 on their device until `Normalizer` turns a batch into floats.
+
+There are finitely many: every corner of the padded image that a crop may have, plain and mirrored.
+`cells` says which of them each image of a view is seen under, so that a teacher asked about all of
+them (`draws_of_cell`) has an answer to any view.
 """
 
 from collections.abc import Sequence
@@ -39,6 +43,13 @@ class ViewDraws:
     def take(self, rows: Tensor) -> "ViewDraws":
         """Return the draws of the images numbered `rows` (int64 `(batch,)`, same device)."""
         return ViewDraws(self.dy[rows], self.dx[rows], self.flip[rows], self.augmentation)
+
+    def copy_(self, others: "ViewDraws") -> None:
+        """Take the draws of another view, as many, in the memory of these."""
+        for own, other in zip(
+            (self.dy, self.dx, self.flip), (others.dy, others.dx, others.flip), strict=True
+        ):
+            own.copy_(other)
 
     def to(self, device: torch.device | str) -> "ViewDraws":
         """Return the draws with their tensors on `device`."""
@@ -85,6 +96,36 @@ def view_draws(seed: int, view: int, count: int, augmentation: Augmentation) -> 
         torch.from_numpy(dy.astype(np.int64)),
         torch.from_numpy(dx.astype(np.int64)),
         torch.from_numpy(flip),
+        augmentation,
+    )
+
+
+def distinct_views(augmentation: Augmentation) -> int:
+    """How many crops and flips of one image there are: `(2 · pad + 1)²`, twice that with flips."""
+    return (2 * augmentation.pad + 1) ** 2 * (1 + augmentation.flip)
+
+
+def cells(draws: ViewDraws) -> Tensor:
+    """Which of the `distinct_views` each image is seen under: int64 `(count,)`."""
+    corners = 2 * draws.augmentation.pad + 1
+    corner = draws.dy * corners + draws.dx
+    return corner * 2 + draws.flip if draws.augmentation.flip else corner
+
+
+def draws_of_cell(cell: int, count: int, augmentation: Augmentation) -> ViewDraws:
+    """The same crop and flip for `count` images: the one that `cells` numbers `cell`.
+
+    Raises:
+        ValueError: There is none of that number.
+    """
+    if not 0 <= cell < distinct_views(augmentation):
+        raise ValueError(f"there is no view {cell} of {distinct_views(augmentation)}")
+    corner, flip = divmod(cell, 2) if augmentation.flip else (cell, 0)
+    dy, dx = divmod(corner, 2 * augmentation.pad + 1)
+    return ViewDraws(
+        torch.full((count,), dy),
+        torch.full((count,), dx),
+        torch.full((count,), bool(flip)),
         augmentation,
     )
 

@@ -109,10 +109,11 @@ def on_worker(
     """Return what makes the file of a trial on a worker of the cluster."""
     import ray
 
-    from study.preparation import largest_node
+    from cluster.whole_node import whole_node
 
-    # As many CPUs as confirming takes, so that it is that process, in which torch is loaded.
-    task = ray.remote(write_program).options(num_cpus=largest_node(cluster), max_retries=0)
+    # What confirming takes, so that it is that process, in which torch is loaded.
+    node = whole_node(ray.nodes(), gpus=False, selector=cluster.selector)
+    task = ray.remote(write_program).options(**node.options(), max_retries=0)
     shared: Any = ray.put(space)
 
     def make(trial: TrialResult, seconds: float) -> None:

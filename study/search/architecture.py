@@ -8,7 +8,7 @@ import numpy as np
 
 from study.search.coding import Array, Coding
 from study.search.curve_model import MOST_FIGURES, CurveModel
-from study.search.training import GROWTH, usual_ratio
+from study.search.training import GROWTH, Limits, usual_ratio
 
 # Configurations and a figure of each.
 Figures = Sequence[tuple[Mapping[str, Any], float]]
@@ -120,3 +120,15 @@ class ArchitectureFigure:
         )
         self._theta = model.theta
         return model
+
+
+def excess(limits: Limits, latencies: Callable[[], Array], sizes: Callable[[], Array]) -> Array:
+    """By what share of a limit students are expected to break it, `(n,)`; 0 of those that do not.
+
+    What is not known yet is within. Nothing is guessed where there is no limit.
+    """
+    found = np.zeros(1)
+    for limit, figures in ((limits.slowest_ms, latencies), (limits.largest, sizes)):
+        if math.isfinite(limit):
+            found = np.maximum(found, np.nan_to_num(figures() / limit - 1.0, nan=0.0))
+    return found

@@ -112,9 +112,9 @@ class CurveModel:
     def fit(self, seen: Observations, iterations: int) -> None:
         """Fit the hyperparameters, going on from those there are."""
         found = minimize(
-            self._loss,
+            self._loss_of,
             self.theta,
-            args=(seen,),
+            args=(self._pairs(seen),),
             jac=True,
             method="L-BFGS-B",
             bounds=self._bounds,
@@ -183,29 +183,40 @@ class CurveModel:
 
     def _loss(self, theta: Array, seen: Observations) -> tuple[float, Array]:
         """Minus the log posterior of the hyperparameters, and its gradient."""
-        count, n = self._count, len(seen.values)
-        difference = (seen.features[:, None, :] - seen.features[None]) ** 2
-        parts = np.zeros((count, n, n))
-        for feature, group in enumerate(self._groups):
-            parts[group] += difference[:, :, feature] * np.exp(-2.0 * theta[group])
-        squared = parts.sum(axis=0)
+        return self._loss_of(theta, self._pairs(seen))
+
+    def _pairs(self, seen: Observations) -> "_Pairs":
+        n = len(seen.values)
+        squared = np.zeros((self._count, n, n))
+        for feature, group in zip(seen.features.T, self._groups, strict=True):
+            squared[group] += (feature[:, None] - feature) ** 2
+        apart = np.abs(seen.progress[:, None] - seen.progress)
+        same = seen.training[:, None] == seen.training
+        squared = squared.reshape(self._count, n * n)
+        return _Pairs(squared, apart, same, seen.values)
+
+    def _loss_of(self, theta: Array, pairs: "_Pairs") -> tuple[float, Array]:
+        count, n = self._count, len(pairs.values)
+        scale = np.exp(-2.0 * theta[:count])
+        squared = (scale @ pairs.squared).reshape(n, n)
         matern = _matern(squared)
         noise = float(np.exp(theta[-1]))
-        apart = np.abs(seen.progress[:, None] - seen.progress[None])
-        terms = self._over_time(theta, apart, seen.training[:, None] == seen.training[None])
-        covariance = matern * (terms.worth + terms.course) + terms.alone + _in_common(apart)
+        apart = pairs.apart
+        terms = self._over_time(theta, apart, pairs.same)
+        covariance = matern * (terms.worth + terms.course)
+        covariance += terms.alone + _in_common(apart)
         covariance[np.diag_indices(n)] += noise + _JITTER
         try:
             factor = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:
             return np.inf, np.zeros_like(theta)
         inverse = cho_solve((factor, True), np.eye(n))
-        weights = inverse @ seen.values
+        weights = inverse @ pairs.values
         slope = 0.5 * (inverse - np.outer(weights, weights))
         by_length = slope * _steepness(squared) * (terms.worth + terms.course)
         by_course, by_own = slope * matern * terms.course, slope * terms.alone
         gradient = [
-            *np.einsum("ij,kij->k", by_length, parts),
+            *(scale * (pairs.squared @ by_length.reshape(n * n))),
             np.sum(slope * matern) * terms.worth,
             np.sum(by_course),
             np.sum(by_own),
@@ -214,8 +225,25 @@ class CurveModel:
             noise * np.trace(slope),
         ]
         away = (theta - self._prior) / self._deviation
-        loss = 0.5 * seen.values @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
+        loss = 0.5 * pairs.values @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
         return float(loss), np.array(gradient) + away / self._deviation
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What of observations does not depend on the hyperparameters, for each pair of them.
+
+    Attributes:
+        squared: `(dimensions, n * n)`, squared distances in each dimension.
+        apart: `(n, n)`, between the shares of their trainings.
+        same: `(n, n)`, whether they are of one training.
+        values: `(n,)`.
+    """
+
+    squared: Array
+    apart: Array
+    same: Mask
+    values: Array
 
 
 @dataclass(frozen=True)

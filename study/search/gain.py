@@ -37,6 +37,11 @@ class Front:
                 best.append(-score)
         return cls(np.array([*edges, slowest]), np.array(best))
 
+    @property
+    def area(self) -> float:
+        """That it covers, in points of the score times ms."""
+        return float(((self.best - self.best[0]) * np.diff(self.edges)).sum())
+
     def gains(self, scores: Array, latencies: Array) -> Array:
         """The area that each point alone would add.
 

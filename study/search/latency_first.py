@@ -16,30 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from study.search.architecture import ArchitectureFigure
+from study.budget import Left
+from study.rungs import rung_epochs
+from study.search.architecture import ArchitectureFigure, excess
+from study.search.belief import MANY, Belief
 from study.search.candidates import apart, drawn, moved
 from study.search.coding import Array, Coding
-from study.search.curve_model import CurveModel, Observations
-from study.search.earlier import EarlierStudy, Trust
-from study.search.gain import Front, expected_gains
-from study.search.scale import Corner, ScoreScale
+from study.search.earlier import EarlierStudy
+from study.search.gain import Front
+from study.search.left import Hopefuls
+from study.search.scale import Corner
 from study.search.tally import Tally
-from study.search.training import (
-    GROWTH,
-    Limits,
-    Params,
-    Training,
-    likeliest,
-    looked_at,
-    progress_of,
-)
+from study.search.training import Limits, Params, Training, likeliest
 
 # Trials begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
 # Of all epochs, spent on trials that are past the first rung.
 GOING_ON = 0.7
-# Observations that the model is conditioned on, and that its hyperparameters are fitted to.
-_CONDITIONED, _FITTED = 400, 150
 _CANDIDATES = 400
 _REFINED, _OFFSPRING = 10, 15
 _RANKED = 200  # of them, kept in order; with many workers all that keep the limits
@@ -49,10 +42,10 @@ _STEPS = ((0.15, 0.4), (0.05, 0.6))  # how far, and with what chance, a gene is 
 _DOUBT = 1.7
 # How far apart, in one gene at least, new trials are from others, and from those begun at once.
 _APART, _APART_AT_ONCE = 0.03, 0.1
-# From so many trials at once on, what one worker asks for may rest on what another has.
-_MANY = 16
-# From this share of its training on, a trial that runs is taken to be going to its end.
-_SOON = 1 / 3
+# The end of a budget is thought of when a worker has less left than so many whole trainings take.
+_FAR = 2.0
+# Near it, who adds this share of the front's area for a whole training is worth its time.
+WORTH = 0.05
 
 
 class LatencyFirst:
@@ -98,34 +91,24 @@ class LatencyFirst:
         self._size = ArchitectureFigure(coding, shapes, size_of)
         self._limits = limits or Limits()
         self._likelihood = likelihood
-        self._earlier, self._trust = earlier, Trust()
+        self._earlier = earlier
         self._going_on = going_on
-        # One length for each dimension, and one for the latency.
-        self._model = CurveModel([*coding.groups, len(names)])
-        self._fitted_at = 0
-        self._seen = -1
-        self._tally = Tally(first_rung)
-        self._running: set[int] = set()
-        self._told: Sequence[Training] = ()
+        self._belief = Belief(coding, corner, first_rung, seed, earlier)
+        self._looks = 0
         self._ranked: Array | None = None
         self._ranked_for = 0
         self._promising: list[int] = []
-        self._genes: dict[int, Array] = {}
+        self._hoped: Hopefuls | None = None
+        self._ending: list[int] = []
 
     def state(self) -> dict[str, Any]:
         """What it has learnt that seeing all trials again would not tell: JSON."""
-        return {
-            "fitted_at": self._fitted_at,
-            "theta": [float(x) for x in self._model.theta],
-            "latency": self._latency.state(),
-            "size": self._size.state(),
-        }
+        figures = {"latency": self._latency.state(), "size": self._size.state()}
+        return {**self._belief.state(), **figures}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; one of another search space is left aside."""
-        if len(state["theta"]) == len(self._model.theta):
-            self._fitted_at = int(state["fitted_at"])
-            self._model.theta = np.array(state["theta"], dtype=float)
+        self._belief.load_state(state)
         self._latency.load_state(state.get("latency", {}))
         self._size.load_state(state.get("size", {}))
 
@@ -139,6 +122,63 @@ class LatencyFirst:
         if tally.beginnings <= (1.0 - self._going_on) * tally.spent:
             return None
         return self.most_promising(trainings)
+
+    def may_begin(self, trainings: Sequence[Training], left: Left) -> bool:
+        """Whether there is time for what is begun now to come to its end, after who is worth it.
+
+        Args:
+            trainings: All trials so far.
+            left: Of the budget.
+        """
+        known = [each.epoch_seconds for each in trainings if each.scores]
+        if not left.is_bounded or not known:
+            return True
+        whole = float(np.median(known)) * max(each.epochs for each in trainings)
+        if left.each < whole:
+            return False
+        tally = self._tallied(trainings)
+        is_far = left.a_worker >= _FAR * whole or tally.scored < FIRST
+        if is_far or not tally.anyone_waits or not self._look_at(trainings):
+            return True
+        hopefuls = self._hopefuls(trainings)
+        reserved = hopefuls.reserved(WORTH * self._belief.front.area / whole)
+        return hopefuls.room(left) - reserved >= whole
+
+    def next_to_end(
+        self, trainings: Sequence[Training], left: Left, worth: float = 0.0
+    ) -> int | None:
+        """Return the waiting trial to go on with where nothing new begins; None if none can end.
+
+        Those are chosen that together add most to the front if all are trained to their end in
+        what is left. Of them the one goes on that has furthest to go: those with little to go can
+        wait, and what others come to may yet change who is chosen.
+
+        Args:
+            trainings: All trials so far.
+            left: Of the budget.
+            worth: As of :meth:`most_promising`.
+        """
+        tally = self._tallied(trainings)
+        if not any(each.is_whole for each in trainings):
+            # Before there is a front, whoever promises most may be just in time.
+            return self.most_promising(trainings)
+        if not tally.anyone_waits or not self._look_at(trainings):
+            return None
+        hopefuls = self._hopefuls(trainings)
+        # With many workers some share one look, and who was chosen by it, if there is still time.
+        self._ending = [n for n in self._ending if tally.waits(n) and hopefuls.can_end(n, left)]
+        if not self._ending:
+            self._ending = hopefuls.to_end(left, worth * self._whole_area)
+        return self._ending[0] if self._ending else None
+
+    def _hopefuls(self, trainings: Sequence[Training]) -> Hopefuls:
+        if self._hoped is not None:
+            return self._hoped
+        running = [t for t in trainings if t.runs and t.scores and t.latency_ms is not None]
+        pool = [*likeliest(self._belief.tally.waiting), *running]
+        rungs = rung_epochs(max(each.epochs for each in pool), self._first_rung)
+        self._hoped = Hopefuls(pool, self._belief, rungs)
+        return self._hoped
 
     def most_promising(self, trainings: Sequence[Training], worth: float = 0.0) -> int | None:
         """Return the waiting trial that promises most for each epoch it needs; None of none.
@@ -187,15 +227,15 @@ class LatencyFirst:
         waiting = self._tallied(trainings).waiting
         if not waiting or not self._look_at(trainings):
             return {}
-        means, _ = self._predict(waiting)
-        ends = self._scale.to_scores(means)
+        ends = self._belief.ends(waiting)
         return {each.number: float(end) for each, end in zip(waiting, ends, strict=True)}
 
     def _promises(self, waiting: Sequence[Training]) -> tuple[Array, Array, Array]:
         """What waiting trials are expected to add, the epochs each still needs, and their ends."""
         needed = np.array([each.epochs - len(each.scores) for each in waiting])
-        means, deviations = self._predict(waiting)
-        return self._gains(means, deviations, self._ms_of(waiting)), needed, means
+        means, deviations = self._belief.predict(waiting)
+        gains = self._belief.gains(means, deviations, self._belief.ms_of(waiting))
+        return gains, needed, means
 
     def begin(
         self,
@@ -230,8 +270,8 @@ class LatencyFirst:
             if blind or not self._look_at(trainings):
                 if (promising := self._from_earlier(trainings, is_refused)) is not None:
                     return promising
-                excess = self._excess(genes)
-                least = np.flatnonzero(excess == excess.min())
+                beyond = self._excess(genes)
+                least = np.flatnonzero(beyond == beyond.min())
                 return left[int(rng.choice(least))]
             return left[int(np.argmax(self._worth_of_new(genes)))]
         if blind or not self._look_at(trainings):
@@ -243,18 +283,18 @@ class LatencyFirst:
         found = None
         if self._ranked is not None:
             # It knows nothing of those begun since, which are to be unlike each other.
-            since = self._genes_of(trainings[self._ranked_for :])
+            since = self._belief.genes_of(trainings[self._ranked_for :])
             self._ranked = apart(self._ranked, since, _APART_AT_ONCE)
             found = self._first_allowed(self._ranked, is_refused)
         if found is None:
             candidates, worth = self._candidates(rng)
             # Many workers ask before more is known: then each takes what the others have left.
-            many = len(self._running) >= _MANY
+            many = len(self._belief.running) >= MANY
             kept = max(_RANKED, int(np.sum(worth >= 0.0))) if many else _RANKED
-            self._ranked = apart(candidates[:kept], self._genes_of(trainings), _APART)
+            self._ranked = apart(candidates[:kept], self._belief.genes_of(trainings), _APART)
             # Of those that were only just begun nothing is known yet.
             just = [t for t in trainings if t.runs and len(t.scores) <= self._first_rung]
-            self._ranked = apart(self._ranked, self._genes_of(just), _APART_AT_ONCE)
+            self._ranked = apart(self._ranked, self._belief.genes_of(just), _APART_AT_ONCE)
             found = self._first_allowed(self._ranked, is_refused)
             found = found or self._first_allowed(candidates, is_refused)
         self._ranked_for = len(trainings)
@@ -262,7 +302,9 @@ class LatencyFirst:
 
     @property
     def _whole_area(self) -> float:
-        height = self._corner.best if math.isfinite(self._corner.best) else self._front.best[-1]
+        height = (
+            self._corner.best if math.isfinite(self._corner.best) else self._belief.front.best[-1]
+        )
         return float((height - self._corner.floor) * self._corner.slowest_ms)
 
     # Candidates
@@ -283,10 +325,10 @@ class LatencyFirst:
 
     def _near_the_front(self, rng: np.random.Generator) -> Array:
         """Variations of the trials that are expected to end on the front."""
-        means, _ = self._predict(self._told)
-        scores, latencies = self._scale.to_scores(means), self._ms_of(self._told)
+        told = self._belief.told
+        scores, latencies = self._belief.ends(told), self._belief.ms_of(told)
         front = Front.of(list(zip(scores, latencies, strict=True)), -math.inf, math.inf)
-        parents = self._genes_of(self._told)[np.isin(scores, front.best[1:])]
+        parents = self._belief.genes_of(told)[np.isin(scores, front.best[1:])]
         each = max(1, _CANDIDATES // 2 // len(parents))
         repeated = np.repeat(parents, each, axis=0)
         return np.concatenate([moved(self._coding, rng, repeated, *step) for step in _STEPS])
@@ -305,145 +347,36 @@ class LatencyFirst:
                 return params
         return None
 
-    # The model
+    # What is known
 
     def _tallied(self, trainings: Sequence[Training]) -> Tally:
-        self._tally.update(trainings)
-        return self._tally
+        self._belief.tally.update(trainings)
+        return self._belief.tally
 
     def _look_at(self, trainings: Sequence[Training]) -> bool:
         """Bring the model to what is known, and tallied; False if that is too little."""
-        if self._tally.usable < 2:
+        if not self._belief.look_at(trainings):
             return False
-        seen, running = self._tally.epochs, set(self._tally.running)
-        # With many workers there are new epochs whenever one asks: some then share one look.
-        late = len(running) if len(running) >= _MANY else 0
-        is_late = self._seen < 0 or seen - self._seen > late
-        if not is_late and (late or running == self._running):
-            return True
-        begun = [each for each in trainings if each.scores and each.latency_ms is not None]
-        if is_late:
-            self._learn(begun)
-            self._seen = seen
-        self._running = running
-        self._front = self._front_of(begun)
-        self._ranked, self._promising = None, []
+        if self._belief.looks != self._looks:
+            self._looks = self._belief.looks
+            self._ranked, self._promising = None, []
+            self._hoped, self._ending = None, []
         return True
-
-    def _learn(self, begun: Sequence[Training]) -> None:
-        """Condition the model on what is known, and now and then fit it."""
-        latencies = self._ms_of(begun)
-        self._slowest, self._fastest = np.log(latencies.max()), np.log(latencies.min())
-        observations = self._observations(begun)
-        if len(begun) >= GROWTH * self._fitted_at + 1:
-            self._fitted_at = len(begun)
-            rng = np.random.default_rng((self._seed, len(begun)))
-            rows = rng.permutation(len(observations.values))[:_FITTED]
-            self._model.fit(observations.take(rows), 40 if len(begun) < 40 else 20)
-        self._model.condition(observations)
-
-    def _observations(self, begun: Sequence[Training]) -> Observations:
-        """A few epochs of each trial, the last among them; the most telling, if they are many."""
-        if len(begun) > _CONDITIONED:
-            begun = sorted(begun, key=lambda each: (len(each.scores) / each.epochs, each.number))
-            begun = begun[-_CONDITIONED:]
-        self._told = begun
-        rows = [
-            (index, epoch, each.scores[epoch - 1], epoch == len(each.scores))
-            for index, each in enumerate(begun)
-            for epoch in looked_at(len(each.scores))
-        ]
-        self._scale = ScoreScale(np.array([row[2] for row in rows]), self._corner)
-        if len(rows) > _CONDITIONED:
-            # The ends first, then what is nearest to an end.
-            def importance(row: tuple[int, int, float, bool]) -> tuple[bool, float, int]:
-                return row[3], row[1] / begun[row[0]].epochs, row[0]
-
-            rows = sorted(rows, key=importance)[-_CONDITIONED:]
-        owners = np.array([row[0] for row in rows])
-        progress = np.array([progress_of(row[1], begun[row[0]].epochs) for row in rows])
-        features = self._features_of(begun)[owners]
-        values = self._scale.to_model(np.array([row[2] for row in rows]))
-        if self._earlier is not None:
-            expected = self._earlier.expects(features[:, :-1], progress)
-            self._trust = Trust.fitted(expected, values, owners)
-            values = values - self._trust.of(expected)
-        numbers = np.array([begun[owner].number for owner in owners])
-        return Observations(features, progress, numbers, values)
-
-    def _genes_of(self, trainings: Sequence[Training]) -> Array:
-        for each in trainings:
-            if each.number not in self._genes:
-                self._genes[each.number] = self._coding.genes_of([each.params])[0]
-        return np.array([self._genes[each.number] for each in trainings])
-
-    def _features_of(self, trainings: Sequence[Training]) -> Array:
-        return self._features(self._genes_of(trainings), self._ms_of(trainings))
-
-    def _features(self, genes: Array, latencies: Array) -> Array:
-        """Features of configurations; the last is the logarithm of the latency."""
-        span = max(self._slowest - self._fastest, 1e-3)
-        last = (np.log(latencies) - self._fastest) / span
-        return np.column_stack([self._coding.features(genes), last])
-
-    def _ms_of(self, trainings: Sequence[Training]) -> Array:
-        """Latencies (ms) of trainings that have scores, which were measured before."""
-        return np.array([each.latency_ms for each in trainings], dtype=float)
 
     def _excess(self, genes: Array, latencies: Array | None = None) -> Array:
         """By what share of a limit candidates are expected to break it; 0 of those that are not."""
-        excess = np.zeros(len(genes))
-        if math.isfinite(self._limits.slowest_ms):
-            latencies = self._latency.of(genes) if latencies is None else latencies
-            excess = np.maximum(excess, _beyond(latencies, self._limits.slowest_ms))
-        if math.isfinite(self._limits.largest):
-            excess = np.maximum(excess, _beyond(self._size.of(genes), self._limits.largest))
-        return excess
-
-    def _predict(self, trainings: Sequence[Training]) -> tuple[Array, Array]:
-        numbers = np.array([each.number for each in trainings])
-        return self._ends(self._features_of(trainings), numbers)
-
-    def _ends(self, features: Array, training: Any) -> tuple[Array, Array]:
-        """Where trainings end on the model's scale: means and deviations."""
-        means, deviations = self._model.predict(features, training)
-        if self._earlier is not None:
-            expected = self._earlier.expects(features[:, :-1], np.ones(len(features)))
-            means = means + self._trust.of(expected)
-        return means, deviations
-
-    def _front_of(self, begun: Sequence[Training]) -> Front:
-        """The front of whole trainings, and of running ones that are soon to be, as expected."""
-        points = [
-            (t.scores[-1], float(t.latency_ms or 0.0)) for t in begun if t.is_whole and t.feasible
-        ]
-        running = [
-            each
-            for each in begun
-            if each.runs and _SOON * each.epochs <= len(each.scores) < each.epochs
-        ]
-        if running:
-            means, _ = self._predict(running)
-            scores = self._scale.to_scores(means)
-            points += list(zip(scores.tolist(), self._ms_of(running).tolist(), strict=True))
-        # Below what one in five reaches, no more is to be learnt of the front.
-        usual = float(np.percentile([each.scores[-1] for each in begun], 20))
-        return Front.of(points, max(self._corner.floor, usual), self._corner.slowest_ms)
+        found = excess(
+            self._limits,
+            lambda: self._latency.of(genes) if latencies is None else latencies,
+            lambda: self._size.of(genes),
+        )
+        return np.broadcast_to(found, len(genes))
 
     def _worth_of_new(self, genes: Array) -> Array:
         latencies = self._latency.of(genes)
-        new = np.full(len(genes), -1)
-        means, deviations = self._ends(self._features(genes, latencies), new)
-        worth = self._gains(means, _DOUBT * deviations, latencies)
+        means, deviations = self._belief.predict_new(genes, latencies)
+        worth = self._belief.gains(means, _DOUBT * deviations, latencies)
         if self._likelihood is not None:
             worth = worth * self._likelihood(genes)
-        excess = self._excess(genes, latencies)
-        return np.where(excess > 0.0, -excess, worth)
-
-    def _gains(self, means: Array, deviations: Array, latencies: Array) -> Array:
-        return expected_gains(self._front, means, deviations, latencies, self._scale)
-
-
-def _beyond(expected: Array, limit: float) -> Array:
-    """The share by which a figure is beyond its limit; what is not known yet is within."""
-    return np.nan_to_num(expected / limit - 1.0, nan=0.0)
+        beyond = self._excess(genes, latencies)
+        return np.where(beyond > 0.0, -beyond, worth)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import log_ndtr, ndtr
 
 from study.search.coding import Array
 
@@ -75,5 +75,6 @@ class ScoreScale:
             return np.asarray(deviation * (z * ndtr(z) + density))
         room = np.maximum(self._top - thresholds, _LEAST)
         z = (np.log(room) + mean) / deviation
-        error = np.exp(0.5 * deviation**2 - mean)
-        return np.asarray(np.maximum(room * ndtr(z) - error * ndtr(z - deviation), 0.0))
+        # By logarithms: of what is very uncertain the expected error alone is too large a number.
+        error = np.exp(0.5 * deviation**2 - mean + log_ndtr(z - deviation))
+        return np.asarray(np.maximum(room * ndtr(z) - error, 0.0))

@@ -25,6 +25,7 @@ class Training:
         epochs: Of the whole training.
         latency_ms: None before it is measured.
         feasible: It breaks no constraint; one that does is on no front.
+        epoch_seconds: That an epoch of it takes.
         size: What a limit on the size counts, such as millions of parameters; None where unknown.
         waits: It stands at a rung, and may go on.
         runs: It is being trained.
@@ -41,11 +42,17 @@ class Training:
     counts: bool = True
     size: float | None = None
     feasible: bool = True
+    epoch_seconds: float = 1.0
 
     @property
     def is_whole(self) -> bool:
         """Whether it was trained to its end."""
         return len(self.scores) >= self.epochs
+
+    @property
+    def needed(self) -> int:
+        """Epochs that are left to its end."""
+        return self.epochs - len(self.scores)
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ def closing_note(folder: Path, plan: StoredPlan) -> str | None:
     None where the record cannot be read for it; the run keeps what it said.
     """
     from analysis.export import markdown_table
-    from analysis.findings import find, sentences
+    from analysis.findings import find
     from analysis.record import read_record
+    from analysis.wording import sentences
 
     try:
         results = read_record(folder)

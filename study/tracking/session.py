@@ -9,6 +9,7 @@ from pathlib import Path
 from analysis import results
 from analysis.front import front_members
 from analysis.illustration import ILLUSTRATIONS_FOLDER
+from analysis.latency import tie_spread
 from analysis.results import TrialResult
 from analysis.stored_plan import StoredPlan
 from study.exporting.programs import PROGRAMS_FOLDER
@@ -96,7 +97,7 @@ def close_study(
         at: When that was, ISO 8601; None for just now.
     """
     trials = record.trials()
-    front = front_members(trials, record.third)
+    front = front_members(trials, record.third, tie_spread(record.attribute(results.ATTR_TIE_TEST)))
     students = [student_file(record.folder, trial) for trial in front]
     for trial in front:
         program = record.folder / PROGRAMS_FOLDER / f"{trial.name}.pt2"

@@ -8,6 +8,11 @@ def add_studies(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--studies", default="studies", metavar="DIR", help="folder of studies (default: studies)"
     )
+    parser.add_argument(
+        "--submit",
+        metavar="URL",
+        help="do it on the cluster whose Ray dashboard is at URL, where the studies folder lies",
+    )
 
 
 def add_name(parser: argparse.ArgumentParser) -> None:

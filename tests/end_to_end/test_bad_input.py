@@ -151,6 +151,11 @@ CASES = {
     ),
     "an unknown preset": Case((*DIGITS, "--preset", "papers"), ("papers", "did you mean paper?")),
     "an unknown sampler": Case((*DIGITS, "--sampler", "tpee"), ("tpee", "did you mean tpe?")),
+    "an unknown runtime": Case((*DIGITS, "--runtime", "onx"), ("'onx'", "did you mean onnx?")),
+    "int8 students in another runtime": Case(
+        ("--space", "cifar_quantized", "--data", "digits", "--runtime", "onnx"),
+        ("precision=int8", "leave it at eager, or add --fix precision=float32"),
+    ),
     "an unknown scheduler": Case(
         (*DIGITS, "--scheduler", "parreto"), ("parreto", "did you mean pareto?")
     ),
@@ -278,6 +283,9 @@ CASES = {
     ),
     "a storage that is no database": Case(
         (*DIGITS, "--storage", "record.db"), ("record.db", "postgresql")
+    ),
+    "a studies folder in an object store": Case(
+        (*DIGITS, "--studies", "s3://bucket/studies"), ("bucket/studies", "--storage")
     ),
     "a tracking URI that is a folder": Case(
         (*DIGITS, "--tracking-uri", "./mlruns"), ("mlruns", "sqlite:///")

@@ -1,4 +1,4 @@
-"""What README shows works as it stands there."""
+"""What the READMEs show works as it stands there."""
 
 import re
 from pathlib import Path
@@ -11,23 +11,25 @@ from search_spaces.catalogue import load_space
 from study.__main__ import make_parser as verbs
 from study.arguments import parser
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), ROOT / "search_spaces/MEASURED.md"]
+SPACES = (ROOT / "search_spaces" / "README.md").read_text()
 
 
 def commands(module: str) -> list[str]:
-    joined = re.sub(r"\\\n\s*", "", README)
+    joined = re.sub(r"\\\n\s*", "", "\n".join(page.read_text() for page in PAGES))
     lines = re.findall(rf"^python -m {module} (.+?)(?:\s+#.*)?$", joined, flags=re.MULTILINE)
     assert lines
     return lines
 
 
 @pytest.mark.parametrize("line", commands(r"study\.launch"))
-def test_every_launch_in_readme_is_one_the_parser_takes(line: str) -> None:
+def test_every_launch_in_a_readme_is_one_the_parser_takes(line: str) -> None:
     parser().parse_args(line.split())
 
 
 @pytest.mark.parametrize("line", commands("study"))
-def test_every_verb_in_readme_is_one_the_parser_takes(line: str) -> None:
+def test_every_verb_in_a_readme_is_one_the_parser_takes(line: str) -> None:
     verbs().parse_args(line.split())
 
 
@@ -36,7 +38,7 @@ def test_the_space_and_the_method_in_readme_run_to_a_front(
     tmp_path: Path, launcher: Launcher
 ) -> None:
     studies = tmp_path / "studies"
-    (block,) = re.findall(r"```python\n(# my_space\.py\n.*?)```", README, flags=re.DOTALL)
+    (block,) = re.findall(r"```python\n(# my_space\.py\n.*?)```", SPACES, flags=re.DOTALL)
     space = tmp_path / "my_space.py"
     space.write_text(block)
     assert load_space(str(space)).name == "plain"

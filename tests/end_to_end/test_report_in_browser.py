@@ -31,6 +31,12 @@ def report(sample, tmp_path_factory):
     return write_report(folder)[0]
 
 
+@pytest.fixture(scope="module")
+def large_report(sample, tmp_path_factory):
+    """A report of 1,000 trials."""
+    return write_report(sample.large(tmp_path_factory.mktemp("browser") / "large", 1000))[0]
+
+
 @pytest.fixture
 def visit(chromium):
     """Opens a file; afterwards, checks that nothing was complained of and nothing was loaded."""
@@ -104,7 +110,9 @@ def test_the_page_fits_and_follows_the_readers_colours(visit, report, tmp_path, 
     page = visit(report, width=width, scheme=scheme, touch=width < 500)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     chart = page.locator("#chart-front .main-svg").first.bounding_box()
-    assert 0.8 * width < chart["width"] <= width
+    assert (0.55 if width > 500 else 0.8) * width < chart["width"] <= width
+    if width > 500:  # the whole front is on the first screen
+        assert chart["y"] + chart["height"] < 800
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}[scheme]
     fill = page.evaluate("document.querySelector('#chart-front').layout.xaxis.tickfont.color")
@@ -298,8 +306,8 @@ def test_a_chart_is_saved_as_a_file_and_sent_nowhere(visit, report):
     assert download.value.path().read_text().startswith("<svg")
 
 
-def test_a_thousand_trials_open_quickly(visit, sample, tmp_path):
-    page = visit(write_report(sample.large(tmp_path / "large", 1000))[0])
+def test_a_thousand_trials_are_drawn(visit, large_report):
+    page = visit(large_report)
     assert page.locator("#trials-table tbody tr").count() == 1000
     assert points(page, "front", "front") == 22
     shapes = page.locator("#chart-curves .scatterlayer .trace").count()
@@ -317,3 +325,207 @@ def test_printing_uses_light_paper_and_shows_whole_tables(visit, report, tmp_pat
         "[...document.querySelectorAll('.scroll')].every((s) => s.scrollHeight <= s.clientHeight)"
     )
     assert (tmp_path / "report.pdf").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("axis", ["ratio", "params", "flops"])
+def test_the_front_is_drawn_over_another_axis(visit, report, axis):
+    page = visit(report)
+    drawn = "document.querySelector('#chart-front')"
+    before = page.evaluate(f"{drawn}._fullLayout.xaxis.range")
+    marks = points(page, "front", "front")
+    page.locator(f"input[name=axis][value={axis}]").check(force=True)
+    title = {"ratio": "Speed-up", "params": "Parameters, M", "flops": "FLOPs of one example, M"}
+    until(page, f"{drawn}._fullLayout.xaxis.title.text.startsWith('{title[axis]}')")
+    assert page.evaluate(f"{drawn}._fullLayout.xaxis.range") != before
+    assert points(page, "front", "front") == marks
+    assert page.locator("#chart-front .annotation-arrow-g").count() == 3
+    page.locator("input[name=axis][value=latency]").focus()
+    page.keyboard.press("Space")
+    until(page, f"String({drawn}._fullLayout.xaxis.range) === '{','.join(map(str, before))}'")
+
+
+def test_a_clicked_mark_marks_its_row_and_a_clicked_row_its_mark(visit, report):
+    page = visit(report)
+    mark = page.locator("#chart-front .points path").last.bounding_box()  # the teacher: no row
+    page.mouse.click(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
+    assert page.locator(".picked-trial").count() == 0
+    place = page.evaluate(
+        """(() => {
+          const box = document.querySelector("#chart-front");
+          const trace = box._fullData.find((t) => t.name === "front");
+          const i = trace.customdata.indexOf("t0000");
+          const area = box.getBoundingClientRect();
+          const { xaxis, yaxis } = box._fullLayout;
+          return [area.x + xaxis._offset + xaxis.d2p(trace.x[i]),
+                  area.y + yaxis._offset + yaxis.d2p(trace.y[i])];
+        })()"""
+    )
+    page.mouse.move(*place)
+    page.locator("#chart-front .hoverlayer .hovertext").wait_for()
+    page.mouse.click(*place)
+    until(page, "document.querySelectorAll('tr.picked-trial').length >= 2")
+    assert page.locator("#trials-table tr.picked-trial b").text_content() == "t0000"
+    assert "t0000" in page.locator("#picked").text_content()
+    page.locator("#picked button").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.matches('#trials-table tr.picked-trial')")
+    assert points(page, "front", "picked") == 0  # it has no name, and is there:
+    page.locator("#trials-table tbody tr", has_text="t0004").first.locator("td").nth(3).click()
+    until(page, "document.querySelector('#picked').textContent.startsWith('t0004')")
+    ring = "document.querySelector('#chart-front')._fullData.filter((t) => t.meta.key === 'picked')"
+    assert page.evaluate(f"{ring}.map((t) => t.y.length)") == [1]
+    assert page.locator("svg .picked-trial").count() > 0  # in slices and parallel coordinates
+    page.keyboard.press("Escape")
+    until(page, f"{ring}.length === 0")
+
+
+def test_tables_are_copied_as_they_stand(visit, report):
+    page = visit(report)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    copied = {}
+    for name in ("CSV", "Markdown", "LaTeX"):
+        button = page.locator(f"[data-copy=published-table][data-format={name.lower()}]")
+        button.click()
+        until(page, f"document.querySelector('[data-format={name.lower()}][data-copied]')")
+        copied[name] = page.evaluate("navigator.clipboard.readText()")
+    csv, markdown, latex = (copied[name].splitlines() for name in ("CSV", "Markdown", "LaTeX"))
+    assert len(csv) == 10
+    assert csv[0].startswith('Row,"Accuracy, %, published"')
+    assert csv[1].startswith("Baseline t0000,79.3,80.7,+1.4,400,294,\u2212106,6.58,1.98 1.90–2.04")
+    assert markdown[1].count("---") == 11
+    assert latex[0] == "\\begin{tabular}{lrrrrrrrrrr}"
+    assert latex[4].startswith("Baseline t0000 & 79.3 & 80.7 & +1.4 & 400 & 294 & $-$106")
+
+
+CONTRAST = """(() => {
+  const parse = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0.5) return colour;
+    }
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || element.closest("script, style, title")) continue;
+    if (!element.checkVisibility() || element.closest(".unseen, .quiet, caption")) continue;
+    const style = getComputedStyle(element);
+    const svg = element instanceof SVGElement;
+    const ink = parse(svg ? style.fill : style.color);
+    const pair = [light(ink), light(ground(element))].sort((a, b) => b - a);
+    const words = walker.currentNode.textContent.trim().slice(0, 30);
+    found.push([(pair[0] + 0.05) / (pair[1] + 0.05), words]);
+  }
+  found.sort((one, other) => one[0] - other[0]);
+  return [found.length, found[0]];
+})()"""
+
+
+def measured(chromium, path, scheme):
+    """What can be measured of a page; the time is that of its main thread, whatever else runs."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    page, requests, complaints = context.new_page(), [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    devtools = context.new_cdp_session(page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready=yes]", state="attached")
+    told = {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
+    figures = {
+        "size, MB": path.stat().st_size / 1e6,
+        "drawn, s": told["TaskDuration"],
+        "requests": len([url for url in requests if not url.startswith("data:")]) - 1,
+        "complaints": len(complaints),
+        "least contrast": page.evaluate(CONTRAST)[1][0],
+        "words": page.evaluate(CONTRAST)[0],
+        "elements": page.evaluate("document.querySelectorAll('*').length"),
+    }
+    context.close()
+    return figures
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_measured_figures_of_a_small_and_a_large_report(chromium, report, large_report, scheme):
+    """With `-s`, prints the table that analysis/README.md holds."""
+    for path in (report, large_report):
+        figures = measured(chromium, path, scheme)
+        told = ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
+        print(f"\n{scheme}: {told}", end="")
+        assert figures["size, MB"] < 6
+        assert figures["drawn, s"] < 3
+        assert figures["requests"] == figures["complaints"] == 0
+        assert figures["least contrast"] >= 4.5
+        assert figures["words"] > 1000
+
+
+def test_everything_is_reached_by_the_tabulator_in_the_order_of_the_page(visit, report):
+    page = visit(report)
+    tops, names = [], []
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        at = page.evaluate(
+            """(() => { const at = document.activeElement;
+            return [at.getBoundingClientRect().top + scrollY, at.tagName, at.textContent]; })()"""
+        )
+        tops.append(at[0])
+        names.append(at[2] if at[1] == "BUTTON" else at[1])
+    assert names[:4] == ["Front", "Dominated", "No distillation (hollow)", "Stopped early"]
+    assert "Show all" in names
+    assert "INPUT" in names  # the switch of the axis
+    assert "A" in names  # the contents
+    assert tops == sorted(tops)
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+
+
+def test_a_browser_that_cannot_draw_says_so_and_keeps_the_tables(chromium, report):
+    page = chromium.new_page()
+    page.add_init_script("delete window.DecompressionStream")
+    page.goto(report.as_uri())
+    page.wait_for_selector("html[data-ready=no]", state="attached")
+    assert "cannot draw the chart" in page.locator("#chart-front").text_content()
+    assert page.locator("#front-table tbody tr").count() == 9
+    page.close()
+
+
+def test_studies_beside_each_other(visit, sample, report, tmp_path):
+    from analysis.compare import main
+
+    other = sample.write_record(
+        tmp_path / "other",
+        [sample.trial(sample.params(), accuracy=90.0, ratio=2.2)],
+        plan_content=sample.plan(EVIL),
+    )
+    path = tmp_path / "comparison.html"
+    assert main([str(report.parents[1]), str(other), "--output", str(path)]) == 0
+    page = visit(path, scheme="dark")
+    assert page.locator("#chart-fronts .scatterlayer .trace").count() == 6
+    assert page.locator("img").count() == 0
+    assert page.evaluate(CONTRAST)[1][0] >= 4.5
+    page.locator("button.key").first.click()
+    until(page, "document.querySelector('#chart-fronts')._fullData[0].visible === false")
+    narrow = visit(path, width=390, touch=True)
+    assert narrow.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_charts_are_written_as_png(chromium, report, capsys):
+    from PIL import Image
+
+    from analysis.report import main
+
+    assert main([str(report.parents[1]), "--format", "png"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    names = [Path(line).name for line in printed.out.splitlines()]
+    assert names == [
+        "front.png", "curves.png", "params.png", "flops.png", "progress.png", "recipes.png",
+    ]  # fmt: skip
+    for name in names:
+        assert Image.open(report.parent / name).size == (1800, 1120)

@@ -102,6 +102,23 @@ def test_record_mlflow_and_report_agree_on_every_trial(finished: Launched) -> No
     assert {Path(item.path).name for item in pictures} == set(maps.files)
 
 
+def test_where_the_time_went_adds_up_to_all_of_it(finished: Launched) -> None:
+    record, told = read(finished), finished.result["time"]
+
+    for trial in record.trials:
+        assert trial.usage.phases is not None
+        # Of one CPU each: from when the driver hears of the worker until it hears of the end.
+        held = pytest.approx(trial.usage.device_seconds, rel=0.05, abs=1.0)
+        assert trial.usage.phases.total == held
+        assert trial.usage.phases.steps > 0
+    (session,) = record.sessions
+    assert sum(told["stages"].values()) == pytest.approx(session.seconds, abs=0.5)
+    assert session.workers is not None
+    workers = sum(told["workers"].values())
+    assert workers == pytest.approx(session.workers * told["stages"]["trials"], rel=0.05)
+    assert told["trials"] == len(record.trials)
+
+
 def test_the_teacher_has_a_run_of_its_own(finished: Launched) -> None:
     from mlflow import MlflowClient
 
@@ -130,10 +147,22 @@ def test_the_report_shows_where_teacher_student_and_control_look(finished: Launc
     assert page.count("data:image/png;base64,") == 20
 
 
-def test_only_the_students_of_the_front_are_kept(finished: Launched) -> None:
+def test_only_the_students_of_the_front_and_those_tied_with_it_are_kept(
+    finished: Launched,
+) -> None:
     kept = {path.parent.name for path in (finished.studies / "small").rglob("student.pt")}
+    ties = finished.result["ties"]
 
-    assert kept == {f"t{member['trial']:04d}" for member in finished.result["front"]}
+    front = {member["trial"] for member in finished.result["front"]}
+    assert kept == {f"t{number:04d}" for number in (*front, *map(int, ties["gave_way"]))}
+    # Timed with nothing beside it, and against equals.
+    assert set(ties["gave_way"].values()) <= front
+    assert 0 < ties["spread"] < math.inf
+    for member in finished.result["front"]:
+        latency = member["latency"]
+        assert latency["idle"]
+        assert (latency["folded"], latency["clock"]) == (True, "cpu")
+        assert latency["settled"] == (member["trial"] not in finished.result["unsettled"])
 
 
 def test_the_same_command_again_repeats_nothing_and_more_trials_extend_it(

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import optuna
 
+from study.budget import Left
 from study.rungs import first_wait, rung_epochs
 from study.scheduler import ParetoHalving, RungEntry
 from study.search.coding import Coding, Dimension
@@ -39,8 +40,11 @@ class Trial:
 class Arm(Protocol):
     """A way to search. `trials` is the study so far, which the simulator extends."""
 
-    def next(self, trials: list[Trial]) -> Trial:
-        """The trial that a free worker trains: one that waits, or a new one."""
+    def next(self, trials: list[Trial], left: Left) -> Trial | None:
+        """The trial that a free worker trains: one that waits, or a new one; None of none.
+
+        `left` is what is left of the budget, in epochs.
+        """
         ...
 
     def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
@@ -65,7 +69,7 @@ class Random:
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
 
-    def next(self, trials: list[Trial]) -> Trial:
+    def next(self, trials: list[Trial], left: Left) -> Trial | None:
         return Trial(len(trials), draw(self._rng, 1)[0])
 
     def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
@@ -94,7 +98,7 @@ class ByOptuna:
         self._asked: dict[int, optuna.Trial] = {}
         self._halving = ParetoHalving(EPOCHS, grace=2, factor=3) if halving else None
 
-    def next(self, trials: list[Trial]) -> Trial:
+    def next(self, trials: list[Trial], left: Left) -> Trial | None:
         asked = self._study.ask(SPACE)
         trial = Trial(len(trials), dict(asked.params))
         self._asked[trial.number] = asked
@@ -174,10 +178,14 @@ class LatencyFirstArm:
             **settings,
         )
 
-    def next(self, trials: list[Trial]) -> Trial:
+    def next(self, trials: list[Trial], left: Left) -> Trial | None:
         seen = self._seen(trials)
-        number = self._search.next_to_go_on(seen)
+        may_begin = self._search.may_begin(seen, left)
+        search = self._search
+        number = search.next_to_go_on(seen) if may_begin else search.next_to_end(seen, left)
         if number is None:
+            if not may_begin:
+                return None
             params = self._search.begin(seen, lambda params: False)
             assert params is not None
             self._live.add(len(trials))

@@ -25,6 +25,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import optuna
 
+from study.budget import UNBOUNDED
 from study.rungs import first_wait, rung_epochs
 from tests.benchmarks.search.arms import LatencyFirstArm, Trial
 from tests.benchmarks.search.lcbench import EPOCHS, SPACE, draw
@@ -57,8 +58,9 @@ def time_ours(count: int, asks: int) -> list[float]:
     arm, trials, seconds = LatencyFirstArm(0), made_up(count), []
     for _ in range(asks + 3):
         begun = time.perf_counter()
-        trial = arm.next(trials)
+        trial = arm.next(trials, UNBOUNDED)
         seconds.append(time.perf_counter() - begun)
+        assert trial is not None
         if trial.number == len(trials):
             trials.append(trial)
         until = next(rung for rung in _RUNGS if rung > len(trial.scores))
@@ -103,8 +105,9 @@ def time_waiting(workers: int, trainings: int) -> dict[str, float]:
             spent += until - len(trial.scores)
             trial.scores, trial.runs = curve(trial.params)[:until], False
         begun = time.perf_counter()
-        trial = arm.next(trials)
+        trial = arm.next(trials, UNBOUNDED)
         took = time.perf_counter() - begun
+        assert trial is not None
         asks += 1
         free_at = max(now, free_at) + took
         waited += free_at - now

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from plotly.subplots import make_subplots
 
-from analysis.chart_style import FONT
-from analysis.palette import light
+from analysis.charts.palette import light
+from analysis.charts.style import FONT
 from tests.benchmarks.search.lcbench import EPOCHS
 from tests.benchmarks.search.simulate import Job, Run, budget_of
 

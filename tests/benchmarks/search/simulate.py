@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from study.budget import Left
 from tests.benchmarks.search.arms import Arm, Trial
 from tests.benchmarks.search.lcbench import EPOCHS, LcBench
 
@@ -62,12 +63,17 @@ def simulate(arm: Arm, bench: LcBench, task: str, workers: int, budget: int) -> 
     seconds, suggestions, spent = 0.0, 0, 0
     clock: list[tuple[float, int, int]] = []
 
+    idle: list[int] = []
+
     def occupy(now: float, worker: int) -> None:
         nonlocal seconds, suggestions
         begun = time.perf_counter()
-        trial = arm.next(trials)
+        trial = arm.next(trials, Left(in_all=budget - spent, workers=workers))
         seconds += time.perf_counter() - begun
         suggestions += 1
+        if trial is None:
+            idle.append(worker)
+            return
         if trial.number == len(trials):
             trials.append(trial)
             curves.append(bench.curves(task, [trial.params])[0])
@@ -76,7 +82,7 @@ def simulate(arm: Arm, bench: LcBench, task: str, workers: int, budget: int) -> 
 
     for worker in range(workers):
         occupy(0.0, worker)
-    while spent < budget:
+    while spent < budget and clock:
         now, worker, number = heapq.heappop(clock)
         trial = trials[number]
         trial.scores.append(float(curves[number][len(trial.scores)]))
@@ -94,7 +100,9 @@ def simulate(arm: Arm, bench: LcBench, task: str, workers: int, budget: int) -> 
         if stays:
             heapq.heappush(clock, (now + 1.0, worker, number))
         elif spent < budget:
-            occupy(now, worker)
+            asking, idle[:] = [worker, *idle], []
+            for free in asking:
+                occupy(now, free)
     regrets.append((spent, reference.regret(front)))
     finished = sum(len(trial.scores) == EPOCHS for trial in trials)
     return Run(tuple(regrets), len(trials), finished, seconds, suggestions)

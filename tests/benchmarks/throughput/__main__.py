@@ -1,6 +1,7 @@
 """Students an hour: this service beside a Ray Tune study as tutorials have it, and a plain loop.
 
     python -m tests.benchmarks.throughput --cifar DIR --mnist DIR
+    python -m tests.benchmarks.throughput --cifar DIR --mnist DIR --keep FILE    # goes on there
     python -m tests.benchmarks.throughput --quick        # digits, within five minutes
 
 DIR is an image folder, or what torchvision keeps. Eight students a space, the same for all arms,
@@ -8,6 +9,9 @@ under one teacher that was trained beforehand; arms take turns, each in processe
 clock runs from the start of the command to its end: starting Ray, reading the data, the teacher's
 answers, training, validation; for the service also latency measured before each training and on the
 idle device at the end, the test split, the record and the report, which the others do not have.
+
+``--keep FILE`` adds each run to a file, a line each, and does not repeat what is there: a long
+comparison may be interrupted, or done arm by arm (``--arms``) where machines are quiet for an hour.
 """
 
 import argparse
@@ -20,13 +24,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from analysis.time import hours
 
 from analysis.record import read_record
 from cluster.connect import available_cpus
 from study.environment import describe_environment
+from tests.benchmarks.seeds import gain
 from tests.benchmarks.throughput.bare import ARMS as BARE
 from tests.benchmarks.throughput.spaces import PRESET
 
@@ -43,10 +50,14 @@ _SPACES = f"{__package__}.spaces"
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run of an arm came to: seconds of all of it, accuracy (%) of each student."""
+    """What one run of an arm came to: seconds of all of it, accuracy (%) of each student.
+
+    ``time`` is where the service's went, as its report has it.
+    """
 
     seconds: float
     accuracies: Sequence[float]
+    time: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,9 @@ class Case:
         scores = [t.val_score for t in record.trials if t.status == "complete"]
         if len(scores) < record.plan.plan["trials"] or None in scores:
             sys.exit(f"{arm}: not every student was trained: {' '.join(asked)}")
-        return Measured(seconds, [score for score in scores if score is not None])
+        spent = hours(record)
+        told = None if spent is None else spent.to_json()
+        return Measured(seconds, [score for score in scores if score is not None], told)
 
     def _bare(self, arm: str, studies: Path, teacher: Path) -> Measured:
         out = studies / f"{arm}.json"
@@ -77,6 +90,30 @@ class Case:
         module = f"{__package__}.bare"
         seconds = timed([sys.executable, "-m", module, arm, str(out), str(teacher), "--", *asked])
         return Measured(seconds, json.loads(out.read_text())["accuracies"])
+
+
+class Kept:
+    """Runs that are done, by space, arm and number; in a file, if one is named."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._runs: dict[tuple[str, str, int], Measured] = {}
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        for line in lines:
+            body = json.loads(line)
+            key = body.pop("space"), body.pop("arm"), body.pop("run")
+            self._runs[key] = Measured(**body)
+
+    def get(self, space: str, arm: str, run: int) -> Measured | None:
+        return self._runs.get((space, arm, run))
+
+    def add(self, space: str, arm: str, run: int, measured: Measured) -> None:
+        self._runs[space, arm, run] = measured
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            body = {"space": space, "arm": arm, "run": run, **asdict(measured)}
+            with self._path.open("a") as file:
+                file.write(json.dumps(body) + "\n")
 
 
 def timed(command: Sequence[str]) -> float:
@@ -99,7 +136,10 @@ def keep_teacher_alone(studies: Path) -> None:
 
 
 def prepare(case: Case, studies: Path) -> Path:
-    """Have the teacher trained, and the data read once; returns the teacher's folder."""
+    """Have the teacher trained, and the data read once; returns the teacher's folder.
+
+    The same teacher serves a comparison that is gone on with.
+    """
     shutil.rmtree(studies / "first", ignore_errors=True)
     asked = [*case.launch, "--name", "first", "--studies", str(studies), "--quiet"]
     timed([sys.executable, "-m", "study.launch", *asked, "--trials", "1"])
@@ -145,17 +185,31 @@ def summary(runs: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
             "seconds": seconds[arm],
             "ratio": statistics.median(ratios) if ratios else None,
             "accuracies": [list(run.accuracies) for run in of_arm],
+            "beside_the_service": beside(of_arm, runs.get(SERVICE, ())),
+            "time": of_arm[0].time,
         }
     return {**{f"ratio_{arm}": arms[arm]["ratio"] for arm in BARE if arm in arms}, "arms": arms}
+
+
+def beside(runs: Sequence[Measured], service: Sequence[Measured]) -> str | None:
+    """How an arm's accuracies differ from the service's, student by student: mean, interval."""
+    if not runs or not service:
+        return None
+    theirs, ours = (
+        [statistics.mean(scores) for scores in zip(*(run.accuracies for run in each), strict=True)]
+        for each in (runs, service)
+    )
+    return gain(theirs, ours)
 
 
 def show(name: str, body: Mapping[str, Any]) -> None:
     """Prints a space's table in Markdown."""
     print(f"\n**{name}**\n")
     print(
-        "| arm | seconds, median | of all runs | students an hour | over the service | accuracy |"
+        "| arm | seconds, median | of all runs | students an hour | over the service | accuracy "
+        "| beside the service's, by student |"
     )
-    print("|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|")
     for arm, found in body["arms"].items():
         seconds = statistics.median(found["seconds"])
         each = ", ".join(f"{value:.0f}" for value in found["seconds"])
@@ -164,8 +218,35 @@ def show(name: str, body: Mapping[str, Any]) -> None:
         means = [statistics.mean(run) for run in found["accuracies"]]
         print(
             f"| {arm} | {seconds:.0f} | {each} | {3600 * students / seconds:.0f} | {ratio} "
-            f"| {statistics.mean(means):.2f} % |"
+            f"| {statistics.mean(means):.2f} % | {found['beside_the_service'] or ''} |"
         )
+    spent = body["arms"].get(SERVICE, {}).get("time")
+    if spent:
+        print("\nWhere the service's time went in its first run, in seconds:\n")
+        for kind in ("stages", "workers"):
+            parts = sorted(spent[kind].items(), key=lambda part: -part[1])
+            print(f"- {kind}: " + ", ".join(f"{part} {took:.1f}" for part, took in parts))
+
+
+def compare(
+    case: Case, arms: Sequence[str], repeats: int, studies: Path, kept: Kept
+) -> dict[str, list[Measured]]:
+    """Run the arms in turn, but for what is kept."""
+    studies.mkdir(parents=True, exist_ok=True)
+    teacher: Path | None = None
+    runs: dict[str, list[Measured]] = {arm: [] for arm in arms}
+    for repeat in range(repeats):
+        # Whoever comes first finds the machine as others left it: take turns in that, too.
+        first = repeat % len(arms)
+        for arm in (*arms[first:], *arms[:first]):
+            measured = kept.get(case.name, arm, repeat)
+            if measured is None:
+                teacher = teacher or prepare(case, studies)
+                print(f"{case.name}, {arm}, run {repeat + 1} …", file=sys.stderr)
+                measured = case.run(arm, studies, teacher)
+                kept.add(case.name, arm, repeat, measured)
+            runs[arm].append(measured)
+    return runs
 
 
 def main() -> None:
@@ -176,27 +257,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="digits, four students, one run")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--arms", nargs="+", choices=(*BARE, SERVICE, *WITHOUT))
+    parser.add_argument("--spaces", nargs="+", choices=("cifar_blocks", "mnist_dense"))
+    parser.add_argument("--keep", type=Path, help="file of the runs that are done")
     parser.add_argument("--studies", type=Path, help="where teachers are kept from run to run")
     parser.add_argument("--json", action="store_true", help="one object instead of the tables")
     args = parser.parse_args()
-    chosen = cases(args)
+    chosen = [case for case in cases(args) if not args.spaces or case.name in args.spaces]
     if not chosen:
         parser.error("name --cifar DIR, --mnist DIR, or --quick")
     arms = args.arms or (*BARE, SERVICE, *(() if args.quick else WITHOUT))
-    results = {}
+    # What is gone on with needs the same teachers.
+    studies = args.studies or (args.keep and args.keep.with_suffix(".studies"))
+    repeats, kept = 1 if args.quick else args.repeats, Kept(args.keep)
     with tempfile.TemporaryDirectory() as scratch:
-        for case in chosen:
-            studies = (args.studies or Path(scratch)).absolute() / case.name
-            studies.mkdir(parents=True, exist_ok=True)
-            teacher = prepare(case, studies)
-            runs: dict[str, list[Measured]] = {arm: [] for arm in arms}
-            for repeat in range(1 if args.quick else args.repeats):
-                # Whoever comes first finds the machine as others left it: take turns in that, too.
-                first = repeat % len(arms)
-                for arm in (*arms[first:], *arms[:first]):
-                    print(f"{case.name}, {arm}, run {repeat + 1} …", file=sys.stderr)
-                    runs[arm].append(case.run(arm, studies, teacher))
-            results[case.name] = summary(runs)
+        folder = (studies or Path(scratch)).absolute()
+        results = {
+            case.name: summary(compare(case, arms, repeats, folder / case.name, kept))
+            for case in chosen
+        }
     if args.json:
         print(json.dumps(results))
         return

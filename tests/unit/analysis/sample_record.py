@@ -284,8 +284,9 @@ def trial(
 
 
 def write_record(
-    folder, trials=(), *, plan_content=None, teacher_content=None, sessions=None, with_teacher=True
-):
+    folder, trials=(), *, plan_content=None, teacher_content=None, sessions=None,
+    with_teacher=True, tie_test=None,
+):  # fmt: skip
     """Writes a study's folder, journal and plan, one journal entry after another."""
     content = plan_content or plan()
     folder.mkdir(parents=True, exist_ok=True)
@@ -304,6 +305,8 @@ def write_record(
             study.set_user_attr(
                 "reference_point", {"val_score": CHANCE, "latency_ms": idle, "best_score": 100.0}
             )
+        if tie_test is not None:
+            study.set_user_attr("tie_test", tie_test)
         study.set_user_attr(
             "environment",
             {

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 
-from analysis.exits import exits_of, networks
-from analysis.figures import front_info
+from analysis.charts.front_chart import front_info
 from analysis.findings import find, time_spent
 from analysis.record import read_record
 from analysis.report import render
+from analysis.sections.exits import exits_of, networks
 from analysis.table import results_table
 
 

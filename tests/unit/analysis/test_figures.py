@@ -3,12 +3,14 @@ import math
 
 import pytest
 
-from analysis.chart_style import log_axis, log_ticks
-from analysis.compaction import compact
-from analysis.curves import curves_figure, curves_info
-from analysis.figures import front_figure, front_info
-from analysis.findings import find, sentences, time_spent
-from analysis.palette import SHADES
+from analysis.charts.compaction import compact
+from analysis.charts.curves import curves_figure, curves_info
+from analysis.charts.front_chart import front_figure, front_info
+from analysis.charts.palette import SHADES
+from analysis.charts.style import log_axis, log_ticks
+from analysis.findings import find, time_spent
+from analysis.page import draw_figures
+from analysis.wording import headlines, sentences
 
 
 def trace(figure, name):
@@ -153,8 +155,12 @@ def test_log_axis_holds_every_value_also_a_single_one():
 
 def test_every_colour_of_a_chart_has_a_dark_twin(realistic):
     lights = {shade.light for shade in SHADES.values()}
-    assert len(lights) == len(SHADES)
-    for figure in (front_figure(front_info(realistic)), curves_figure(curves_info(realistic))):
+    twins = {shade.light: shade.dark for shade in SHADES.values()}
+    for name, shade in SHADES.items():  # the same colour may have two names, never two twins
+        assert twins[shade.light] == shade.dark or name.startswith("study")
+    figures = draw_figures(realistic)
+    assert sorted(figures) == ["curves", "flops", "front", "params", "progress", "recipes"]
+    for figure in figures.values():
         found = set()
 
         def collect(value, found=found):
@@ -216,7 +222,7 @@ def test_findings_in_words(realistic):
     text = said(realistic)
     assert "9 of 27 fully trained students are on the front, from 66.9 % at 5.60 ms" in text
     assert "The fastest student within one point of ResNet-50 [3,4,6,3] (81.4 %) is t0021" in text
-    assert "changed validation accuracy by +1.9 points in the median (+1.7 to +2.1)" in text
+    assert "validation accuracy by +1.9 points on average (95 % interval +1.5 to +2.3" in text
 
 
 def test_findings_when_the_student_is_far_from_its_teacher_or_past_it(sample, study, tmp_path):
@@ -244,3 +250,42 @@ def test_findings_without_a_front(sample, study):
 
 def test_a_teacher_from_the_cache_cost_no_time(sample, study):
     assert time_spent(study([], teacher_content=sample.teacher(source="cache"))).teacher == 0
+
+
+def first_screen(results):
+    return {
+        line.title: (line.figure, line.bound, line.sentence)
+        for line in (
+            each._replace(
+                figure=each.figure.replace("\u00a0", " "),
+                bound=each.bound.replace("\u00a0", " "),
+                sentence=each.sentence.replace("\u00a0", " "),
+            )
+            for each in headlines(results, find(results))
+        )
+    }
+
+
+def test_the_first_screen_has_three_findings_with_figures(realistic):
+    told = first_screen(realistic)
+    assert list(told) == [
+        "Best trade-off", "Within one point of the teacher", "Gain by distillation",
+    ]  # fmt: skip
+    assert told["Best trade-off"][:2] == ("75.5 % at 6.82 ms", "3.61× as fast as the teacher")
+    near = [
+        (t.model.params_m, t.latency_ms, t.name)
+        for t in realistic.configurations
+        if t.status == "complete" and t.val_score >= realistic.teacher.val_score - 1
+    ]
+    params, _, name = min(near)
+    figure, _, sentence = told["Within one point of the teacher"]
+    assert figure == f"{params:.1f} M parameters"
+    assert sentence.startswith(f"{name} ")
+    assert told["Gain by distillation"][:2] == ("+1.9 points", "95 % interval +1.5 to +2.3")
+
+
+def test_the_first_screen_names_the_closest_where_none_is_near(sample, study):
+    told = first_screen(study([sample.trial(sample.params(), accuracy=70.0, ratio=3.0)]))
+    assert told["Closest to the teacher"][:2] == ("\u221211.4 points", "3.00× as fast")
+    assert told["Gain by distillation"][0] == "Not known yet"
+    assert told["Best trade-off"][2].startswith("One student was trained to its last epoch")

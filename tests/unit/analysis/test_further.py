@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 from html import unescape
 
-from analysis.further import further_section
 from analysis.report import render
 from analysis.results import Figure
+from analysis.sections.further import further_section
 from analysis.stored_plan import Score
 
 FIGURES = (Figure("PSNR, X to Y", 21.234, "dB"), Figure("SSIM, X to Y", 0.65432, ""))

@@ -11,7 +11,6 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from analysis.gallery import gallery_section
 from analysis.illustration import (
     ATTR_ILLUSTRATIONS,
     ILLUSTRATIONS_FOLDER,
@@ -23,6 +22,7 @@ from analysis.illustration import (
 )
 from analysis.record import RecordReadError, read_record
 from analysis.report import render, write_report
+from analysis.sections.gallery import gallery_section
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(40))
 EVIL = """</figure><img src=x onerror=alert(1)>"'&amp;"""

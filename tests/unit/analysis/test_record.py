@@ -199,7 +199,8 @@ def test_a_storage_that_cannot_be_reached_is_refused_without_its_password(tmp_pa
 
 def test_the_result_classes_import_nothing_heavy():
     code = (
-        "import sys, analysis.results, analysis.record, analysis.report, analysis.figures\n"
+        "import sys, analysis.results, analysis.record, analysis.report\n"
+        "import analysis.charts.front_chart\n"
         "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'plotly', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

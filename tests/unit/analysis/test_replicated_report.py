@@ -14,17 +14,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.curves import curves_figure, curves_info
+from analysis.charts.curves import curves_figure, curves_info
+from analysis.charts.front_chart import front_figure, front_info
 from analysis.export import results_markdown, to_csv
-from analysis.figures import front_figure, front_info
-from analysis.findings import find, sentences, time_spent
+from analysis.findings import find, time_spent
 from analysis.front import dominates
-from analysis.overview import asked
 from analysis.record import StudyResults, read_record
 from analysis.replication import RIVAL_PROBABILITY
 from analysis.report import render
 from analysis.results import TrialResult
+from analysis.sections.overview import asked
 from analysis.table import columns, front_table, published_results, results_table
+from analysis.wording import sentences
 
 
 @pytest.fixture(scope="module")
@@ -362,7 +363,7 @@ def test_replicates_that_run_or_failed_change_no_mean(sample: Any, study: Any) -
 
 
 def test_exits_of_replicates_are_no_networks_of_their_own(sample: Any, study: Any) -> None:
-    from analysis.exits import networks
+    from analysis.sections.exits import networks
 
     whole = sample.trial(sample.params(), accuracy=80.0, ratio=2.0)
     leave = sample.trial(sample.params(), accuracy=70.0, ratio=4.0, source="exit")

@@ -1,11 +1,15 @@
+import base64
+import gzip
 import json
 import re
 import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+from plotly.offline import get_plotlyjs
 
 from analysis.markup import Cell, Head, Html, join, script_json, sortable_table, tag
 from analysis.record import read_record
@@ -76,14 +80,17 @@ def test_the_page_loads_nothing(page):
 
 
 def test_plotly_is_there_once(html, page):
-    assert html.count("plotly.js v") == 1
-    assert 4_000_000 < len(html) < 6_000_000
+    packed = re.search(r'id="packed-plotly">([^<]*)</script>', html)[1]
+    script = gzip.decompress(base64.b64decode(packed)).decode()
+    assert script.count("plotly.js v") == 1
+    assert script == get_plotlyjs()
+    assert 1_500_000 < len(html.encode()) < 2_600_000
 
 
 def test_ids_are_unique_and_links_lead_somewhere(page):
     assert len(page.ids) == len(set(page.ids))
     links = [a["href"] for n, a in page.elements if n == "a"]
-    assert len(links) == 9
+    assert len(links) == 14
     assert all(link[1:] in page.ids for link in links)
 
 
@@ -94,7 +101,8 @@ def test_what_was_asked_and_found_comes_first(page):
         "pareto-demo", "Residual students, blocks per stage", "cifar_blocks", "cifar10",
         "45,000 / 5,000 / 10,000 train / validation / test, 10 classes", "ResNet-50 [3,4,6,3]",
         "48 46 ended, 2 running or interrupted", "30 at most, each trial", "2 h wall time",
-        "9 of 27 fully trained students are on the front", "Hypervolume 0.598",
+        "one of 9 on the front among 27 fully trained students", "Hypervolume 0.598",
+        "Within one point of the teacher 22.1 M parameters", "95 % interval +1.5 to +2.3",
     ):  # fmt: skip
         assert fact in first
 
@@ -102,7 +110,8 @@ def test_what_was_asked_and_found_comes_first(page):
 def test_every_section_is_there(page):
     for heading in (
         "The front", "What distillation added", "Published beside measured", "Why they may differ",
-        "Parameters and FLOPs", "Learning curves", "All trials",
+        "Parameters and FLOPs", "Learning curves", "Hypervolume over epochs spent",
+        "What mattered", "Slices", "Temperature and α", "Parallel coordinates", "All trials",
         "Trials that did not run to their end", "Where the time went", "Provenance", "Sessions",
         "Search space",
     ):  # fmt: skip
@@ -133,8 +142,9 @@ def test_the_front_table_holds_the_front(html):
 def test_published_stands_beside_measured(html):
     rows = rows_of(html, "published-table")
     assert len(rows) == 9
-    assert rows[0][1:6] == [["79.3"], ["80.7"], ["+1.4"], ["400"], ["294"]]
-    assert rows[0][6:8] == [["6.58"], ["1.98", "1.90–2.04"]]
+    assert rows[0][1:4] == [["79.3"], ["80.7"], ["+1.4"]]
+    assert rows[0][4:7] == [["400"], ["294"], ["\u2212106"]]
+    assert rows[0][7:10] == [["6.58"], ["1.98", "1.90–2.04"], ["\u22124.60"]]
 
 
 def test_validation_accuracy_in_place_of_test_score_is_marked(sample, study):
@@ -174,7 +184,7 @@ def test_names_cannot_become_markup(sample, study):
     html = render(results)
     page = Page(html)
     assert page.count("img") == 0
-    assert page.count("script") == 7  # colours, four charts, plotly, the page's own
+    assert page.count("script") == 9  # colours, five charts, axes, plotly, the page's own
     assert not any("onerror" in attributes for _, attributes in page.elements)
     assert " ".join(EVIL.split()) in page.words
     for identifier in ("figure-front", "figure-curves", "figure-params", "figure-flops"):
@@ -229,7 +239,7 @@ def test_every_file_is_written(realistic_folder, tmp_path):
     folder = shutil.copytree(realistic_folder, tmp_path / "study")
     paths = write_report(folder)
     names = [path.name for path in paths]
-    assert names == ["index.html", "results.csv", "results.md", "front.csv"]
+    assert names == ["index.html", "results.csv", "front.csv", "published.csv", "results.md"]
     assert sorted(path.name for path in (folder / "report").iterdir()) == sorted(names)
     assert (folder / "report" / "front.csv").read_text().startswith("trial,label,architecture,")
 
@@ -240,6 +250,35 @@ def test_command_line(realistic_folder, tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == str(folder / "report" / "index.html")
     assert printed.err == ""
+
+
+def test_formats_are_chosen_and_an_unknown_one_is_refused(realistic_folder, tmp_path, capsys):
+    folder = shutil.copytree(realistic_folder, tmp_path / "study")
+    assert main([str(folder), "--format", "tex, csv,tex", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    names = [Path(path).name for path in told["files"]]
+    assert names == ["results.tex", "results.csv", "front.csv", "published.csv"]
+    assert told["best_trade_off"] == "t0032"
+    assert told["hypervolume"] == pytest.approx(0.598, abs=5e-4)
+    assert told["found"][0].startswith("9 of 27 fully trained students")
+    shutil.rmtree(folder / "report")
+    assert main([str(folder), "--format", "html,htm"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "analysis.report: no format 'htm': did you mean html? choose from html, csv, md, tex, png\n"
+    )
+    assert not (folder / "report").exists()
+
+
+def test_without_a_browser_png_is_a_sentence_and_the_rest_is_written(
+    realistic_folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("analysis.images._browser", lambda: None)
+    folder = shutil.copytree(realistic_folder, tmp_path / "study")
+    assert main([str(folder), "--format", "png,md"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.split() == [str(folder / "report" / "results.md")]
+    assert "PNG needs a Chromium or Chrome" in printed.err or "PNG needs kaleido" in printed.err
 
 
 def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):

@@ -6,14 +6,15 @@ from html import unescape
 
 import pytest
 
-from analysis.curves import curves_figure, curves_info
+from analysis.charts.curves import curves_figure, curves_info
+from analysis.charts.front_chart import front_figure, front_info
 from analysis.export import results_markdown
-from analysis.figures import front_figure, front_info
-from analysis.findings import find, sentences
+from analysis.findings import find
 from analysis.record import read_record
 from analysis.report import render
 from analysis.stored_plan import Score, Space
 from analysis.table import columns
+from analysis.wording import sentences
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import PSNR, WEIGHTED_F1, replace
 

@@ -4,9 +4,10 @@ from html import unescape
 
 import pytest
 
-from analysis.palette import light
+from analysis.charts.palette import light
+from analysis.charts.sizes import MOST_MEMBERS, QUANTITIES, sizes_figure, sizes_info
 from analysis.report import render
-from analysis.sizes import MOST_MEMBERS, QUANTITIES, sizes_figure, sizes_info, sizes_section
+from analysis.sections.sizes import sizes_section
 
 # Of the published table and of the front of the sample study, fastest first.
 PRESETS = ["t0003", "t0004", "t0005", "t0006", "t0007", "t0008", "t0001", "t0002", "t0000"]

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.front import hypervolume
 from analysis.results import ReferencePoint
+from study.budget import Left
 from tests.benchmarks.search.arms import ARMS, OPTIONAL, Halved, LatencyFirstArm, Random, Trial
 from tests.benchmarks.search.lcbench import (
     BEST,
@@ -48,10 +49,10 @@ class Watched(Halved):
         self.most = 0
         self.trials: list[Trial] = []
 
-    def next(self, trials: list[Trial]) -> Trial:
+    def next(self, trials: list[Trial], left: Left) -> Trial | None:
         self.trials = trials
         self.most = max(self.most, sum(trial.runs for trial in trials))
-        return super().next(trials)
+        return super().next(trials, left)
 
 
 def run(arm: Any, workers: int = 1, budget: int = 6 * EPOCHS) -> Run:

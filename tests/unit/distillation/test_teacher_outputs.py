@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from study.distillation.image_data import Augmentation
 from study.distillation.teacher_outputs import (
-    Outputs,
     ViewedImages,
     cached_teacher_outputs,
     outputs_path,
     teacher_outputs,
 )
 from study.distillation.teacher_recipe import TeacherError
-from study.distillation.training import CachedTeacher, LiveTeacher
+from study.distillation.training import CachedTeacher, LiveTeacher, WholeTable
 from study.distillation.views import apply_view, view_draws
 
 CPU = torch.device("cpu")
@@ -104,7 +103,7 @@ def test_logits_that_float16_cannot_hold_are_refused(
 ) -> None:
     with pytest.raises(TeacherError, match=word):
         cached_teacher_outputs(tmp_path, Teacher(scale), some_images(), CPU)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
 
 
 def test_read_only_images_are_asked_about_without_a_warning() -> None:
@@ -132,39 +131,144 @@ def test_answers_are_asked_for_once_and_then_mapped_from_their_file(tmp_path: Pa
     assert np.array_equal(first, teacher_outputs(teacher, asked, CPU))
     path = outputs_path(tmp_path / "new", teacher, asked)
     assert list((tmp_path / "new").iterdir()) == [path]
+    assert (path / "answers.f16").stat().st_size == 3 * 37 * 8 * 2
 
 
-def cut_off(path: Path, outputs: Outputs) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
+def flip_a_bit(path: Path) -> None:
+    data = bytearray((path / "answers.f16").read_bytes())
+    data[37 * 8 * 2 + 100] ^= 1  # in view 1
+    (path / "answers.f16").write_bytes(data)
 
 
-def empty(path: Path, outputs: Outputs) -> None:
-    path.write_bytes(b"")
+def cut_off(path: Path) -> None:
+    data = (path / "answers.f16").read_bytes()
+    (path / "answers.f16").write_bytes(data[:-100])
 
 
-def another_shape(path: Path, outputs: Outputs) -> None:
-    np.save(path, outputs[:2])
+def tear_the_last_line(path: Path) -> None:
+    text = (path / "checksums.jsonl").read_text()
+    (path / "checksums.jsonl").write_text(text[:-20])
 
 
-def another_type(path: Path, outputs: Outputs) -> None:
-    np.save(path, outputs.astype(np.float32))
-
-
-def an_archive(path: Path, outputs: Outputs) -> None:
-    with path.open("wb") as file:
-        np.savez(file, outputs)
-
-
-@pytest.mark.parametrize("damage", [cut_off, empty, another_shape, another_type, an_archive])
-def test_a_damaged_file_is_computed_again(
-    damage: Callable[[Path, Outputs], None], tmp_path: Path
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_off, tear_the_last_line])
+def test_a_damaged_view_alone_is_asked_about_again(
+    damage: Callable[[Path], None], tmp_path: Path
 ) -> None:
     teacher, asked = Teacher(), some_images()
     outputs = np.array(cached_teacher_outputs(tmp_path, teacher, asked, CPU))
-    damage(outputs_path(tmp_path, teacher, asked), outputs)
+    damage(outputs_path(tmp_path, teacher, asked))
     again = cached_teacher_outputs(tmp_path, teacher, asked, CPU)
     assert np.array_equal(again, outputs)
+    assert teacher.images == (3 + 1) * 37
+    cached_teacher_outputs(tmp_path, teacher, asked, CPU)
+    assert teacher.images == (3 + 1) * 37
+
+
+def without_answers(path: Path) -> None:
+    (path / "answers.f16").unlink()
+
+
+def without_checksums(path: Path) -> None:
+    (path / "checksums.jsonl").unlink()
+
+
+def of_other_images(path: Path) -> None:
+    text = (path / "checksums.jsonl").read_text()
+    (path / "checksums.jsonl").write_text(text.replace('"images": 37', '"images": 36'))
+
+
+@pytest.mark.parametrize("damage", [without_answers, without_checksums, of_other_images])
+def test_answers_of_which_nothing_is_known_are_asked_for_again(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    teacher, asked = Teacher(), some_images()
+    outputs = np.array(cached_teacher_outputs(tmp_path, teacher, asked, CPU))
+    damage(outputs_path(tmp_path, teacher, asked))
+    assert np.array_equal(cached_teacher_outputs(tmp_path, teacher, asked, CPU), outputs)
     assert teacher.images == 2 * 3 * 37
+
+
+class Killed(BaseException):
+    """As a signal: nothing between here and the process's end catches it."""
+
+
+def test_one_who_was_killed_goes_on_at_the_view_it_was_asking_about(tmp_path: Path) -> None:
+    teacher, asked = Teacher(), some_images()
+
+    def kill(done: int, total: int) -> None:
+        if done > 2 * 37:
+            raise Killed
+
+    with pytest.raises(Killed):
+        cached_teacher_outputs(tmp_path, teacher, asked, CPU, batch_size=20, progress=kill)
+    calls: list[int] = []
+    outputs = cached_teacher_outputs(
+        tmp_path, teacher, asked, CPU, batch_size=20, progress=lambda done, _: calls.append(done)
+    )
+    assert calls == [74, 94, 111]
+    assert teacher.images == 3 * 37 + 20
+    assert np.array_equal(outputs, teacher_outputs(Teacher(), asked, CPU, batch_size=20))
+
+
+def test_more_views_are_those_that_are_kept_and_new_ones(tmp_path: Path) -> None:
+    teacher, asked = Teacher(), some_images()
+    three = np.array(cached_teacher_outputs(tmp_path, teacher, asked, CPU))
+    five = cached_teacher_outputs(tmp_path, teacher, dataclasses.replace(asked, views=5), CPU)
+    assert teacher.images == 5 * 37
+    assert np.array_equal(five[:3], three)
+    two = cached_teacher_outputs(tmp_path, teacher, dataclasses.replace(asked, views=2), CPU)
+    assert teacher.images == 5 * 37
+    assert np.array_equal(two, three[:2])
+
+
+def test_the_whole_table_answers_every_view_of_any_seed(tmp_path: Path) -> None:
+    asked = dataclasses.replace(some_images(), views=None)
+    teacher = Teacher()
+    outputs = cached_teacher_outputs(tmp_path, teacher, asked, CPU)
+    assert outputs.shape == (2 * 5 * 5, 37, 8)
+    live = LiveTeacher(teacher, asked.mean, asked.std)
+    rows = torch.tensor([0, 36, 7, 7])
+    for seed in (5, 6):
+        table = WholeTable(outputs, asked.augmentation, seed)
+        for view in (0, 1, 1000):
+            draws = view_draws(seed, view, 37, asked.augmentation).take(rows)
+            images = apply_view(torch.from_numpy(asked.images)[rows], draws)
+            answers, _ = live.answers(view, rows, images)
+            kept, _ = table.answers(view, rows, images)
+            assert torch.allclose(kept, answers, rtol=1e-3, atol=1e-3)
+
+
+def test_a_part_of_the_table_is_not_taken_for_the_whole() -> None:
+    outputs = teacher_outputs(Teacher(), some_images(), CPU)
+    with pytest.raises(ValueError, match="3 views are no whole table: there are 50"):
+        WholeTable(outputs, some_images().augmentation, 5)
+
+
+class Narrow(Teacher):
+    """Fits no more than 9 images into its memory."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > 9:
+            raise torch.OutOfMemoryError("no room")
+        return super().forward(images)
+
+
+def test_batches_are_halved_until_they_fit() -> None:
+    narrow = Narrow()
+    outputs = teacher_outputs(narrow, some_images(), CPU, batch_size=37)
+    np.testing.assert_array_equal(
+        outputs, teacher_outputs(Teacher(), some_images(), CPU, batch_size=9)
+    )
+    assert narrow.images == 3 * 37
+
+
+def test_one_image_that_does_not_fit_is_not_halved() -> None:
+    class Full(Teacher):
+        def forward(self, images: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("no room")
+
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        teacher_outputs(Full(), some_images(), CPU)
 
 
 def test_the_file_is_named_by_all_that_shapes_the_answers(tmp_path: Path) -> None:
@@ -181,7 +285,7 @@ def test_the_file_is_named_by_all_that_shapes_the_answers(tmp_path: Path) -> Non
         {"augmentation": Augmentation(pad=2, flip=False)},
         {"mean": (0.4, 0.5, 0.7)},
         {"std": (0.2, 0.25, 0.4)},
-        {"views": 4},
+        {"views": None},
         {"seed": 6},
     ]
     paths = {outputs_path(tmp_path, teacher, asked), outputs_path(tmp_path, other_teacher, asked)}
@@ -191,15 +295,26 @@ def test_the_file_is_named_by_all_that_shapes_the_answers(tmp_path: Path) -> Non
         paths.add(outputs_path(tmp_path, teacher, changed))
     assert len(paths) == 3 + len(changes)
     assert outputs_path(tmp_path, Teacher(), some_images()) in paths
+    assert outputs_path(tmp_path, Teacher(), dataclasses.replace(asked, views=4)) in paths
 
 
-def test_a_failure_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_what_was_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    left = 3  # of the calls that a view takes two of
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        cached_teacher_outputs(tmp_path, Teacher(), some_images(), CPU)
-    assert list(tmp_path.iterdir()) == []
+    def full(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(28, "No space left on device")
+
+    teacher = Teacher()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            cached_teacher_outputs(tmp_path, teacher, some_images(), CPU)
+    cached_teacher_outputs(tmp_path, teacher, some_images(), CPU)
+    assert teacher.images <= (3 + 1) * 37

@@ -7,6 +7,9 @@ from study.distillation.views import (
     Normalizer,
     ViewDraws,
     apply_view,
+    cells,
+    distinct_views,
+    draws_of_cell,
     normalise,
     to_nchw,
     view_draws,
@@ -213,3 +216,26 @@ def test_a_gpu_gives_the_views_of_the_cpu() -> None:
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
     floats = Normalizer(mean, std, "cuda")(viewed).cpu()
     assert (floats - normalise(expected, mean, std)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(2, True), Augmentation(1, False)])
+def test_every_image_of_a_view_is_seen_under_one_of_finitely_many(
+    augmentation: Augmentation,
+) -> None:
+    images = torch.randint(0, 256, (40, 8, 8, 3), dtype=torch.uint8)
+    draws = view_draws(3, 7, 40, augmentation)
+    seen = apply_view(images, draws)
+    numbers = cells(draws)
+    assert 0 <= int(numbers.min()) < int(numbers.max()) < distinct_views(augmentation)
+    for image, cell in enumerate(numbers.tolist()):
+        same = apply_view(images[image : image + 1], draws_of_cell(cell, 1, augmentation))
+        assert torch.equal(same[0], seen[image])
+
+
+def test_all_cells_differ_and_there_are_no_others() -> None:
+    augmentation = Augmentation(2, True)
+    assert distinct_views(augmentation) == 50
+    found = [cells(draws_of_cell(cell, 1, augmentation)).item() for cell in range(50)]
+    assert found == list(range(50))
+    with pytest.raises(ValueError, match="no view 50 of 50"):
+        draws_of_cell(50, 1, augmentation)

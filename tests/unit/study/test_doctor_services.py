@@ -239,7 +239,8 @@ def test_an_address_where_something_else_listens_is_given_up_on(
     found = check_ray(Scope(scope.studies, address=other_server), limit=3.0)
 
     assert found.state == "fail"
-    assert f"no Ray answers at {other_server}" in found.text
+    assert other_server in found.text
+    assert "no Ray head" in found.text
     assert "leave --address out" in str(found.mend)
 
 

@@ -171,6 +171,7 @@ def test_an_interrupted_trial_reports_the_same_exits(tmp_path: Path, known: dict
     begun = StudentTrial(task(1, known), context)
     begun.advance()
     begun.advance()
+    begun.close()
     resumed = finish(StudentTrial(task(1, known), context))[-1]
     replayed = finish(StudentTrial(task(1, known), context))
 

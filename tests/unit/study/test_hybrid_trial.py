@@ -115,6 +115,7 @@ def test_an_interrupted_hybrid_trial_goes_on_exactly_in_a_new_process(
     begun = StudentTrial(TrialTask(2, params(), False, **known), context)
     begun.advance()
     begun.advance()
+    begun.close()
     trial_teacher._NETWORKS.clear()
     finish(StudentTrial(TrialTask(2, params(), False, **known), context))
 

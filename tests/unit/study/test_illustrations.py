@@ -29,13 +29,13 @@ from study.distillation.image_data import Augmentation, ImageData, Split, assemb
 from study.distillation.teacher import obtain_teacher
 from study.distillation.teacher_network import build_network
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe, teacher_key
+from study.environment import worker_environment
 from study.illustrations import Illustrator, kinds_for, recorded
 from study.progress import Progress
 from study.proposal import distributions
 from study.record import StudyRecord
 from study.saliency import SALIENCY, draw, pairs_to_show
 from study.student import build_student
-from study.trial import worker_environment
 from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
 from study.trial_teacher import TeacherVariant, trained_teacher
 

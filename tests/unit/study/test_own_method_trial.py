@@ -22,7 +22,7 @@ from study.trial_context import TrialContext, TrialTask
 from study.trial_teacher import TeacherVariant
 
 REPOSITORY = Path(__file__).parents[3]
-README = (REPOSITORY / "README.md").read_text()
+README = (REPOSITORY / "search_spaces" / "README.md").read_text()
 (EXAMPLE,) = re.findall(r"```python\n(# my_space\.py\n.*?)```", README, flags=re.DOTALL)
 
 
@@ -82,6 +82,7 @@ def curve(trial: StudentTrial, steps: int = 9) -> list[tuple[int, float, float]]
         found += [(e["epoch"], e["train_loss"], e["val_loss"]) for e in report.get("curve", [])]
         if report["done"]:
             break
+    trial.close()
     return found
 
 

@@ -95,6 +95,7 @@ def test_an_interrupted_trial_goes_on_with_the_very_same_steps(context: TrialCon
     first = StudentTrial(task(adapter="conv"), elsewhere)
     for _ in range(2):
         first.advance()
+    first.close()
 
     resumed = finish(StudentTrial(task(adapter="conv"), elsewhere))
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from analysis.results import (
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import SearchSpace, configuration_key
 from study.arguments import parser, resolve
+from study.budget import UNBOUNDED, Left
 from study.guide import Guide
 from study.plan import StudyPlan
 from study.progress import Progress
@@ -93,13 +95,16 @@ def make_plan(*arguments: str) -> tuple[StudyPlan, SearchSpace]:
     return resolve(parser().parse_args([*ARGUMENTS, *SEARCH, *arguments]))
 
 
-def make_driver(folder: Path, *arguments: str) -> Driver:
+def make_driver(
+    folder: Path, *arguments: str, left: Callable[[], Left] = lambda: UNBOUNDED
+) -> Driver:
     plan, space = make_plan(*arguments)
     record = StudyRecord(folder, "study", None)
     point = ReferencePoint(10.0, 100.0, 100.0)
     record.set_attribute("reference_point", point.to_json())
     seeds = seed_points(space, None, plan.fixed)
-    queue = TrialQueue(record, space, plan, seeds, lambda: False, Guide(record, space, plan))
+    guide = Guide(record, space, plan)
+    queue = TrialQueue(record, space, plan, seeds, lambda: False, guide, None, left)
     return Driver(record, queue)
 
 
@@ -115,6 +120,52 @@ def test_a_study_ends_with_a_front_and_nothing_that_promises_to_join_it(tmp_path
     assert any(trial.epochs_done == EPOCHS for trial in trials[2:])
     assert any(trial.epochs_done == RUNGS[0] for trial in trials[2:])
     assert len({configuration_key(trial.params) for trial in trials}) == 16
+
+
+@pytest.mark.parametrize("seconds", [300, 400])
+def test_a_budget_of_time_is_spent_on_what_comes_to_its_end(tmp_path: Path, seconds: int) -> None:
+    spent = 0
+
+    def left() -> Left:
+        return Left(each=seconds - spent)
+
+    driver = make_driver(tmp_path, "--trials", "200", "--budget", f"{seconds}s", left=left)
+    begun_with: list[int] = []
+    while driver.step():
+        trials = driver.record.trials()
+        begun_with += [seconds - spent] * (len(trials) - len(begun_with))
+        spent = sum(trial.epochs_done for trial in trials)
+
+    # Each epoch of these took a second.
+    trials = driver.record.trials()
+    assert spent <= seconds
+    assert driver.queue.out_of_time
+    assert len(trials) < 200
+    # When the last ones began there was time for a whole training, and then for who was worth it.
+    assert min(begun_with) >= EPOCHS
+    assert sum(trial.epochs_done == EPOCHS for trial in trials[2:]) >= 3
+    # Nobody could have ended in what is left but those that add nothing.
+    assert seconds - spent < 2 * EPOCHS
+
+
+def test_what_cannot_end_in_time_neither_begins_nor_goes_on(tmp_path: Path) -> None:
+    driver = make_driver(tmp_path, "--trials", "200", "--budget", "1h")
+    for _ in range(20):
+        driver.step()
+    before = driver.record.trials()
+
+    late = make_driver(
+        tmp_path,
+        "--trials",
+        "200",
+        "--budget",
+        "1h",
+        left=lambda: Left(each=EPOCHS - RUNGS[-1] - 1),
+    )
+
+    assert late.queue.next_task() is None
+    assert late.queue.out_of_time
+    assert late.record.trials() == before
 
 
 def test_nobody_is_handed_out_twice_at_once(tmp_path: Path) -> None:

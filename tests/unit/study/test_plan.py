@@ -10,7 +10,7 @@ from search_spaces.space import WEIGHTED_F1
 from study.arguments import changed, parser, resolve
 from study.budget import Budget
 from study.names import StudyName, StudyNameError
-from study.parsing import parse_duration, parse_fixed, parse_objectives
+from study.parsing import parse_duration, parse_fixed, parse_objectives, parse_views
 from study.plan import PlanError, StudyPlan, differences, identity_hash
 from study.seed_points import seed_points
 from study.verbs import resume
@@ -148,7 +148,9 @@ def test_how_long_and_where_do_not_make_another_study(change: dict[str, Any]) ->
         {"max_epochs": 3},
         {"sampler": "random"},
         {"views": 2},
+        {"views": "all"},
         {"cpus_per_trial": 2},
+        {"runtime": "onnx"},
         {"objectives": ("score", "latency", "params")},
     ],
 )
@@ -267,6 +269,16 @@ def test_replicates_are_no_part_of_what_a_study_is_and_older_plans_have_one_run(
     assert StudyPlan.from_json(older) == once
 
 
+def test_a_plan_from_before_runtimes_could_be_asked_for_means_eager_and_is_the_same_study() -> None:
+    plan = make_plan()
+    older = {name: value for name, value in plan.to_json().items() if name != "runtime"}
+
+    assert StudyPlan.from_json(older) == plan
+    assert "runtime" not in identity(plan)
+    asked = identity(make_plan("--runtime", "onnx"))
+    assert differences(identity(plan), asked) == ["runtime 'eager', now 'onnx'"]
+
+
 def test_a_resume_changes_the_replicates_where_it_names_them() -> None:
     command = argparse.ArgumentParser()
     resume.configure(command)
@@ -276,3 +288,29 @@ def test_a_resume_changes_the_replicates_where_it_names_them() -> None:
     assert changed(stored, command.parse_args(["name", "--replicates", "5"])).replicates == 5
     with pytest.raises(PlanError, match="--replicates 0 is less than 1; give 1 or more"):
         changed(stored, command.parse_args(["name", "--replicates", "0"]))
+
+
+def test_all_views_are_asked_for_by_word_and_come_back_from_a_stored_plan() -> None:
+    plan = make_plan("--views", "all")
+
+    assert (plan.views, plan.number_of_views) == ("all", None)
+    assert StudyPlan.from_json(plan.to_json()) == plan
+    assert make_plan("--views", "3").number_of_views == 3
+
+
+@pytest.mark.parametrize("text", ["many", "3.5", "", "ALL"])
+def test_what_is_no_number_of_views_is_refused(text: str) -> None:
+    with pytest.raises(PlanError, match=f"--views {text!r} is no number of views; give 1 or more"):
+        parse_views(text)
+    with pytest.raises(PlanError, match="--views 0 is less than 1"):
+        make_plan("--views", "0")
+
+
+def test_a_gpu_answers_all_views_of_small_images_unless_a_number_is_asked_for() -> None:
+    gpu = ("--gpus-per-trial", "0.25")
+
+    assert make_plan(*gpu).views == "all"
+    assert make_plan(*gpu, "--views", "8").views == 8
+    assert make_plan(*gpu, "--image-size", "224").views == 8
+    assert make_plan(*gpu, "--teacher-outputs", "live").views == 8
+    assert make_plan().views == 8

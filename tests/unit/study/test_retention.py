@@ -4,11 +4,13 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.front import front_hypervolume, front_members
+from analysis.replication import front_probabilities, rivals
 from analysis.results import (
     Confirmation,
     Latency,
@@ -20,7 +22,7 @@ from analysis.results import (
     Timing,
     TrialResult,
 )
-from study.retention import Contenders, near_front, prune, students_to_keep
+from study.retention import SPARE_AHEAD, Contenders, near_front, prune, students_to_keep
 
 
 def made(
@@ -162,7 +164,7 @@ def test_runs_keep_their_students_until_they_are_scored() -> None:
     assert Contenders(scored).trials == scored
 
 
-def test_the_fronts_behind_the_front_are_kept_while_means_may_move() -> None:
+def test_whoever_few_are_ahead_of_is_kept_while_means_may_move() -> None:
     trials = [made(number, 50.0 - number, 3.0**number) for number in range(4)]
 
     assert students_to_keep(trials) == {0}
@@ -173,8 +175,33 @@ def test_the_fronts_behind_the_front_are_kept_while_means_may_move() -> None:
     assert contenders.numbers == {0, 1, 2}
 
 
+@pytest.mark.parametrize("seed", [0, 1, 7, 11])
+def test_no_rival_has_lost_its_student_before_it_is_known_as_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    figures = zip(rng.normal(80.0, 1.0, 60), rng.uniform(1.0, 2.0, 60), strict=True)
+    trials = [made(n, float(score), float(ms)) for n, (score, ms) in enumerate(figures)]
+    kept = students_to_keep(trials, within=1.0, spare=SPARE_AHEAD)
+
+    members = front_members(trials)
+    further = [
+        replace(
+            made(60 + n, (member.val_score or 0.0) + float(rng.normal(0.0, 1.5)), 1.0),
+            source="replicate",
+            replicate_of=member.number,
+            run=1,
+        )
+        for n, member in enumerate(members)
+    ]
+    everyone = [*trials, *further]
+    found = rivals(front_members(everyone), front_probabilities(everyone))
+
+    assert found
+    assert set(found) <= kept
+    assert len(kept) < 60
+
+
 @given(st.lists(FIGURES, max_size=30))
-def test_contenders_with_spare_fronts_are_found_one_by_one(
+def test_contenders_that_few_are_ahead_of_are_found_one_by_one(
     figures: list[tuple[float, float, OutcomeStatus, str | None]],
 ) -> None:
     trials = [made(number, *some) for number, some in enumerate(figures)]

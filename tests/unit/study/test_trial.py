@@ -1,6 +1,7 @@
 """One trial without Ray: tiny real networks on tiny made images."""
 
-from dataclasses import replace
+import time
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,25 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.phases import Phases
 from analysis.results import ModelSize
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
+from study.distillation import checkpoint
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
 from study.student import build_student as build_seeded
 from study.student import load_student, training_settings
-from study.trial import StudentTrial, refusal
-from study.trial_context import TrialContext, TrialTask, trial_folder
+from study.trial import StudentTrainable, StudentTrial, refusal
+from study.trial_context import (
+    CHECKPOINT_FILE,
+    NESTED,
+    TrialContext,
+    TrialTask,
+    trial_folder,
+)
 from study.trial_teacher import TeacherVariant
 
 
@@ -116,6 +125,50 @@ def test_latency_is_known_before_the_first_epoch(context: TrialContext) -> None:
     assert report["model"]["params_m"] == pytest.approx((4 * 9 + 4 + 256 * 2 + 2) / 1e6)
 
 
+def test_a_latency_says_what_it_is_compared_with_and_how_it_was_taken(
+    context: TrialContext,
+) -> None:
+    latency = StudentTrial(task(), context).advance()["latency"]
+
+    assert latency["reference_ms"] == context.teacher_ms
+    assert (latency["runtime"], latency["folded"], latency["idle"]) == ("eager", True, False)
+    # As the teacher of an older study was timed.
+    older = replace(context, folded=False)
+    assert not StudentTrial(task(), older).advance()["latency"]["folded"]
+
+
+def test_a_student_that_the_runtime_cannot_run_is_infeasible_with_the_reason(
+    context: TrialContext,
+) -> None:
+    class Undecided(torch.nn.Module):
+        """Its path depends on the values of what it sees."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(1, 2)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            mean = images.mean((2, 3))
+            answer: torch.Tensor = self.head(mean if float(mean.sum()) > 0 else -mean)
+            return answer
+
+    space = replace(context.space, build_student=lambda *_: Undecided())
+    asked = replace(context, space=space, runtime="compiled", teacher=None)
+    (report,) = finish(StudentTrial(task(), asked))
+
+    assert "cannot be compiled" in report["infeasible"]
+    assert report["infeasible"].endswith("leave --runtime at eager")
+
+
+def test_a_trial_that_comes_to_another_kind_of_processor_is_not_measured_there(
+    context: TrialContext,
+) -> None:
+    report = StudentTrial(task(), replace(context, processor="A Processor Of 1971")).advance()
+    assert report["done"]
+    assert "A Processor Of 1971" in report["failure"]
+    assert "latency" not in report
+
+
 def test_a_known_latency_is_not_measured_again(
     context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +227,7 @@ def test_an_interrupted_trial_goes_on_exactly_where_it_was(
     first = StudentTrial(task(2, known), context)
     first.advance()
     first.advance()
+    first.close()
 
     resumed = finish(StudentTrial(task(2, known), context))
 
@@ -327,3 +381,79 @@ def test_a_replicate_that_was_interrupted_goes_on_under_its_seed(
     resumed = finish(StudentTrial(replace(task(2, known), run=2), context))
 
     assert resumed[-1]["curve"][0]["val_loss"] == whole[-1]["curve"][0]["val_loss"]
+
+
+def test_the_phases_of_a_trial_add_up_to_the_time_its_worker_took(context: TrialContext) -> None:
+    spent = Phases()
+    began = time.perf_counter()
+    trial = StudentTrial(task(), context, handover=1.5)
+    done = False
+    while not done:
+        report = trial.advance()
+        spent, done = spent + Phases(**report["spent"]), report["done"]
+        elapsed = time.perf_counter() - began
+        time.sleep(0.05)  # the driver takes its time
+
+    assert spent.total == pytest.approx(elapsed, abs=0.01)
+    assert spent.handover == 1.5
+    assert spent.waiting >= 3 * 0.05
+    assert min(astuple(spent)) > 0
+
+
+def test_a_worker_says_how_long_it_stood_idle_between_two_trials(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    class Worker(StudentTrainable):
+        def setup(self, config: dict[str, Any], _: object = None) -> None:
+            super().setup(config, context)
+
+    worker = Worker(task(0, known).to_config())
+    (told,) = worker.step()[NESTED]
+    first = told["spent"]["handover"]
+    time.sleep(0.1)
+    worker.reset_config(task(1, known).to_config())
+
+    (told,) = worker.step()[NESTED]
+    again = told["spent"]
+
+    assert first == 0.0
+    assert 0.1 <= again["handover"] < 0.1 + again["build"] + 5.0
+    worker.cleanup()
+
+
+def test_a_trial_of_all_views_reads_the_whole_table(
+    context: TrialContext, known: dict[str, Any]
+) -> None:
+    teacher = context.teacher
+    assert teacher is not None
+    assert teacher.outputs is not None
+    # Every crop of 1 pixel's padding, without flips; in all but the centre one NaN.
+    centre = np.full((9, *teacher.outputs.shape[1:]), np.nan, dtype=np.float16)
+    centre[4] = 0.0
+    everywhere = np.zeros_like(centre)
+
+    def last_of(number: int, outputs: np.ndarray[Any, Any]) -> dict[str, Any]:
+        whole = replace(context, views=None, teacher=replace(teacher, outputs=outputs))
+        return finish(StudentTrial(task(number, known, terms="weighted"), whole))[-1]
+
+    assert "failure" not in last_of(7, everywhere)
+    assert "the loss is nan in epoch 1" in last_of(8, centre)["failure"]
+    assert "2 views are no whole table: there are 9" in last_of(9, teacher.outputs)["failure"]
+
+
+def test_where_another_worker_may_go_on_an_epoch_is_on_the_disk_before_it_is_reported(
+    context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = checkpoint.save
+
+    def slow(*positional: Any, **named: Any) -> None:
+        time.sleep(0.2)
+        save(*positional, **named)
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    trial = StudentTrial(task(known=known), replace(context, every_epoch=True))
+    trial.advance()
+    trial.advance()
+
+    state = checkpoint.load(trial_folder(Path(context.folder), 0) / CHECKPOINT_FILE)
+    assert state["trainer"]["epochs_done"] == 1

@@ -1,0 +1,138 @@
+"use strict";
+(() => {
+  // Tables: numbers by data-order or by what is shown, missing ones always last; all else by text.
+  const keyOf = (cell) => {
+    if (cell.dataset.order !== undefined) return Number(cell.dataset.order);
+    const text = cell.textContent.trim();
+    if (text === "–" || text === "") return null;
+    const number = Number(text.replace("−", "-").replaceAll(",", ""));
+    return Number.isNaN(number) ? text : number;
+  };
+  const compare = (a, b, sign) => {
+    if (a === null || b === null) return (a === null) - (b === null);
+    if (typeof a === "number" && typeof b === "number") return sign * (a - b);
+    return sign * String(a).localeCompare(String(b), "en", { numeric: true });
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      head.querySelector("button").addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        heads.forEach((other) => other.setAttribute("aria-sort", "none"));
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const body = table.tBodies[0];
+        const keyed = [...body.rows].map((row) => [keyOf(row.cells[column]), row]);
+        keyed.sort((one, other) => compare(one[0], other[0], up ? 1 : -1));
+        body.append(...keyed.map(([, row]) => row));
+      });
+    });
+  }
+
+  // The field above the list of trials keeps the rows that hold every word typed.
+  for (const field of document.querySelectorAll("input[data-table]")) {
+    const table = document.getElementById(field.dataset.table);
+    const count = document.getElementById(field.dataset.table + "-count");
+    const rows = [...table.tBodies[0].rows];
+    const texts = rows.map((row) => [...row.cells].map((c) => c.textContent).join(" ").toLowerCase());
+    const whole = count.textContent;
+    field.addEventListener("input", () => {
+      const words = field.value.toLowerCase().split(/,?(?:\s+|$)/).filter(Boolean);
+      let kept = 0;
+      rows.forEach((row, i) => {
+        row.hidden = !words.every((word) => texts[i].includes(word));
+        kept += !row.hidden;
+      });
+      count.textContent = words.length ? kept.toLocaleString("en") + " of " + whole : whole;
+    });
+  }
+
+  // A trial that is clicked, as a mark, a line or a row, is marked wherever it stands.
+  const rowsOf = {};
+  for (const name of document.querySelectorAll("tbody th:first-child b")) {
+    (rowsOf[name.textContent] ||= []).push(name.closest("tr"));
+  }
+  const said = document.getElementById("picked");
+  window.pickTrial = (trial) => {
+    for (const old of document.querySelectorAll(".picked-trial")) old.classList.remove("picked-trial");
+    const rows = rowsOf[trial] || [];
+    for (const row of rows) row.classList.add("picked-trial");
+    for (const mark of document.querySelectorAll(`[data-trial="${CSS.escape(trial)}"]`)) mark.classList.add("picked-trial");
+    window.dispatchEvent(new CustomEvent("trialpicked", { detail: trial || null }));
+    if (!said) return;
+    said.textContent = "";
+    const row = rows.find((each) => each.closest("#trials-table")) || rows[0];
+    if (!row) return;
+    const link = document.createElement("button");
+    link.type = "button";
+    link.textContent = "Show its row";
+    link.addEventListener("click", () => {
+      row.hidden = false;
+      row.tabIndex = -1;
+      row.scrollIntoView({ block: "center" });
+      row.focus({ preventScroll: true });
+    });
+    const student = [...row.cells].map((cell) => cell.textContent).slice(0, 4);
+    said.append(trial + " · " + student[3] + " · " + student[1] + " ", link);
+  };
+  document.addEventListener("click", (event) => {
+    const mark = event.target.closest("[data-trial]");
+    const row = event.target.closest("tbody tr");
+    const name = row && row.querySelector("th:first-child b");
+    if (mark) window.pickTrial(mark.dataset.trial);
+    else if (name && getSelection().isCollapsed && !event.target.closest("button, a")) window.pickTrial(name.textContent);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") window.pickTrial("");
+  });
+
+  // Tables are copied as they stand: rows that are shown, in their order, with what is read there.
+  const words = (node) => {
+    const parts = [...node.childNodes].map((child) => (child.nodeType === 3 ? child.textContent : child.classList.contains("meter") ? "" : words(child)));
+    return parts.map((part) => part.replace(/\s+/g, " ").trim()).filter(Boolean).join(" ");
+  };
+  const headOf = (table) => {
+    const rows = [...table.tHead.rows].map((row) => [...row.cells]);
+    if (rows.length === 1) return rows[0].map(words);
+    const second = rows[1].map(words); // under the groups of a table whose first column spans both
+    const groups = rows[0].slice(1).flatMap((cell) => Array(cell.colSpan).fill(words(cell)));
+    return [words(rows[0][0]), ...groups.map((group, i) => group + ", " + second[i])];
+  };
+  const written = {
+    csv: (head, rows) => [head, ...rows].map((row) => row.map((cell) => (/[",\n]/.test(cell) ? '"' + cell.replaceAll('"', '""') + '"' : cell)).join(",")).join("\n") + "\n",
+    markdown: (head, rows) => {
+      const line = (row) => "| " + row.map((cell) => cell.replace(/[\\|`*<>]/g, "\\$&")).join(" | ") + " |";
+      return [line(head), line(head.map(() => "---")).replaceAll("\\", ""), ...rows.map(line)].join("\n") + "\n";
+    },
+    latex: (head, rows) => {
+      const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "–": "--", "±": "$\\pm$", "×": "$\\times$", "α": "$\\alpha$", "†": "\\dag{}", "‡": "\\ddag{}", "≥": "$\\geq$", "≤": "$\\leq$" };
+      const line = (row) => row.map((cell) => cell.replace(/[\\~^−–±×α†‡≥≤]|[&%$#_{}]/g, (c) => special[c] || "\\" + c)).join(" & ") + " \\\\";
+      const right = head.map((_, i) => i > 0 && rows.every((row) => /^[−+±\d.,\s–†x×%]*$/.test(row[i])));
+      const kinds = right.map((number) => (number ? "r" : "l")).join("");
+      return ["\\begin{tabular}{" + kinds + "}", "\\toprule", line(head), "\\midrule", ...rows.map(line), "\\bottomrule", "\\end{tabular}"].join("\n") + "\n";
+    },
+  };
+  const copy = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = document.createElement("textarea"); // where a file may not use the clipboard
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      const done = document.execCommand("copy");
+      area.remove();
+      if (!done) throw new Error("not copied");
+    }
+  };
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    const name = button.textContent;
+    button.addEventListener("click", async () => {
+      const table = document.getElementById(button.dataset.copy);
+      const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [...row.cells].map(words));
+      const text = written[button.dataset.format](headOf(table), rows);
+      button.dataset.copied = text.length;
+      button.textContent = await copy(text).then(() => "Copied", () => "Not allowed");
+      setTimeout(() => { button.textContent = name; }, 1500);
+    });
+  }
+})();

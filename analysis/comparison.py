@@ -1,0 +1,224 @@
+"""Several studies side by side, as numbers: their fronts, hypervolumes, and how they differ.
+
+What is measured in different ways is never mixed silently: where devices differ, latencies are
+compared as shares of each study's own teacher's, and every such difference is a sentence.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from analysis.findings import find, speed_up
+from analysis.formatting import value as shown
+from analysis.front import Point, hypervolume, non_dominated
+from analysis.record import StudyResults
+from analysis.results import ReferencePoint, TrialResult, searched
+
+# Fields of a plan that say where a study lives and not what it does.
+_PLACES = frozenset({"name", "storage", "tracking_uri", "address", "data_dir"})
+
+
+class NotComparableError(ValueError):
+    """Studies that have no common measure; the message says why."""
+
+
+class Member(NamedTuple):
+    """A front member of one study among the others.
+
+    Args:
+        study: the study's label.
+        trial: the member.
+        val_score: its mean validation score.
+        across: its latency in ms, or its share of the teacher's where devices differ.
+        ratio: the inference-time ratio.
+        joint: whether no member of any study dominates it.
+    """
+
+    study: str
+    trial: TrialResult
+    val_score: float
+    across: float
+    ratio: float | None
+    joint: bool
+
+
+class Compared(NamedTuple):
+    """One study: its label, its members, and what its front is worth under the shared corner."""
+
+    label: str
+    results: StudyResults
+    members: tuple[Member, ...]
+    hypervolume: float
+    own_hypervolume: float | None
+    epochs: int
+
+
+class Difference(NamedTuple):
+    """A field that is not the same in all studies, with its value in each."""
+
+    field: str
+    values: tuple[str, ...]
+
+
+class Comparison(NamedTuple):
+    """Everything a comparison tells.
+
+    Args:
+        studies: in the order given.
+        relative: whether latencies are shares of each study's own yardstick's.
+        reference: the corners all hypervolumes are measured between; in shares where `relative`.
+        warnings: what is not alike in data, devices or ways of measuring, a sentence each.
+        differences: fields of plan, space, data, teacher and versions that differ.
+    """
+
+    studies: tuple[Compared, ...]
+    relative: bool
+    reference: ReferencePoint
+    warnings: tuple[str, ...]
+    differences: tuple[Difference, ...]
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The front members of all studies, fastest first."""
+        found = [member for study in self.studies for member in study.members]
+        return tuple(sorted(found, key=lambda m: (m.across, -m.val_score, m.study)))
+
+
+def compare(studies: Sequence[StudyResults]) -> Comparison:
+    """Sets studies side by side.
+
+    Raises:
+        NotComparableError: fewer than two, of different scores, or one without a reference point.
+    """
+    if len(studies) < 2:
+        raise NotComparableError("name two studies or more")
+    scores = {(r.plan.space.score.name, r.plan.space.score.unit) for r in studies}
+    if len(scores) > 1:
+        told = " and ".join(sorted(f"{name} in {unit or 'no unit'}" for name, unit in scores))
+        raise NotComparableError(f"they have different scores, {told}; compare those of one")
+    for results in studies:
+        if results.reference is None:
+            raise NotComparableError(
+                f"{results.name} has no reference point yet: its teacher was not timed"
+            )
+    labels = _labels(studies)
+    relative = len({_device(results) for results in studies}) > 1
+    corners = [r.reference for r in studies if r.reference is not None]
+    corner = ReferencePoint(
+        val_score=min(each.val_score for each in corners),
+        latency_ms=1.0 if relative else max(each.latency_ms for each in corners),
+        best_score=max(each.best_score for each in corners),
+    )
+    places = [_places(results, relative) for results in studies]
+    points: list[Point] = [point for each in places for point in each.values()]
+    joint = {
+        point for point, kept in zip(points, non_dominated(points), strict=True) if kept
+    }  # the same point in two studies is on the joint front for both
+    compared = tuple(
+        Compared(
+            label=label,
+            results=results,
+            members=tuple(
+                Member(label, trial, *mine[trial.number], speed_up(results, trial),
+                       mine[trial.number] in joint)
+                for trial in results.front
+                if trial.number in mine
+            ),
+            hypervolume=hypervolume(mine.values(), corner),
+            own_hypervolume=find(results).hypervolume,
+            epochs=sum(t.epochs_done for t in searched(results.trials) if t.trained_with is None),
+        )
+        for label, results, mine in zip(labels, studies, places, strict=True)
+    )  # fmt: skip
+    return Comparison(compared, relative, corner, _warnings(labels, studies), _differences(studies))
+
+
+def _labels(studies: Sequence[StudyResults]) -> list[str]:
+    """Names, numbered where two studies share one."""
+    names = [results.name for results in studies]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})"
+        for i, name in enumerate(names)
+    ]
+
+
+def _places(results: StudyResults, relative: bool) -> dict[int, tuple[float, float]]:
+    """(score, latency) of each front member, the latency as a share where `relative`."""
+    found = {}
+    for trial in results.front:
+        score, across = results.val_score(trial), trial.latency_ms
+        if relative:
+            ratio = speed_up(results, trial)
+            across = 1 / ratio if ratio else None
+        if score is not None and across is not None:
+            found[trial.number] = (score, across)
+    return found
+
+
+def _device(results: StudyResults) -> tuple[Any, ...]:
+    compared = results.compared_with
+    return () if compared is None else (compared.latency.device, compared.latency.threads)
+
+
+def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[str, ...]:
+    """A sentence for whatever is not alike in what the numbers were measured on."""
+    found = []
+
+    def told(values: Sequence[str]) -> str:
+        return ", ".join(f"{label}: {value}" for label, value in zip(labels, values, strict=True))
+
+    data = [f"{r.plan.data.name} ({r.plan.data.hash})" for r in studies]
+    if len(set(data)) > 1:
+        found.append(f"Scores are of different data, and say little of each other. {told(data)}.")
+    teachers = ["not ready" if (one := r.compared_with) is None else one.name for r in studies]
+    keys = [r.teacher.key if r.teacher else name for r, name in zip(studies, teachers, strict=True)]
+    if len(set(keys)) > 1:
+        found.append(f"Ratios are to different networks. {told(teachers)}.")
+    devices = [", ".join(str(part) for part in _device(r)) + " threads" for r in studies]
+    if len(set(devices)) > 1:
+        found.append(
+            "Latencies were taken on different devices or threads, so each is told as a share of "
+            f"its own study's {studies[0].plan.space.yardstick}'s. {told(devices)}."
+        )
+    idle = [_kinds(results) for results in studies]
+    if len(set(idle)) > 1 or any(" and " in kind for kind in idle):
+        found.append(f"Latencies of the fronts were not all taken in one way. {told(idle)}.")
+    thirds = [r.plan.space.compared_by for r in studies]
+    if len(set(thirds)) > 1:
+        found.append(f"Fronts were chosen by different objectives. {told(thirds)}.")
+    return tuple(found)
+
+
+def _kinds(results: StudyResults) -> str:
+    """How the latencies of a front were taken, in words."""
+    kinds = set()
+    for trial in results.front:
+        latency = trial.best_latency
+        if latency is not None:
+            moment = "on the idle device" if latency.idle else "while others trained"
+            kinds.add(f"{latency.precision}, {moment}")
+    return " and ".join(sorted(kinds)) or "none"
+
+
+def _differences(studies: Sequence[StudyResults]) -> tuple[Difference, ...]:
+    fields: dict[str, None] = {}
+    described = [_described(results) for results in studies]
+    for each in described:
+        fields |= dict.fromkeys(each)
+    found = []
+    for field in fields:
+        values = tuple(shown(each.get(field)) for each in described)
+        if len(set(values)) > 1:
+            found.append(Difference(field, values))
+    return tuple(found)
+
+
+def _described(results: StudyResults) -> dict[str, Any]:
+    """What was asked for and what it ran on, field by field."""
+    plan = results.plan
+    asked: Mapping[str, Any] = {k: v for k, v in plan.plan.items() if k not in _PLACES}
+    described = {f"plan: {name.replace('_', ' ')}": value for name, value in asked.items()}
+    described["space"] = f"{plan.space.name} ({plan.space.hash})"
+    described["data"] = f"{plan.data.name} ({plan.data.hash})"
+    described["images of a student"] = plan.data.student_train
+    described["teacher"] = results.teacher and f"{results.teacher.name} ({results.teacher.key})"
+    return described | {f"version: {k}": v for k, v in results.environment.items()}

@@ -1,0 +1,112 @@
+"""The fields of a latency: of a student beside its teacher, of a network alone, of equal students.
+
+Part of the definition of a result's fields (`analysis.results`); milliseconds throughout.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.stored import Stored
+
+
+@dataclass(frozen=True)
+class Timing(Stored):
+    """Milliseconds of one forward pass: percentiles of the repeats; None of earlier records."""
+
+    median: float
+    p95: float
+    p90: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True)
+class Ratio(Stored):
+    """Inference-time ratio teacher/student: above 1 the student is faster.
+
+    `low` and `high` bound its 95 % bootstrap interval.
+    """
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Latency(Stored):
+    """A student and its teacher timed in alternation on one device, at batch 1 and batch 64.
+
+    Where there is no teacher the space's default student stands in its place.
+
+    `runtime` ran both, their batch norms `folded` into the layers before them or not, and passes
+    were timed by `clock`: the thread's processor time (`cpu`), the `wall` clock, or `events` on a
+    GPU. `settled` says whether the 95 % interval of the ratio at batch 1 came to be under 3 % wide.
+    `reference_ms` is the latency (batch 1) that the study's teacher has on the idle device. Records
+    from before these were kept tell of passes on the wall clock, of networks as they were trained.
+    """
+
+    device: str
+    threads: int
+    precision: str
+    idle: bool
+    repeats: int
+    batch_1_ms: Timing
+    batch_64_ms: Timing
+    teacher_batch_1_ms: Timing
+    teacher_batch_64_ms: Timing
+    ratio_batch_1: Ratio
+    ratio_batch_64: Ratio
+    runtime: str = "eager"
+    folded: bool = False
+    clock: str = "wall"
+    settled: bool | None = None
+    reference_ms: float | None = None
+
+    def search_latency_ms(self, teacher_idle_ms: float) -> float:
+        """Latency (ms, batch 1) a study searches by: the teacher's idle median over the ratio.
+
+        Other trials may be running while a student is timed; the ratio is hardly moved by that
+        load, a bare timing is.
+        """
+        return teacher_idle_ms / self.ratio_batch_1.median
+
+    @property
+    def latency_ms(self) -> float:
+        """Latency (ms, batch 1) that students are compared by, once timed on the idle device.
+
+        As the one searched by: programs beside the study may still run.
+        """
+        if self.reference_ms is None:
+            return self.batch_1_ms.median
+        return self.search_latency_ms(self.reference_ms)
+
+
+@dataclass(frozen=True)
+class SoloLatency(Stored):
+    """A teacher timed alone on the idle device, at batch 1 and batch 64, as `Latency` has it."""
+
+    batch_1_ms: Timing
+    batch_64_ms: Timing
+    device: str
+    threads: int
+    runtime: str = "eager"
+    folded: bool = False
+    clock: str = "wall"
+
+
+@dataclass(frozen=True)
+class TieTest(Stored):
+    """The A/A test: copies of one student, timed one after another on the idle device.
+
+    `ratios` are their latencies over the mean. `spread` bounds, in 95 of 100 cases, how far the
+    latencies of two equal students lie apart, as a share of the smaller one: whoever differs by
+    less is tied.
+    """
+
+    architecture: str
+    ratios: tuple[float, ...]
+    spread: float
+
+
+def tie_spread(stored: Any) -> float:
+    """The spread of a stored A/A test; 0, at which nothing is tied, where there is none."""
+    return 0.0 if stored is None else TieTest.from_json(stored).spread

@@ -1,0 +1,132 @@
+"""Tables as LaTeX, with the rules of the `booktabs` package."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from analysis.findings import find
+from analysis.formatting import NONE, figure, number, signed, significant
+from analysis.formatting import value as shown
+from analysis.record import StudyResults
+from analysis.table import measured_latency, published_results
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "\u2212": "$-$", "–": "--", "±": r"$\pm$", "×": r"$\times$", "α": r"$\alpha$",
+    "\u00a0": "~", "‡": r"\ddag{}", "†": r"\dag{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split(" ")))
+
+
+def latex_table(
+    caption: str, label: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> str:
+    """A `table` with a `tabular` in it; columns of numbers are set flush right."""
+    body = [[_cell(item) for item in row] for row in rows]
+    kinds = "".join(
+        "r" if column and body and all(_is_numeric(row[column]) for row in body) else "l"
+        for column in range(len(header))
+    )
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        f"  \\caption{{{escaped(caption)}}}",
+        f"  \\label{{{label}}}",
+        f"  \\begin{{tabular}}{{{kinds}}}",
+        r"    \toprule",
+        f"    {_line(header)}",
+        r"    \midrule",
+        *(f"    {_line(row)}" for row in body),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"{' & '.join(escaped(cell) for cell in cells)} \\\\"
+
+
+def _cell(item: Any) -> str:
+    if item is None or (isinstance(item, float) and math.isnan(item)):
+        return NONE
+    return item if isinstance(item, str) else shown(item)
+
+
+def _is_numeric(text: str) -> bool:
+    plain = text.replace("\u2212", "-").replace(",", "").lstrip("+").partition("\u00a0±")[0]
+    try:
+        float(plain)
+    except ValueError:
+        return plain == NONE
+    return True
+
+
+def front_latex(results: StudyResults) -> str:
+    """The front, fastest student first, as its report has it."""
+    found, space = find(results), results.plan.space
+    gains = {pair.distilled.number: pair.validation for pair in found.pairs}
+    rows = []
+    for trial in found.front:
+        latency, gain = measured_latency(trial), gains.get(trial.number)
+        rows.append(
+            [
+                trial.name,
+                trial.label or trial.architecture,
+                _estimate(results.val_score(trial), results.validation.get(trial.number)),
+                _estimate(results.test_score(trial), results.tested.get(trial.number)),
+                significant(trial.latency_ms),
+                number(None if latency is None else latency.ratio_batch_1.median, 2),
+                significant(None if trial.model is None else trial.model.params_m),
+                significant(None if trial.model is None else trial.model.flops_m),
+                signed(None if gain is None else gain.mean),
+            ]
+        )
+    unit = space.score.unit
+    header = [
+        "Trial", "Student", f"Validation ({unit})", f"Test ({unit})", "Latency (ms)", "Ratio",
+        "Parameters (M)", "FLOPs (M)", f"KD gain ({space.score.points})",
+    ]  # fmt: skip
+    caption = f"The front of study {results.name} by {space.compared_by}."
+    if results.replicated:
+        caption += " Scores are means over runs ± their standard error."
+    return latex_table(caption, "tab:front", header, rows)
+
+
+def _estimate(mean: float | None, estimate: Any) -> str:
+    error = None if estimate is None else estimate.error
+    text = number(mean, 2)
+    return text if error is None else f"{text}\u00a0±\u00a0{number(error, 2)}"
+
+
+def published_latex(results: StudyResults) -> str | None:
+    """The published table beside what was measured; None of a space without one."""
+    published = results.plan.space.published
+    if published is None:
+        return None
+    header = ["Row"]
+    for column in published.columns:
+        header += [f"{column.label}, published", "measured", "difference"]
+    digits = {"train_seconds": 0, "time_ratio": 2}
+    rows = []
+    for result in published_results(results):
+        row: list[Any] = [result.row.label]
+        for key, comparison in result.comparisons.items():
+            row += [figure(key, comparison.published), figure(key, comparison.measured)]
+            row.append(signed(comparison.difference, digits.get(key, 1)))
+        rows.append(row)
+    caption = f"{published.source}: published figures beside those of study {results.name}."
+    return latex_table(caption, "tab:published", header, rows)
+
+
+def results_latex(results: StudyResults) -> str:
+    """All tables of a paper's appendix in one file that a paper inputs."""
+    head = f"% Study {' '.join(results.name.split())}; needs \\usepackage{{booktabs}}.\n"
+    parts = [head, front_latex(results) if results.front else None, published_latex(results)]
+    return "\n".join(part for part in parts if part)

@@ -1,0 +1,161 @@
+"""The page that sets several studies side by side."""
+
+from analysis.charts.fronts import fronts_figure, look
+from analysis.comparison import Comparison
+from analysis.formatting import NONE, counted, milliseconds, number, score_text, significant
+from analysis.markup import Cell, Head, Html, join, plain_table, sortable_table, tag
+from analysis.page import document
+from analysis.sections.comparisons import section
+from analysis.sections.overview import key
+
+
+def compared_page(comparison: Comparison) -> str:
+    """The comparison as one HTML document that loads nothing."""
+    names = [study.label for study in comparison.studies]
+    title = f"{', '.join(names[:-1])} and {names[-1]}"
+    space = comparison.studies[0].results.plan.space
+    best = max(comparison.studies, key=lambda study: study.hypervolume)
+    lede = (
+        f"{best.label} has the largest hypervolume, {number(best.hypervolume, 3)}; the joint front "
+        f"has {counted(sum(m.joint for m in comparison.members), 'student')}, "
+        + ", ".join(
+            f"{sum(m.joint for m in study.members)} of {study.label}"
+            for study in comparison.studies
+        )
+        + "."
+    )
+    entries = [
+        (look(place)[0], look(place)[1], study.label)
+        for place, study in enumerate(comparison.studies)
+    ]
+    keyed = [(f"study-{i + 1}", symbol, name) for i, (_, symbol, name) in enumerate(entries)]
+    body = [
+        tag(
+            "header",
+            tag("p", f"Comparison of {len(names)} studies", class_="eyebrow"),
+            tag("h1", title),
+            tag("p", lede, class_="lede"),
+        ),
+        _warnings(comparison),
+        tag(
+            "figure",
+            key("fronts", keyed),
+            tag("div", id="chart-fronts", class_="chart tall", role="img",
+                aria_label=f"Fronts of {title}"),
+            tag("figcaption", f"Up and left is better. A filled mark is on the joint front, a "
+                f"hollow one is dominated by a student of another study; stars are the "
+                f"{space.yardstick}s."),
+            class_="main",
+        ),
+        _hypervolumes(comparison),
+        _members(comparison),
+        _differences(comparison),
+    ]  # fmt: skip
+    figures = {"fronts": fronts_figure(comparison)}
+    return document(f"{title} · distillation studies", join(body, "\n"), figures, {})
+
+
+def _warnings(comparison: Comparison) -> Html | None:
+    if not comparison.warnings:
+        return None
+    items = [tag("li", sentence) for sentence in comparison.warnings]
+    return tag("aside", tag("h2", "Not alike"), tag("ul", *items), class_="warnings")
+
+
+def _hypervolumes(comparison: Comparison) -> Html:
+    space, corner = comparison.studies[0].results.plan.space, comparison.reference
+    unit = space.score.unit
+    where = (
+        f"the {space.yardstick}'s latency"
+        if comparison.relative
+        else milliseconds(corner.latency_ms)
+    )
+    note = (
+        f"Under one reference point, {score_text(corner.val_score, unit)} at {where}, up to "
+        f"{score_text(corner.best_score, unit, 0)} at no latency: the share of that area which a "
+        "front dominates. Beside it, the hypervolume under each study's own reference point."
+    )
+    heads = [
+        Head("Study", numeric=False),
+        Head("Hypervolume", "shared"),
+        Head("Hypervolume", "own"),
+        Head("Front", "students"),
+        Head("On the joint front"),
+        Head("Trials"),
+        Head("Epochs", "spent"),
+        Head("Best", unit),
+        Head("Fastest", "of its teacher's" if comparison.relative else "ms"),
+    ]
+    rows = []
+    for study in comparison.studies:
+        scores = [member.val_score for member in study.members]
+        across = [member.across for member in study.members]
+        rows.append(
+            [
+                Cell(tag("b", study.label)),
+                Cell(number(study.hypervolume, 4), study.hypervolume),
+                Cell(number(study.own_hypervolume, 4), study.own_hypervolume),
+                Cell(f"{len(study.members)}"),
+                Cell(f"{sum(member.joint for member in study.members)}"),
+                Cell(f"{len(study.results.configurations):,}", len(study.results.configurations)),
+                Cell(f"{study.epochs:,}", study.epochs),
+                Cell(number(max(scores), 2) if scores else NONE, max(scores, default=None)),
+                Cell(significant(min(across)) if across else NONE, min(across, default=None)),
+            ]
+        )
+    return section(
+        "hypervolume",
+        "Hypervolume",
+        tag("p", note, class_="note"),
+        sortable_table("hypervolume-table", "Hypervolume of every study", heads, rows),
+    )
+
+
+def _members(comparison: Comparison) -> Html:
+    unit = comparison.studies[0].results.plan.space.score.unit
+    heads = [
+        Head("Study", numeric=False),
+        Head("Trial", numeric=False),
+        Head("Student", numeric=False),
+        Head("Validation", unit),
+        Head("Latency", "share of teacher's" if comparison.relative else "ms"),
+        Head("Ratio", "batch 1"),
+        Head("Parameters", "M"),
+        Head("Joint front", numeric=False),
+    ]
+    rows = [
+        [
+            Cell(member.study),
+            Cell(member.trial.name),
+            Cell(member.trial.label or member.trial.architecture),
+            Cell(number(member.val_score, 2), member.val_score),
+            Cell(significant(member.across), member.across),
+            Cell(number(member.ratio, 2), member.ratio),
+            Cell(significant(None if member.trial.model is None else member.trial.model.params_m)),
+            Cell("yes" if member.joint else "no"),
+        ]
+        for member in comparison.members
+    ]
+    return section(
+        "members",
+        "All front members",
+        sortable_table("members-table", "Front members of all studies", heads, rows),
+    )
+
+
+def _differences(comparison: Comparison) -> Html:
+    if not comparison.differences:
+        note = "Plans, spaces, data, teachers and versions are the same."
+        return section("differences", "How they differ", tag("p", note, class_="note"))
+    heads = [Head("Field", numeric=False)]
+    heads += [Head(study.label, numeric=False) for study in comparison.studies]
+    rows = [
+        [Cell(each.field), *(Cell(value, class_="wide") for value in each.values)]
+        for each in comparison.differences
+    ]
+    return section(
+        "differences",
+        "How they differ",
+        tag("p", "What is not said here is the same in all.", class_="note"),
+        plain_table("differences-table", "Fields that differ", heads, rows),
+    )

@@ -1,0 +1,93 @@
+"""The section with the bars of parameters and FLOPs, and what they say in a sentence."""
+
+from analysis.charts.sizes import QUANTITIES, TITLES, Bar, BarGroup, Quantity, SizesInfo, percent
+from analysis.formatting import significant
+from analysis.markup import Html, tag
+from analysis.sections.comparisons import section
+
+_GROUPS: dict[BarGroup, str] = {
+    "teacher": "Teacher",
+    "front": "On the front",
+    "dominated": "Not on the front",
+    "control": "No distillation (hollow)",
+}
+_ROW_PIXELS = 42
+_AROUND_PIXELS = 58
+
+
+def sizes_section(info: SizesInfo | None) -> Html | None:
+    """Both panels, what they say in a sentence, and how FLOPs are counted."""
+    if info is None:
+        return None
+    height = _ROW_PIXELS * len(info.bars) + _AROUND_PIXELS
+    panels = [
+        tag(
+            "div",
+            id=f"chart-{quantity}",
+            class_="chart panel",
+            role="img",
+            style=f"height:{height}px",
+            aria_label=_in_words(info, quantity),
+        )
+        for quantity in QUANTITIES
+    ]
+    groups = {bar.group for bar in info.bars}
+    entries = [
+        tag("li", tag("i", class_=group), name)
+        for group, name in _GROUPS.items()
+        if group in groups
+    ]
+    return section(
+        "sizes",
+        "Parameters and FLOPs",
+        tag("p", " ".join(_notes(info)), class_="note"),
+        tag("ul", *entries, class_="bar-key"),
+        tag("figure", *panels, class_="panels"),
+    )
+
+
+def _in_words(info: SizesInfo, quantity: Quantity) -> str:
+    each = [f"{bar.name} {significant(bar.value(quantity))} M" for bar in info.bars]
+    return f"{TITLES[quantity]}: {', '.join(each)}"
+
+
+def _notes(info: SizesInfo) -> list[str]:
+    members = "the front's distilled students" if info.teacher else "the front's students"
+    shown = "the published rows" if info.of_presets else members
+    order = "fastest first"
+    if info.left_out:
+        order += f", {info.left_out} between them left out"
+    whose = f"The teacher and {shown}" if info.teacher else f"{shown[:1].upper()}{shown[1:]}"
+    notes = [f"{whose}, {order}."]
+    if info.teacher is not None:
+        spans = [_span(info, info.teacher, quantity) for quantity in QUANTITIES]
+        who = "The student has" if len(info.students) == 1 else "The students have"
+        notes.append(
+            f"{who} {spans[0]} of the teacher's parameters and {spans[1]} of its FLOPs"
+            f"{_crossing(info, info.teacher)}; the dotted line is the teacher's."
+        )
+    notes.append("FLOPs are of one image; a multiply-accumulate counts as two (1 MAC = 2 FLOPs).")
+    return notes
+
+
+def _span(info: SizesInfo, teacher: Bar, quantity: Quantity) -> str:
+    """The students' share of the teacher's figure, as one percentage or from least to most."""
+    whole = teacher.value(quantity)
+    if whole <= 0:
+        return "an unknown share"
+    shares = [bar.value(quantity) / whole for bar in info.students]
+    low, high = percent(min(shares)), percent(max(shares))
+    return low if low == high else f"{low} to {high}"
+
+
+def _crossing(info: SizesInfo, teacher: Bar) -> str:
+    """A clause on students that are larger than the teacher in one and smaller in the other."""
+    larger = [
+        bar
+        for bar in info.students
+        if bar.params_m > teacher.params_m and bar.flops_m < teacher.flops_m
+    ]
+    if not larger or len(info.students) == 1:
+        return ""
+    who = "all" if len(larger) == len(info.students) else f"{len(larger)} of them"
+    return f" ({who} with more parameters and fewer FLOPs than the teacher)"

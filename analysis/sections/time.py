@@ -1,0 +1,120 @@
+"""Where the hours went: the study's wall time by stage, its workers' time by phase."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from analysis.formatting import NBSP, counted, duration, number
+from analysis.markup import Cell, Head, Html, plain_table, tag
+from analysis.phases import Phases
+from analysis.record import StudyResults
+from analysis.results import trained_alone
+
+_STAGES = {
+    "starting": "Starting Ray and its workers",
+    "preparing": "The teacher and its answers",
+    "trials": "Trials",
+    "replicates": "Further runs of the front",
+    "confirming": "Confirming the front, pictures",
+}
+_PHASES = {
+    "steps": "Forward, backward, optimiser",
+    "data": "Data and its views",
+    "teacher": "The teacher's answers",
+    "validation": "Validation",
+    "checkpoint": "Checkpoints",
+    "latency": "Latency before training",
+    "build": "Building students",
+    "waiting": "Reporting, waiting for the driver",
+    "handover": "Between two trials",
+    "idle": "Starting, or nothing to do",
+}
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Seconds of a study.
+
+    Attributes:
+        stages: Of its wall time, by what the driver was at; without the report itself.
+        workers: Of its workers' time while trials ran, by what they did; with `idle`, the rest,
+            they add up to all of it.
+        driver: Processor time of the driver.
+        trials: Trials, replicates among them, that workers told the phases of.
+    """
+
+    stages: Mapping[str, float]
+    workers: Mapping[str, float]
+    driver: float
+    trials: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As `study status --json` has it, to the millisecond."""
+        rounded = {key: round(value, 3) for key, value in self.workers.items()}
+        stages = {key: round(value, 3) for key, value in self.stages.items()}
+        return {
+            "stages": stages,
+            "workers": rounded,
+            "driver": round(self.driver, 3),
+            "trials": self.trials,
+        }
+
+
+def hours(results: StudyResults) -> Hours | None:
+    """Add up where the time went; None of a record in which nothing tells."""
+    stages: dict[str, float] = {}
+    held = driver = 0.0
+    for session in results.sessions:
+        if session.stages is None:
+            continue
+        for name, seconds in session.stages.items():
+            stages[name] = stages.get(name, 0.0) + seconds
+        busy = session.stages.get("trials", 0.0) + session.stages.get("replicates", 0.0)
+        held += busy * (session.workers or 1)
+        driver += session.driver or 0.0
+    told = [
+        trial.usage.phases
+        for trial in trained_alone(results.trials)
+        if trial.usage.phases is not None
+    ]
+    if not told and not stages:
+        return None
+    spent = sum(told, Phases())
+    workers = asdict(spent)
+    # Less than nothing where a trial of a killed driver's run is counted and its time is not.
+    workers["idle"] = max(0.0, held - spent.total - spent.handover)
+    return Hours(stages, workers, driver, len(told))
+
+
+def hours_tables(results: StudyResults) -> Html | None:
+    """The same as two tables, largest first; None of a record that does not tell."""
+    found = hours(results)
+    if found is None:
+        return None
+    parts = []
+    if found.stages:
+        parts.append(_table("stages", "The study's wall time", _STAGES, found.stages))
+    if found.trials:
+        parts.append(_table("phases", "Its workers' time", _PHASES, found.workers))
+    each = found.driver / max(1, found.trials)
+    note = (
+        f"The driver took {duration(found.driver)} of processor time for "
+        f"{counted(found.trials, 'training')}, {number(each, 2)}{NBSP}s each, with reading data "
+        "and starting Ray. Writing this report is not counted."
+    )
+    return tag("div", tag("p", note, class_="note"), tag("div", *parts, class_="facts"))
+
+
+def _table(name: str, title: str, names: Mapping[str, str], spent: Mapping[str, float]) -> Html:
+    total = sum(spent.values()) or 1.0
+    known = [(names.get(key, key), seconds) for key, seconds in spent.items() if seconds > 0]
+    rows = [
+        [
+            Cell(label),
+            Cell(duration(seconds), seconds),
+            Cell(f"{number(100 * seconds / total, 1)}{NBSP}%", seconds),
+        ]
+        for label, seconds in sorted(known, key=lambda entry: -entry[1])
+    ]
+    heads = [Head("What", numeric=False), Head("Time"), Head("Share")]
+    return tag("div", tag("h3", title), plain_table(f"{name}-table", title, heads, rows))

@@ -1,0 +1,336 @@
+"""What a study found, in words: the few sentences that a report begins with."""
+
+from typing import NamedTuple
+
+from analysis.findings import (
+    CLOSE_POINTS,
+    Findings,
+    TimeSpent,
+    flat_front,
+    overall_gain,
+    point_of,
+    speed_up,
+)
+from analysis.formatting import (
+    NBSP,
+    chance,
+    counted,
+    duration,
+    milliseconds,
+    number,
+    score_text,
+    signed,
+    significant,
+    span,
+    times,
+)
+from analysis.front import KdPair
+from analysis.record import StudyResults
+from analysis.results import TrialResult
+from analysis.runs import Estimate
+
+SURE = 0.9  # a probability of being on the front that leaves little doubt
+
+
+class Headline(NamedTuple):
+    """One finding: what it is about, its figure, what bounds that, and the sentence."""
+
+    title: str
+    figure: str
+    bound: str
+    sentence: str
+
+
+def sentences(results: StudyResults, found: Findings) -> list[str]:
+    """What was found, as plain text: the front, the student near the teacher, the gain.
+
+    And how sure the front is, once anything was trained under several seeds.
+    """
+    if not found.front:
+        return [_no_front(results, found)]
+    lines = [_front_sentence(results, found)]
+    if found.close is not None and found.close_gap is not None:
+        lines.append(_close_sentence(results, found.close, found.close_gap))
+    lines.append(f"{gain_sentence(results, found)}{sure_gains(results, found)}")
+    if results.replicated:
+        lines.append(doubt_sentence(results, found))
+    return lines
+
+
+def headlines(results: StudyResults, found: Findings) -> list[Headline]:
+    """The first findings as a page shows them, each a sentence under its figure.
+
+    The best trade-off, the smallest student near the teacher, the gain by distillation.
+    """
+    if not found.front:
+        return [Headline("So far", "No front yet", "", _no_front(results, found))]
+    lines = [_front_headline(results, found)]
+    if found.close is not None and found.close_gap is not None:
+        lines.append(_close_headline(results, found, found.close, found.close_gap))
+    if results.plan.space.taught:
+        lines.append(_gain_headline(results, found))
+    return lines
+
+
+def _front_headline(results: StudyResults, found: Findings) -> Headline:
+    best = found.best_trade_off or found.front[0]
+    speed = f"{times(speed_up(results, best))} as fast as the {results.plan.space.yardstick}"
+    ends, complete = flat_front(results), found.counts["complete"]
+    first, last = _place(results, ends[0]), _place(results, ends[-1])
+    space = results.plan.space
+    front = "front" if space.third is None else f"front of {space.compared_by}"
+    among = f"{front} among {complete:,} fully trained students"
+    if complete == 1:
+        sentence = f"One student was trained to its last epoch: {_called(best)}"
+    elif len(found.front) == 1:
+        sentence = f"{_called(best)}, alone on the {among}"
+    elif first == last:
+        sentence = f"{_called(best)}, one of {len(found.front)} on the {among}"
+    else:
+        sentence = f"{_called(best)}, one of {len(found.front)} on the {among}, "
+        sentence += f"from {first} to {last}"
+    return Headline("Best trade-off", _place(results, best), speed, f"{sentence}.")
+
+
+def _close_headline(
+    results: StudyResults, found: Findings, trial: TrialResult, gap: float
+) -> Headline:
+    """The smallest student within a point of the teacher; else the one that comes closest."""
+    teacher, score = results.teacher, results.plan.space.score
+    assert teacher is not None
+    goal = f"{teacher.name} ({score_text(teacher.val_score, score.unit)})"
+    small = found.smallest
+    if small is None or small.model is None:
+        figure = f"{signed(gap)} {score.points}"
+        bound = f"{times(speed_up(results, trial))} as fast"
+        sentence = (
+            f"No student comes within {score.one_point} of {goal}; {_called(trial)} is closest."
+        )
+        return Headline("Closest to the teacher", figure, bound, sentence)
+    apart = (results.val_score(small) or 0.0) - teacher.val_score
+    share = number(100 * small.model.params_m / teacher.params_m, 0) if teacher.params_m else "–"
+    bound = f"{signed(apart)} {score.points}, {times(speed_up(results, small))} as fast"
+    sentence = (
+        f"{_called(small)} is the smallest within {score.one_point} of {goal}, with "
+        f"{share}{NBSP}% of its parameters"
+    )
+    if small.number != trial.number:
+        sentence += f"; the fastest is {_called(trial)}, {times(speed_up(results, trial))}"
+    figure = f"{significant(small.model.params_m)}{NBSP}M parameters"
+    return Headline(f"Within {score.one_point} of the teacher", figure, bound, f"{sentence}.")
+
+
+def _gain_headline(results: StudyResults, found: Findings) -> Headline:
+    title = "Gain by distillation"
+    if not found.pairs:
+        return Headline(title, "Not known yet", "", gain_sentence(results, found))
+    score = results.plan.space.score
+    pairs = _told_by(found)
+    gain, gains = overall_gain(pairs), [pair.val_gain for pair in pairs]
+    bound = "" if gain.interval is None else f"95{NBSP}% interval {span(gain.interval)}"
+    alike = "no interval from one run" if gain.runs == 1 else f"the same in all {gain.runs}"
+    runs = _runs_each([pair.validation.runs for pair in pairs])
+    figure = f"{signed(gain.mean)} {score.points}"
+    sentence = f"Distillation changed validation {score.name} by {figure}"
+    if len(pairs) == 1:
+        sentence += f", comparing one student with its undistilled twin, {runs}"
+    else:
+        sentence += f" in the mean of {len(pairs)} students beside their undistilled twins, {runs}"
+        if signed(min(gains)) != signed(max(gains)):
+            sentence += f"; single ones {span((min(gains), max(gains)))}"
+    return Headline(title, figure, bound or alike, f"{sentence}.")
+
+
+def _told_by(found: Findings) -> list[KdPair]:
+    """The pairs that tell of the gain: those of several runs where there are any, else all."""
+    return [pair for pair in found.pairs if pair.validation.runs > 1] or list(found.pairs)
+
+
+def _no_front(results: StudyResults, found: Findings) -> str:
+    if not results.trials:
+        return "No trial has started yet, so there is nothing to compare."
+    states = [f"{count} {status}" for status, count in found.counts.items() if count]
+    return (
+        f"None of {counted(len(results.configurations), 'trial')} has run to its end "
+        f"({', '.join(states)}), so there is no front yet."
+    )
+
+
+def relative_speed(results: StudyResults, trial: TrialResult) -> str:
+    """The ratio in words: `2.1x the teacher's speed`."""
+    return f"{times(speed_up(results, trial))} the {results.plan.space.yardstick}'s speed"
+
+
+def _place(results: StudyResults, trial: TrialResult) -> str:
+    score = score_text(results.val_score(trial), results.plan.space.score.unit)
+    return f"{score} at {milliseconds(trial.latency_ms)}"
+
+
+def _called(trial: TrialResult) -> str:
+    if trial.label:
+        return f"{trial.name} ({trial.label})"
+    return f"{trial.name} ({trial.architecture})" if trial.architecture else trial.name
+
+
+def _front_sentence(results: StudyResults, found: Findings) -> str:
+    complete = found.counts["complete"]
+    trained = counted(complete, "fully trained student")
+    # The ends of the front in score and latency, which in a front of three need not be its last.
+    ends = flat_front(results)
+    first, last = _place(results, ends[0]), _place(results, ends[-1])
+    space = results.plan.space
+    front = "front" if space.third is None else f"front of {space.compared_by}"
+    if complete == 1:
+        return f"One student was trained to its last epoch: {_called(found.front[0])}, {first}."
+    if len(found.front) == 1:
+        size = f"One of {trained} is on the {front}: {_called(found.front[0])}, {first}"
+    elif len({point_of(results, trial) for trial in found.front}) == 1:
+        size = f"{len(found.front)} of {trained} share the {front}, all {first}"
+    elif first == last:
+        size = f"{len(found.front)} of {trained} are on the {front}, the best and fastest {first}"
+    else:
+        size = f"{len(found.front)} of {trained} are on the {front}, from {first} to {last}"
+    best = found.best_trade_off
+    if best is None or len(found.front) == 1:
+        return size + "."
+    return (
+        f"{size}. The best trade-off is {_called(best)}: {_place(results, best)}, "
+        f"{relative_speed(results, best)}."
+    )
+
+
+def _close_sentence(results: StudyResults, trial: TrialResult, gap: float) -> str:
+    teacher = results.teacher
+    assert teacher is not None
+    ratio = times(speed_up(results, trial))
+    size = ""
+    if trial.model is not None and teacher.params_m > 0:
+        share = 100 * trial.model.params_m / teacher.params_m
+        size = f" with {number(share, 0 if share >= 10 else 1)}{chr(160)}% of its parameters"
+    score = results.plan.space.score
+    goal = f"{teacher.name} ({score_text(teacher.val_score, score.unit)})"
+    if gap < -CLOSE_POINTS:
+        return (
+            f"No student comes within {score.one_point} of {goal}; the closest, {_called(trial)}, "
+            f"is {number(-gap, 1)} {score.points} below it at {ratio} its speed{size}."
+        )
+    if gap >= 0:
+        gained = f"{signed(gap)} {score.points}"
+        return f"{_called(trial)} matches {goal}: {gained} at {ratio} its speed{size}."
+    return (
+        f"The fastest student within {score.one_point} of {goal} is {_called(trial)}: "
+        f"{number(-gap, 1)} {score.points} below at {ratio} its speed{size}."
+    )
+
+
+def gain_sentence(results: StudyResults, found: Findings) -> str:
+    """What distillation added: over runs of several seeds, where there are any."""
+    if not found.pairs:
+        return "No distilled student has an undistilled twin to be compared with yet."
+    pairs = _told_by(found)
+    gains = [pair.val_gain for pair in pairs]
+    score, gain = results.plan.space.score, overall_gain(pairs)
+    text = f"Distillation changed validation {score.name} by {signed(gain.mean)} {score.points}"
+    runs = _runs_each([pair.validation.runs for pair in pairs])
+    if len(pairs) == 1:
+        text += f"{_interval(pairs[0].validation)}, comparing one student"
+        text = f"{text} with its undistilled twin, {runs}."
+    else:
+        if signed(min(gains)) != signed(max(gains)):
+            interval = (
+                "" if gain.interval is None else f"95{NBSP}% interval {span(gain.interval)}, "
+            )
+            text += f" on average ({interval}single students {span((min(gains), max(gains)))})"
+        text = f"{text}, comparing {len(pairs)} students with their undistilled twins, {runs}."
+    return text
+
+
+def _runs_each(counts: list[int]) -> str:
+    """`one run each`, `3 runs each`, `2 to 3 runs each`."""
+    few, many = min(counts), max(counts)
+    if many == 1:
+        return "one run each"
+    return f"{many} runs each" if few == many else f"{few} to {many} runs each"
+
+
+def _interval(gain: Estimate) -> str:
+    """` (95 % interval +0.8 to +2.3)`; nothing of one run."""
+    if gain.interval is not None:
+        return f" (95{NBSP}% interval {span(gain.interval)})"
+    return "" if gain.runs == 1 else f" (the same in {gain.runs} runs, which tells no interval)"
+
+
+def sure_gains(results: StudyResults, found: Findings) -> str:
+    """How many of the gains are sure, that of one member, and how many are of one run only.
+
+    Begins with a space; empty where no pair was run several times.
+    """
+    several = [pair for pair in found.pairs if pair.validation.runs > 1]
+    if not several:
+        return ""
+    text = ""
+    if len(several) > 1:
+        bounds = [pair.validation.interval for pair in several]
+        above = sum(interval is not None and interval[0] > 0 for interval in bounds)
+        which = "all" if above == len(several) else f"{above or 'none'}"
+        text += f" The 95{NBSP}% interval lies above zero for {which} of them"
+        told = next((p for p in several if p.distilled is found.best_trade_off), None)
+        if told is not None:
+            points = results.plan.space.score.points
+            gain = f"{signed(told.val_gain)} {points}{_interval(told.validation)}"
+            text += f"; the best trade-off gained {gain}"
+            if told.test is not None:
+                text += f", on the test split {signed(told.test_gain)}"
+                text += "" if told.test.interval is None else f" ({span(told.test.interval)})"
+        text += "."
+    alone = len(found.pairs) - len(several)
+    if alone:
+        text += f" {alone} more {'pair was' if alone == 1 else 'pairs were'} run once."
+    return text
+
+
+def doubt_sentence(results: StudyResults, found: Findings) -> str:
+    """How probable the members of the front are, and who else is."""
+    chances = [(results.probabilities.get(t.number, 1.0), t) for t in found.front]
+    least, weakest = min(chances, key=lambda entry: (entry[0], entry[1].number))
+    sure = sum(probability >= SURE for probability, _ in chances)
+    text = "Scores of students trained under several seeds are means. "
+    if len(chances) == 1:
+        text += f"The probability that {weakest.name} is on the front is {chance(least)}"
+    else:
+        which = "all" if sure == len(chances) else f"{sure or 'none'} of the {len(chances)}"
+        text += f"The probability of being on the front is {100 * SURE:.0f}{NBSP}% or more for "
+        text += f"{which}, and least for {weakest.name} ({chance(least)})"
+    if not results.near_rivals:
+        return f"{text}; no student off the front comes near."
+    rival = results.near_rivals[0]
+    probability = chance(results.probabilities[rival.number])
+    return f"{text}; of the students off the front it is largest for {rival.name} ({probability})."
+
+
+def how_it_ended(results: StudyResults) -> str:
+    """One phrase on the state of the study."""
+    if not results.sessions:
+        return "no session has ended yet"
+    end = results.sessions[-1].end
+    phrases = {
+        "complete": "complete",
+        "budget": "ended when its time budget was spent",
+        "SIGINT": "interrupted",
+        "SIGTERM": "terminated",
+        "failed": "ended by an error",
+        "too many failures": "ended after too many failed trials",
+    }
+    return phrases.get(end, end)
+
+
+def wall_clock(spent: TimeSpent) -> str:
+    """How much training fitted into the wall time, in a sentence."""
+    total = spent.students + spent.teacher
+    text = f"{duration(total)} of training"
+    if spent.wall <= 0:
+        return f"{text}; no session has ended yet, so the wall time is not known."
+    return (
+        f"{text} in {duration(spent.wall)} of wall time: "
+        f"{number(total / spent.wall, 1)} networks in training at a time, on average."
+    )

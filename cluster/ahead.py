@@ -1,0 +1,63 @@
+"""What a Ray of one's own starts before anything is asked of it."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+# How many to start, and how many may be starting at one time.
+_FLAGS = ("--num_prestart_python_workers=", "--maximum_startup_concurrency=")
+
+
+@contextlib.contextmanager
+def beginning_with(workers: int) -> Iterator[None]:
+    """Have the Ray that is started meanwhile begin with so many workers.
+
+    Ray starts one a CPU. A study needs one more: the process that has prepared the teacher is none
+    in which Ray would start a trial, and the last trial would wait for a process to load torch.
+    Ray 2.60 has no setting for it, but tells its raylet by arguments.
+    """
+    import ray
+
+    services = ray._private.services
+    start = services.start_ray_process
+
+    def started(command: list[str], *positional: Any, **named: Any) -> Any:
+        return start([_told(word, workers) for word in command], *positional, **named)
+
+    services.start_ray_process = started
+    try:
+        yield
+    finally:
+        services.start_ray_process = start
+
+
+def _told(word: str, workers: int) -> str:
+    flag = next((flag for flag in _FLAGS if word.startswith(flag)), None)
+    return word if flag is None else f"{flag}{workers}"
+
+
+@contextlib.contextmanager
+def without_bystanders() -> Iterator[None]:
+    """Have the Ray that is started meanwhile leave out three processes that nobody here asks.
+
+    One watches what an autoscaler would add, one brings workers' logs to a driver that has declined
+    them, and one serves the dashboard; also without a dashboard Ray starts it, for statistics of
+    its use, and waits for it before it starts anything that trials need: 1.5 s of processor time.
+    """
+    import ray
+
+    parameter: Any = ray._private.parameter
+    node: Any = ray._private.node.Node
+    whole, serve = parameter.RayParams, node.start_api_server
+
+    def served(self: Any, **_: Any) -> None:
+        self._webui_url = ""
+
+    parameter.RayParams = functools.partial(whole, no_monitor=True, include_log_monitor=False)
+    node.start_api_server = served
+    try:
+        yield
+    finally:
+        parameter.RayParams = whole
+        node.start_api_server = serve

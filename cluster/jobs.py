@@ -1,0 +1,167 @@
+"""Ray's Jobs API: a command run on the head of a cluster, and followed from here."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cluster.connect import ClusterError, set_ray_defaults
+from cluster.reach import TOKEN_MEND, find_token
+
+# How long a head may be silent before the following of a job is given up (s).
+_SILENCE_SECONDS = 60.0
+_RETRY_SECONDS = 2.0
+# Of a job that Ray ended, or that never began: there is no exit code to pass on.
+_NO_CODE = 1
+
+
+def check_head(url: str, timeout: float = 5.0) -> None:
+    """Refuse a URL at which no dashboard of a Ray head lets this user in; imports no Ray.
+
+    Args:
+        url: As in ``http://head:8265``.
+        timeout: Seconds to wait for an answer.
+
+    Raises:
+        ClusterError: naming the URL and the mend.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ClusterError(
+            f"--submit {url!r} is not the URL of a Ray dashboard; write it as http://10.0.0.1:8265"
+        )
+    token = find_token()
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"{url.rstrip('/')}/api/version", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            known = "ray_version" in json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            word = "is wrong" if token else "is missing"
+            raise ClusterError(
+                f"--submit {url}: the cluster's token {word}; {TOKEN_MEND}"
+            ) from None
+        known = False
+    except ValueError:
+        known = False
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise ClusterError(
+            f"--submit {url}: no Ray dashboard answers there ({reason}); start the head with "
+            "`ray start --head --include-dashboard true`, or check the address"
+        ) from None
+    if not known:
+        raise ClusterError(
+            f"--submit {url}: what answers there is no Ray dashboard; check the address"
+        )
+
+
+class Jobs:
+    """The jobs of one cluster.
+
+    Args:
+        url: Of its dashboard, as :func:`check_head` has found it.
+
+    Raises:
+        ClusterError: if what the Jobs API needs is not installed here.
+    """
+
+    def __init__(self, url: str) -> None:
+        if find_token() is not None:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        set_ray_defaults(url)
+        try:
+            import aiohttp  # noqa: F401
+            from ray.job_submission import JobSubmissionClient
+        except ImportError as error:
+            raise ClusterError(
+                f"--submit {url}: Ray's job client is not whole here ({error}); install it with "
+                "pip install 'ray[default]'"
+            ) from None
+        for handler in logging.getLogger("ray").handlers:
+            handler.setLevel(logging.WARNING)  # of each upload and each closed connection
+        try:
+            self._client = JobSubmissionClient(url)
+        except (ConnectionError, RuntimeError) as error:
+            raise ClusterError(f"--submit {url}: {_first_line(error)}") from None
+        self._url = url
+
+    def submit(self, command: str, folder: Path, env: Mapping[str, str]) -> str:
+        """Run a shell command on the head, in a copy of a folder; return the job's id.
+
+        Args:
+            command: What to run; it waits for no CPU.
+            folder: Sent along; also first on every worker's ``sys.path``.
+            env: Variables of the job and of all its workers.
+
+        Raises:
+            ClusterError: if the cluster does not take it.
+        """
+        try:
+            job: str = self._client.submit_job(
+                entrypoint=command,
+                runtime_env={"working_dir": str(folder), "env_vars": dict(env)},
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ClusterError(f"--submit {self._url}: {_first_line(error)}") from None
+        return job
+
+    def follow(self, job: str, write: Callable[[str], None]) -> tuple[int, str]:
+        """Pass on what a job prints until it ends; return its exit code and what Ray says of it.
+
+        Args:
+            job: Its id.
+            write: Given what is new, in pieces of any length.
+
+        Raises:
+            ClusterError: if the head does not answer any more; the job may go on.
+        """
+        seen = 0
+        heard = time.monotonic()
+
+        async def tail() -> None:
+            nonlocal seen, heard
+            begun = 0  # each time, the log is told from its beginning
+            async for piece in self._client.tail_job_logs(job):
+                new = piece[max(0, seen - begun) :]
+                begun += len(piece)
+                seen = max(seen, begun)
+                heard = time.monotonic()
+                write(new)
+
+        while True:
+            # Whatever ends the tail early, the job's own state decides what comes next.
+            with contextlib.suppress(Exception):
+                asyncio.run(tail())
+            info = self._info(job)
+            if info is not None:
+                heard = time.monotonic()
+                if info.status.is_terminal():
+                    break
+            elif time.monotonic() - heard > _SILENCE_SECONDS:
+                raise ClusterError(
+                    f"--submit {self._url}: the head has not answered for "
+                    f"{_SILENCE_SECONDS:g} s; job {job} may go on there"
+                )
+            time.sleep(_RETRY_SECONDS)
+        with contextlib.suppress(Exception):
+            write(self._client.get_job_logs(job)[seen:])
+        code = info.driver_exit_code
+        return _NO_CODE if code is None else int(code), str(info.message or "")
+
+    def _info(self, job: str) -> Any:
+        try:
+            return self._client.get_job_info(job)
+        except Exception:
+            return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

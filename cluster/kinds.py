@@ -1,0 +1,186 @@
+"""Kinds of device: a study keeps to one, for latencies of two kinds do not compare.
+
+A kind is a processor's model where trials run on CPUs, and Ray's accelerator type where they hold
+GPUs.
+"""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from cluster.connect import Cluster, ClusterError
+
+_TYPE_PREFIX = "accelerator_type:"
+# Labels that Ray gives to nodes by itself.
+_TYPE_LABEL = "ray.io/accelerator-type"
+_NODE_LABEL = "ray.io/node-id"
+# Of a machine that does not say what its processor is.
+UNNAMED = "unnamed"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a cluster on which trials could run.
+
+    Attributes:
+        id: Ray's name of it.
+        cpus: CPUs that Ray may use.
+        gpus: GPUs that Ray may use.
+        kind: Of the devices that trials would hold.
+        labelled: Whether Ray finds it by that kind.
+    """
+
+    id: str
+    cpus: int
+    gpus: int
+    kind: str
+    labelled: bool = False
+
+
+def processor_name() -> str:
+    """Return the model of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine() or UNNAMED
+
+
+def find_nodes(cluster: Cluster, *, gpus: bool) -> list[Node]:
+    """Return the nodes of a connected cluster that have what trials hold, with their kinds.
+
+    Args:
+        cluster: The cluster that is connected.
+        gpus: Whether trials hold GPUs.
+    """
+    import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    if gpus:
+        found = ((node, _accelerator(node["Resources"])) for node in alive)
+        return [_node(node, kind) for node, kind in found if kind is not None]
+    able = [node for node in alive if node["Resources"].get("CPU", 0) >= 1]
+    if cluster.address == "local":
+        return [_node(node, processor_name()) for node in able]
+    # Each says itself what it is; a task that holds nothing waits for nobody.
+    ask = ray.remote(processor_name)
+    names = [
+        ask.options(num_cpus=0, label_selector={_NODE_LABEL: node["NodeID"]}).remote()
+        for node in able
+    ]
+    return [_node(node, kind) for node, kind in zip(able, _answers(names), strict=True)]
+
+
+def keep_to_one_kind(
+    cluster: Cluster, nodes: Sequence[Node], asked: str | None, kept: str | None, *, gpus: bool
+) -> Cluster:
+    """Return what a study may use of a cluster: the nodes of one kind, mostly the commonest.
+
+    Args:
+        cluster: The cluster that is connected.
+        nodes: Those of it with what trials hold.
+        asked: The kind that was asked for, or None.
+        kept: The kind on which the study's trials ran before, or None.
+        gpus: Whether trials hold GPUs.
+
+    Raises:
+        ClusterError: if there is no node, or none of the kind that was asked for or ran before.
+    """
+    if not nodes:
+        raise ClusterError(
+            "--gpus-per-trial: the cluster has no GPU; leave it out to train on CPUs"
+            if gpus
+            else "the cluster has no node with a CPU for trials; start one with --num-cpus N"
+        )
+    sizes: dict[str, int] = {}
+    for node in nodes:
+        sizes[node.kind] = sizes.get(node.kind, 0) + (node.gpus if gpus else node.cpus)
+    if kept is not None and asked is not None and kept != asked:
+        raise ClusterError(
+            f"--device-kind {asked!r}: the trials of this study ran on {kept}, and latencies of "
+            "two kinds do not compare; leave it out, or give the study a --name of its own"
+        )
+    if kept is not None and kept not in sizes:
+        raise ClusterError(
+            f"the trials of this study ran on {kept}, and here is only {_listed(sizes)}; latencies "
+            "of two kinds do not compare: go on where it ran, or give the study a --name of its own"
+        )
+    if asked is not None and asked not in sizes:
+        near = get_close_matches(asked, sizes, 1, 0.3)
+        instead = f"; did you mean {near[0]!r}?" if near else ""
+        raise ClusterError(f"--device-kind {asked!r}: here is only {_listed(sizes)}{instead}")
+    kind = kept or asked or max(sizes, key=lambda name: (sizes[name], name))
+    chosen = [node for node in nodes if node.kind == kind]
+    others = {name: size for name, size in sizes.items() if name != kind}
+    return replace(
+        cluster,
+        cpus=sum(node.cpus for node in chosen),
+        gpus=sum(node.gpus for node in chosen),
+        nodes=len(chosen),
+        largest=max(node.cpus for node in chosen),
+        kind=kind,
+        selector=_selector(chosen, others),
+        left_alone=_listed(others, "GPU" if gpus else "CPU"),
+    )
+
+
+def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
+    """Whether a node of these labels is one that a selector of Ray's lets through."""
+    return all(
+        labels.get(name) in value.removeprefix("in(").removesuffix(")").split(",")
+        for name, value in selector.items()
+    )
+
+
+def _selector(chosen: Sequence[Node], others: Mapping[str, int]) -> dict[str, str]:
+    if all(node.labelled for node in chosen):
+        return {_TYPE_LABEL: chosen[0].kind}
+    if not others:
+        return {}  # also the nodes that are added later
+    return {_NODE_LABEL: f"in({','.join(node.id for node in chosen)})"}
+
+
+def _listed(sizes: Mapping[str, int], device: str = "") -> str:
+    names = sorted(sizes, key=lambda name: (-sizes[name], name))
+    if not device:
+        return " and ".join(names)
+    return " and ".join(
+        f"{sizes[name]} {device}{'' if sizes[name] == 1 else 's'} of {name}" for name in names
+    )
+
+
+def _node(node: Mapping[str, Any], kind: str) -> Node:
+    has = node["Resources"]
+    labelled = node["Labels"].get(_TYPE_LABEL) == kind
+    return Node(node["NodeID"], int(has.get("CPU", 0)), int(has.get("GPU", 0)), kind, labelled)
+
+
+def _accelerator(resources: Mapping[str, float]) -> str | None:
+    """The type of a node's GPUs; None where it has none."""
+    if resources.get("GPU", 0) <= 0:
+        return None
+    types = [name.removeprefix(_TYPE_PREFIX) for name in resources if name.startswith(_TYPE_PREFIX)]
+    return types[0] if types else UNNAMED
+
+
+def _answers(references: Sequence[Any], seconds: float = 60.0) -> list[str]:
+    import ray
+
+    try:
+        found: list[str] = ray.get(list(references), timeout=seconds)
+    except ray.exceptions.GetTimeoutError:
+        raise ClusterError(
+            f"not every node of the cluster ran a task within {seconds:g} s; see `ray status`"
+        ) from None
+    except ray.exceptions.RayError as error:
+        if "No module named" not in str(error):
+            raise
+        raise ClusterError(
+            "a node of the cluster has no module cluster; install this package on every node, "
+            "in the Python that runs `ray start`"
+        ) from error
+    return found

@@ -1,0 +1,122 @@
+"""A record in a database: checked before anything is begun, opened, and told when it is gone."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.formatting import without_password
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+# In plan.json and in the database: which folder a record belongs to.
+RECORD_ID = "record_id"
+_CONNECT_SECONDS = 5
+_DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "pymysql": "pymysql"}
+
+
+def record_id(stored: Mapping[str, Any] | None) -> str:
+    """Return what ties a study's folder to its record in a database, from its stored plan.
+
+    A new one where there is no plan, or where the record is a file in the folder.
+    """
+    return str((stored or {}).get(RECORD_ID) or uuid.uuid4().hex)
+
+
+def check_database(url: str, name: str, stored: Mapping[str, Any] | None) -> str | None:
+    """Say why a study cannot keep its record in a database, or nothing; writes nothing there.
+
+    Args:
+        url: The database.
+        name: The study's name, under which the record lies there.
+        stored: The stored plan of the study's folder; None if there is none yet.
+    """
+    from sqlalchemy.engine import make_url
+
+    shown = f"--storage {without_password(url)}"
+    try:
+        where = make_url(url)
+    except Exception:
+        return f"{shown} is not a database URL; write it as postgresql+psycopg://user@host/name"
+    backend = where.get_backend_name()
+    if backend == "sqlite":
+        # Made when it is opened; a folder that is not there would be found out too late.
+        folder = Path(where.database or "").absolute().parent
+        return None if folder.is_dir() else f"{shown}: there is no folder {folder}; make it first"
+    try:
+        owner = _owner(url, backend, name)
+    except ImportError as error:
+        package = _DRIVERS.get(error.name or "", error.name)
+        return f"{shown} needs {error.name}; install it with pip install '{package}'"
+    except Exception as error:
+        return f"{shown} cannot be opened ({cause_of(error)}); check that it runs, and the URL"
+    if owner is None or (stored is not None and owner in ("", stored.get(RECORD_ID))):
+        return None
+    return (
+        f"{shown} holds a study {name} of another folder already; give this one a --name of its "
+        "own, or a database of its own"
+    )
+
+
+def _owner(url: str, backend: str, name: str) -> str | None:
+    """The mark of who owns a record; empty where it bears none, None if there is no record."""
+    from sqlalchemy import create_engine, inspect, text
+
+    timeout = {"connect_timeout": _CONNECT_SECONDS} if backend in ("postgresql", "mysql") else {}
+    engine = create_engine(url, connect_args=timeout)
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("study_user_attributes"):
+                return None
+            named = {"name": name, "key": RECORD_ID}
+            found = connection.execute(
+                text("SELECT study_id FROM studies WHERE study_name = :name"), named
+            ).scalar()
+            if found is None:
+                return None
+            value = connection.execute(
+                text(
+                    "SELECT value_json FROM study_user_attributes "
+                    'WHERE study_id = :study AND "key" = :key'
+                    if backend == "postgresql"
+                    else "SELECT value_json FROM study_user_attributes "
+                    "WHERE study_id = :study AND `key` = :key"
+                ),
+                {**named, "study": found},
+            ).scalar()
+    finally:
+        engine.dispose()
+    return "" if value is None else str(json.loads(value))
+
+
+def open_database(url: str) -> "BaseStorage":
+    """Open the storage at a database's URL; a connection that went stale is made again."""
+    import optuna
+    from optuna.storages import RDBStorage
+
+    return optuna.storages.get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
+
+
+def database_gone(error: BaseException, folder: Path) -> str | None:
+    """Say that the database of a study does not answer, with the mend, if that is the error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause).__module__.startswith("sqlalchemy.exc"):
+            return (
+                f"the database with the record does not answer ({cause_of(error)}); what it has "
+                "is safe: once it runs, go on with "
+                f"`python -m study resume {folder.name}`"
+            )
+        cause = cause.__cause__
+    return None
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the first line of what a storage's driver says, without passwords."""
+    # SQLAlchemy names the driver's own error first, in parentheses, then what was asked of it.
+    cause = getattr(error, "orig", None) or error.__cause__ or error
+    cause = getattr(cause, "orig", None) or cause
+    text = str(cause).strip()
+    return without_password(text.splitlines()[0]) if text else type(cause).__name__

@@ -1,0 +1,143 @@
+"""Networks timed in turn: on which clock, in what order, for how long.
+
+While other work runs, a large network loses the processor in nearly every pass and a small one
+seldom, so wall times of the two slow down unequally: their ratio was found 2.7 times too large
+beside eight busy processes. The processor time of one thread leaves out what others took. What is
+left of them, caches found cold and memory found busy, moves the lower quartile of passes least.
+"""
+
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from study.distillation.serving import Served
+
+Times = NDArray[np.float64]
+Clock = Literal["cpu", "wall", "events"]
+
+SMALL_BATCH = 1
+LARGE_BATCH = 64
+# By batch size: fewest and most turns, warm-up passes, and inputs in rotation. The fewest hold
+# even for a network that overruns the time given; above the most the quartile no longer moves.
+_FEWEST = {SMALL_BATCH: 24, LARGE_BATCH: 8}
+_MOST = {SMALL_BATCH: 1000, LARGE_BATCH: 100}
+_WARM_UPS = {SMALL_BATCH: 50, LARGE_BATCH: 3}
+INPUTS = {SMALL_BATCH: 7, LARGE_BATCH: 3}
+_WARM_UP_SECONDS = 0.3
+
+
+def clock_for(device: torch.device, threads: int) -> Clock:
+    """Return what passes are timed by.
+
+    One thread on a processor is timed by its own processor time, several by the wall clock (what
+    they take together is no latency), a GPU by events in its stream. Between two events lie the
+    gaps in which the processor has yet to launch a kernel, so at batch 1 they tell the wall time of
+    a network that is bound by launches.
+    """
+    if device.type == "cuda":
+        return "events"
+    return "cpu" if threads == 1 else "wall"
+
+
+class Turns:
+    """Passes of some networks at one batch size, in strict alternation.
+
+    Which network goes first changes from turn to turn: S T, T S, S T, T S. At batch 1 each timed
+    pass comes right after one of the same network on the same images that is not timed: a network
+    that serves finds its own weights in the caches, not those of another.
+
+    Args:
+        networks: As they serve.
+        batches: Images for both, a few batches in rotation, by their number format.
+        batch: Images a batch.
+        device: Where they run.
+        clock: What passes are timed by.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Served],
+        batches: dict[torch.dtype, list[Tensor]],
+        batch: int,
+        device: torch.device,
+        clock: Clock,
+    ) -> None:
+        self._networks = networks
+        self._inputs = [[s.take(images) for images in batches[s.dtype]] for s in networks]
+        self._batch, self._device, self._clock = batch, device, clock
+        self._times: list[list[float]] = [[] for _ in networks]
+        self._warm_up()
+
+    @property
+    def times(self) -> Times:
+        """Milliseconds `(networks, turns)`."""
+        return np.array(self._times)
+
+    def take(self, seconds: float) -> bool:
+        """Take turns, an even number, for so long; returns whether more would tell more.
+
+        Overrun where the fewest turns take longer.
+        """
+        start = time.perf_counter()
+        while (done := len(self._times[0])) < _MOST[self._batch]:
+            late = time.perf_counter() - start > seconds
+            if late and done >= _FEWEST[self._batch] and done % 2 == 0:
+                return True
+            count = len(self._networks)
+            for index in range(count) if done % 2 == 0 else reversed(range(count)):
+                given = self._inputs[index][done % len(self._inputs[index])]
+                forward = self._networks[index].forward
+                if self._batch == SMALL_BATCH:
+                    forward(given)
+                self._times[index].append(_milliseconds(forward, given, self._device, self._clock))
+        return False
+
+    def _warm_up(self) -> None:
+        """Passes that do not count: one at least, in which a network may be compiled."""
+        start = time.perf_counter()
+        for turn in range(_WARM_UPS[self._batch]):
+            for served, inputs in zip(self._networks, self._inputs, strict=True):
+                served.forward(inputs[turn % len(inputs)])
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+            if time.perf_counter() - start > _WARM_UP_SECONDS:
+                break
+
+
+def _milliseconds(
+    forward: Callable[[Any], Any], given: Any, device: torch.device, clock: Clock
+) -> float:
+    if clock == "events":
+        start, end = (
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        )
+        torch.cuda.synchronize(device)
+        start.record()
+        forward(given)
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end))
+    now = time.thread_time_ns if clock == "cpu" else time.perf_counter_ns
+    before = now()
+    forward(given)
+    return (now() - before) / 1e6
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage collection in the midst of a measurement."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,203 @@
+"""What the search believes: where every training would end, and the front as far as it is known."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from study.search.coding import Array, Coding
+from study.search.curve_model import CurveModel, Observations
+from study.search.earlier import EarlierStudy, Trust
+from study.search.gain import Front, expected_gains
+from study.search.scale import Corner, ScoreScale
+from study.search.tally import Tally
+from study.search.training import GROWTH, Training, looked_at, progress_of
+
+# Observations that the model is conditioned on, and that its hyperparameters are fitted to.
+_CONDITIONED, _FITTED = 400, 150
+# From so many trials at once on, what one worker asks for may rest on what another has.
+MANY = 16
+# From this share of its training on, a trial that runs is taken to be going to its end.
+_SOON = 1 / 3
+
+
+class Belief:
+    """A model of all curves, brought up to date when it is asked; see :mod:`latency_first`.
+
+    Args:
+        coding: The search space.
+        corner: Between which corners the front's area lies.
+        first_rung: Epochs that a new trial is trained for before it waits.
+        seed: Of what the model is fitted to.
+        earlier: What another study learnt.
+
+    Attributes:
+        tally: Sums over all trials.
+        looks: How often it was brought up to date.
+        told: The trials that it was told of: all, or the most telling.
+        scale: Between scores and the model's scale.
+        front: Of whole trainings, and of running ones that are soon to be, as expected.
+        running: Numbers of the trials that ran when it was last brought up to date.
+    """
+
+    def __init__(
+        self,
+        coding: Coding,
+        corner: Corner,
+        first_rung: int,
+        seed: int,
+        earlier: EarlierStudy | None,
+    ) -> None:
+        self._coding, self._corner, self._seed = coding, corner, seed
+        self._earlier, self._trust = earlier, Trust()
+        # One length for each dimension, and one for the latency.
+        self._model = CurveModel([*coding.groups, len(coding.dimensions)])
+        self._fitted_at = 0
+        self._seen = -1
+        self._genes: dict[int, Array] = {}
+        self.tally = Tally(first_rung)
+        self.looks = 0
+        self.running: Collection[int] = set()
+        self.told: Sequence[Training] = ()
+
+    def state(self) -> dict[str, Any]:
+        """What seeing all trials again would not tell: JSON."""
+        return {"fitted_at": self._fitted_at, "theta": [float(x) for x in self._model.theta]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; one of another search space is left aside."""
+        if len(state["theta"]) == len(self._model.theta):
+            self._fitted_at = int(state["fitted_at"])
+            self._model.theta = np.array(state["theta"], dtype=float)
+
+    def look_at(self, trainings: Sequence[Training]) -> bool:
+        """Bring it to what is known, and tallied; False if that is too little."""
+        if self.tally.usable < 2:
+            return False
+        seen, running = self.tally.epochs, set(self.tally.running)
+        # With many workers there are new epochs whenever one asks: some then share one look.
+        late = len(running) if len(running) >= MANY else 0
+        is_late = self._seen < 0 or seen - self._seen > late
+        if not is_late and (late or running == self.running):
+            return True
+        begun = [each for each in trainings if each.scores and each.latency_ms is not None]
+        if is_late:
+            self._learn(begun)
+            self._seen = seen
+        self.running = running
+        self.front = self._front_of(begun)
+        self.looks += 1
+        return True
+
+    # Where trainings end
+
+    def predict(self, trainings: Sequence[Training]) -> tuple[Array, Array]:
+        """Where trainings end that have begun, on the model's scale: means and deviations."""
+        numbers = np.array([each.number for each in trainings])
+        return self._ends(self._features_of(trainings), numbers)
+
+    def predict_new(self, genes: Array, latencies: Array) -> tuple[Array, Array]:
+        """Where configurations would end, by their genes and latencies (ms)."""
+        return self._ends(self._features(genes, latencies), np.full(len(genes), -1))
+
+    def ends(self, trainings: Sequence[Training]) -> Array:
+        """The scores that trainings are expected to end at, `(n,)`."""
+        return self.scale.to_scores(self.predict(trainings)[0])
+
+    def gains(
+        self, means: Array, deviations: Array, latencies: Array, front: Front | None = None
+    ) -> Array:
+        """What such ends are expected to add to a front; to the one there is, if left out."""
+        front = self.front if front is None else front
+        return expected_gains(front, means, deviations, latencies, self.scale)
+
+    def front_of_points(self, points: Sequence[tuple[float, float]]) -> Front:
+        """The front of (score, latency ms), within the same corner as :attr:`front`."""
+        return Front.of(points, self._floor, self._corner.slowest_ms)
+
+    def genes_of(self, trainings: Sequence[Training]) -> Array:
+        """Genes of their configurations, `(n, dimensions)`."""
+        for each in trainings:
+            if each.number not in self._genes:
+                self._genes[each.number] = self._coding.genes_of([each.params])[0]
+        return np.array([self._genes[each.number] for each in trainings])
+
+    def ms_of(self, trainings: Sequence[Training]) -> Array:
+        """Latencies (ms) of trainings that have scores, which were measured before."""
+        return np.array([each.latency_ms for each in trainings], dtype=float)
+
+    def _ends(self, features: Array, training: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        means, deviations = self._model.predict(features, training)
+        if self._earlier is not None:
+            expected = self._earlier.expects(features[:, :-1], np.ones(len(features)))
+            means = means + self._trust.of(expected)
+        return means, deviations
+
+    def _front_of(self, begun: Sequence[Training]) -> Front:
+        # Below what one in five reaches, no more is to be learnt of the front.
+        usual = float(np.percentile([each.scores[-1] for each in begun], 20))
+        self._floor = max(self._corner.floor, usual)
+        points = [
+            (t.scores[-1], float(t.latency_ms or 0.0)) for t in begun if t.is_whole and t.feasible
+        ]
+        soon = [
+            each
+            for each in begun
+            if each.runs and _SOON * each.epochs <= len(each.scores) < each.epochs
+        ]
+        if soon:
+            points += zip(self.ends(soon).tolist(), self.ms_of(soon).tolist(), strict=True)
+        return self.front_of_points(points)
+
+    # Learning
+
+    def _learn(self, begun: Sequence[Training]) -> None:
+        """Condition the model on what is known, and now and then fit it."""
+        latencies = self.ms_of(begun)
+        self._slowest, self._fastest = np.log(latencies.max()), np.log(latencies.min())
+        observations = self._observations(begun)
+        if len(begun) >= GROWTH * self._fitted_at + 1:
+            self._fitted_at = len(begun)
+            rng = np.random.default_rng((self._seed, len(begun)))
+            rows = rng.permutation(len(observations.values))[:_FITTED]
+            self._model.fit(observations.take(rows), 40 if len(begun) < 40 else 20)
+        self._model.condition(observations)
+
+    def _observations(self, begun: Sequence[Training]) -> Observations:
+        """A few epochs of each trial, the last among them; the most telling, if they are many."""
+        if len(begun) > _CONDITIONED:
+            begun = sorted(begun, key=lambda each: (len(each.scores) / each.epochs, each.number))
+            begun = begun[-_CONDITIONED:]
+        self.told = begun
+        rows = [
+            (index, epoch, each.scores[epoch - 1], epoch == len(each.scores))
+            for index, each in enumerate(begun)
+            for epoch in looked_at(len(each.scores))
+        ]
+        self.scale = ScoreScale(np.array([row[2] for row in rows]), self._corner)
+        if len(rows) > _CONDITIONED:
+            # The ends first, then what is nearest to an end.
+            def importance(row: tuple[int, int, float, bool]) -> tuple[bool, float, int]:
+                return row[3], row[1] / begun[row[0]].epochs, row[0]
+
+            rows = sorted(rows, key=importance)[-_CONDITIONED:]
+        owners = np.array([row[0] for row in rows])
+        progress = np.array([progress_of(row[1], begun[row[0]].epochs) for row in rows])
+        features = self._features_of(begun)[owners]
+        values = self.scale.to_model(np.array([row[2] for row in rows]))
+        if self._earlier is not None:
+            expected = self._earlier.expects(features[:, :-1], progress)
+            self._trust = Trust.fitted(expected, values, owners)
+            values = values - self._trust.of(expected)
+        numbers = np.array([begun[owner].number for owner in owners])
+        return Observations(features, progress, numbers, values)
+
+    def _features_of(self, trainings: Sequence[Training]) -> Array:
+        return self._features(self.genes_of(trainings), self.ms_of(trainings))
+
+    def _features(self, genes: Array, latencies: Array) -> Array:
+        """Features of configurations; the last is the logarithm of the latency."""
+        span = max(self._slowest - self._fastest, 1e-3)
+        last = (np.log(latencies) - self._fastest) / span
+        return np.column_stack([self._coding.features(genes), last])

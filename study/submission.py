@@ -1,0 +1,215 @@
+"""A command run on a cluster by Ray's Jobs API: what is sent along, and how it looks from here.
+
+The code of this package goes along, so that the cluster needs only what it depends on; so does the
+user's own where the space is theirs. Paths in the command are the cluster's.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TextIO
+
+from cluster.connect import ClusterError
+from cluster.jobs import Jobs, check_head
+
+OPTION = "--submit"
+ROOMS = ("study", "search_spaces", "cluster", "analysis")
+# More than this is no code.
+_MOST_BYTES = 20 * 2**20
+# What Ray says of a job before the command itself says anything.
+_OF_RAY = ("Running entrypoint for job ", "Runtime env is setting up.")
+_NOT_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One command line for the cluster at ``url``.
+
+    Attributes:
+        url: Of the cluster's dashboard.
+        module: What `python -m` runs: ``study`` or ``study.launch``.
+        argv: Its arguments, without ``--submit``.
+        studies: The studies folder, on the cluster.
+        own_code: Whether the user's own Python files go along.
+        as_json: Whether standard output is for a JSON object alone.
+    """
+
+    url: str
+    module: str
+    argv: tuple[str, ...]
+    studies: str
+    own_code: bool = False
+    as_json: bool = False
+
+    @property
+    def command(self) -> str:
+        """The shell command that the head runs."""
+        return shlex.join(["python", "-m", self.module, *self.argv])
+
+
+def without_option(argv: Sequence[str]) -> tuple[str, ...]:
+    """Return a command line without ``--submit URL``, however it was written."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if len(name) > 3 and OPTION.startswith(name):
+            if not equals:
+                next(words, None)
+            continue
+        kept.append(word)
+    return tuple(kept)
+
+
+def check_paths(named: Sequence[tuple[str, str | None]]) -> None:
+    """Refuse relative paths: a job begins in a folder that is gone when it ends.
+
+    Args:
+        named: Options with their paths, or None.
+
+    Raises:
+        ClusterError: naming the option.
+    """
+    for option, path in named:
+        if path is not None and not PurePosixPath(path).is_absolute():
+            raise ClusterError(
+                f"{option} {path}: with {OPTION} it is a path on the cluster, which begins with /; "
+                f"as in {option} /data/{PurePosixPath(path).name or 'studies'}"
+            )
+
+
+def run_there(submission: Submission) -> int:
+    """Run a command on the cluster, show what it prints, and return its exit code.
+
+    Raises:
+        ClusterError: if the cluster cannot be reached, or does not take it.
+    """
+    check_paths([("--studies", submission.studies)])
+    check_head(submission.url)
+    jobs = Jobs(submission.url)
+    with _folder_to_send(submission.own_code) as folder:
+        job = jobs.submit(submission.command, folder, _environment())
+    print(f"job {job} at {submission.url}", file=sys.stderr)
+    shown = _Shown(submission.as_json)
+    try:
+        code, message = jobs.follow(job, shown.write)
+    except KeyboardInterrupt:
+        print(
+            f"\nnot followed any more; job {job} goes on there: python -m study status|stop NAME "
+            f"--studies {submission.studies} {OPTION} {submission.url}",
+            file=sys.stderr,
+        )
+        return 130
+    finally:
+        shown.end()
+    if code != 0 and not shown.any:
+        print(
+            f"error: job {job}: {message.splitlines()[0] if message else 'it failed'}",
+            file=sys.stderr,
+        )
+    return code
+
+
+def _environment() -> dict[str, str]:
+    # A job's output is a file: without these, lines would come late and be wrapped at 80 columns.
+    return {"PYTHONUNBUFFERED": "1", "COLUMNS": str(shutil.get_terminal_size((120, 40)).columns)}
+
+
+class _Shown:
+    """Tells a job's one log apart again: objects and text to standard output, errors to the other.
+
+    Args:
+        as_json: Whether standard output is for a JSON object alone.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._rest = ""
+        self.any = False
+
+    def write(self, text: str) -> None:
+        """Show what is new, by whole lines."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._line(line)
+
+    def end(self) -> None:
+        """Show a last line that has no end."""
+        if self._rest:
+            self._line(self._rest)
+        self._rest = ""
+
+    def _line(self, line: str) -> None:
+        if not self.any and any(words in line for words in _OF_RAY):
+            return
+        self.any = True
+        print(line, file=self._stream(line), flush=True)
+
+    def _stream(self, line: str) -> TextIO:
+        if line.startswith("error: "):
+            return sys.stderr
+        if not self._as_json:
+            return sys.stdout
+        return sys.stdout if _is_object(line) else sys.stderr
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def _folder_to_send(own_code: bool) -> Iterator[Path]:
+    """Put together what is sent: this package, and the Python files under the working directory.
+
+    Raises:
+        ClusterError: if those are more than code can be.
+    """
+    with tempfile.TemporaryDirectory(prefix="study-submit-") as name:
+        folder = Path(name)
+        if own_code:
+            _copy_own(Path.cwd(), folder)
+        home = Path(__file__).parents[1]
+        for room in ROOMS:
+            shutil.copytree(
+                home / room,
+                folder / room,
+                ignore=shutil.ignore_patterns("__pycache__", "*.png"),
+                dirs_exist_ok=True,
+            )
+        yield folder
+
+
+def _copy_own(source: Path, folder: Path) -> None:
+    left = _MOST_BYTES
+    for here, inside, files in os.walk(source):
+        place = Path(here)
+        inside[:] = [
+            name
+            for name in inside
+            if not name.startswith(".")
+            and name not in _NOT_CODE
+            and not (place / name / "pyvenv.cfg").exists()
+            and not (place == source and name in ROOMS)
+        ]
+        for name in files:
+            if not name.endswith(".py"):
+                continue
+            left -= (place / name).stat().st_size
+            if left < 0:
+                raise ClusterError(
+                    f"{source} holds more than {_MOST_BYTES >> 20} MB of Python files, which would "
+                    f"all be sent; give the command in the folder of your space alone"
+                )
+            target = folder / (place / name).relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(place / name, target)

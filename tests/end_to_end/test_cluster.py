@@ -1,0 +1,221 @@
+"""A cluster with a token: studies sent to its head, and a study over three nodes that loses two."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import find_free_port
+from evidence import EPOCHS, Patient, assert_sound
+from launching import Launched, Launcher
+from ray_nodes import LOOPBACK, TOKEN, cut_off, lose, node, wait_for_dashboard
+
+from analysis.record import read_record
+
+pytestmark = pytest.mark.end_to_end
+# A space of the user's own, which the cluster has never seen.
+OWN_SPACE = """
+from dataclasses import replace
+
+from own_parts import WIDTH
+from search_spaces.cifar_blocks import SPACE as BLOCKS
+
+SPACE = replace(BLOCKS.with_fixed({"width": WIDTH, "stem_stride": 2}), name="own")
+"""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a cluster that asks for a token."""
+
+    address: str
+    url: str
+    folder: Path
+    environment: dict[str, str]
+
+    def here(self) -> dict[str, str]:
+        """What a user of the cluster has in the environment."""
+        return {"RAY_AUTH_TOKEN": TOKEN, "RAY_AUTH_MODE": "token", **LOOPBACK}
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    folder = tmp_path_factory.mktemp("cluster")
+    port, dashboard = find_free_port(), find_free_port()
+    environment = {
+        **Launcher().environment(),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
+        # A node that does not answer for about three seconds is gone.
+        "RAY_health_check_initial_delay_ms": "1000",
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_timeout_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
+        # Of the job's own `python`, and where students write down the epochs they begin.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "EPOCHS_BEGUN": str(folder / "across.epochs"),
+    }
+    del environment["PYTHONPATH"]  # jobs bring the code along
+    url = f"http://127.0.0.1:{dashboard}"
+    with node(
+        *("--head", "--port", str(port), "--include-dashboard", "true"),
+        *("--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)),
+        environment=environment,
+    ):
+        wait_for_dashboard(url)
+        yield Head(f"127.0.0.1:{port}", url, folder, environment)
+
+
+def there(head: Head, launcher: Launcher, *words: str, module: str = "study") -> Launched:
+    """Run a command on the cluster, from a folder that it does not see."""
+    here = head.folder / "here"
+    here.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", module, *words),
+            *("--studies", str(head.folder / "there"), "--submit", head.url),
+        ],
+        cwd=here,
+        env={**launcher.environment(), **head.here()},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    return Launched(done.returncode, done.stdout, done.stderr, head.folder / "there")
+
+
+def test_a_study_sent_to_a_cluster_is_followed_asked_after_and_stopped_from_here(
+    head: Head, launcher: Launcher
+) -> None:
+    here = head.folder / "here"
+    here.mkdir(exist_ok=True)
+    (here / "own_space.py").write_text(OWN_SPACE)
+    (here / "own_parts.py").write_text("WIDTH = 16\n")
+    follower = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "study.launch", "--space", "own_space.py", "--data", "digits"),
+            *("--views", "2", "--teacher-epochs", "1", "--max-epochs", "40", "--trials", "50"),
+            *("--name", "sent", "--tracking-uri", "none", "--scheduler", "none"),
+            *("--studies", str(head.folder / "there"), "--submit", head.url),
+        ],
+        cwd=here,
+        env={**launcher.environment(), **head.here()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_epochs(head.folder / "there" / "sent", follower)
+    status = there(head, launcher, "status", "sent", "--json")
+    assert status.returncode == 0, status.stderr
+    assert status.result["study"] == "sent"
+    assert status.result["state"] == "running"
+    stop = there(head, launcher, "stop", "sent")
+    assert stop.returncode == 0, stop.stderr
+    assert "sent has stopped" in stop.stdout
+    told, errors = follower.communicate(timeout=60)
+    assert follower.returncode in (130, 143), errors
+    assert "teacher ResNet-26" in told
+    assert "Running entrypoint" not in told
+    record = read_record(head.folder / "there" / "sent")
+    assert record.plan.plan["address"] == "auto"
+    assert {trial.params["width"] for trial in record.trials} == {16}
+
+
+def wait_for_epochs(folder: Path, process: "subprocess.Popen[str]", seconds: float = 150) -> None:
+    deadline = time.monotonic() + seconds
+    journal = folder / "journal.log"
+    while not (journal.exists() and '"epoch:0002"' in journal.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_what_the_cluster_refuses_is_refused_here(head: Head, launcher: Launcher) -> None:
+    run = there(head, launcher, "status", "nowhere")
+    assert run.returncode == 2
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert "no study 'nowhere'" in line
+
+
+@pytest.mark.parametrize(
+    ("asked", "token", "words"),
+    [
+        ("--submit", "wrong-wrong-wrong-wrong-wrong-wrong", "token is wrong"),
+        ("--submit", "", "token is missing"),
+        ("--address", "wrong-wrong-wrong-wrong-wrong-wrong", "token is missing or wrong"),
+    ],
+)
+def test_a_wrong_token_is_one_clear_line(
+    head: Head, launcher: Launcher, tmp_path: Path, asked: str, token: str, words: str
+) -> None:
+    studies = tmp_path / "studies"
+    where = head.url if asked == "--submit" else head.address
+    environment = {**head.here(), "RAY_AUTH_TOKEN": token, "HOME": str(tmp_path)}
+    begun = time.monotonic()
+    run = launcher.run(
+        *("--space", "cifar_blocks", "--data", "digits", "--quiet", asked, where),
+        studies=studies,
+        **environment,
+    )
+    assert run.returncode == 2
+    (line,) = run.stderr.splitlines()
+    assert words in line
+    assert "RAY_AUTH_TOKEN" in line
+    assert not studies.exists()
+    assert time.monotonic() - begun < 60
+
+
+def test_a_study_over_three_nodes_ends_complete_though_one_is_cut_off_and_one_killed(
+    head: Head, launcher: Launcher, tmp_path: Path
+) -> None:
+    study = Patient("across", head.folder / "shared" / "studies", launcher, head.here())
+    study.studies.parent.mkdir()
+    environment = {**head.environment, **launcher.environment(), **head.here()}
+    begun = Path(head.environment["EPOCHS_BEGUN"])
+    environment["EPOCHS_BEGUN"] = str(begun)
+    with ExitStack() as nodes:
+        others = [
+            nodes.enter_context(node("--address", head.address, environment=environment))
+            for _ in range(2)
+        ]
+        wait_for_nodes(head, 3)
+        driver = study.start("--json", "--address", head.address, "--concurrent", "3")
+        for trial in range(3):
+            study.wait_for_epoch(trial, 1)
+        cut_off(others[0])
+        lose(others[1])
+        out, errors = driver.communicate(timeout=250)
+
+    assert driver.returncode == 0, errors
+    assert json.loads(out)["counts"]["complete"] == 3
+    assert_sound(study)
+    trials = study.record().trials
+    assert [[epoch.epoch for epoch in trial.curve] for trial in trials] == [
+        [*range(1, EPOCHS + 1)]
+    ] * 3
+    # Of each of the two that were lost, at most the epoch that was under way.
+    assert sorted(trial.usage.retries for trial in trials) == [0, 1, 1]
+    lost = len(begun.read_text().splitlines()) - 3 * EPOCHS
+    assert 0 <= lost <= 2
+
+
+def wait_for_nodes(head: Head, number: int, seconds: float = 150) -> None:
+    asked = urllib.request.Request(
+        f"{head.url}/api/v0/nodes?limit=100", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    deadline = time.monotonic() + seconds
+    while True:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            rows = json.load(answer)["data"]["result"]["result"]
+        if sum(row["state"] == "ALIVE" for row in rows) >= number:
+            return
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.5)

@@ -1,0 +1,61 @@
+"""Nothing of the cluster runs beside a final measurement."""
+
+import io
+import time
+from collections.abc import Iterator
+
+import pytest
+import ray
+
+from analysis.results import trial_name
+from cluster.connect import connect, disconnect
+from study.confirmation import WholeNodeWorker
+from study.progress import Phase, Progress
+
+pytestmark = pytest.mark.end_to_end
+Span = tuple[float, float]
+
+
+def work(seconds: float) -> Span:
+    """Take a CPU for so long; returns when that was, on the machine's monotonic clock."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds:
+        pass
+    return begun, time.monotonic()
+
+
+def measure(context: object, seconds: float) -> tuple[object, Span]:
+    """Stand where a student is timed; the context is what trials share."""
+    return context, work(seconds)
+
+
+@pytest.fixture
+def own_ray() -> Iterator[None]:
+    """A Ray with the CPUs of this machine."""
+    connect(None, env={"OMP_NUM_THREADS": "1"}, gpus=False)
+    try:
+        yield
+    finally:
+        disconnect()
+
+
+def test_a_final_measurement_waits_for_what_runs_and_holds_off_what_comes(own_ray: None) -> None:
+    said = io.StringIO()
+    cpus = int(ray.cluster_resources()["CPU"])
+    compete = ray.remote(num_cpus=1)(work)
+    ray.get([compete.remote(0.1) for _ in range(cpus)])  # workers have started
+    before = [compete.remote(6.0) for _ in range(cpus)]
+    time.sleep(1.0)
+    worker = WholeNodeWorker(ray.put(trial_name(1)), on_gpu=False)
+    phase = Phase(Progress(said), "confirming the front")
+    phase.begun = phase._last_line = 0.0  # says at once what it would within seconds
+    waiting = worker.begin(measure, 1.0)
+    after = [compete.remote(0.2) for _ in range(3 * cpus)]
+    context, (begun, ended) = worker.wait(waiting, phase)
+
+    assert context == "t0001"
+    assert ended - begun == pytest.approx(1.0, abs=0.5)
+    others = ray.get([*before, *after])
+    assert not [span for span in others if span[0] < ended and begun < span[1]]
+    assert all(end <= begun for _, end in others[:cpus])
+    assert f"waits until {cpus} CPU" in said.getvalue()

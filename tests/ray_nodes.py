@@ -1,0 +1,72 @@
+"""Nodes of a real Ray cluster on loopback, each a group of processes that can be lost as one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from conftest import find_free_port
+
+TOKEN = "a-token-for-tests-0123456789abcdef"
+# Else drivers and workers take another address than the loopback of their node.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# `ray start`, which by itself takes another address too, or starts no second node.
+_RAY = """
+from ray._private import ray_constants, services
+ray_constants.ENABLE_RAY_CLUSTER = True
+services.get_node_ip_address = lambda address=None: "127.0.0.1"
+from ray.scripts.scripts import main
+main()
+"""
+
+
+@contextmanager
+def node(*arguments: str, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """One node of a cluster: its processes live in a group of their own until they are killed."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", _RAY, "start", "--block", "--num-cpus", "1"),
+            *("--node-ip-address", "127.0.0.1"),
+            *("--dashboard-agent-listen-port", str(find_free_port()), *arguments),
+        ],
+        env={**environment, **LOOPBACK},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        lose(process)
+
+
+def lose(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a node's every process at once, as a power cut would."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def cut_off(process: "subprocess.Popen[bytes]") -> None:
+    """Stop a node's every process: its connections stay, and nothing answers any more."""
+    os.killpg(process.pid, signal.SIGSTOP)
+
+
+def wait_for_dashboard(url: str, seconds: float = 120) -> None:
+    """Wait until a head runs jobs."""
+    deadline = time.monotonic() + seconds
+    asked = urllib.request.Request(f"{url}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})
+    while True:
+        try:
+            with urllib.request.urlopen(asked, timeout=5) as answer:
+                json.load(answer)
+                return
+        except OSError:
+            assert time.monotonic() < deadline, f"no dashboard at {url}"
+            time.sleep(0.5)

@@ -1,0 +1,133 @@
+"""Studies beside each other, as numbers; nothing is mixed silently."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from analysis.charts.fronts import SYMBOLS, fronts_figure, look
+from analysis.compare import main
+from analysis.comparison import NotComparableError, compare
+from analysis.front import front_hypervolume
+from analysis.sections.compared import compared_page
+
+EVIL = """</script><img src=x onerror=alert(1)>"'&"""
+
+
+def test_one_reference_point_is_shared(realistic, replicated):
+    told = compare([realistic, replicated])
+    assert told.reference == realistic.reference
+    assert not told.relative
+    assert told.warnings == ()
+    areas = [study.hypervolume for study in told.studies]
+    assert areas == [
+        pytest.approx(front_hypervolume(each.trials, each.reference))
+        for each in (realistic, replicated)
+    ]
+    assert [study.label for study in told.studies] == ["pareto-demo (1)", "pareto-demo (2)"]
+
+
+def test_a_larger_corner_is_used_for_all(realistic):
+    slower = replace(realistic.reference, latency_ms=2 * realistic.reference.latency_ms)
+    told = compare([realistic, replace(realistic, reference=slower)])
+    assert told.reference == slower
+    one, other = (study.hypervolume for study in told.studies)
+    assert one == pytest.approx(other)
+    assert one > told.studies[0].own_hypervolume
+
+
+def test_members_beaten_by_another_study_are_not_on_the_joint_front(sample, study, realistic):
+    best = study([sample.trial(sample.params(), accuracy=90.0, ratio=2.2)])
+    told = compare([realistic, best])
+    (winner,) = told.studies[1].members
+    assert winner.joint
+    for member in told.studies[0].members:
+        assert member.joint == (member.across < winner.across or member.val_score > 90.0)
+    assert [m.across for m in told.members] == sorted(m.across for m in told.members)
+
+
+def on_device(results, device):
+    timed = replace(results.teacher.latency, device=device)
+    return replace(results, teacher=replace(results.teacher, latency=timed))
+
+
+def test_latencies_of_different_devices_are_told_as_shares(realistic):
+    told = compare([realistic, on_device(realistic, "NVIDIA H100")])
+    assert told.relative
+    assert told.reference.latency_ms == 1.0
+    assert any("NVIDIA H100" in warning for warning in told.warnings)
+    for member in told.members:
+        assert member.across == pytest.approx(1 / member.ratio)
+    assert "Latency over the teacher" in compared_page(told)
+
+
+def test_different_data_and_ways_of_timing_are_said(realistic, sample, study):
+    data = replace(realistic.plan.data, hash="other", name="mnist")
+    other = replace(realistic, plan=replace(realistic.plan, data=data))
+    (warning,) = compare([realistic, other]).warnings
+    assert "different data" in warning
+    assert "mnist (other)" in warning
+    searched = study([sample.trial(sample.params(), accuracy=77.0, ratio=3.0)])
+    warnings = compare([realistic, searched]).warnings
+    assert any("not all taken in one way" in each for each in warnings)
+    assert any("while others trained" in each for each in warnings)
+
+
+def test_plans_are_compared_field_by_field(realistic):
+    asked = {**realistic.plan.plan, "seed": 7, "name": "elsewhere"}
+    other = replace(realistic, plan=replace(realistic.plan, plan=asked, name="other"))
+    told = compare([realistic, other])
+    assert [(d.field, d.values) for d in told.differences] == [("plan: seed", ("0", "7"))]
+    assert [study.label for study in told.studies] == ["pareto-demo", "other"]
+
+
+def test_what_has_no_common_measure_is_refused(realistic, study):
+    with pytest.raises(NotComparableError, match="two studies or more"):
+        compare([realistic])
+    score = replace(realistic.plan.space.score, name="PSNR", unit="dB")
+    space = replace(realistic.plan.space, score=score)
+    other = replace(realistic, plan=replace(realistic.plan, space=space))
+    with pytest.raises(NotComparableError, match="PSNR in dB and accuracy in %"):
+        compare([realistic, other])
+    with pytest.raises(NotComparableError, match="no reference point yet"):
+        compare([realistic, study([], with_teacher=False)])
+
+
+def test_every_study_has_a_look_of_its_own(realistic):
+    looks = [look(place) for place in range(12)]
+    assert len(set(looks)) == 12
+    assert len({symbol for _, symbol, _ in looks[:6]}) == len(SYMBOLS)
+    figure = fronts_figure(compare([realistic, realistic, realistic]))
+    keys = [trace.meta["key"] for trace in figure.data]
+    assert keys == [f"study-{i}" for i in (1, 2, 3) for _ in range(3)]
+
+
+def test_the_page_is_the_same_twice_and_its_names_harmless(realistic):
+    evil = replace(realistic, plan=replace(realistic.plan, name=EVIL))
+    page = compared_page(compare([realistic, evil]))
+    assert page == compared_page(compare([realistic, evil]))
+    assert "<img" not in page
+    assert "&lt;img src=x" in page
+
+
+def test_command_line(realistic_folder, replicated_folder, tmp_path, capsys):
+    page = tmp_path / "beside.html"
+    folders = [str(realistic_folder), str(replicated_folder)]
+    assert main([*folders, "--output", str(page), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == str(page)
+    assert [len(study["front"]) for study in told["studies"]] == [9, 7]
+    assert told["differences"] == {"plan: replicates": ["–", "3"]}
+    assert page.stat().st_size < 2_500_000
+
+
+def test_refusals_are_one_line_and_write_nothing(realistic_folder, tmp_path, capsys):
+    page = tmp_path / "beside.html"
+    for folders in ([realistic_folder], [realistic_folder, tmp_path / "nowhere"]):
+        assert main([*map(str, folders), "--output", str(page)]) == 2
+        printed = capsys.readouterr()
+        assert len(printed.err.splitlines()) == 1
+        assert printed.out == ""
+    assert not page.exists()
+    shutil.rmtree(tmp_path / "nowhere", ignore_errors=True)

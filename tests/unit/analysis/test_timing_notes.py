@@ -1,0 +1,61 @@
+from dataclasses import replace
+
+import pytest
+
+from analysis.latency import Latency, SoloLatency, TieTest, Timing
+from analysis.results import Confirmation
+from analysis.timing_notes import noise_note, tie_note, timed_on, unsettled
+
+NBSP = "\u00a0"
+
+
+@pytest.fixture
+def results(sample, study):
+    small, large = sample.params((1, 0, 0, 0)), sample.params((2, 2, 2, 2))
+    trials = [
+        sample.trial(small, accuracy=70.0, ratio=4.04, label="Small"),
+        sample.trial(large, accuracy=80.0, ratio=4.0),
+    ]
+    return study(trials, tie_test=TieTest("[1,0,0,0]", (1.0,) * 5, 0.0213).to_json())
+
+
+def confirmed(results, sample, number, *, settled):
+    """The same, with a trial's latency taken on the idle device."""
+    latency = Latency.from_json({**sample.latency(4.0, idle=True), "settled": settled})
+    trials = [
+        replace(trial, confirmed=Confirmation(75.0, latency)) if trial.number == number else trial
+        for trial in results.trials
+    ]
+    return replace(results, trials=tuple(trials))
+
+
+def test_who_is_off_the_front_for_a_tie_is_named_with_who_stayed(results):
+    note = tie_note(results)
+    assert note.startswith(f"Latencies that differ by less than 2.1{NBSP}% are ties")
+    assert f"5{NBSP}copies of [1,0,0,0]" in note
+    assert note.endswith("gave way: Small to t0001.")
+
+
+def test_a_front_without_ties_says_so_and_a_study_without_a_test_says_nothing(results):
+    apart = replace(results, tie_test=TieTest("[1,0,0,0]", (1.0, 1.0), 0.001))
+    assert tie_note(apart).endswith("; none are on this front.")
+    assert tie_note(replace(results, tie_test=None)) is None
+
+
+def test_members_whose_latency_did_not_settle_are_named_with_its_interval(results, sample):
+    assert noise_note(results) is None  # records that do not say
+    noisy = confirmed(results, sample, 1, settled=False)
+    assert [trial.number for trial in unsettled(noisy)] == [1]
+    assert noise_note(noisy).endswith(f"t0001 (7.0{NBSP}%).")
+    assert noise_note(confirmed(results, sample, 1, settled=True)) is None
+
+
+def test_how_latencies_were_taken_is_said_in_words():
+    timing = Timing(1.0, 2.0)
+    now = SoloLatency(timing, timing, "cpu (EPYC)", 1, "onnx", folded=True, clock="cpu")
+    assert timed_on(now) == (
+        f"cpu (EPYC), 1{NBSP}thread, in ONNX Runtime, batch norms folded, by the thread's own "
+        "processor time"
+    )
+    before = SoloLatency(timing, timing, "cpu (EPYC)", 2)
+    assert timed_on(before) == f"cpu (EPYC), 2{NBSP}threads, in PyTorch, by the wall clock"

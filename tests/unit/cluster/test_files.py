@@ -1,0 +1,337 @@
+"""The files that bring a cluster up: against the schema of who reads them, and what they promise.
+
+Ray's configurations go through Ray's own checks, Kubernetes' objects and pod templates through
+Kubernetes' schema, compose through the Compose Specification's, KubeRay's resources through a
+schema written from its reference; the Dockerfile through hadolint, the script through shellcheck.
+"""
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from kuberay_schema import SCHEMAS
+
+ROOT = Path(__file__).parents[3]
+FILES = ROOT / "cluster"
+KUBERNETES = sorted((FILES / "kubernetes").glob("*.yaml"))
+LABEL = {"app.kubernetes.io/part-of": "distillation-study"}
+BINARIES = Path(sys.executable).parent
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [body for body in yaml.safe_load_all(path.read_text()) if body]
+
+
+def clusters() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every specification of a Ray cluster on Kubernetes."""
+    for path in KUBERNETES:
+        for body in documents(path):
+            if body["kind"] == "RayCluster":
+                yield path.name, body["spec"]
+            elif body["kind"] == "RayJob":
+                yield path.name, body["spec"]["rayClusterSpec"]
+
+
+def pods() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, spec in clusters():
+        yield f"{name} head", spec["headGroupSpec"]["template"]
+        for group in spec["workerGroupSpecs"]:
+            yield f"{name} {group['groupName']}", group["template"]
+
+
+CLUSTERS, PODS = dict(clusters()), dict(pods())
+
+
+def checked_by_ray(config: dict[str, Any]) -> dict[str, Any]:
+    """Ray's own path of a configuration, as `ray up` begins it."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared: dict[str, Any] = prepare_config(copy.deepcopy(config))
+    validate_config(prepared)
+    return prepared
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "machines.yaml"])
+def test_ray_up_takes_the_configuration(name: str) -> None:
+    (config,) = documents(FILES / name)
+    prepared = checked_by_ray(config)
+    assert prepared["cluster_name"] == "distillation"
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "machines.yaml"])
+def test_ray_up_starts_every_node_with_the_token_and_the_dashboard_on_loopback(name: str) -> None:
+    (config,) = documents(FILES / name)
+    assert "~/.ray/auth_token" in config["file_mounts"]
+    starts = [config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]]
+    assert all("RAY_AUTH_MODE=token" in start for start in starts)
+    assert "--dashboard-host 127.0.0.1" in starts[0]
+
+
+def test_ray_refuses_a_configuration_with_a_field_that_it_does_not_know() -> None:
+    (config,) = documents(FILES / "aws.yaml")
+    with pytest.raises(jsonschema.ValidationError):
+        checked_by_ray({**config, "max_worker": 3})
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_kubernetes_takes_the_objects(path: Path) -> None:
+    for body in documents(path):
+        if body["apiVersion"] == "ray.io/v1":
+            jsonschema.validate(body, SCHEMAS[body["kind"]])
+        else:
+            kubernetes_validate.validate(body, "1.31", strict=True)
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_kubernetes_takes_the_pod_templates(name: str) -> None:
+    template = copy.deepcopy(PODS[name])
+    kubernetes_validate.validate(as_pod(template), "1.31", strict=True)
+
+
+def as_pod(template: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "a", **template["metadata"]},
+        "spec": template["spec"],
+    }
+
+
+def test_a_misspelt_field_is_found_in_a_pod_and_in_a_cluster() -> None:
+    pod = as_pod(copy.deepcopy(next(iter(PODS.values()))))
+    pod["spec"]["securityContex"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(pod, "1.31", strict=True)
+    body = copy.deepcopy(documents(FILES / "kubernetes" / "raycluster.yaml")[0])
+    body["spec"]["authOption"] = {"mode": "token"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(body, SCHEMAS["RayCluster"])
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_clusters_on_kubernetes_ask_for_a_token_and_publish_nothing(name: str) -> None:
+    spec = CLUSTERS[name]
+    assert spec["authOptions"] == {"mode": "token"}
+    assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
+    assert len(spec["workerGroupSpecs"]) == 1
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_are_nobody_special_and_under_the_network_policy(name: str) -> None:
+    template = PODS[name]
+    (policy,) = documents(FILES / "kubernetes" / "network-policy.yaml")
+    assert policy["spec"]["podSelector"] == {"matchLabels": LABEL}
+    assert LABEL.items() <= template["metadata"]["labels"].items()
+    spec = template["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    (container,) = spec["containers"]
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
+def test_the_network_policy_lets_in_the_studys_own_pods_and_the_operator_to_one_port() -> None:
+    (policy,) = documents(FILES / "kubernetes" / "network-policy.yaml")
+    own, operator = policy["spec"]["ingress"]
+    assert own == {"from": [{"podSelector": {"matchLabels": LABEL}}]}
+    assert [port["port"] for port in operator["ports"]] == [8265]
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert all(rule.get("to") for rule in policy["spec"]["egress"])
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_clusters_run_the_ray_that_is_pinned(name: str) -> None:
+    pinned = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    assert pinned is not None
+    assert CLUSTERS[name]["rayVersion"] == pinned[1]
+
+
+def test_the_compose_specification_takes_the_mlflow_file() -> None:
+    done = subprocess.run(
+        [
+            *(str(BINARIES / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec"),
+            str(FILES / "mlflow" / "compose.yaml"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_mlflow_is_published_on_loopback_alone_and_every_password_must_be_set() -> None:
+    text = (FILES / "mlflow" / "compose.yaml").read_text()
+    services = yaml.safe_load(text)["services"]
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert published == ["127.0.0.1:5000:5000"]
+    assert "--app-name=basic-auth" in services["server"]["command"]
+    assert services["database"]["networks"] == services["objects"]["networks"] == ["inside"]
+    assert yaml.safe_load(text)["networks"]["inside"] == {"internal": True}
+    content = yaml.safe_load(text)["configs"]["identities"]["content"]
+    (identity,) = json.loads(content)["identities"]
+    assert identity["credentials"][0]["accessKey"] == "mlflow"
+    assert "-s3.config=/etc/seaweedfs/s3.json" in services["objects"]["command"]
+    example = (FILES / "mlflow" / "env.example").read_text()
+    secrets = set(re.findall(r"\$\{(\w+):\?", text))
+    assert secrets == {
+        "POSTGRES_PASSWORD",
+        "OBJECTS_SECRET_KEY",
+        "MLFLOW_ADMIN_PASSWORD",
+        "MLFLOW_SECRET_KEY",
+    }
+    for secret in secrets:
+        assert (
+            f"\n{secret}=\n" in f"\n{example}"
+        )  # no password that somebody would forget to change
+
+
+def test_the_dockerfile_is_clean() -> None:
+    lint = [str(BINARIES / "hadolint"), "--failure-threshold", "style", "--ignore", "DL3059"]
+    done = subprocess.run(
+        [*lint, str(FILES / "Dockerfile")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_is_pinned_runs_as_nobody_special_and_holds_every_room() -> None:
+    lines = (FILES / "Dockerfile").read_text().splitlines()
+    (base,) = [line for line in lines if line.startswith("FROM ")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    least = project["project"]["requires-python"].removeprefix(">=")
+    assert base == f"FROM python:{least}-slim-bookworm"
+    users = [line for line in lines if line.startswith("USER ")]
+    assert users == ["USER 1000:1000"]
+    assert lines.index(users[0]) > max(i for i, line in enumerate(lines) if "RUN" in line)
+    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+    assert {"study", "search_spaces", "cluster", "analysis"} < copied
+    let_in = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{name}" for name in copied} <= set(let_in)
+    assert "*" in let_in
+
+
+@pytest.mark.parametrize("command", [["bash", "-n"], [str(BINARIES / "shellcheck")]])
+def test_the_slurm_script_is_a_sound_shell_script(command: list[str]) -> None:
+    done = subprocess.run(
+        [*command, str(FILES / "slurm.sh")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
+    """Its command goes through Ray's own parser; `srun` and `scontrol` are stood in for."""
+    (tmp_path / "bin").mkdir()
+    asked = tmp_path / "asked"
+    scripts = {
+        "scontrol": "echo first; echo second",
+        "hostname": "echo 10.0.0.7 fe80::1",
+        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; "$@"',
+        "ray": f'printf "%s\\n" "$@" >{asked}; stat -c %a "$RAY_AUTH_TOKEN_PATH" >{asked}.mode; '
+        f'wc -c <"$RAY_AUTH_TOKEN_PATH" >{asked}.size',
+    }
+    for name, body in scripts.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+    done = subprocess.run(
+        [shutil.which("bash") or "bash", str(FILES / "slurm.sh"), "--space", "cifar_blocks"],
+        env={
+            **{"PATH": path, "HOME": str(tmp_path), "STUDY_ENV": str(tmp_path)},
+            **{"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2"},
+            **{"SLURM_JOB_ID": "41", "SLURM_CPUS_ON_NODE": "8"},
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    words = asked.read_text().splitlines()
+    assert words[0] == "symmetric-run"
+    from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
+
+    split = words.index("--")
+    assert words[1:5] == ["--address", "10.0.0.7:20041", "--min-nodes", "2"]
+    assert curate_and_validate_ray_start_args(words[1:split]) == [
+        *("--num-cpus", "8", "--include-dashboard", "false")
+    ]
+    assert words[split + 1 :] == [
+        *("python", "-m", "study.launch", "--address", "auto", "--space", "cifar_blocks")
+    ]
+    assert (tmp_path / "asked.mode").read_text().strip() == "600"
+    assert int((tmp_path / "asked.size").read_text()) == 64
+    assert list(tmp_path.glob(".study-ray-*")) == []  # the token goes with the job
+
+
+def test_the_job_on_kubernetes_is_a_command_that_this_package_understands() -> None:
+    import shlex
+
+    from study.arguments import parser
+
+    (job,) = documents(FILES / "kubernetes" / "rayjob.yaml")
+    words = shlex.split(job["spec"]["entrypoint"])
+    assert words[:3] == ["python", "-m", "study.launch"]
+    asked = parser().parse_args(words[3:])
+    assert (asked.address, asked.studies) == ("auto", "/studies")
+    mounts = [pod["spec"]["containers"][0]["volumeMounts"] for pod in PODS.values()]
+    assert all(asked.studies in [mount["mountPath"] for mount in each] for each in mounts)
+
+
+def test_what_is_to_be_replaced_says_so() -> None:
+    """Made-up addresses stand beside the word by which they are found."""
+    for path in [*FILES.glob("*.yaml"), *KUBERNETES]:
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if re.search(r"example\.org|0{8}|storageClassName|head_ip", line):
+                near = "\n".join(lines[max(0, number - 3) : number + 1])
+                assert "REPLACE" in near, f"{path.name}:{number + 1}"
+
+
+def test_every_file_is_packaged() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["cluster"]
+    packaged = {path for pattern in patterns for path in FILES.glob(pattern) if path.is_file()}
+    tracked = {path for path in FILES.rglob("*") if path.is_file()}
+    assert {p for p in tracked if p.suffix not in (".py", ".pyc")} <= packaged
+
+
+def commands_of_readme(module: str) -> list[str]:
+    text = (FILES / "README.md").read_text()
+    return re.findall(rf"^python -m {module} (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
+
+
+def test_every_command_of_the_readme_is_one_the_parsers_take() -> None:
+    from study.__main__ import make_parser
+    from study.arguments import parser
+
+    launches, verbs = commands_of_readme(r"study\.launch"), commands_of_readme("study")
+    assert len(launches) > 4
+    assert len(verbs) == 3
+    for line in launches:
+        parser().parse_args(line.split())
+    for line in verbs:
+        make_parser().parse_args(line.split())
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    text = (FILES / "README.md").read_text()
+    named = set(re.findall(r"cluster/[\w./-]+\.(?:yaml|sh|example)|cluster/Dockerfile", text))
+    assert len(named) > 7
+    assert [name for name in named if not (ROOT / name).is_file()] == []

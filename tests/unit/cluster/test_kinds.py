@@ -1,0 +1,75 @@
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from cluster.connect import Cluster, ClusterError
+from cluster.kinds import Node, keep_to_one_kind, processor_name
+
+HERE = Cluster("head:6379", cpus=26, gpus=5, nodes=4, largest=16)
+NODES = [
+    Node("a", cpus=4, gpus=2, kind="old"),
+    Node("b", cpus=16, gpus=1, kind="new"),
+    Node("c", cpus=2, gpus=2, kind="old"),
+]
+# As Ray labels nodes with GPUs.
+LABELLED = [replace(node, labelled=True) for node in NODES]
+
+
+def chosen(
+    asked: str | None = None, kept: str | None = None, *, gpus: bool = False, nodes: int = 3
+) -> Cluster:
+    return keep_to_one_kind(HERE, NODES[:nodes], asked, kept, gpus=gpus)
+
+
+def test_the_kind_with_most_devices_is_taken_and_the_others_are_named() -> None:
+    cpus = chosen()
+    assert (cpus.kind, cpus.cpus, cpus.nodes, cpus.largest) == ("new", 16, 1, 16)
+    assert cpus.left_alone == "6 CPUs of old"
+    gpus = chosen(gpus=True)
+    assert (gpus.kind, gpus.cpus, gpus.gpus, gpus.nodes, gpus.largest) == ("old", 6, 4, 2, 4)
+    assert gpus.left_alone == "1 GPU of new"
+
+
+def selector(**asked: object) -> Mapping[str, str]:
+    return chosen(**asked).selector  # type: ignore[arg-type]
+
+
+def test_ray_finds_the_nodes_by_labels_that_it_gives_by_itself() -> None:
+    assert selector(asked="old") == {"ray.io/node-id": "in(a,c)"}
+    by_type = keep_to_one_kind(HERE, LABELLED, None, None, gpus=True).selector
+    assert by_type == {"ray.io/accelerator-type": "old"}
+    assert selector(gpus=True) == {"ray.io/node-id": "in(a,c)"}
+    # Where all are alike, nodes that join later are used too.
+    assert selector(nodes=1) == {}
+
+
+def test_what_ran_before_is_kept_to() -> None:
+    assert chosen(kept="old").kind == "old"
+    assert chosen(asked="old", kept="old").kind == "old"
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "words"),
+    [
+        ("new", "old", "ran on old"),
+        (None, "gone", "ran on gone, and here is only new and old"),
+        ("nwe", None, "did you mean 'new'"),
+        ("quite another", None, "here is only new and old"),
+    ],
+)
+def test_a_kind_that_cannot_be_had_is_refused_with_the_mend(
+    asked: str | None, kept: str | None, words: str
+) -> None:
+    with pytest.raises(ClusterError, match=words):
+        chosen(asked, kept)
+
+
+@pytest.mark.parametrize(("gpus", "words"), [(True, "--gpus-per-trial"), (False, "--num-cpus")])
+def test_a_cluster_without_a_node_for_trials_is_refused(gpus: bool, words: str) -> None:
+    with pytest.raises(ClusterError, match=words):
+        keep_to_one_kind(HERE, [], None, None, gpus=gpus)
+
+
+def test_this_machine_has_a_processor_with_a_name() -> None:
+    assert processor_name()

@@ -1,0 +1,29 @@
+import pytest
+
+from cluster.whole_node import WholeNode, whole_node
+
+
+def node(cpus: float, gpus: float = 0, *, alive: bool = True) -> dict[str, object]:
+    return {"Alive": alive, "Resources": {"CPU": cpus, "GPU": gpus, "memory": 1e9}}
+
+
+def test_the_largest_node_is_held_whole() -> None:
+    nodes = [node(2), node(8), node(16, alive=False), {"Alive": True, "Resources": {}}]
+    assert whole_node(nodes, gpus=False) == WholeNode(8, 0)
+    assert whole_node(nodes, gpus=False).options() == {"num_cpus": 8, "num_gpus": 0}
+
+
+def test_with_gpus_it_is_the_largest_that_has_one_and_all_of_them_are_held() -> None:
+    nodes = [node(32), node(16, 4), node(16, 1), node(8, 8)]
+    assert whole_node(nodes, gpus=True) == WholeNode(16, 4)
+    assert whole_node(nodes, gpus=False) == WholeNode(32, 0)
+
+
+def test_no_node_is_told() -> None:
+    with pytest.raises(ValueError, match="no node of the cluster has a CPU and a GPU"):
+        whole_node([node(4)], gpus=True)
+
+
+def test_what_is_held_in_words() -> None:
+    assert str(WholeNode(2, 0)) == "2 CPUs of one node"
+    assert str(WholeNode(1, 8)) == "1 CPU and 8 GPUs of one node"

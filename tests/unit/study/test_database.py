@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from study.database import RECORD_ID, check_database, database_gone, open_database, record_id
+
+
+def test_a_folder_keeps_the_mark_that_ties_it_to_its_record() -> None:
+    assert record_id({RECORD_ID: "abc"}) == "abc"
+    made = {record_id(None), record_id({})}
+    assert len(made) == 2
+    assert all(len(mark) == 32 for mark in made)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/db", "cannot be opened"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:port/db", "not a database URL"),
+        ("mysql+pymysql://me:secret@127.0.0.1:1/db", "pip install 'pymysql'"),
+        ("sqlite:////no/such/folder/record.db", "there is no folder /no/such/folder"),
+    ],
+)
+def test_what_cannot_hold_a_record_is_said_without_its_password(url: str, words: str) -> None:
+    problem = check_database(url, "mine", None) or ""
+    assert words in problem
+    assert "secret" not in problem
+    assert "\n" not in problem
+
+
+def test_a_file_of_sqlite_may_be_new(tmp_path: Path) -> None:
+    assert check_database(f"sqlite:///{tmp_path / 'record.db'}", "mine", None) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_went_away_is_named_with_the_mend_and_other_errors_are_not() -> None:
+    lost = OperationalError("SELECT 1", {}, Exception("server closed the connection\nand more"))
+    try:
+        raise RuntimeError("while it was written") from lost
+    except RuntimeError as error:
+        told = database_gone(error, Path("studies/mine")) or ""
+    assert "server closed the connection" in told
+    assert "python -m study resume mine" in told
+    assert "\n" not in told
+    assert database_gone(ValueError("no"), Path("mine")) is None
+
+
+def test_a_database_is_opened_as_a_storage(tmp_path: Path) -> None:
+    storage = open_database(f"sqlite:///{tmp_path / 'record.db'}")
+    assert storage.get_all_studies() == []

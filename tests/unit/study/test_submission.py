@@ -1,0 +1,121 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.connect import ClusterError
+from study import __main__, launch
+from study.submission import Submission, _folder_to_send, _Shown, check_paths, without_option
+
+
+@pytest.mark.parametrize("words", [["--submit", "http://h"], ["--submit=http://h"], ["--sub", "u"]])
+def test_the_option_itself_is_not_sent(words: list[str]) -> None:
+    asked = ["--space", "my.py", *words, "--studies", "/s", "--submitted"]
+    assert without_option(asked) == ("--space", "my.py", "--studies", "/s", "--submitted")
+
+
+def test_a_command_is_quoted_for_the_shell_of_the_head() -> None:
+    sent = Submission("http://h", "study.launch", ("--name", "a b", "--fix", "x=$(id)"), "/s")
+    assert sent.command == "python -m study.launch --name 'a b' --fix 'x=$(id)'"
+
+
+def test_paths_are_the_clusters_and_begin_with_a_slash() -> None:
+    check_paths([("--studies", "/data/studies"), ("--teacher", None)])
+    with pytest.raises(ClusterError, match="as in --studies /data/mine"):
+        check_paths([("--studies", "here/mine")])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["--space", "cifar_blocks", "--data", "digits"],
+        ["--space", "cifar_blocks", "--data", "digits", "--studies", "/s", "--data-dir", "data"],
+        ["--space", "cifar_blocks", "--data", "digits", "--studies", "/s", "--teacher", "t.pt"],
+    ],
+)
+def test_a_relative_path_is_one_line_before_anything_is_asked(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launch.main([*asked, "--submit", "http://127.0.0.1:1"]) == 2
+    assert "it is a path on the cluster" in capsys.readouterr().err
+    assert __main__.main(["list", "--studies", "here", "--submit", "http://127.0.0.1:1"]) == 2
+
+
+def test_a_space_outside_the_working_directory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "mine.py"
+    space.write_text("from search_spaces.cifar_blocks import SPACE as SPACE\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    asked = ["--data", "digits", "--studies", "/s", "--submit", "http://127.0.0.1:1"]
+    assert launch.main(["--space", "../mine.py", *asked]) == 2
+    assert "in the folder of your space" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert launch.main(["--space", str(space), *asked]) == 2
+    assert "--space mine.py" in capsys.readouterr().err
+
+
+def test_this_package_and_the_users_own_code_are_sent_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mine.py", "parts/more.py", ".venv/x.py", "env/lib/y.py", "study/old.py", "a.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n")
+    (tmp_path / "env" / "pyvenv.cfg").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with _folder_to_send(own_code=True) as folder:
+        sent = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    own = {name for name in sent if name.split("/")[0] not in ("study", "cluster", "analysis")}
+    assert {name for name in own if not name.startswith("search_spaces/")} == {
+        *("mine.py", "parts/more.py")
+    }
+    assert {"study/launch.py", "cluster/jobs.py", "analysis/assets/report.css"} <= sent
+    assert "study/old.py" not in sent
+    assert not any("__pycache__" in name for name in sent)
+    with _folder_to_send(own_code=False) as folder:
+        assert not (folder / "mine.py").exists()
+
+
+def test_more_python_files_than_are_code_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "large.py").write_bytes(b"#" * (21 * 2**20))
+    with pytest.raises(ClusterError, match="20 MB"), _folder_to_send(own_code=True):
+        pass
+
+
+def test_a_jobs_one_log_is_told_apart_again(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = _Shown(as_json=True)
+    for piece in ("Running entrypoint for job x: y\nteacher", ' 3/5\n{"a":', " 1}\nerror: no\n"):
+        shown.write(piece)
+    shown.write("Running entrypoint for job z: said later")
+    shown.end()
+    out, err = capsys.readouterr()
+    assert out == '{"a": 1}\n'
+    assert err == "teacher 3/5\nerror: no\nRunning entrypoint for job z: said later\n"
+    plain = _Shown(as_json=False)
+    plain.write("teacher 3/5\nerror: no\n")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("teacher 3/5\n", "error: no\n")
+
+
+def test_submission_needs_no_ray_to_refuse() -> None:
+    import subprocess
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import sys; from study.__main__ import main; "
+            "assert main(['list', '--studies', '/s', '--submit', 'http://127.0.0.1:1']) == 2; "
+            "assert not {'ray', 'torch'} & set(sys.modules)",
+        ],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no Ray dashboard answers there" in done.stderr
