@@ -80,7 +80,8 @@ def test_the_front_is_in_mlflow_as_models_and_the_chosen_one_is_registered(
     registered = json.loads(run.stdout)["registered"]
     assert registered == {"name": "small-digits", "version": "1", "uri": "models:/small-digits/1"}
     version = client.get_model_version("small-digits", "1")
-    assert version.model_id == students[f"t{best['trial']:04d}"].model_id
+    chosen_model = students[f"t{best['trial']:04d}"]
+    assert version.source == f"models:/{chosen_model.model_id}"
     marked = client.search_runs([experiment.experiment_id], "tags.front = 'yes'")
     assert {run.data.tags["trial"] for run in marked} == {
         str(member["trial"]) for member in finished.result["front"]
