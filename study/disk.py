@@ -7,6 +7,8 @@ from pathlib import Path
 
 from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.results import JOURNAL_FILE, PLAN_FILE, REPORT_FOLDER
+from study.exporting.choice import EXPORTS_FOLDER
+from study.exporting.programs import PROGRAMS_FOLDER
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class DiskUse:
 
     Attributes:
         checkpoints: Last epochs of trials that run, and the students that are kept.
+        models: Students of the front as pt2 files, and what was exported.
         record: The plan and the journal; a record in a database counts as its plan alone.
         report: The report and its tables.
         illustrations: The pictures that the report shows.
@@ -25,6 +28,7 @@ class DiskUse:
     """
 
     checkpoints: int
+    models: int
     record: int
     report: int
     illustrations: int
@@ -41,6 +45,7 @@ def disk_use(folder: Path) -> DiskUse:
     """
     return DiskUse(
         checkpoints=_size(folder / "checkpoints"),
+        models=_size(folder / PROGRAMS_FOLDER) + _size(folder / EXPORTS_FOLDER),
         record=_size(folder / PLAN_FILE) + _size(folder / JOURNAL_FILE),
         report=_size(folder / REPORT_FOLDER),
         illustrations=_size(folder / ILLUSTRATIONS_FOLDER),

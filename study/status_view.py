@@ -82,7 +82,7 @@ def spent_line(status: StudyStatus) -> str:
 def disk_line(status: StudyStatus) -> str:
     """Say what the study takes on disk."""
     disk = status.disk
-    own = [("checkpoints", disk.checkpoints), ("record", disk.record)]
+    own = [("checkpoints", disk.checkpoints), ("models", disk.models), ("record", disk.record)]
     own += [("report", disk.report), ("illustrations", disk.illustrations), ("logs", disk.logs)]
     shared = [("teachers", disk.teachers), ("datasets", disk.datasets)]
     text = f"{size(disk.total)} on disk"

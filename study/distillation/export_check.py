@@ -53,7 +53,7 @@ class BesideEager:
         batch: Images a pass.
         file_ms: Of the file.
         eager_ms: Of the student, with the study's own normalisation before it.
-        ratio: Eager over file, timed in alternation: above 1 the file is faster.
+        ratio: Eager over file, of the lower quartiles: above 1 the file is faster.
         repeats: Pairs timed.
     """
 

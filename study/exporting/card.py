@@ -155,7 +155,7 @@ def _speed(trial: TrialResult, exported: Exported, yardstick: str) -> str:
         )
     text = (
         f"{markdown_table(head, rows)}\nFrom pixels to answers, a pass of the whole batch, "
-        f"medians of passes in alternation, {evidence.threads} "
+        f"medians of passes in alternation, the ratio of their lower quartiles; {evidence.threads} "
         f"{'thread' if evidence.threads == 1 else 'threads'} each, on {evidence.device}.{busy}\n"
     )
     latency = trial.best_latency

@@ -12,7 +12,7 @@ from analysis.results import TrialResult, trial_name
 from study.plan import PlanError
 from study.trial_context import STUDENT_FILE, trial_folder
 
-FORMATS = ("onnx", "pt2", "torchscript")
+EXPORTS_FOLDER = "exports"
 _NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 _NAMED = 6
 

@@ -117,7 +117,7 @@ def on_worker(
     shared: Any = ray.put(space)
 
     def make(trial: TrialResult, seconds: float) -> None:
-        reference = task.remote(folder, shared, trial.number)
+        reference = task.remote(folder.absolute(), shared, trial.number)
         try:
             ray.get(reference, timeout=seconds)
         except ray.exceptions.GetTimeoutError:

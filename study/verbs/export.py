@@ -81,7 +81,7 @@ def _export(
     """Find what is asked for, refuse what cannot be had before torch is loaded, and export it."""
     from analysis.record import read_record
     from search_spaces.catalogue import load_space
-    from study.exporting.choice import check_installed, chosen_trial, trial_number
+    from study.exporting.choice import EXPORTS_FOLDER, check_installed, chosen_trial, trial_number
     from study.exporting.exporting import Asked, export_student
     from study.exporting.source import enter_directory, find_images
     from study.listing import find_study
@@ -96,7 +96,7 @@ def _export(
     results = read_record(folder)
     trial = chosen_trial(folder, results, number)
     direction = _direction(args, of_pairs=results.plan.space.of_pairs)
-    output = (folder / "exports" if args.output is None else Path(args.output)).absolute()
+    output = (folder / EXPORTS_FOLDER if args.output is None else Path(args.output)).absolute()
     where = args.register and check_registry(results, trial, args.register, studies)
     document = read_plan_file(folder) or {}
     plan = StudyPlan.from_json(document["plan"])

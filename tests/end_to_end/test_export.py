@@ -64,13 +64,14 @@ def test_a_student_leaves_as_onnx_and_scores_as_it_did(
 
 
 def test_the_front_is_in_mlflow_as_models_and_the_chosen_one_is_registered(
-    finished: Launched, best: dict[str, Any]
+    finished: Launched, best: dict[str, Any], tmp_path: Path
 ) -> None:
     client = MlflowClient(default_tracking_uri(finished.studies))
     (experiment,) = client.search_experiments(filter_string="name = 'cifar_blocks'")
     before = client.search_logged_models([experiment.experiment_id])
 
-    run = export(finished, "--trial", str(best["trial"]), "--register", "small-digits", "--json")
+    chosen = ("--trial", str(best["trial"]), "--output", str(tmp_path))
+    run = export(finished, *chosen, "--register", "small-digits", "--json")
 
     assert run.returncode == 0, run.stderr
     students = {m.tags["trial"]: m for m in before if m.model_type == "student"}
@@ -79,7 +80,8 @@ def test_the_front_is_in_mlflow_as_models_and_the_chosen_one_is_registered(
     registered = json.loads(run.stdout)["registered"]
     assert registered == {"name": "small-digits", "version": "1", "uri": "models:/small-digits/1"}
     version = client.get_model_version("small-digits", "1")
-    assert version.model_id == students[f"t{best['trial']:04d}"].model_id
+    chosen_model = students[f"t{best['trial']:04d}"]
+    assert version.source == f"models:/{chosen_model.model_id}"
     marked = client.search_runs([experiment.experiment_id], "tags.front = 'yes'")
     assert {run.data.tags["trial"] for run in marked} == {
         str(member["trial"]) for member in finished.result["front"]

@@ -78,7 +78,9 @@ def test_status_tells_what_a_study_took(finished: Launched) -> None:
     assert disk["checkpoints"] == students > 0
     assert disk["report"] > (folder / "report" / "index.html").stat().st_size
     assert disk["teachers"] > 0
-    own = sum(disk[part] for part in ("checkpoints", "record", "report", "illustrations", "logs"))
+    assert disk["models"] == sum(path.stat().st_size for path in folder.glob("models/*.pt2")) > 0
+    parts = ("checkpoints", "models", "record", "report", "illustrations", "logs")
+    own = sum(disk[part] for part in parts)
     assert own <= disk["total"] < own + 10_000
     assert body["device_seconds"] > 0
     assert body["seconds"] > max(member["train_seconds"] for member in body["front"])

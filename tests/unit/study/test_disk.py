@@ -19,6 +19,8 @@ def test_every_byte_is_counted_under_what_it_is_for(tmp_path: Path) -> None:
     write(study / "lock", 7)
     write(study / "checkpoints" / "t0001" / "last.pt", 30_000)
     write(study / "checkpoints" / "t0002" / "student.pt", 40_000)
+    write(study / "models" / "t0002.pt2", 41_000)
+    write(study / "exports" / "mine-t0002.onnx", 39_000)
     write(study / "report" / "figures" / "front.svg", 500)
     write(study / "illustrations" / "saliency-0-0-abc.png", 8)
     write(study / "logs" / "driver.log", 60)
@@ -28,11 +30,12 @@ def test_every_byte_is_counted_under_what_it_is_for(tmp_path: Path) -> None:
 
     assert asdict(disk_use(study)) == {
         "checkpoints": 70_000,
+        "models": 80_000,
         "record": 2_100,
         "report": 500,
         "illustrations": 8,
         "logs": 60,
-        "total": 72_675,
+        "total": 152_675,
         "teachers": 800_000,
         "datasets": 900_000,
     }
