@@ -182,11 +182,12 @@ def test_a_study_over_three_nodes_ends_complete_though_one_is_cut_off_and_one_ki
     begun = Path(head.environment["EPOCHS_BEGUN"])
     environment["EPOCHS_BEGUN"] = str(begun)
     with ExitStack() as nodes:
-        others = [
-            nodes.enter_context(node("--address", head.address, environment=environment))
-            for _ in range(2)
-        ]
-        wait_for_nodes(head, 3)
+        others = []
+        # One after another: two that start at once on one machine look for the same free ports.
+        for number in (2, 3):
+            joining = node("--address", head.address, environment=environment)
+            others.append(nodes.enter_context(joining))
+            wait_for_nodes(head, number)
         driver = study.start("--json", "--address", head.address, "--concurrent", "3")
         for trial in range(3):
             study.wait_for_epoch(trial, 1)
