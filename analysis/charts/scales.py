@@ -64,7 +64,7 @@ class Scale:
             low, high, place = math.log(low), math.log(high), math.log(place)
         return _INSET + (1 - 2 * _INSET) * (place - low) / (high - low)
 
-    def ticks(self, most: int = 4) -> tuple[tuple[float, str], ...]:
+    def ticks(self, most: int = 5) -> tuple[tuple[float, str], ...]:
         """Places and words of a few values; of choices, of all."""
         if self.choices is not None:
             return tuple(((i + 0.5) / len(self.choices), shown(c)) for i, c in

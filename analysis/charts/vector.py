@@ -15,6 +15,7 @@ _WIDTH, _HEIGHT = 260, 168
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 6, 8, 24
 _LETTERS = 14  # of a word under an axis or over one
 _GAP = 84  # between parallel axes
+_MANY = 150  # lines, from where on those of controls are as thin as all others
 _AXIS_TOP, _AXIS_BOTTOM, _AXIS_END = 34, 270, 304
 
 
@@ -96,8 +97,9 @@ def parallel_svg(info: ParallelInfo, label: str) -> Html:
             parts.append(_words(words, x + 5, _y(share) + 4, "start", halo=True))
     parts.append(_words("not used", 4, _AXIS_END + 4, "start"))
     box = f"0 0 {width:g} {_AXIS_END + 12}"
-    return tag("svg", *parts, viewBox=box, class_="small", role="img", aria_label=label,
-               style=f"min-width:{width * 0.82:.0f}px")  # fmt: skip
+    kind = "small many" if len(info.lines) > _MANY else "small"
+    style = f"min-width:{width * 0.82:.0f}px"
+    return tag("svg", *parts, viewBox=box, class_=kind, role="img", aria_label=label, style=style)
 
 
 def _path(line: Line) -> str:

@@ -195,7 +195,7 @@ def test_scales_place_values(scale, value, place):
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (56.3, 82.1), (0.001, 0.0013), (0, 1e6)])
 def test_scales_have_a_few_round_ticks(low, high):
     ticks = Scale.of_numbers("a", [low, high]).ticks()
-    assert 2 <= len(ticks) <= 5
+    assert 3 <= len(ticks) <= 6
     assert all(0 <= place <= 1 for place, _ in ticks)
 
 
