@@ -89,10 +89,10 @@ class TrialQueue(Queue):
             if configuration_key(seed.params) not in tried:
                 return self._add(dict(seed.params), seed.source, seed.label)
         left, worth = self._left(), WORTH_GOING_ON
-        if may_begin and not self._has_time_to_begin(trials, left):
+        self.out_of_time = may_begin and not self._has_time_to_begin(trials, left)
+        if self.out_of_time:
             # The time that is left is paid for, however little those who wait promise.
             may_begin, worth = False, 0.0
-            self.out_of_time = True
         goes_on = self._next_to_go_on(trials, may_begin, left, worth)
         if goes_on is None and may_begin:
             params = self._propose(trials, tried)

@@ -192,8 +192,7 @@ class CurveModel:
             squared[group] += (feature[:, None] - feature) ** 2
         apart = np.abs(seen.progress[:, None] - seen.progress)
         same = seen.training[:, None] == seen.training
-        squared = squared.reshape(self._count, n * n)
-        return _Pairs(squared, apart, same, seen.values)
+        return _Pairs(squared.reshape(self._count, n * n), apart, same, seen.values)
 
     def _loss_of(self, theta: Array, pairs: "_Pairs") -> tuple[float, Array]:
         count, n = self._count, len(pairs.values)

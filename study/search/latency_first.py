@@ -99,7 +99,7 @@ class LatencyFirst:
         self._ranked_for = 0
         self._promising: list[int] = []
         self._hoped: Hopefuls | None = None
-        self._ending: list[int] = []
+        self._ending: list[int] | None = None
 
     def state(self) -> dict[str, Any]:
         """What it has learnt that seeing all trials again would not tell: JSON."""
@@ -166,9 +166,12 @@ class LatencyFirst:
             return None
         hopefuls = self._hopefuls(trainings)
         # With many workers some share one look, and who was chosen by it, if there is still time.
-        self._ending = [n for n in self._ending if tally.waits(n) and hopefuls.can_end(n, left)]
-        if not self._ending:
-            self._ending = hopefuls.to_end(left, worth * self._whole_area)
+        # Where nobody could end, nobody can until more is known: time only runs out.
+        chosen = self._ending or ()
+        left_of_them = [n for n in chosen if tally.waits(n) and hopefuls.can_end(n, left)]
+        if self._ending is None or (chosen and not left_of_them):
+            left_of_them = hopefuls.to_end(left, worth * self._whole_area)
+        self._ending = left_of_them
         return self._ending[0] if self._ending else None
 
     def _hopefuls(self, trainings: Sequence[Training]) -> Hopefuls:
@@ -360,7 +363,7 @@ class LatencyFirst:
         if self._belief.looks != self._looks:
             self._looks = self._belief.looks
             self._ranked, self._promising = None, []
-            self._hoped, self._ending = None, []
+            self._hoped, self._ending = None, None
         return True
 
     def _excess(self, genes: Array, latencies: Array | None = None) -> Array:

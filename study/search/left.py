@@ -50,7 +50,7 @@ class Hopefuls:
 
     def can_end(self, number: int, left: Left) -> bool:
         """Whether there is time for one of those that wait, whoever else is to end."""
-        return self._alone[number] <= min(left.each, left.together)
+        return bool(self._alone[number] <= min(left.each, left.together))
 
     def to_end(self, left: Left, least: float) -> list[int]:
         """Return who of those that wait goes on, one after another.
