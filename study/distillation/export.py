@@ -66,6 +66,9 @@ class Shipped(nn.Module):
             self.register_buffer(name, scaled.view(1, -1, 1, 1))
         self.training = False
 
+    center: Tensor
+    spread: Tensor
+
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode; an exported graph within would refuse to be asked."""
         return self
@@ -77,7 +80,7 @@ class Shipped(nn.Module):
         if self.classes is None:
             return (answer + 1) / 2
         if answer.shape[1] != self.classes:  # as `losses.class_logits`, in what every format has
-            answer = torch.logsumexp(answer.unflatten(1, (self.classes, -1)), dim=2)
+            answer = torch.logsumexp(torch.unflatten(answer, 1, (self.classes, -1)), dim=2)
         return answer
 
 
@@ -125,7 +128,9 @@ def write(
             program = exported_program(shipped, images)
             torch.export.save(program, path, extra_files=dict(about))
         else:
-            traced = torch.jit.trace(shipped, images, check_trace=False)
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                shipped, images, check_trace=False
+            )
             buffer = io.BytesIO()
             torch.jit.save(traced, buffer, _extra_files=dict(about))
             path.write_bytes(buffer.getvalue())
@@ -176,7 +181,7 @@ def open_file(path: Path, form: Format, threads: int) -> Answer:
     with _quiet():
         if form == "pt2":
             return cast("Answer", torch.export.load(path).module())
-        return cast("Answer", torch.jit.load(str(path)))
+        return cast("Answer", torch.jit.load(str(path)))  # type: ignore[no-untyped-call]
 
 
 def _open_onnx(path: Path, threads: int) -> Answer:

@@ -19,7 +19,10 @@ def onnx_operators() -> dict[Callable[..., Any], Callable[..., Any]]:
     `QuantizeLinear` and `DequantizeLinear` are the pattern by which ONNX Runtime finds the layers
     that it computes in integers.
     """
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    # Its types are those of one call each; what these pass on is a part of the graph.
+    op: Any = opset18
 
     def zero_point(zero: int, dtype: int) -> Any:
         return op.Cast(op.Constant(value_int=zero), to=int(dtype))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from analysis.results import PLAN_FILE, TrialResult, trial_name
 from analysis.stored_plan import StoredPlan, read_plan
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cluster.connect import Cluster
 
 PROGRAMS_FOLDER = "models"
-TAKES = "uint8"
+TAKES: Final = "uint8"
 MOST_SECONDS = 60.0
 
 

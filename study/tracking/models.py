@@ -133,12 +133,11 @@ def write_folder(folder: Path, model: StudentModel, run_id: str, model_id: str) 
     from mlflow.models.utils import _save_example
     from mlflow.types import Schema, TensorSpec
     from mlflow.utils.environment import _mlflow_conda_env, _PythonEnv
-    from yaml import safe_dump
+    from yaml import safe_dump  # type: ignore[import-untyped]
 
     height, width, channels = model.shape
-    images, answer = (-1, channels, height, width), (-1, model.output)
-    if model.output is None:
-        answer = images  # type: ignore[assignment]
+    images: tuple[int, ...] = (-1, channels, height, width)
+    answer = images if model.output is None else (-1, model.output)
     signature = ModelSignature(
         # Without names, by which MLflow would hand a dictionary to a network.
         Schema([TensorSpec(np.dtype(model.takes), images)]),
@@ -164,9 +163,10 @@ def write_folder(folder: Path, model: StudentModel, run_id: str, model_id: str) 
     needs = [f"torch=={version('torch').partition('+')[0]}"]
     described.save(str(folder / "MLmodel"))
     (folder / "requirements.txt").write_text("\n".join(needs) + "\n")
-    conda = _mlflow_conda_env(additional_pip_deps=needs)
+    conda = _mlflow_conda_env(additional_pip_deps=needs)  # type: ignore[no-untyped-call]
     (folder / "conda.yaml").write_text(safe_dump(conda, default_flow_style=False))
-    _PythonEnv.current().to_yaml(str(folder / "python_env.yaml"))
+    python = _PythonEnv.current()  # type: ignore[no-untyped-call]
+    python.to_yaml(str(folder / "python_env.yaml"))
 
 
 def _torch_version() -> str:
