@@ -7,7 +7,7 @@ one that was reported while it was still being written.
 Where even this costs more than `MOST` of an epoch, as epochs of hundredths of a second do, not
 every epoch is written: so many that the cost stays below it, judged by the cheapest write so far
 and never before the first `JUDGED_BY` are done. Of such a training a kill loses the epochs of at
-most the cheapest write's cost over `MOST`, a second or two at 30 ms.
+most the cheapest write's cost over `MOST`, a second at 30 ms.
 """
 
 import threading
