@@ -1,17 +1,21 @@
-"""A cluster with a token: studies sent to its head, and who is not let in."""
+"""A cluster with a token: studies sent to its head, and a study over three nodes that loses two."""
 
+import json
 import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import find_free_port
+from evidence import EPOCHS, Patient, assert_sound
 from launching import Launched, Launcher
-from ray_nodes import LOOPBACK, TOKEN, node, wait_for_dashboard
+from ray_nodes import LOOPBACK, TOKEN, cut_off, lose, node, wait_for_dashboard
 
 from analysis.record import read_record
 
@@ -49,8 +53,14 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         **Launcher().environment(),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": TOKEN,
-        # Of the job's own `python`.
+        # A node that does not answer for about three seconds is gone.
+        "RAY_health_check_initial_delay_ms": "1000",
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_timeout_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
+        # Of the job's own `python`, and where students write down the epochs they begin.
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "EPOCHS_BEGUN": str(folder / "across.epochs"),
     }
     del environment["PYTHONPATH"]  # jobs bring the code along
     url = f"http://127.0.0.1:{dashboard}"
@@ -161,3 +171,52 @@ def test_a_wrong_token_is_one_clear_line(
     assert "RAY_AUTH_TOKEN" in line
     assert not studies.exists()
     assert time.monotonic() - begun < 60
+
+
+def test_a_study_over_three_nodes_ends_complete_though_one_is_cut_off_and_one_killed(
+    head: Head, launcher: Launcher, tmp_path: Path
+) -> None:
+    study = Patient("across", head.folder / "shared" / "studies", launcher, head.here())
+    study.studies.parent.mkdir()
+    environment = {**head.environment, **launcher.environment(), **head.here()}
+    begun = Path(head.environment["EPOCHS_BEGUN"])
+    environment["EPOCHS_BEGUN"] = str(begun)
+    with ExitStack() as nodes:
+        others = []
+        # One after another: two that start at once on one machine look for the same free ports.
+        for number in (2, 3):
+            joining = node("--address", head.address, environment=environment)
+            others.append(nodes.enter_context(joining))
+            wait_for_nodes(head, number)
+        driver = study.start("--json", "--address", head.address, "--concurrent", "3")
+        for trial in range(3):
+            study.wait_for_epoch(trial, 1, seconds=300)
+        cut_off(others[0])
+        lose(others[1])
+        out, errors = driver.communicate(timeout=400)
+
+    assert driver.returncode == 0, errors
+    assert json.loads(out)["counts"]["complete"] == 3
+    assert_sound(study)
+    trials = study.record().trials
+    assert [[epoch.epoch for epoch in trial.curve] for trial in trials] == [
+        [*range(1, EPOCHS + 1)]
+    ] * 3
+    # Of each of the two that were lost, at most the epoch that was under way.
+    assert sorted(trial.usage.retries for trial in trials) == [0, 1, 1]
+    lost = len(begun.read_text().splitlines()) - 3 * EPOCHS
+    assert 0 <= lost <= 2
+
+
+def wait_for_nodes(head: Head, number: int, seconds: float = 150) -> None:
+    asked = urllib.request.Request(
+        f"{head.url}/api/v0/nodes?limit=100", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    deadline = time.monotonic() + seconds
+    while True:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            rows = json.load(answer)["data"]["result"]["result"]
+        if sum(row["state"] == "ALIVE" for row in rows) >= number:
+            return
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.5)
