@@ -190,10 +190,10 @@ def test_a_study_over_three_nodes_ends_complete_though_one_is_cut_off_and_one_ki
             wait_for_nodes(head, number)
         driver = study.start("--json", "--address", head.address, "--concurrent", "3")
         for trial in range(3):
-            study.wait_for_epoch(trial, 1)
+            study.wait_for_epoch(trial, 1, seconds=300)
         cut_off(others[0])
         lose(others[1])
-        out, errors = driver.communicate(timeout=250)
+        out, errors = driver.communicate(timeout=400)
 
     assert driver.returncode == 0, errors
     assert json.loads(out)["counts"]["complete"] == 3
