@@ -108,7 +108,9 @@ def _close_headline(
         )
         return Headline("Closest to the teacher", figure, bound, sentence)
     apart = (results.val_score(small) or 0.0) - teacher.val_score
-    share = number(100 * small.model.params_m / teacher.params_m, 0) if teacher.params_m else "–"
+    share = significant(
+        100 * small.model.params_m / teacher.params_m if teacher.params_m else None, 2
+    )
     bound = f"{signed(apart)} {score.points}, {times(speed_up(results, small))} as fast"
     sentence = (
         f"{_called(small)} is the smallest within {score.one_point} of {goal}, with "
@@ -116,7 +118,11 @@ def _close_headline(
     )
     if small.number != trial.number:
         sentence += f"; the fastest is {_called(trial)}, {times(speed_up(results, trial))}"
-    figure = f"{significant(small.model.params_m)}{NBSP}M parameters"
+    params = small.model.params_m
+    count = (
+        f"{significant(params)}{NBSP}M" if params >= 0.1 else f"{significant(1000 * params)}{NBSP}k"
+    )
+    figure = f"{count} parameters"
     return Headline(f"Within {score.one_point} of the teacher", figure, bound, f"{sentence}.")
 
 
@@ -128,7 +134,9 @@ def _gain_headline(results: StudyResults, found: Findings) -> Headline:
     pairs = _told_by(found)
     gain, gains = overall_gain(pairs), [pair.val_gain for pair in pairs]
     bound = "" if gain.interval is None else f"95{NBSP}% interval {span(gain.interval)}"
-    alike = "no interval from one run" if gain.runs == 1 else f"the same in all {gain.runs}"
+    alike = f"the same in all {gain.runs}"
+    if gain.runs < 3:
+        alike = "no interval from " + ("one run" if gain.runs == 1 else "two students")
     runs = _runs_each([pair.validation.runs for pair in pairs])
     figure = f"{signed(gain.mean)} {score.points}"
     sentence = f"Distillation changed validation {score.name} by {figure}"
@@ -310,6 +318,8 @@ def doubt_sentence(results: StudyResults, found: Findings) -> str:
 
 def how_it_ended(results: StudyResults) -> str:
     """One phrase on the state of the study."""
+    if results.open_session is not None:
+        return "under way, or cut off"
     if not results.sessions:
         return "no session has ended yet"
     end = results.sessions[-1].end
@@ -319,6 +329,7 @@ def how_it_ended(results: StudyResults) -> str:
         "SIGINT": "interrupted",
         "SIGTERM": "terminated",
         "failed": "ended by an error",
+        "no front": "ended without a front",
         "too many failures": "ended after too many failed trials",
     }
     return phrases.get(end, end)

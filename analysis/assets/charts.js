@@ -107,7 +107,7 @@
       layout.width = panel ? 320 : 660;
       layout.height = panel ? box.clientHeight : 380;
     }
-    if (name === "front" && (layout.width || box.clientWidth) < 720) roomForNames(figure, box);
+    if (name === "front" && (layout.width || box.clientWidth) < 900) roomForNames(figure, box);
     for (const trace of figure.data) {
       if (hidden[name].has(trace.meta.key)) trace.visible = false;
     }

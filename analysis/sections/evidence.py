@@ -36,6 +36,7 @@ _CURVE_NAMES: dict[CurveGroup, str] = {
     "stopped": "Stopped early",
     "failed": "Failed",
 }
+_LONG = 300  # rows, from where on a browser lays the table out only once it is in view
 _NAMED_TRIALS = 8  # names listed beside a reason
 
 
@@ -113,7 +114,11 @@ def trials_section(results: StudyResults, findings: Findings) -> Html | None:
         "trials",
         "All trials",
         filter_field,
-        tag("div", sortable_table("trials-table", "All trials", heads, rows), class_="high"),
+        tag(
+            "div",
+            sortable_table("trials-table", "All trials", heads, rows),
+            class_="high long" if len(rows) > _LONG else "high",
+        ),
     )
 
 
