@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.driving import Shown, check, drive
 from study.plan import PlanError, StudyPlan
 from study.refusals import refusals, refuse
+from study.resolving import resolve
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,12 +22,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Continue a study to its end and return the exit code."""
     from search_spaces.catalogue import load_space
-    from study.arguments import changed
     from study.driving import Shown, check, drive
     from study.exporting.source import enter_directory
     from study.listing import find_study
     from study.plan import PlanError, StudyPlan
     from study.record import read_plan_file
+    from study.resolving import changed
 
     studies = Path(args.studies).absolute()
     document = read_plan_file(find_study(studies, args.name)) or {}

@@ -23,10 +23,11 @@ from analysis.results import (
 )
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Choice, Value, configuration_key
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.plan import StudyPlan
 from study.proposal import distributions
 from study.record import StudyRecord, now
+from study.resolving import resolve
 
 TEACHER_MS = 24.6
 

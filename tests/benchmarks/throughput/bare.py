@@ -25,7 +25,7 @@ from torchvision import transforms
 
 from cluster.connect import available_cpus
 from search_spaces.space import Params, SearchSpace
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.class_task import class_data
 from study.distillation.image_data import ImageData, Split
 from study.distillation.losses import response_loss
@@ -35,6 +35,7 @@ from study.distillation.teacher_store import load_teacher
 from study.distillation.trainer import TrainingSettings
 from study.plan import StudyPlan
 from study.preparation import student_data
+from study.resolving import resolve
 from study.seed_points import seed_points
 from study.task import task_of
 

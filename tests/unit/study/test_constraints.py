@@ -9,11 +9,12 @@ import pytest
 
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import PSNR
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.constraints import Constraints, check_min_score
 from study.plan import PlanError, StudyPlan, identity_hash
 from study.proposal import distributions, propose
 from study.record import StudyRecord
+from study.resolving import resolve
 
 
 def make_plan(*arguments: str) -> StudyPlan:

@@ -8,9 +8,10 @@ import pytest
 from analysis import results
 from cluster.connect import ClusterError
 from cluster.kinds import processor_name
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.driving import check
 from study.plan import StudyPlan
+from study.resolving import resolve
 
 DIGITS = ["--space", "cifar_blocks", "--data", "digits", "--name", "kept"]
 

@@ -23,7 +23,7 @@ from analysis.results import (
 from search_spaces.cifar_self import SPACE
 from search_spaces.networks.multi_exit import EXITS
 from search_spaces.space import SpaceError, When, configuration_key
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.constraints import Constraints
 from study.distillation import checkpoint
 from study.distillation.evaluation import evaluate
@@ -34,6 +34,7 @@ from study.progress import Progress
 from study.proposal import distributions
 from study.record import StudyRecord
 from study.recorder import Limits, Recorder
+from study.resolving import resolve
 from study.retention import students_to_keep
 from study.scheduler import Stop
 from study.searcher import TrialQueue

@@ -5,9 +5,10 @@ import pytest
 
 from search_spaces.catalogue import load_space
 from study import runtime_check
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.confirmation import spread_of_equals
 from study.plan import PlanError, StudyPlan
+from study.resolving import resolve
 
 
 def plan_of(*arguments: str) -> StudyPlan:

@@ -22,13 +22,14 @@ from analysis.results import (
 )
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import SearchSpace, configuration_key
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.budget import UNBOUNDED, Left
 from study.guide import Guide
 from study.plan import StudyPlan
 from study.progress import Progress
 from study.record import StudyRecord, now
 from study.recorder import WAITED, Limits, Recorder
+from study.resolving import resolve
 from study.scheduler import PausingScheduler
 from study.searcher import TrialQueue
 from study.seed_points import seed_points

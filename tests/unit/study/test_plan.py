@@ -7,11 +7,12 @@ import pytest
 
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import WEIGHTED_F1
-from study.arguments import changed, parser, resolve
+from study.arguments import parser
 from study.budget import Budget
 from study.names import StudyName, StudyNameError
 from study.parsing import parse_duration, parse_fixed, parse_objectives, parse_views
 from study.plan import PlanError, StudyPlan, differences, identity_hash
+from study.resolving import changed, resolve
 from study.seed_points import seed_points
 from study.verbs import resume
 

@@ -12,7 +12,7 @@ from ray.exceptions import ActorDiedError
 from analysis.front import front_members
 from analysis.results import EpochResult, Latency, ModelSize, Ratio, ReferencePoint, Timing, Usage
 from search_spaces.cifar_blocks import SPACE
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.constraints import Constraints
 from study.death import LostToMemory
 from study.plan import StudyPlan
@@ -20,6 +20,7 @@ from study.progress import Progress
 from study.proposal import distributions
 from study.record import StudyRecord
 from study.recorder import WAITED, Halted, Limits, Recorder
+from study.resolving import resolve
 from study.scheduler import Stop
 from study.searcher import Refused, TrialQueue
 from study.tracking.tracker import Tracker

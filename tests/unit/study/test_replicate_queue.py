@@ -21,12 +21,13 @@ from analysis.stored_plan import Space
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.cifar_self import SPACE as EXITS
 from search_spaces.space import SearchSpace, Value
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.plan import StudyPlan
 from study.proposal import distributions, propose
 from study.record import StudyRecord
 from study.replicate_queue import ReplicateQueue
 from study.replicates import further
+from study.resolving import resolve
 from study.searcher import TrialQueue
 from study.trial_attributes import now
 

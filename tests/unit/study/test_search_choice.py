@@ -7,7 +7,8 @@ import pytest
 
 from analysis.results import PLAN_FORMAT
 from search_spaces.cifar_blocks import SPACE
-from study.arguments import parser, resolve
+from study.arguments import parser
+from study.resolving import resolve
 from study.search_choice import chosen, why_another
 
 TWO, THREE = ("score", "latency"), ("score", "latency", "params")

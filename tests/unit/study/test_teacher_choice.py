@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from search_spaces.space import SearchSpace
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe
 from study.plan import PlanError, StudyPlan, differences, identity_hash
 from study.plan_view import plan_rows
 from study.preparation import find_teacher
+from study.resolving import resolve
 from study.teacher_choice import teacher_recipe
 from study.trial_teacher import TeacherVariant, teacher_network
 

@@ -11,11 +11,12 @@ import torch
 
 from search_spaces.mnist_subclass import SPACE
 from search_spaces.space import Params, SearchSpace, SpaceError
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe, teacher_key
 from study.plan import StudyPlan
 from study.preparation import find_teacher
+from study.resolving import resolve
 from study.seed_points import teacher_values
 from study.student import load_student
 from study.teacher_choice import teacher_recipe, teacher_variants

@@ -17,7 +17,7 @@ from torchvision.models import mobilenet_v2
 from search_spaces.mhist_mobilenet import SPACE
 from search_spaces.networks.mobilenet import build
 from search_spaces.space import SearchSpace
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.distillation.data import ImageData, load
 from study.distillation.feasibility import InfeasibleError, Networks, check_methods
 from study.distillation.pretrained import PretrainedError, take_over
@@ -27,6 +27,7 @@ from study.distillation.transfer import Transfer
 from study.distillation.views import normalise, to_nchw
 from study.plan import PlanError, StudyPlan
 from study.progress import make_progress
+from study.resolving import resolve
 from study.student import load_student
 from study.student_weights import check_student_weights
 from study.teacher_choice import teacher_recipe

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from study import preparation
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.distillation.data import augmentation_of
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
@@ -17,6 +17,7 @@ from study.distillation.teacher_source import WholeTable
 from study.distillation.views import distinct_views
 from study.estimate import _views
 from study.plan import PlanError, StudyPlan
+from study.resolving import resolve
 from study.teacher_worker import TeacherRequest, prepare_teacher
 
 DIGITS = ("--space", "cifar_blocks", "--data", "digits")

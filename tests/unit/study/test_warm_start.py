@@ -15,11 +15,12 @@ from analysis.report import write_report
 from analysis.results import Outcome, ReferencePoint
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import SearchSpace
-from study.arguments import parser, resolve
+from study.arguments import parser
 from study.guide import Guide
 from study.plan import PlanError, StudyPlan
 from study.proposal import as_trials, distributions, propose
 from study.record import StudyRecord, now
+from study.resolving import resolve
 from study.searcher import TrialQueue
 from study.seed_points import seed_points
 from study.warm_start import EARLIER_FILE, Earlier, EarlierTrial, EpochScore, earlier_for, keep

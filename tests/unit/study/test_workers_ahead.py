@@ -3,7 +3,8 @@
 import pytest
 
 from study import runner
-from study.arguments import parser, resolve
+from study.arguments import parser
+from study.resolving import resolve
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,192 @@
+"""The plan that a command line means: defaults filled in, and what cannot be used refused."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from search_spaces.catalogue import load_space
+from search_spaces.space import SearchSpace, SpaceError, nearest
+from study import parsing
+from study import plan as plans
+from study.arguments import CHANGEABLE
+from study.budget import Budget
+from study.constraints import check_min_score
+from study.names import StudyName
+from study.plan import StudyPlan
+from study.search_choice import chosen
+from study.teacher_choice import check_teacher
+
+
+def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
+    """Return the plan that arguments mean, defaults filled in from the space, and the space.
+
+    Raises:
+        PlanError: if an argument cannot be used.
+        SpaceError: if the space, or a parameter of it, cannot be.
+        StudyNameError: if the name cannot be.
+    """
+    space = load_space(args.space)
+    plans.check_preset(space, args.preset)
+    fixed = parsing.parse_fixed(args.fix, space)
+    if not space.taught:
+        _refuse_teachers(space, args)
+    data = args.data or space.preset_data.get(args.preset, space.default_data)
+    short = Path(data).name or "data"
+    defaults = space.defaults_for(short)
+    if space.taught and "*" not in space.teachers and short not in space.teachers:
+        raise SpaceError(f"space {space.name} declares no teacher for {short}; add one under '*'")
+    # The seed points come first: fewer trials than those is what the user asked for, not an error.
+    presets = len(space.presets[args.preset]) if args.preset else 0
+    name = StudyName(args.name or f"{space.name}-{short}")
+    objectives = parsing.parse_objectives(args.objectives, space)
+    sampler, scheduler = chosen(args.sampler, args.scheduler, objectives, _stored(name, args))
+    plan = StudyPlan(
+        name=str(name),
+        space=args.space,
+        data=data,
+        data_dir=args.data_dir,
+        image_size=args.image_size or defaults.image_size,
+        train_per_class=args.train_per_class,
+        preset=args.preset,
+        fixed=fixed,
+        teacher=args.teacher,
+        teacher_weights=_teacher_weights(space, short, args),
+        teacher_epochs=args.teacher_epochs,
+        teacher_outputs=_asked(space, args.teacher_outputs),
+        views=_views(space, data, args, defaults.views),
+        budget=Budget(
+            trials=args.trials if args.trials is not None else max(defaults.trials, presets),
+            seconds=None if args.budget is None else parsing.parse_duration(args.budget),
+            device_hours=args.device_hours,
+        ),
+        max_epochs=_max_epochs(space.with_fixed(fixed), args.max_epochs, defaults.max_epochs),
+        sampler=sampler,
+        scheduler=scheduler,
+        seed=args.seed,
+        max_latency_ms=args.max_latency,
+        max_params_m=args.max_params,
+        precision=args.precision,
+        concurrent=args.concurrent,
+        cpus_per_trial=args.cpus_per_trial,
+        gpus_per_trial=args.gpus_per_trial,
+        retries=args.retries,
+        max_failures=args.max_failures,
+        storage=args.storage,
+        tracking_uri=args.tracking_uri,
+        address=args.address,
+        objectives=objectives,
+        teacher_network=args.teacher_network,
+        teacher_size=args.teacher_size,
+        replicates=args.replicates,
+        min_score=args.min_score,
+        warm_start=args.warm_start,
+        device_kind=args.device_kind,
+        runtime=args.runtime,
+    )
+    check_min_score(plan.min_score, space)
+    space = space.with_fixed(fixed).with_objectives(plan.objectives)
+    check_teacher(plan, space, short)
+    return plan, space
+
+
+def _stored(name: StudyName, args: argparse.Namespace) -> Mapping[str, Any] | None:
+    """The plan of the study that has this name already, if one does."""
+    from study.record import read_plan_file
+
+    if args.sampler is not None and args.scheduler is not None:
+        return None
+    stored = read_plan_file(name.folder(Path(args.studies)))
+    return None if stored is None else stored.get("plan")
+
+
+def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) -> str:
+    """What the teacher starts from: as given, else as the space declares."""
+    if args.teacher_weights is not None:
+        return str(args.teacher_weights)
+    declared = None if args.teacher or not space.taught else space.teacher_for(data).weights
+    return declared or "none"
+
+
+def _views(
+    space: SearchSpace, data: str, args: argparse.Namespace, default: int
+) -> int | Literal["all"]:
+    """The views: as given, else as the space declares, or all where a GPU soon answers them."""
+    if args.views is not None:
+        return parsing.parse_views(args.views)
+    ahead = _asked(space, args.teacher_outputs) == "ahead"
+    if args.gpus_per_trial > 0 and ahead and data in plans.FEW_VIEWS and args.image_size is None:
+        return plans.ALL_VIEWS
+    return default
+
+
+def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:
+    weights = None if args.teacher_weights == "none" else args.teacher_weights
+    for option, value in (
+        ("teacher", args.teacher),
+        ("teacher-network", args.teacher_network),
+        ("teacher-size", args.teacher_size),
+        ("teacher-weights", weights),
+        ("teacher-epochs", args.teacher_epochs),
+        ("teacher-outputs", args.teacher_outputs),
+    ):
+        if value is not None:
+            raise plans.PlanError(
+                f"--{option} {value}: no teacher teaches in space {space.name}; "
+                "leave the option out"
+            )
+
+
+def _asked(space: SearchSpace, asked: str | None) -> str:
+    """How the teacher is asked: as given, else as the space declares."""
+    if asked is not None and asked not in plans.TEACHER_OUTPUTS:
+        raise plans.PlanError(
+            f"--teacher-outputs {asked!r} is unknown{nearest(asked, plans.TEACHER_OUTPUTS)}"
+        )
+    if asked == "ahead" and space.teacher_asked == "live":
+        raise plans.PlanError(
+            f"--teacher-outputs ahead: space {space.name} compares what no table of answers holds; "
+            "leave the option out"
+        )
+    if not space.taught:
+        return plans.NO_TEACHER
+    if asked is not None:
+        return asked
+    return "live" if space.teacher_asked == "live" else "ahead"
+
+
+def _max_epochs(space: SearchSpace, asked: int | None, default: int) -> int:
+    """The epochs of the longest trial."""
+    most = space.most_epochs()
+    if most is None:
+        return default if asked is None else asked
+    if asked is not None and asked < most:
+        raise plans.PlanError(
+            f"--max-epochs {asked} is less than the {most} epochs that space {space.name} tries; "
+            f"give {most} or more, or hold them with --fix epochs={asked}"
+        )
+    return most
+
+
+def changed(plan: StudyPlan, args: argparse.Namespace) -> StudyPlan:
+    """Return a stored plan with what a run of ``python -m study resume`` changes in it.
+
+    Raises:
+        PlanError: if a value cannot be used.
+    """
+    budget = {
+        "trials": args.trials,
+        "seconds": None if args.budget is None else parsing.parse_duration(args.budget),
+        "device_hours": args.device_hours,
+    }
+    others = {
+        name: getattr(args, name)
+        for option in CHANGEABLE
+        if (name := option[2:].replace("-", "_")) not in ("trials", "budget", "device_hours")
+    }
+    return replace(
+        plan,
+        budget=replace(plan.budget, **{k: v for k, v in budget.items() if v is not None}),
+        **{name: value for name, value in others.items() if value is not None},
+    )
