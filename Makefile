@@ -43,12 +43,12 @@ $(STAMP): pyproject.toml constraints.txt
 study: $(STAMP)
 	$(BIN)/python -m study.launch $(STUDY_ARGS)
 
-# Unit tests side by side; the others start whole studies, one after another.
+# Side by side. Of the tests that start whole studies two at once, which mostly wait for Ray.
 test: $(STAMP) chromium postgres
 ifeq ($(strip $(ARGS)),)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 		$(BIN)/python -m pytest -m "not gpu" -n auto --dist loadfile tests/unit
-	$(BIN)/python -m pytest -m "not gpu" --ignore tests/unit
+	$(BIN)/python -m pytest -m "not gpu" -n 2 --dist loadfile --durations 30 --ignore tests/unit
 else
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
 endif
