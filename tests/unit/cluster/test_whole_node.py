@@ -10,7 +10,11 @@ def node(cpus: float, gpus: float = 0, *, alive: bool = True) -> dict[str, objec
 def test_the_largest_node_is_held_whole() -> None:
     nodes = [node(2), node(8), node(16, alive=False), {"Alive": True, "Resources": {}}]
     assert whole_node(nodes, gpus=False) == WholeNode(8, 0)
-    assert whole_node(nodes, gpus=False).options() == {"num_cpus": 8, "num_gpus": 0}
+    assert whole_node(nodes, gpus=False).options() == {
+        "num_cpus": 8,
+        "num_gpus": 0,
+        "label_selector": {},
+    }
 
 
 def test_with_gpus_it_is_the_largest_that_has_one_and_all_of_them_are_held() -> None:
@@ -27,3 +31,12 @@ def test_no_node_is_told() -> None:
 def test_what_is_held_in_words() -> None:
     assert str(WholeNode(2, 0)) == "2 CPUs of one node"
     assert str(WholeNode(1, 8)) == "1 CPU and 8 GPUs of one node"
+
+
+def test_only_nodes_of_the_kind_that_a_study_keeps_to_are_held() -> None:
+    nodes = [{**node(8), "Labels": {"kind": "new"}}, {**node(32), "Labels": {"kind": "old"}}]
+
+    found = whole_node(nodes, gpus=False, selector={"kind": "new"})
+
+    assert found == WholeNode(8, 0, {"kind": "new"})
+    assert found.options()["label_selector"] == {"kind": "new"}
