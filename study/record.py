@@ -63,7 +63,7 @@ def read_plan_file(folder: Path) -> dict[str, Any] | None:
     path = folder / results.PLAN_FILE
     try:
         document = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} cannot be read ({error}); restore it from a copy") from None
