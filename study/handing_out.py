@@ -66,6 +66,8 @@ class Queue(ABC):
         self._handed_out.discard(number)
 
     def _hand_out(self, trial: TrialResult) -> TrialTask:
+        if trial.number in self._handed_out:
+            raise AssertionError(f"{trial.name} is being trained already")
         self._handed_out.add(trial.number)
         return task_for(trial, self._record, self._space)
 

@@ -41,7 +41,8 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     presets = len(space.presets[args.preset]) if args.preset else 0
     name = StudyName(args.name or f"{space.name}-{short}")
     objectives = parsing.parse_objectives(args.objectives, space)
-    sampler, scheduler = chosen(args.sampler, args.scheduler, objectives, _stored(name, args))
+    stored = _stored(name, args)
+    sampler, scheduler = chosen(args.sampler, args.scheduler, objectives, stored)
     plan = StudyPlan(
         name=str(name),
         space=args.space,
@@ -55,7 +56,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         teacher_weights=_teacher_weights(space, short, args),
         teacher_epochs=args.teacher_epochs,
         teacher_outputs=_asked(space, args.teacher_outputs),
-        views=_views(space, data, args, defaults.views),
+        views=_views(space, data, args, defaults.views, stored),
         budget=Budget(
             trials=args.trials if args.trials is not None else max(defaults.trials, presets),
             seconds=None if args.budget is None else parsing.parse_duration(args.budget),
@@ -95,8 +96,6 @@ def _stored(name: StudyName, args: argparse.Namespace) -> Mapping[str, Any] | No
     """The plan of the study that has this name already, if one does."""
     from study.record import read_plan_file
 
-    if args.sampler is not None and args.scheduler is not None:
-        return None
     stored = read_plan_file(name.folder(Path(args.studies)))
     return None if stored is None else stored.get("plan")
 
@@ -110,11 +109,18 @@ def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) ->
 
 
 def _views(
-    space: SearchSpace, data: str, args: argparse.Namespace, default: int
+    space: SearchSpace,
+    data: str,
+    args: argparse.Namespace,
+    default: int,
+    stored: Mapping[str, Any] | None,
 ) -> int | Literal["all"]:
-    """The views: as given, else as the space declares, or all where a GPU soon answers them."""
+    """The views: as given, as before, else as the space declares, or all where a GPU is quick."""
     if args.views is not None:
         return parsing.parse_views(args.views)
+    if stored is not None and "views" in stored:
+        known: int | Literal["all"] = stored["views"]
+        return known
     ahead = _asked(space, args.teacher_outputs) == "ahead"
     if args.gpus_per_trial > 0 and ahead and data in plans.FEW_VIEWS and args.image_size is None:
         return plans.ALL_VIEWS

@@ -101,6 +101,10 @@ class TrialQueue(Queue):
                 return self._add(params, source, None)
             self.exhausted = True
             goes_on = self._next_to_go_on(trials, False, left, worth)
+        if goes_on is None and not may_begin and not self.out_of_time and left.is_bounded:
+            # Whoever still waits would go on if there were time for it.
+            ever = self._next_to_go_on(trials, False, UNBOUNDED, worth)
+            self.out_of_time = ever is not None
         return None if goes_on is None else self._hand_out(trials[goes_on])
 
     def _has_time_to_begin(self, trials: Sequence[TrialResult], left: Left) -> bool:

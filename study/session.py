@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from analysis import results
-from analysis.front import front_members
 from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
@@ -41,7 +40,7 @@ from study.seed_points import seed_points
 from study.session_time import SessionTime
 from study.stopping import make_guide, make_scheduler
 from study.tracking.facts import final_metrics, teacher_metrics
-from study.tracking.session import close_study, open_study
+from study.tracking.session import close_study, front_of, open_study
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 
@@ -154,7 +153,6 @@ class Session:
         import ray
 
         from study.confirmation import confirm
-        from study.exporting.programs import make_programs, on_worker
         from study.illustrations import Illustrator, kinds_for
 
         reference = ray.put(prepared.context)
@@ -176,14 +174,24 @@ class Session:
                 self._progress,
             ).draw(kinds_for(self._inputs.space))
             self._prune(CONFIRMED_WITHIN, spare=0)
-        front = front_members(self._record.trials(), self._plan.third)
-        if ending.exit_code in (0, 3) and self._plan.tracking_uri != NO_TRACKING:
-            folder = self._record.folder
-            make = on_worker(folder, self._inputs.space, self._cluster)
-            make_programs(folder, front, make, self._progress)
-        if ending.exit_code == 0 and not front:
+            self._make_models()
+        if ending.exit_code == 0 and not front_of(self._record):
             return Ending("no front", 1, self._why_no_front())
         return ending
+
+    def _make_models(self) -> None:
+        """Make the front's students as MLflow shows them; a study is whole without."""
+        from study.exporting.programs import make_programs, on_worker
+
+        if self._plan.tracking_uri == NO_TRACKING:
+            return
+        folder = self._record.folder
+        mend = f"python -m study sync {self._plan.name} tries again"
+        try:
+            make = on_worker(folder, self._inputs.space, self._cluster)
+            make_programs(folder, front_of(self._record), make, self._progress, mend)
+        except Exception as error:
+            self._progress.warn(f"no MLflow models: {error}; {mend}")
 
     def _why_no_front(self) -> str:
         if any(trial.epochs_done >= trial.epochs for trial in self._record.trials()):

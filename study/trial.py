@@ -1,6 +1,5 @@
 """One trial on a worker: build the student, measure it, refuse or teach it, one epoch a step."""
 
-import contextlib
 import errno
 import logging
 import time
@@ -135,9 +134,12 @@ class StudentTrial:
 
         Should that fail, the trial has ended without it, or goes on from the epoch before.
         """
-        if self._writer is not None:
-            with contextlib.suppress(OSError):
-                self._writer.wait()
+        if self._writer is None:
+            return
+        try:
+            self._writer.wait()
+        except Exception:  # the next trial of this worker has no part in it
+            logger.exception("trial %d: its last checkpoint was not written", self.task.number)
 
     @property
     def _checkpoints(self) -> "CheckpointWriter":

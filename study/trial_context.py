@@ -104,7 +104,8 @@ class TrialTask:
     ``protected`` trials (presets and controls) are never stopped early. ``known_exits`` are size
     and latency of the student's other exits, by architecture, as far as they are in the record.
     ``run`` says which run of its configuration the trial is, and so its seed. ``epochs_known`` are
-    those on record; a worker whose driver was killed may have left a checkpoint of one more.
+    those on record; a worker whose driver was killed may have left a checkpoint of one more, or of
+    fewer where not every epoch is written.
     """
 
     number: int

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.formatting import counted
-from analysis.front import front_members
 from analysis.record import StudyResults
 from analysis.results import TrialResult, trial_name
 from study.plan import PlanError
@@ -90,7 +89,7 @@ def _instead(results: StudyResults, kept: Sequence[TrialResult], number: int) ->
     if not kept:
         return f"no student is kept; see python -m study status {results.plan.name}"
     nearest = min(kept, key=lambda trial: abs(trial.number - number))
-    members = {trial.number for trial in front_members(results.trials, results.plan.space.third)}
+    members = {trial.number for trial in results.front}
     first = sorted(kept, key=lambda trial: (trial.number not in members, trial.number))
     named = ", ".join(trial.name for trial in first[:_NAMED])
     more = f" and {len(first) - _NAMED} more" if len(first) > _NAMED else ""

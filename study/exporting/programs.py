@@ -29,8 +29,11 @@ def make_programs(
     front: Sequence[TrialResult],
     make: Callable[[TrialResult, float], None],
     progress: Progress,
+    mend: str,
 ) -> None:
-    """Make the files that are missing of a front, for a minute at most, and remove all others.
+    """Make the files that are missing of a front, and remove all others.
+
+    None is begun after a minute.
 
     One that fails costs a warning and nothing else.
 
@@ -39,6 +42,7 @@ def make_programs(
         front: Whose students are wanted.
         make: Makes the file of a trial within some seconds.
         progress: Shows how far it is.
+        mend: What makes those that are missing then.
     """
     _sweep(folder, front)
     missing = [
@@ -66,7 +70,7 @@ def make_programs(
     if problems:
         progress.warn(
             f"{len(problems)} of {len(missing)} students are no MLflow models yet "
-            f"({problems[0]}); python -m study sync {folder.name} tries again"
+            f"({problems[0]}); {mend}"
         )
 
 

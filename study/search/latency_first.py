@@ -170,6 +170,9 @@ class LatencyFirst:
         chosen = self._ending or ()
         left_of_them = [n for n in chosen if tally.waits(n) and hopefuls.can_end(n, left)]
         if self._ending is None or (chosen and not left_of_them):
+            if chosen:  # all of them run by now: promised, and no longer to be chosen
+                self._hoped = None
+                hopefuls = self._hopefuls(trainings)
             left_of_them = hopefuls.to_end(left, worth * self._whole_area)
         self._ending = left_of_them
         return self._ending[0] if self._ending else None

@@ -12,13 +12,14 @@ from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.latency import tie_spread
 from analysis.results import TrialResult
 from analysis.stored_plan import StoredPlan
-from study.exporting.programs import PROGRAMS_FOLDER
+from study.exporting.programs import program_file
 from study.record import StudyRecord
 from study.tracking.delivery import OnRun, RunKind
 from study.tracking.facts import study_metrics
 from study.tracking.inputs import data_of
 from study.tracking.notes import closing_note, opening_note, student_model
 from study.tracking.tracker import Tracker, open_tracker
+from study.trial_context import STUDENT_FILE, trial_folder
 
 
 def open_study(
@@ -96,11 +97,10 @@ def close_study(
         report: Files of the report.
         at: When that was, ISO 8601; None for just now.
     """
-    trials = record.trials()
-    front = front_members(trials, record.third, tie_spread(record.attribute(results.ATTR_TIE_TEST)))
-    students = [student_file(record.folder, trial) for trial in front]
+    trials, front = record.trials(), front_of(record)
+    students = [trial_folder(record.folder, trial.number) / STUDENT_FILE for trial in front]
     for trial in front:
-        program = record.folder / PROGRAMS_FOLDER / f"{trial.name}.pt2"
+        program = program_file(record.folder, trial.number)
         model = student_model(plan, trial, program) if program.exists() else None
         tracker.trial_on_front(trial.number, True, model, run_id=trial.mlflow_run_id)
     members = {trial.number for trial in front}
@@ -117,9 +117,7 @@ def close_study(
     )
 
 
-def student_file(study_folder: Path, trial: TrialResult) -> Path:
-    """Return where a trial's finished student lies, if it is kept.
-
-    As `study.trial` has it, which cannot be asked without loading Ray.
-    """
-    return study_folder / "checkpoints" / trial.name / "student.pt"
+def front_of(record: StudyRecord) -> list[TrialResult]:
+    """Return the front as it is shown: of students whose latencies are tied the better ones."""
+    spread = tie_spread(record.attribute(results.ATTR_TIE_TEST))
+    return list(front_members(record.trials(), record.third, spread))

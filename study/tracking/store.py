@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from study.tracking.delivery import STUDY_RUN, PendingRun, Refused, RunKey
 from study.tracking.inputs import dataset_input, teacher_model
-from study.tracking.models import show_model
+from study.tracking.models import StudentModel, show_model
 from study.tracking.run import NOTE_TAG, OUTCOME_TAG, KnownRun, Lack, origin
 from study.tracking.views import view_tags
 
@@ -46,8 +46,10 @@ RUNS_A_PAGE = 1000
 REFUSALS = frozenset(
     {
         "BAD_REQUEST",
+        "ENDPOINT_NOT_FOUND",
         "INVALID_PARAMETER_VALUE",
         "INVALID_STATE",
+        "NOT_IMPLEMENTED",
         "PERMISSION_DENIED",
         "RESOURCE_ALREADY_EXISTS",
         "RESOURCE_DOES_NOT_EXIST",
@@ -196,8 +198,20 @@ class MlflowStore:
         if pending.model is not None:
             if not pending.model.program.is_file():
                 raise Refused(f"there is no {pending.model.program}")
-            show_model(self._client, self._experiment_id, run_id, pending.model)
+            self._show_model(run_id, pending.model)
         return run_id
+
+    def _show_model(self, run_id: str, model: StudentModel) -> None:
+        """Show a student as a model; what is wrong with that alone holds nothing else up."""
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+
+        try:
+            show_model(self._client, self._experiment_id, run_id, model)
+        except (MlflowException, RequestException, OSError):
+            raise  # of the store, and judged as any other
+        except Exception as error:
+            raise Refused(f"no model: {error}") from error
 
     def _name_teacher(self, key: RunKey, run_id: str, pending: PendingRun) -> None:
         """Show the teacher as a model that the study's run was given."""

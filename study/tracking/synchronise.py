@@ -30,7 +30,7 @@ from study.record import StudyRecord, read_plan_file
 from study.tracking.delivery import GOES_ON, DeliveryReport, RunKind
 from study.tracking.facts import hypervolume_curve, teacher_metrics
 from study.tracking.points import span
-from study.tracking.session import close_study, open_study
+from study.tracking.session import close_study, front_of, open_study
 from study.tracking.tracker import (
     NO_TRACKING,
     Tracker,
@@ -255,7 +255,6 @@ class _Synchronisation:
 
     def _make_models(self) -> None:
         """Make the files of the front's students that no driver had the time for."""
-        from analysis.front import front_members
         from search_spaces.catalogue import load_space
         from study.exporting.programs import make_programs, write_program
         from study.plan import StudyPlan
@@ -271,9 +270,11 @@ class _Synchronisation:
             return
         make_programs(
             folder,
-            front_members(self._trials, self._record.third),
+            front_of(self._record),
+            # Here, and so to its end, however long that takes.
             lambda trial, seconds: write_program(folder, space, trial.number),
             self._progress,
+            "the same command again goes on",
         )
 
     def _problem(self, delivery: DeliveryReport, closed: bool) -> str | None:

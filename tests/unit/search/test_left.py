@@ -9,6 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from study.budget import UNBOUNDED, Budget, Left
+from study.search.belief import MANY
 from study.search.coding import Coding, Dimension
 from study.search.latency_first import FIRST, LatencyFirst
 from study.search.scale import Corner
@@ -140,6 +141,24 @@ def test_who_runs_has_its_time_before_others() -> None:
     # Six epochs are promised to its next rung; then there is no time for another one's 24.
     assert make_search().next_to_end([*trainings, runs], left) is None
     assert make_search().next_to_end(trainings, left) is not None
+
+
+def test_of_many_workers_no_two_are_given_one_trial() -> None:
+    # From so many on, what one asks for may rest on what another was told.
+    trainings = begun(*[3] * 40)
+    trainings += [
+        replace(training(number, {"width": 8, "rate": 0.3}), waits=False, runs=True)
+        for number in range(len(trainings), len(trainings) + MANY)
+    ]
+    search, left = make_search(), Left(in_all=8 * EPOCHS, workers=MANY)
+    given = []
+
+    while (number := search.next_to_end(trainings, left)) is not None:
+        assert number not in given
+        given.append(number)
+        trainings[number] = replace(trainings[number], waits=False, runs=True)
+
+    assert given
 
 
 def test_before_there_is_a_front_somebody_goes_on() -> None:

@@ -29,7 +29,7 @@ from study.lock import StudyLock
 from study.progress import Progress
 from study.record import StudyRecord
 from study.tracking.facts import final_metrics, trial_facts
-from study.tracking.session import open_study, student_file
+from study.tracking.session import open_study
 from study.tracking.synchronise import last_ending, replay, sessions_of, synchronise
 from study.tracking.tracker import Tracker, default_tracking_uri
 from study.trial_context import STUDENT_FILE, trial_folder
@@ -67,8 +67,8 @@ def folder(sample: SimpleNamespace, tmp_path: Path, empty_database: Path) -> Pat
     )
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     member = front_members(read_record(folder).trials)[0]
-    student_file(folder, member).parent.mkdir(parents=True)
-    student_file(folder, member).write_bytes(b"weights")
+    (trial_folder(folder, member.number) / STUDENT_FILE).parent.mkdir(parents=True)
+    (trial_folder(folder, member.number) / STUDENT_FILE).write_bytes(b"weights")
     return folder
 
 
@@ -259,7 +259,7 @@ def test_students_that_are_there_are_not_sent_again(
     assert asked == {"log_artifact": len(list((folder / "report").iterdir()))}
 
     member = front_members(read_record(folder).trials)[0]
-    student_file(folder, member).write_bytes(b"weights of another size")
+    (trial_folder(folder, member.number) / STUDENT_FILE).write_bytes(b"weights of another size")
     synchronise(folder, None, quiet())
     (study,) = runs_of(client, "study").values()
     (file,) = client.list_artifacts(study.info.run_id, f"students/{member.name}")
@@ -735,8 +735,3 @@ def test_a_study_whose_driver_was_killed_is_closed_as_such(
     (study,) = runs_of(client, "study").values()
     assert (study.info.status, study.data.tags["outcome"]) == ("KILLED", "killed")
     assert study.info.end_time == milliseconds(killed.started_at) + 5000
-
-
-def test_students_are_looked_for_where_trials_put_them(folder: Path) -> None:
-    trial = read_record(folder).trials[3]
-    assert student_file(folder, trial) == trial_folder(folder, 3) / STUDENT_FILE
