@@ -33,7 +33,15 @@ LOOK_SECONDS = 0.05  # between two looks at how far the thread is, where it is w
 
 
 class Refused(Exception):
-    """The store answered, and will never accept this update; trying again is of no use."""
+    """The store answered, and will never accept this update; trying again is of no use.
+
+    Attributes:
+        run_id: Of the run, where that has all of the update but the part that is refused.
+    """
+
+    def __init__(self, reason: str, run_id: str | None = None) -> None:
+        super().__init__(reason)
+        self.run_id = run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +338,8 @@ class Delivery:
             try:
                 run_id = self._store.deliver(key, pending)
             except Refused as error:
+                if error.run_id is not None:
+                    self._tell(key, error.run_id)
                 self._refused += pending.updates
                 self._note(f"refused an update: {_short(error)}")
             except Exception as error:

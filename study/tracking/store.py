@@ -198,7 +198,10 @@ class MlflowStore:
         if pending.model is not None:
             if not pending.model.program.is_file():
                 raise Refused(f"there is no {pending.model.program}")
-            self._show_model(run_id, pending.model)
+            try:
+                self._show_model(run_id, pending.model)
+            except Refused as error:  # the run itself has all that it was told
+                raise Refused(str(error), run_id) from error
         return run_id
 
     def _show_model(self, run_id: str, model: StudentModel) -> None:
@@ -208,8 +211,12 @@ class MlflowStore:
 
         try:
             show_model(self._client, self._experiment_id, run_id, model)
-        except (MlflowException, RequestException, OSError):
-            raise  # of the store, and judged as any other
+        except MlflowException as error:
+            if error.error_code in REFUSALS:
+                raise Refused(str(error)) from error
+            raise
+        except (RequestException, OSError):
+            raise  # of the store, which may be away
         except Exception as error:
             raise Refused(f"no model: {error}") from error
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 
 from search_spaces.networks import dense
 from study.distillation.export import Shipped, write
@@ -213,3 +215,41 @@ def test_a_student_becomes_a_version_once_and_another_the_next(
     assert version.run_id == run_id
     assert version.description == "first t0001: accuracy 90 %"
     assert mlflow.pyfunc.load_model("models:/small/1").metadata.run_id == run_id
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        AssertionError("an example of another shape"),
+        MlflowException("no such route", error_code=ENDPOINT_NOT_FOUND),
+    ],
+    ids=["in making it", "a server without models"],
+)
+def test_what_is_wrong_with_a_model_holds_nothing_else_up(
+    place: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise problem
+
+    monkeypatch.setattr("study.tracking.store.show_model", fail)
+    runs: dict[str, str] = {}
+    warnings: list[str] = []
+    tracker = MlflowTracker(
+        default_tracking_uri(place),
+        place / "artifacts",
+        warnings.append,
+        lambda kind, number, run_id: runs.update({kind: run_id}),
+        gather_seconds=0.01,
+    )
+    tracker.study_started("held up", f"held up {type(problem).__name__}", "", {}, {}, study_key="h")
+    tracker.trial_started(1, "t0001 [4]", {"width": 4}, {})
+    tracker.trial_on_front(1, True, student(place))
+    tracker.trial_finished(1, "complete", None, {"val_score": 90.0, "latency_ms": 0.5})
+    tracker.study_finished("complete", {"front_size": 1})
+
+    report = tracker.close(60)
+
+    assert report.refused == report.undelivered > 0  # what the trial had to tell, in one update
+    assert str(problem).rpartition(": ")[2] in " ".join(warnings)
+    assert client.get_run(runs["study"]).info.status == "FINISHED"
+    assert client.get_run(runs["trial"]).data.metrics["final/val_score"] == 90.0
