@@ -169,6 +169,26 @@ def test_what_cannot_end_in_time_neither_begins_nor_goes_on(tmp_path: Path) -> N
     assert late.record.trials() == before
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_once_all_have_begun_it_is_told_whether_time_kept_one_from_its_end(
+    tmp_path: Path, is_late: bool
+) -> None:
+    budget = ("--trials", "20", "--budget", "1h")
+    driver = make_driver(tmp_path, *budget)
+    while len(driver.record.trials()) < 20:
+        driver.step()
+    assert any(trial.epochs_done < EPOCHS for trial in driver.record.trials())
+    if not is_late:  # whoever is worth it comes to its end
+        while driver.step():
+            pass
+
+    left = Left(each=1.0 if is_late else 3600.0)
+    last = make_driver(tmp_path, *budget, left=lambda: left)
+
+    assert last.queue.next_task() is None
+    assert last.queue.out_of_time is is_late
+
+
 def test_nobody_is_handed_out_twice_at_once(tmp_path: Path) -> None:
     driver = make_driver(tmp_path, "--trials", "20")
     for _ in range(14):
