@@ -93,7 +93,11 @@ def hours_tables(results: StudyResults) -> Html | None:
         return None
     parts = []
     if found.stages:
-        parts.append(_table("stages", "The study's wall time", _STAGES, found.stages))
+        prepared = (
+            {} if results.plan.space.taught else {"preparing": "The data, the default student"}
+        )
+        names = {**_STAGES, **prepared}
+        parts.append(_table("stages", "The study's wall time", names, found.stages))
     if found.trials:
         parts.append(_table("phases", "Its workers' time", _PHASES, found.workers))
     each = found.driver / max(1, found.trials)

@@ -207,7 +207,7 @@ def test_a_trial_run_shows_its_final_values_beside_its_parameters(
 ) -> None:
     page.goto(study.run("trial", 1))
     page.get_by_role("heading", name="t0001 Experiment 2").wait_for()
-    page.get_by_role("link", name="quickstart").wait_for()
+    page.get_by_role("link", name="quickstart", exact=True).wait_for()
     final = page.get_by_role("row").filter(
         has=page.get_by_role("link", name="final/val_score", exact=True)
     )

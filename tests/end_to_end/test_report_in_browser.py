@@ -1,11 +1,13 @@
 """The report as a reader meets it: a file opened in a real Chromium."""
 
+import contextlib
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from playwright.sync_api import TimeoutError as NotYet
 
 from analysis.illustration import ATTR_ILLUSTRATIONS, ILLUSTRATIONS_FOLDER, IllustrationColumn
 from analysis.report import write_report
@@ -344,26 +346,39 @@ def test_the_front_is_drawn_over_another_axis(visit, report, axis):
     until(page, f"String({drawn}._fullLayout.xaxis.range) === '{','.join(map(str, before))}'")
 
 
+def click_on(page, trial):
+    """Click on a trial's mark on the front, once the chart answers there."""
+    for _ in range(10):  # while charts above are still drawn, they move it
+        place = page.evaluate(
+            """(trial) => {
+              const box = document.querySelector("#chart-front");
+              const trace = box._fullData.find((t) => t.name === "front");
+              const i = trace.customdata.indexOf(trial);
+              const area = box.getBoundingClientRect();
+              const { xaxis, yaxis } = box._fullLayout;
+              return [area.x + xaxis._offset + xaxis.d2p(trace.x[i]),
+                      area.y + yaxis._offset + yaxis.d2p(trace.y[i])];
+            }""",
+            trial,
+        )
+        page.mouse.move(0, 0)
+        page.mouse.move(*place, steps=3)
+        hover = page.locator("#chart-front .hoverlayer .hovertext", has_text=trial)
+        with contextlib.suppress(NotYet):
+            hover.wait_for(timeout=3000)
+            page.mouse.click(*place)
+            page.locator("tr.picked-trial").first.wait_for(state="attached", timeout=3000)
+            return
+    raise AssertionError(f"a click on {trial} marks nothing")
+
+
 def test_a_clicked_mark_marks_its_row_and_a_clicked_row_its_mark(visit, report):
     page = visit(report)
     mark = page.locator("#chart-front .points path").last.bounding_box()  # the teacher: no row
     page.mouse.click(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)
     assert page.locator(".picked-trial").count() == 0
-    place = page.evaluate(
-        """(() => {
-          const box = document.querySelector("#chart-front");
-          const trace = box._fullData.find((t) => t.name === "front");
-          const i = trace.customdata.indexOf("t0000");
-          const area = box.getBoundingClientRect();
-          const { xaxis, yaxis } = box._fullLayout;
-          return [area.x + xaxis._offset + xaxis.d2p(trace.x[i]),
-                  area.y + yaxis._offset + yaxis.d2p(trace.y[i])];
-        })()"""
-    )
-    page.mouse.move(*place)
-    page.locator("#chart-front .hoverlayer .hovertext").wait_for()
-    page.mouse.click(*place)
-    until(page, "document.querySelectorAll('tr.picked-trial').length >= 2")
+    click_on(page, "t0000")
+    assert page.locator("tr.picked-trial").count() >= 2
     assert page.locator("#trials-table tr.picked-trial b").text_content() == "t0000"
     assert "t0000" in page.locator("#picked").text_content()
     page.locator("#picked button").focus()
