@@ -78,6 +78,14 @@ def test_ray_up_starts_every_node_with_the_token_and_the_dashboard_on_loopback(n
     assert "--dashboard-host 127.0.0.1" in starts[0]
 
 
+def test_on_aws_the_machines_that_train_are_there_before_a_study_asks_for_them() -> None:
+    (config,) = documents(FILES / "aws.yaml")
+    types = config["available_node_types"]
+    assert types["head"]["resources"] == {"CPU": 0}
+    assert types["worker"]["min_workers"] == types["worker"]["max_workers"] == 4
+    assert config["max_workers"] == 4
+
+
 def test_ray_refuses_a_configuration_with_a_field_that_it_does_not_know() -> None:
     (config,) = documents(FILES / "aws.yaml")
     with pytest.raises(jsonschema.ValidationError):
