@@ -183,7 +183,8 @@ def _folder_to_send(own_code: bool) -> Iterator[Path]:
             shutil.copytree(
                 home / room,
                 folder / room,
-                ignore=shutil.ignore_patterns("__pycache__", "*.png"),
+                # What begins with a dot is no code, and may be passwords, as cluster/mlflow/.env is.
+                ignore=shutil.ignore_patterns("__pycache__", "*.png", ".*"),
                 dirs_exist_ok=True,
             )
         yield folder

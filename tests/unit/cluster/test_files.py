@@ -78,6 +78,12 @@ def test_ray_up_starts_every_node_with_the_token_and_the_dashboard_on_loopback(n
     assert "--dashboard-host 127.0.0.1" in starts[0]
 
 
+@pytest.mark.parametrize("name", ["aws.yaml", "machines.yaml"])
+def test_passwords_records_and_data_stay_at_home(name: str) -> None:
+    (config,) = documents(FILES / name)
+    assert {"**/.env", "**/.git", "/data", "/studies"} <= set(config["rsync_exclude"])
+
+
 def test_on_aws_the_machines_that_train_are_there_before_a_study_asks_for_them() -> None:
     (config,) = documents(FILES / "aws.yaml")
     types = config["available_node_types"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cluster.connect import ClusterError
-from study import __main__, launch
+from study import __main__, launch, submission
 from study.submission import Submission, _folder_to_send, _Shown, check_paths, without_option
 
 
@@ -75,6 +75,21 @@ def test_this_package_and_the_users_own_code_are_sent_and_nothing_else(
     assert not any("__pycache__" in name for name in sent)
     with _folder_to_send(own_code=False) as folder:
         assert not (folder / "mine.py").exists()
+
+
+def test_passwords_beside_the_code_are_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    for name in ("study/submission.py", "cluster/mlflow/.env", "cluster/mlflow/env.example"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("SECRET=1\n")
+    for room in ("search_spaces", "analysis"):
+        (home / room).mkdir()
+    monkeypatch.setattr(submission, "__file__", str(home / "study" / "submission.py"))
+    with _folder_to_send(own_code=False) as folder:
+        sent = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert sent == {"study/submission.py", "cluster/mlflow/env.example"}
 
 
 def test_more_python_files_than_are_code_are_refused(
