@@ -76,8 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_there(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Have the cluster of ``--submit`` run the verb."""
-    from study.submission import Submission, run_there, without_option
+    from study.submission import Submission, check_paths, run_there, without_option
 
+    check_paths(args)
     as_json = getattr(args, "json", False)
     words = without_option(argv)
     # A study may be of a space of the user's own.

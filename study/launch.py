@@ -44,14 +44,7 @@ def _submit(plan: StudyPlan, args: argparse.Namespace, argv: Sequence[str]) -> i
     from study.submission import Submission, check_paths, run_there, without_option
 
     words = without_option(argv)
-    check_paths(
-        [
-            ("--studies", args.studies),
-            ("--data-dir", args.data_dir),
-            ("--teacher", args.teacher),
-            ("--data", plan.data if Path(plan.data).name != plan.data else None),
-        ]
-    )
+    check_paths(args)
     if plan.space.endswith(".py") and not Path(plan.space).resolve().is_relative_to(Path.cwd()):
         raise PlanError(
             f"--space {plan.space}: with --submit the Python files of the working directory go "
@@ -64,6 +57,11 @@ def _submit(plan: StudyPlan, args: argparse.Namespace, argv: Sequence[str]) -> i
         )
     if plan.address is None:
         words = (*words, "--address", "auto")
+    if args.data_dir is None and Path(plan.data).name == plan.data != "digits":
+        # The default is below the working directory, which goes when the job ends.
+        place = f"{args.studies.rstrip('/')}/data"
+        print(f"data sets are looked for in {place} there (--data-dir)", file=sys.stderr)
+        words = (*words, "--data-dir", place)
     own = plan.space not in BUILT_IN
     return run_there(Submission(args.submit, "study.launch", words, args.studies, own, args.json))
 

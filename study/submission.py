@@ -4,9 +4,11 @@ The code of this package goes along, so that the cluster needs only what it depe
 user's own where the space is theirs. Paths in the command are the cluster's.
 """
 
+import argparse
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -25,6 +27,11 @@ ROOMS = ("study", "search_spaces", "cluster", "analysis")
 _MOST_BYTES = 20 * 2**20
 # What Ray says of a job before the command itself says anything.
 _OF_RAY = ("Running entrypoint for job ", "Runtime env is setting up.")
+# Options whose values are paths, here and there; some may be names instead.
+_PATHS = ("--studies", "--data-dir", "--data", "--teacher", "--warm-start", "--output")
+_NAMES_TOO = ("--data", "--warm-start")
+_URLS = ("--storage", "--tracking-uri")
+_RELATIVE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:)(.+)")
 _NOT_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -68,21 +75,36 @@ def without_option(argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def check_paths(named: Sequence[tuple[str, str | None]]) -> None:
+def check_paths(args: argparse.Namespace) -> None:
     """Refuse relative paths: a job begins in a folder that is gone when it ends.
 
     Args:
-        named: Options with their paths, or None.
+        args: Of a launch or of a verb.
 
     Raises:
-        ClusterError: naming the option.
+        ClusterError: naming the option and the mend.
     """
-    for option, path in named:
-        if path is not None and not PurePosixPath(path).is_absolute():
+    for option in _PATHS:
+        path = _value(args, option)
+        # Data and another study may also be called by a name.
+        by_name = option in _NAMES_TOO and not path.endswith(".csv") and "/" not in path
+        if path and not by_name and not PurePosixPath(path).is_absolute():
             raise ClusterError(
                 f"{option} {path}: with {OPTION} it is a path on the cluster, which begins with /; "
                 f"as in {option} /data/{PurePosixPath(path).name or 'studies'}"
             )
+    for option in _URLS:
+        url = _value(args, option)
+        file = _RELATIVE.match(url)
+        if file is not None:
+            raise ClusterError(
+                f"{option} {url}: with {OPTION} the file is the cluster's, and its path begins "
+                f"with /; as in {option} {file[1]}/data/{PurePosixPath(file[2]).name}"
+            )
+
+
+def _value(args: argparse.Namespace, option: str) -> str:
+    return getattr(args, option.removeprefix("--").replace("-", "_"), None) or ""
 
 
 def run_there(submission: Submission) -> int:
@@ -91,7 +113,6 @@ def run_there(submission: Submission) -> int:
     Raises:
         ClusterError: if the cluster cannot be reached, or does not take it.
     """
-    check_paths([("--studies", submission.studies)])
     check_head(submission.url)
     jobs = Jobs(submission.url)
     with _folder_to_send(submission.own_code) as folder:
@@ -183,7 +204,7 @@ def _folder_to_send(own_code: bool) -> Iterator[Path]:
             shutil.copytree(
                 home / room,
                 folder / room,
-                # What begins with a dot is no code, and may be passwords, as cluster/mlflow/.env is.
+                # What begins with a dot is no code and may be passwords: cluster/mlflow/.env.
                 ignore=shutil.ignore_patterns("__pycache__", "*.png", ".*"),
                 dirs_exist_ok=True,
             )

@@ -5,7 +5,10 @@ import pytest
 
 from cluster.connect import ClusterError
 from study import __main__, launch, submission
+from study.arguments import parser
 from study.submission import Submission, _folder_to_send, _Shown, check_paths, without_option
+
+ASKED = ["--space", "cifar_blocks", "--data", "digits"]
 
 
 @pytest.mark.parametrize("words", [["--submit", "http://h"], ["--submit=http://h"], ["--sub", "u"]])
@@ -19,10 +22,67 @@ def test_a_command_is_quoted_for_the_shell_of_the_head() -> None:
     assert sent.command == "python -m study.launch --name 'a b' --fix 'x=$(id)'"
 
 
-def test_paths_are_the_clusters_and_begin_with_a_slash() -> None:
-    check_paths([("--studies", "/data/studies"), ("--teacher", None)])
-    with pytest.raises(ClusterError, match="as in --studies /data/mine"):
-        check_paths([("--studies", "here/mine")])
+@pytest.mark.parametrize(
+    ("option", "value", "mend"),
+    [
+        ("--studies", "here/mine", "/data/mine"),
+        ("--data-dir", "data", "/data/data"),
+        ("--data", "pictures/cells", "/data/cells"),
+        ("--teacher", "teacher.pt", "/data/teacher.pt"),
+        ("--warm-start", "studies/first", "/data/first"),
+        ("--warm-start", "results.csv", "/data/results.csv"),
+        ("--storage", "sqlite:///records.db", "sqlite:////data/records.db"),
+        ("--tracking-uri", "sqlite:///here/mlflow.db", "sqlite:////data/mlflow.db"),
+    ],
+)
+def test_paths_are_the_clusters_and_begin_with_a_slash(option: str, value: str, mend: str) -> None:
+    asked = {"--studies": "/s", "--space": "cifar_blocks", "--data": "digits", option: value}
+    with pytest.raises(ClusterError, match=f"as in {option} {mend}$"):
+        check_paths(parser().parse_args([word for pair in asked.items() for word in pair]))
+
+
+def test_names_whole_paths_and_servers_are_left_as_they_are() -> None:
+    check_paths(
+        parser().parse_args(
+            [
+                *("--space", "cifar_blocks", "--data", "cifar10", "--studies", "/s"),
+                *("--warm-start", "first", "--storage", "postgresql+psycopg://u@h/studies"),
+                *("--tracking-uri", "sqlite:////s/mlflow.db", "--teacher", "/s/teacher.pt"),
+            ]
+        )
+    )
+    check_paths(parser().parse_args([*ASKED, "--studies", "/s", "--tracking-uri", "none"]))
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["list", "--studies", "here"],
+        ["resume", "first", "--studies", "/s", "--data-dir", "data"],
+        ["export", "first", "--studies", "/s", "--trial", "1", "--output", "out"],
+        ["sync", "first", "--studies", "/s", "--tracking-uri", "sqlite:///mlflow.db"],
+    ],
+)
+def test_the_paths_of_verbs_are_the_clusters_too(
+    verb: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert __main__.main([*verb, "--submit", "http://127.0.0.1:1"]) == 2
+    assert "begins with /; as in" in capsys.readouterr().err
+
+
+def test_without_a_data_dir_data_sets_lie_beside_the_studies(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent: list[Submission] = []
+    monkeypatch.setattr(submission, "run_there", lambda each: sent.append(each) or 0)
+    to = ["--studies", "/s/", "--submit", "http://127.0.0.1:1"]
+    assert launch.main([*ASKED, *to]) == 0
+    assert launch.main(["--space", "cifar_blocks", "--data", "cifar10", *to]) == 0
+    assert "/s/data there" in capsys.readouterr().err
+    assert "--data-dir" not in sent[0].argv
+    assert sent[1].argv[-2:] == ("--data-dir", "/s/data")
+    launch.main(["--space", "cifar_blocks", "--data", "cifar10", "--data-dir", "/d", *to])
+    assert sent[2].argv.count("--data-dir") == 1
 
 
 @pytest.mark.parametrize(
