@@ -31,7 +31,8 @@ trap 'rm -rf "$secrets"' EXIT
 python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$secrets/token"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$secrets/token"
 
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# sed reads to the end: a list that is cut off would be a failed command here.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | awk '{print $1}')
 # Jobs that share a machine do not share a port.
 port=$((20000 + SLURM_JOB_ID % 20000))
