@@ -187,6 +187,15 @@ def test_the_compose_specification_takes_the_mlflow_file() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_mlflow_file_builds_the_image_that_nobody_publishes() -> None:
+    path = FILES / "mlflow" / "compose.yaml"
+    services = yaml.safe_load(path.read_text())["services"]
+    for name in ("bucket", "server"):
+        build = services[name]["build"]
+        context = (path.parent / build["context"]).resolve()
+        assert (context, context / build["dockerfile"]) == (ROOT, FILES / "Dockerfile")
+
+
 def test_mlflow_is_published_on_loopback_alone_and_every_password_must_be_set() -> None:
     text = (FILES / "mlflow" / "compose.yaml").read_text()
     services = yaml.safe_load(text)["services"]
@@ -259,7 +268,7 @@ def slurm_job(folder: Path, ray: str, driver: str) -> subprocess.Popen[str]:
     """
     (folder / "bin").mkdir()
     scripts = {
-        "scontrol": "echo first; echo second",
+        "scontrol": "echo first; sleep 0.1; echo second",
         "hostname": "echo 10.0.0.7 fe80::1",
         "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
         "ray": ray,
