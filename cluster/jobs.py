@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import logging
 import os
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,7 +34,7 @@ def check_head(url: str, timeout: float = 5.0) -> None:
     Raises:
         ClusterError: naming the URL and the mend.
     """
-    if not url.startswith(("http://", "https://")):
+    if not _is_http(url):
         raise ClusterError(
             f"--submit {url!r} is not the URL of a Ray dashboard; write it as http://10.0.0.1:8265"
         )
@@ -49,8 +51,8 @@ def check_head(url: str, timeout: float = 5.0) -> None:
                 f"--submit {url}: the cluster's token {word}; {TOKEN_MEND}"
             ) from None
         known = False
-    except ValueError:
-        known = False
+    except (ValueError, http.client.HTTPException):
+        known = False  # another server, perhaps one that does not speak HTTP
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise ClusterError(
@@ -161,6 +163,15 @@ class Jobs:
             return self._client.get_job_info(job)
         except Exception:
             return None
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port  # no letters, and no number above 65535
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _first_line(error: Exception) -> str:
