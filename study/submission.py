@@ -27,6 +27,7 @@ ROOMS = ("study", "search_spaces", "cluster", "analysis")
 _MOST_BYTES = 20 * 2**20
 # What Ray says of a job before the command itself says anything.
 _OF_RAY = ("Running entrypoint for job ", "Runtime env is setting up.")
+_FAILED, _SIGNALLED, _INTERRUPTED = 1, 128, 130
 # Options whose values are paths, here and there; some may be names instead.
 _PATHS = ("--studies", "--data-dir", "--data", "--teacher", "--warm-start", "--output")
 _NAMES_TOO = ("--data", "--warm-start")
@@ -121,21 +122,28 @@ def run_there(submission: Submission) -> int:
     shown = _Shown(submission.as_json)
     try:
         code, message = jobs.follow(job, shown.write)
-    except KeyboardInterrupt:
+        shown.end()
+    except (KeyboardInterrupt, BrokenPipeError) as stopped:
         print(
             f"\nnot followed any more; job {job} goes on there: python -m study status|stop NAME "
             f"--studies {submission.studies} {OPTION} {submission.url}",
             file=sys.stderr,
         )
-        return 130
-    finally:
-        shown.end()
-    if code != 0 and not shown.any:
-        print(
-            f"error: job {job}: {message.splitlines()[0] if message else 'it failed'}",
-            file=sys.stderr,
-        )
-    return code
+        if isinstance(stopped, KeyboardInterrupt):
+            shown.end()
+            return _INTERRUPTED
+        # Whoever read this has gone, as `head` does; what is left is not told a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    # Of a driver that ended by itself, the log says why.
+    if code is None or code < 0 or (code > 0 and not shown.any):
+        said = message.splitlines()[0] if message else "it failed"
+        if code is not None and code < 0:
+            said = f"its driver was ended by signal {-code}"
+        print(f"error: job {job}: {said}", file=sys.stderr)
+    if code is None:
+        return _FAILED
+    return code if code >= 0 else _SIGNALLED - code
 
 
 def _environment() -> dict[str, str]:

@@ -1,12 +1,21 @@
 import sys
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from cluster.connect import ClusterError
+from cluster.jobs import Jobs
 from study import __main__, launch, submission
 from study.arguments import parser
-from study.submission import Submission, _folder_to_send, _Shown, check_paths, without_option
+from study.submission import (
+    Submission,
+    _folder_to_send,
+    _Shown,
+    check_paths,
+    run_there,
+    without_option,
+)
 
 ASKED = ["--space", "cifar_blocks", "--data", "digits"]
 
@@ -174,6 +183,65 @@ def test_a_jobs_one_log_is_told_apart_again(capsys: pytest.CaptureFixture[str]) 
     plain.write("teacher 3/5\nerror: no\n")
     out, err = capsys.readouterr()
     assert (out, err) == ("teacher 3/5\n", "error: no\n")
+
+
+class Followed:
+    """Stands in for a cluster, which is another test: a job that prints some text and ends."""
+
+    def __init__(self, text: str, code: int | None, message: str = "") -> None:
+        self._text, self._end = text, (code, message)
+
+    def submit(self, command: str, folder: Path, env: Mapping[str, str]) -> str:
+        return "job_1"
+
+    def follow(self, job: str, write: Callable[[str], None]) -> tuple[int | None, str]:
+        write(self._text)
+        return self._end
+
+
+@pytest.mark.parametrize(
+    ("job", "code", "said"),
+    [
+        (Followed("t0001 1/5\n", 0), 0, None),
+        (Followed("error: no such data\n", 2, "failed with exit code 2"), 2, None),
+        (Followed("", 2, "Runtime env failed\nmore"), 2, "job job_1: Runtime env failed"),
+        (Followed("t0001 1/5\n", None, "The actor died\nmore"), 1, "job job_1: The actor died"),
+        (
+            Followed("t0001 1/5\n", -9, "exit code -9, last"),
+            137,
+            "its driver was ended by signal 9",
+        ),
+    ],
+)
+def test_of_a_job_that_did_not_end_by_itself_it_is_said_why(
+    job: Followed,
+    code: int,
+    said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(submission, "check_head", lambda url: None)
+    monkeypatch.setattr(submission, "Jobs", lambda url: job)
+    assert run_there(Submission("http://h", "study", ("list",), "/s")) == code
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: job")]
+    assert told == ([] if said is None else [line for line in told if line.endswith(said)])
+    assert len(told) == (said is not None)
+
+
+def test_what_cannot_be_written_ends_the_following() -> None:
+    class Client:
+        async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+            yield "teacher 1/5\n"
+            raise AssertionError("nobody reads on")
+
+    jobs = object.__new__(Jobs)
+    jobs._client = Client()
+
+    def write(text: str) -> None:
+        raise BrokenPipeError(text)
+
+    with pytest.raises(BrokenPipeError, match="teacher 1/5"):
+        jobs.follow("job_1", write)
 
 
 def test_submission_needs_no_ray_to_refuse() -> None:
