@@ -22,6 +22,7 @@ from cluster.connect import ClusterError
 from cluster.jobs import Jobs, check_head
 
 OPTION = "--submit"
+_OWN_CODE = "--own-code"
 ROOMS = ("study", "search_spaces", "cluster", "analysis")
 # More than this is no code.
 _MOST_BYTES = 20 * 2**20
@@ -63,11 +64,13 @@ class Submission:
 
 
 def without_option(argv: Sequence[str]) -> tuple[str, ...]:
-    """Return a command line without ``--submit URL``, however it was written."""
+    """Return a command line without ``--submit URL`` and ``--own-code``, however written."""
     kept: list[str] = []
     words = iter(argv)
     for word in words:
         name, equals, _ = word.partition("=")
+        if len(name) > 3 and _OWN_CODE.startswith(name):
+            continue
         if len(name) > 3 and OPTION.startswith(name):
             if not equals:
                 next(words, None)

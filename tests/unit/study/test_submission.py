@@ -26,6 +26,24 @@ def test_the_option_itself_is_not_sent(words: list[str]) -> None:
     assert without_option(asked) == ("--space", "my.py", "--studies", "/s", "--submitted")
 
 
+@pytest.mark.parametrize("verb", ["resume", "export", "sync"])
+@pytest.mark.parametrize("own", [[], ["--own-code"], ["--own"]])
+def test_a_verb_that_needs_the_space_sends_ones_own_when_told_to(
+    verb: str, own: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Submission] = []
+    monkeypatch.setattr(submission, "run_there", lambda each: sent.append(each) or 0)
+    more = ["--trial", "1"] if verb == "export" else []
+    words = [verb, "first", *more, "--studies", "/s"]
+    assert __main__.main([*words, *own, "--submit", "http://h"]) == 0
+    assert (sent[0].own_code, sent[0].argv) == (bool(own), tuple(words))
+
+
+def test_at_home_there_is_nothing_to_send(capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.main(["resume", "first", "--own-code"]) == 2
+    assert "--own-code goes with --submit" in capsys.readouterr().err
+
+
 def test_a_command_is_quoted_for_the_shell_of_the_head() -> None:
     sent = Submission("http://h", "study.launch", ("--name", "a b", "--fix", "x=$(id)"), "/s")
     assert sent.command == "python -m study.launch --name 'a b' --fix 'x=$(id)'"
