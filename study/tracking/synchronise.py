@@ -133,6 +133,7 @@ def synchronise(
         RecordError: if the record cannot be opened.
         RecordReadError: if the plan or the record is damaged.
     """
+    folder = folder.absolute()  # the working directory is left for a space of one's own
     plan = read_plan(folder / results.PLAN_FILE)
     if plan.name != folder.name:
         raise PlanError(
@@ -258,6 +259,7 @@ class _Synchronisation:
         from analysis.front import front_members
         from search_spaces.catalogue import load_space
         from study.exporting.programs import make_programs, write_program
+        from study.exporting.source import enter_directory
         from study.plan import StudyPlan
 
         folder = self._record.folder
@@ -265,6 +267,7 @@ class _Synchronisation:
             return
         try:
             planned = StudyPlan.from_json(self._plan.plan)
+            enter_directory(read_plan_file(folder) or {})
             space = load_space(planned.space).with_fixed(planned.fixed)
         except ValueError as error:
             self._progress.warn(f"no MLflow models: {error}")
