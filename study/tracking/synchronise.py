@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import results
+from analysis.formatting import without_password
 from analysis.results import (
     ReferencePoint,
     Session,
@@ -37,7 +38,6 @@ from study.tracking.tracker import (
     absolute_uri,
     check_tracking_uri,
     default_tracking_uri,
-    without_password,
 )
 from study.watch import watching
 

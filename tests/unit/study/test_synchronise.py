@@ -267,6 +267,21 @@ def test_students_that_are_there_are_not_sent_again(
     assert file.file_size == len(b"weights of another size")
 
 
+def test_passwords_in_a_plan_are_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, str] = {}
+
+    class Told(Tracker):
+        def study_started(self, name: str, space: str, words: str, params: Any, *_: Any, **__: Any):
+            told.update(params)
+
+    monkeypatch.setattr("study.tracking.session.open_tracker", lambda *_: Told())
+    plan = read_plan(folder / "plan.json")
+    storage = {"storage": "postgresql://ann:secret@h/db", "tracking_uri": "http://h?pwd=secret"}
+    open_study(record_of(folder), replace(plan, plan={**plan.plan, **storage}), "none", print)
+    assert told["storage"] == "postgresql://ann:…@h/db"
+    assert "secret" not in str(told)
+
+
 def journal_lines(folder: Path) -> int:
     return len((folder / "journal.log").read_text().splitlines())
 
