@@ -85,6 +85,12 @@ def test_passwords_records_and_data_stay_at_home(name: str) -> None:
     assert {"**/.env", "**/.git", "/data", "/studies"} <= set(config["rsync_exclude"])
 
 
+def test_of_ones_own_machines_the_head_trains_nothing() -> None:
+    (config,) = documents(FILES / "machines.yaml")
+    assert "--num-cpus 0 " in config["head_start_ray_commands"][-1]
+    assert len(config["provider"]["worker_ips"]) == config["max_workers"]
+
+
 def test_on_aws_the_machines_that_train_are_there_before_a_study_asks_for_them() -> None:
     (config,) = documents(FILES / "aws.yaml")
     types = config["available_node_types"]
