@@ -120,6 +120,44 @@ def test_kubernetes_takes_the_pod_templates(name: str) -> None:
     kubernetes_validate.validate(as_pod(template), "1.31", strict=True)
 
 
+def on_gpus(path: Path) -> str:
+    """A file with its lines for GPUs in place."""
+    lines: list[str] = []
+    for line in path.read_text().splitlines():
+        place, instead, also = re.match(
+            r"(\s*)(?:# On GPUs instead: (.+)|# On GPUs also: (.+))?", line
+        ).groups()
+        if instead:
+            lines.pop()
+        lines.append(f"{place}{instead or also}" if instead or also else line)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
+def test_workers_on_kubernetes_may_have_a_gpu_and_the_head_has_none(name: str) -> None:
+    body = yaml.safe_load(on_gpus(FILES / "kubernetes" / name))
+    jsonschema.validate(body, SCHEMAS[body["kind"]])
+    spec = body["spec"].get("rayClusterSpec", body["spec"])
+    (group,) = spec["workerGroupSpecs"]
+    kubernetes_validate.validate(as_pod(group["template"]), "1.31", strict=True)
+    (worker,) = group["template"]["spec"]["containers"]
+    (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
+    assert worker["resources"]["requests"] == worker["resources"]["limits"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert "nvidia.com/gpu" not in head["resources"]["limits"]
+
+
+def test_workers_on_aws_may_have_a_gpu_and_the_head_has_none() -> None:
+    types = checked_by_ray(yaml.safe_load(on_gpus(FILES / "aws.yaml")))["available_node_types"]
+    assert types["worker"]["node_config"]["InstanceType"].startswith("g")
+    assert types["worker"]["node_config"]["ImageId"]
+    assert types["head"]["node_config"]["InstanceType"] == "m7i.xlarge"
+
+
+def test_a_slurm_job_may_ask_for_gpus() -> None:
+    assert "\n##SBATCH --gres=gpu:1\n" in (FILES / "slurm.sh").read_text()
+
+
 def as_pod(template: dict[str, Any]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
