@@ -80,11 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_there(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Have the cluster of ``--submit`` run the verb."""
-    from study.submission import Submission, check_paths, run_there, without_option
+    from study.submission import Submission, check_paths, data_beside, run_there, without_option
 
     check_paths(args)
     as_json = getattr(args, "json", False)
     words = without_option(argv)
+    if args.verb == "doctor" and args.data_dir is None:
+        words = (*words, *data_beside(args.studies))
     # Which space a study is of, its plan says, which lies there.
     own = getattr(args, "own_code", False)
     return run_there(

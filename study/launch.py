@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _submit(plan: StudyPlan, args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Have the cluster of ``--submit`` run this command; what lies there is checked there."""
     from search_spaces.catalogue import BUILT_IN
-    from study.submission import Submission, check_paths, run_there, without_option
+    from study.submission import Submission, check_paths, data_beside, run_there, without_option
 
     words = without_option(argv)
     check_paths(args)
@@ -58,10 +58,7 @@ def _submit(plan: StudyPlan, args: argparse.Namespace, argv: Sequence[str]) -> i
     if plan.address is None:
         words = (*words, "--address", "auto")
     if args.data_dir is None and Path(plan.data).name == plan.data != "digits":
-        # The default is below the working directory, which goes when the job ends.
-        place = f"{args.studies.rstrip('/')}/data"
-        print(f"data sets are looked for in {place} there (--data-dir)", file=sys.stderr)
-        words = (*words, "--data-dir", place)
+        words = (*words, *data_beside(args.studies))
     own = plan.space not in BUILT_IN
     return run_there(Submission(args.submit, "study.launch", words, args.studies, own, args.json))
 

@@ -90,16 +90,18 @@ def check_paths(args: argparse.Namespace) -> None:
     """
     for option in _PATHS:
         path = _value(args, option)
+        if path is None:
+            continue
         # Data and another study may also be called by a name.
         by_name = option in _NAMES_TOO and not path.endswith(".csv") and "/" not in path
-        if path and not by_name and not PurePosixPath(path).is_absolute():
+        if not by_name and not PurePosixPath(path).is_absolute():
             raise ClusterError(
                 f"{option} {path}: with {OPTION} it is a path on the cluster, which begins with /; "
                 f"as in {option} /data/{PurePosixPath(path).name or 'studies'}"
             )
     for option in _URLS:
         url = _value(args, option)
-        file = _RELATIVE.match(url)
+        file = None if url is None else _RELATIVE.match(url)
         if file is not None:
             raise ClusterError(
                 f"{option} {url}: with {OPTION} the file is the cluster's, and its path begins "
@@ -107,8 +109,16 @@ def check_paths(args: argparse.Namespace) -> None:
             )
 
 
-def _value(args: argparse.Namespace, option: str) -> str:
-    return getattr(args, option.removeprefix("--").replace("-", "_"), None) or ""
+def _value(args: argparse.Namespace, option: str) -> str | None:
+    value: str | None = getattr(args, option.removeprefix("--").replace("-", "_"), None)
+    return value
+
+
+def data_beside(studies: str) -> tuple[str, str]:
+    """Say where data sets lie: the default is below a folder that is gone when the job ends."""
+    place = str(PurePosixPath(studies) / "data")
+    print(f"data sets are looked for in {place} there (--data-dir)", file=sys.stderr)
+    return "--data-dir", place
 
 
 def run_there(submission: Submission) -> int:
@@ -133,11 +143,12 @@ def run_there(submission: Submission) -> int:
             file=sys.stderr,
         )
         if isinstance(stopped, KeyboardInterrupt):
-            shown.end()
             return _INTERRUPTED
         # Whoever read this has gone, as `head` does; what is left is not told a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
+    finally:
+        shown.end()
     # Of a driver that ended by itself, the log says why.
     if code is None or code < 0 or (code > 0 and not shown.any):
         said = message.splitlines()[0] if message else "it failed"

@@ -110,6 +110,8 @@ def test_without_a_data_dir_data_sets_lie_beside_the_studies(
     assert sent[1].argv[-2:] == ("--data-dir", "/s/data")
     launch.main(["--space", "cifar_blocks", "--data", "cifar10", "--data-dir", "/d", *to])
     assert sent[2].argv.count("--data-dir") == 1
+    __main__.main(["doctor", *to])
+    assert sent[3].argv[-2:] == ("--data-dir", "/s/data")
 
 
 @pytest.mark.parametrize(
