@@ -1,7 +1,8 @@
 """Several studies side by side, as numbers: their fronts, hypervolumes, and how they differ.
 
-What is measured in different ways is never mixed silently: where devices differ, latencies are
-compared as shares of each study's own teacher's, and every such difference is a sentence.
+What is measured in different ways is never mixed silently: where devices, runtimes or clocks are
+not the same, latencies are compared as shares of each study's own teacher's, and every such
+difference is a sentence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from analysis.formatting import value as shown
 from analysis.front import Point, hypervolume, non_dominated
 from analysis.record import StudyResults
 from analysis.results import ReferencePoint, TrialResult, searched
+from analysis.timing_notes import runtime_of, timed_on
 
 # Fields of a plan that say where a study lives and not what it does.
 _PLACES = frozenset({"name", "storage", "tracking_uri", "address", "data_dir"})
@@ -28,7 +30,7 @@ class Member(NamedTuple):
         study: the study's label.
         trial: the member.
         val_score: its mean validation score.
-        across: its latency in ms, or its share of the teacher's where devices differ.
+        across: its latency in ms, or its share of the teacher's where they were not taken alike.
         ratio: the inference-time ratio.
         joint: whether no member of any study dominates it.
     """
@@ -101,7 +103,7 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
                 f"{results.name} has no reference point yet: its teacher was not timed"
             )
     labels = _labels(studies)
-    relative = len({_device(results) for results in studies}) > 1
+    relative = len({_taken(results) for results in studies}) > 1
     corners = [r.reference for r in studies if r.reference is not None]
     corner = ReferencePoint(
         val_score=min(each.val_score for each in corners),
@@ -154,9 +156,10 @@ def _places(results: StudyResults, relative: bool) -> dict[int, tuple[float, flo
     return found
 
 
-def _device(results: StudyResults) -> tuple[Any, ...]:
+def _taken(results: StudyResults) -> str:
+    """Where, in what and on which clock its latencies were taken: alike, they can be compared."""
     compared = results.compared_with
-    return () if compared is None else (compared.latency.device, compared.latency.threads)
+    return "not timed" if compared is None else timed_on(compared.latency)
 
 
 def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[str, ...]:
@@ -173,11 +176,12 @@ def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[s
     keys = [r.teacher.key if r.teacher else name for r, name in zip(studies, teachers, strict=True)]
     if len(set(keys)) > 1:
         found.append(f"Ratios are to different networks. {told(teachers)}.")
-    devices = [", ".join(str(part) for part in _device(r)) + " threads" for r in studies]
-    if len(set(devices)) > 1:
+    taken = [_taken(results) for results in studies]
+    if len(set(taken)) > 1:
         found.append(
-            "Latencies were taken on different devices or threads, so each is told as a share of "
-            f"its own study's {studies[0].plan.space.yardstick}'s. {told(devices)}."
+            "Latencies were taken on different devices, threads, runtimes or clocks, so each is "
+            f"told as a share of its own study's {studies[0].plan.space.yardstick}'s. "
+            f"{'; '.join(f'{label}: {way}' for label, way in zip(labels, taken, strict=True))}."
         )
     idle = [_kinds(results) for results in studies]
     if len(set(idle)) > 1 or any(" and " in kind for kind in idle):
@@ -195,7 +199,8 @@ def _kinds(results: StudyResults) -> str:
         latency = trial.best_latency
         if latency is not None:
             moment = "on the idle device" if latency.idle else "while others trained"
-            kinds.add(f"{latency.precision}, {moment}")
+            # Device and threads are those of the study; a runtime may be that of a part of it.
+            kinds.add(f"{latency.precision}, {runtime_of(latency)}, {moment}")
     return " and ".join(sorted(kinds)) or "none"
 
 

@@ -142,9 +142,14 @@ def moment(stamp: str) -> str:
     return f"{parsed.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+_BEFORE_HOST = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):\S+@")
+_IN_QUERY = re.compile(r"([?&](?:password|passwd|pwd)=)[^\s&#]+", re.IGNORECASE)
+
+
 def without_password(text: str) -> str:
     """The text with the password of any URL in it replaced by three dots."""
-    return re.sub(r"(\w[\w+.-]*://[^\s:/@]*):[^\s@/]+@", r"\1:…@", text)
+    # First those of queries, whose @ might be taken for the one before a host.
+    return _BEFORE_HOST.sub(r"\1:…@", _IN_QUERY.sub(r"\1…", text))
 
 
 _DIGITS = {"score": 1, "train_seconds": 0, "time_ratio": 2, "params_m": 2, "latency_ms": 2}

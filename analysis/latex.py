@@ -1,6 +1,7 @@
 """Tables as LaTeX, with the rules of the `booktabs` package."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,8 +20,9 @@ _SPECIAL = {
 
 
 def escaped(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split(" ")))
+    """Text that LaTeX prints as it is, on one line: an empty one would end a paragraph."""
+    line = re.sub(r"[ \t\r\n]+", " ", text)  # and no other space: some keep words together
+    return "".join(_SPECIAL.get(character, character) for character in line)
 
 
 def latex_table(

@@ -27,8 +27,6 @@ Source = Literal["preset", "control", "sampler", "exit", "replicate"]
 Third = Literal["params_m", "flops_m"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
-OUTCOME_STATUSES: tuple[OutcomeStatus, ...] = get_args(OutcomeStatus)
-SOURCES: tuple[Source, ...] = get_args(Source)
 
 # User attributes of the Optuna study.
 ATTR_TEACHER = "teacher"

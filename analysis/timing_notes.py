@@ -2,7 +2,7 @@
 
 from analysis.formatting import NBSP, counted, number
 from analysis.record import StudyResults
-from analysis.results import SoloLatency, TrialResult
+from analysis.results import Latency, SoloLatency, TrialResult
 
 # By the name that a record has for it.
 _CLOCKS = {
@@ -51,13 +51,16 @@ def noise_note(results: StudyResults) -> str | None:
     )
 
 
-def timed_on(latency: SoloLatency) -> str:
+def timed_on(latency: SoloLatency | Latency) -> str:
     """Where, in what and on which clock the latencies of a study were taken."""
+    return f"{latency.device}, {counted(latency.threads, 'thread')}, {runtime_of(latency)}"
+
+
+def runtime_of(latency: SoloLatency | Latency) -> str:
+    """In what and on which clock a latency was taken, on whatever device."""
     runtime = _RUNTIMES.get(latency.runtime, latency.runtime)
     folded = ", batch norms folded" if latency.folded else ""
-    clock = _CLOCKS.get(latency.clock, latency.clock)
-    threads = counted(latency.threads, "thread")
-    return f"{latency.device}, {threads}, in {runtime}{folded}, by {clock}"
+    return f"in {runtime}{folded}, by {_CLOCKS.get(latency.clock, latency.clock)}"
 
 
 def _percent(share: float) -> str:

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import logging
 import os
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,8 +20,6 @@ from cluster.reach import TOKEN_MEND, find_token
 # How long a head may be silent before the following of a job is given up (s).
 _SILENCE_SECONDS = 60.0
 _RETRY_SECONDS = 2.0
-# Of a job that Ray ended, or that never began: there is no exit code to pass on.
-_NO_CODE = 1
 
 
 def check_head(url: str, timeout: float = 5.0) -> None:
@@ -32,7 +32,7 @@ def check_head(url: str, timeout: float = 5.0) -> None:
     Raises:
         ClusterError: naming the URL and the mend.
     """
-    if not url.startswith(("http://", "https://")):
+    if not _is_http(url):
         raise ClusterError(
             f"--submit {url!r} is not the URL of a Ray dashboard; write it as http://10.0.0.1:8265"
         )
@@ -49,8 +49,8 @@ def check_head(url: str, timeout: float = 5.0) -> None:
                 f"--submit {url}: the cluster's token {word}; {TOKEN_MEND}"
             ) from None
         known = False
-    except ValueError:
-        known = False
+    except (ValueError, http.client.HTTPException):
+        known = False  # another server, perhaps one that does not speak HTTP
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise ClusterError(
@@ -113,33 +113,42 @@ class Jobs:
             raise ClusterError(f"--submit {self._url}: {_first_line(error)}") from None
         return job
 
-    def follow(self, job: str, write: Callable[[str], None]) -> tuple[int, str]:
+    def follow(self, job: str, write: Callable[[str], None]) -> tuple[int | None, str]:
         """Pass on what a job prints until it ends; return its exit code and what Ray says of it.
+
+        There is no exit code of a job that Ray ended, or that never began.
 
         Args:
             job: Its id.
-            write: Given what is new, in pieces of any length.
+            write: Given what is new, in pieces of any length; what it raises ends the following.
 
         Raises:
             ClusterError: if the head does not answer any more; the job may go on.
         """
         seen = 0
         heard = time.monotonic()
+        unwritten: Exception | None = None
 
         async def tail() -> None:
-            nonlocal seen, heard
+            nonlocal seen, heard, unwritten
             begun = 0  # each time, the log is told from its beginning
             async for piece in self._client.tail_job_logs(job):
                 new = piece[max(0, seen - begun) :]
                 begun += len(piece)
                 seen = max(seen, begun)
                 heard = time.monotonic()
-                write(new)
+                try:
+                    write(new)
+                except Exception as error:
+                    unwritten = error
+                    return
 
         while True:
             # Whatever ends the tail early, the job's own state decides what comes next.
             with contextlib.suppress(Exception):
                 asyncio.run(tail())
+            if unwritten is not None:
+                raise unwritten
             info = self._info(job)
             if info is not None:
                 heard = time.monotonic()
@@ -151,16 +160,27 @@ class Jobs:
                     f"{_SILENCE_SECONDS:g} s; job {job} may go on there"
                 )
             time.sleep(_RETRY_SECONDS)
+        rest = ""
         with contextlib.suppress(Exception):
-            write(self._client.get_job_logs(job)[seen:])
+            rest = self._client.get_job_logs(job)[seen:]
+        write(rest)
         code = info.driver_exit_code
-        return _NO_CODE if code is None else int(code), str(info.message or "")
+        return None if code is None else int(code), str(info.message or "")
 
     def _info(self, job: str) -> Any:
         try:
             return self._client.get_job_info(job)
         except Exception:
             return None
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port  # no letters, and no number above 65535
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _first_line(error: Exception) -> str:

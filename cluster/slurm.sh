@@ -9,14 +9,19 @@
 #SBATCH --exclusive
 #SBATCH --time=08:00:00
 #SBATCH --requeue
-# Asks the driver to stop two minutes before the time is up; what runs then is gone on with.
-#SBATCH --signal=TERM@120
+# Two minutes before the time is up this script (B) is told, which asks the driver to stop; what runs
+# then is gone on with. Told itself, Ray would kill the driver.
+#SBATCH --signal=B:TERM@120
 # One kind of machine: latencies of two do not compare. REPLACE by a feature of your site.
 ##SBATCH --constraint=genoa
+# On GPUs, which Ray finds by itself; give --gpus-per-trial 1 too.
+##SBATCH --gres=gpu:1
 set -euo pipefail
 
 export PATH="${STUDY_ENV:-$HOME/env}/bin:$PATH"
 export RAY_USAGE_STATS_ENABLED=0
+# Machines of one job need not be up at once (s).
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 
 # Whoever else is on these machines could run code in the cluster: a token of this job alone, in a
 # file that only its owner reads.
@@ -26,12 +31,29 @@ trap 'rm -rf "$secrets"' EXIT
 python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$secrets/token"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$secrets/token"
 
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# sed reads to the end: a list that is cut off would be a failed command here.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | awk '{print $1}')
 # Jobs that share a machine do not share a port.
 port=$((20000 + SLURM_JOB_ID % 20000))
 
+# Notes its process and becomes the driver.
+# shellcheck disable=SC2016
+drive='echo $$ >"$0"; exec python -m study.launch --address auto "$@"'
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
     ray symmetric-run --address "$ip:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus "${SLURM_CPUS_ON_NODE}" --include-dashboard false \
-    -- python -m study.launch --address auto "$@"
+    -- sh -c "$drive" "$secrets/driver" "$@" &
+run=$!
+# The driver is on this machine, the first of the job.
+asked=""
+trap 'asked=yes; kill -TERM "$(cat "$secrets/driver")" || true' TERM
+code=0
+wait "$run" || code=$?
+# The signal ends a wait before its time.
+while [ -n "$asked" ]; do
+    asked=""
+    code=0
+    wait "$run" || code=$?
+done
+exit "$code"

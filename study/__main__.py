@@ -68,6 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if getattr(args, "submit", None):
             return _run_there(args, sys.argv[1:] if argv is None else argv)
+        if getattr(args, "own_code", False):
+            from study.plan import PlanError
+
+            return refuse(PlanError("--own-code goes with --submit URL; here it is found anyway"))
         code: int = args.run(args)
     except refusals() as error:
         return refuse(error)
@@ -76,12 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_there(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Have the cluster of ``--submit`` run the verb."""
-    from study.submission import Submission, run_there, without_option
+    from study.submission import Submission, check_paths, data_beside, run_there, without_option
 
+    check_paths(args)
     as_json = getattr(args, "json", False)
     words = without_option(argv)
-    # A study may be of a space of the user's own.
-    own = args.verb == "resume"
+    if args.verb == "doctor" and args.data_dir is None:
+        words = (*words, *data_beside(args.studies))
+    # Which space a study is of, its plan says, which lies there.
+    own = getattr(args, "own_code", False)
     return run_there(
         Submission(args.submit, "study", words, args.studies, own_code=own, as_json=as_json)
     )

@@ -103,7 +103,7 @@ def database_gone(error: BaseException, folder: Path) -> str | None:
     """Say that the database of a study does not answer, with the mend, if that is the error."""
     cause: BaseException | None = error
     while cause is not None:
-        if type(cause).__module__.startswith("sqlalchemy.exc"):
+        if _does_not_answer(cause):
             return (
                 f"the database with the record does not answer ({cause_of(error)}); what it has "
                 "is safe: once it runs, go on with "
@@ -111,6 +111,16 @@ def database_gone(error: BaseException, folder: Path) -> str | None:
             )
         cause = cause.__cause__
     return None
+
+
+def _does_not_answer(error: BaseException) -> bool:
+    """Whether it is of the connection; any other error of a database is one of this program."""
+    if not type(error).__module__.startswith("sqlalchemy.exc"):
+        return False
+    from sqlalchemy import exc
+
+    gone = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.DisconnectionError)
+    return isinstance(error, gone) or bool(getattr(error, "connection_invalidated", False))
 
 
 def cause_of(error: BaseException) -> str:

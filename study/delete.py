@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis import formatting
+from analysis.formatting import without_password
 from analysis.record import RecordReadError, read_record
 from analysis.results import PLAN_FILE
 from study.disk import disk_use
@@ -21,7 +21,6 @@ from study.lock import Holder, StudyLock, check_free
 from study.names import StudyName
 from study.plan import check_writable
 from study.record import RecordError, read_plan_file
-from study.tracking.tracker import without_password
 
 _LEFTOVER = re.compile(r"\.(?P<name>[A-Za-z0-9_-][A-Za-z0-9._-]*)\.deleted\.\d+")
 
@@ -241,6 +240,6 @@ def _unreachable(url: str, name: str, error: Exception) -> DeleteError:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DeleteError(
         f"the record of study {name} is in {without_password(url)}, which cannot be reached "
-        f"({formatting.without_password(first)}): nothing was removed; bring it up, or remove the "
+        f"({without_password(first)}): nothing was removed; bring it up, or remove the "
         "study's folder by hand to leave the record there"
     )

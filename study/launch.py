@@ -41,17 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _submit(plan: StudyPlan, args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Have the cluster of ``--submit`` run this command; what lies there is checked there."""
     from search_spaces.catalogue import BUILT_IN
-    from study.submission import Submission, check_paths, run_there, without_option
+    from study.submission import Submission, check_paths, data_beside, run_there, without_option
 
     words = without_option(argv)
-    check_paths(
-        [
-            ("--studies", args.studies),
-            ("--data-dir", args.data_dir),
-            ("--teacher", args.teacher),
-            ("--data", plan.data if Path(plan.data).name != plan.data else None),
-        ]
-    )
+    check_paths(args)
     if plan.space.endswith(".py") and not Path(plan.space).resolve().is_relative_to(Path.cwd()):
         raise PlanError(
             f"--space {plan.space}: with --submit the Python files of the working directory go "
@@ -64,6 +57,8 @@ def _submit(plan: StudyPlan, args: argparse.Namespace, argv: Sequence[str]) -> i
         )
     if plan.address is None:
         words = (*words, "--address", "auto")
+    if args.data_dir is None and Path(plan.data).name == plan.data != "digits":
+        words = (*words, *data_beside(args.studies))
     own = plan.space not in BUILT_IN
     return run_there(Submission(args.submit, "study.launch", words, args.studies, own, args.json))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.formatting import score_text
+from analysis.formatting import score_text, without_password
 from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
 from study.distillation.runtime import RUNTIME_TITLES
@@ -13,7 +13,7 @@ from study.progress import duration
 from study.record import read_plan_file
 from study.search_choice import why_another
 from study.seed_points import seed_points, teacher_values
-from study.tracking.tracker import default_tracking_uri, without_password
+from study.tracking.tracker import default_tracking_uri
 
 if TYPE_CHECKING:
     from study.distillation.teacher_recipe import TeacherRecipe

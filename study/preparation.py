@@ -20,6 +20,7 @@ from study.class_task import class_data
 from study.default_student import prepare_default_student
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
+from study.runtime_check import bound_to_cpu
 from study.teacher_choice import teacher_recipe, teacher_variants
 from study.teacher_worker import Array, TeacherRequest, prepare_teacher
 from study.trial_context import TrialContext
@@ -76,17 +77,11 @@ def check_space(space: SearchSpace, data: "Data", plan: StudyPlan) -> None:
     problem = space.refuses and space.refuses(space, data.num_classes, data.shape)
     if problem:
         raise PlanError(f"space {space.name} on {data.name}: {problem}")
-    alone = space.cpu_only
-    if alone is None or plan.gpus_per_trial == 0:
-        return
-    drawn = space.drawn_values(alone.parameter)
-    bound = [value for value in drawn if value in alone.values]
-    if bound:
-        other = next((value for value in drawn if value not in alone.values), None)
-        instead = "" if other is None else f", or add --fix {alone.parameter}={other}"
+    bound = None if plan.gpus_per_trial == 0 else bound_to_cpu(space)
+    if bound is not None:
         raise PlanError(
-            f"space {space.name}: students of {alone.parameter}={bound[0]} run on processors "
-            f"alone; leave --gpus-per-trial at 0{instead}"
+            f"space {space.name}: students of {bound.value} run on processors alone; leave "
+            f"--gpus-per-trial at 0{bound.instead}"
         )
 
 

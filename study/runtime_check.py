@@ -1,5 +1,7 @@
 """Refused before anything else: a runtime that is not here, or that students cannot run in."""
 
+from typing import NamedTuple
+
 from search_spaces.space import SearchSpace
 from study.distillation.runtime import unavailable
 from study.plan import PlanError, StudyPlan
@@ -14,15 +16,35 @@ def check_runtime(plan: StudyPlan, space: SearchSpace) -> None:
     problem = unavailable(plan.runtime, on_gpu=plan.gpus_per_trial > 0)
     if problem is not None:
         raise PlanError(f"--runtime {plan.runtime}: {problem}")
-    alone = space.cpu_only
-    if plan.runtime == "eager" or alone is None:
-        return
-    drawn = space.drawn_values(alone.parameter)
-    bound = [value for value in drawn if value in alone.values]
-    if bound:
-        other = next((value for value in drawn if value not in alone.values), None)
-        instead = "" if other is None else f", or add --fix {alone.parameter}={other}"
+    bound = None if plan.runtime == "eager" else bound_to_cpu(space)
+    if bound is not None:
         raise PlanError(
-            f"--runtime {plan.runtime}: students of {alone.parameter}={bound[0]} are run by "
-            f"PyTorch's own integer kernels; leave it at eager{instead}"
+            f"--runtime {plan.runtime}: students of {bound.value} are run by PyTorch's own "
+            f"integer kernels; leave it at eager{bound.instead}"
         )
+
+
+class Bound(NamedTuple):
+    """A value of a space whose students only processors run.
+
+    Args:
+        value: as in ``weights=int8``.
+        instead: what else mends it, to be added to a sentence; empty if nothing does.
+    """
+
+    value: str
+    instead: str
+
+
+def bound_to_cpu(space: SearchSpace) -> Bound | None:
+    """Return the first value that the space may draw whose students only processors run."""
+    alone = space.cpu_only
+    if alone is None:
+        return None
+    drawn = space.drawn_values(alone.parameter)
+    bound = next((value for value in drawn if value in alone.values), None)
+    if bound is None:
+        return None
+    other = next((value for value in drawn if value not in alone.values), None)
+    instead = "" if other is None else f", or add --fix {alone.parameter}={other}"
+    return Bound(f"{alone.parameter}={bound}", instead)

@@ -4,9 +4,11 @@ The code of this package goes along, so that the cluster needs only what it depe
 user's own where the space is theirs. Paths in the command are the cluster's.
 """
 
+import argparse
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -20,11 +22,18 @@ from cluster.connect import ClusterError
 from cluster.jobs import Jobs, check_head
 
 OPTION = "--submit"
+_OWN_CODE = "--own-code"
 ROOMS = ("study", "search_spaces", "cluster", "analysis")
 # More than this is no code.
 _MOST_BYTES = 20 * 2**20
 # What Ray says of a job before the command itself says anything.
 _OF_RAY = ("Running entrypoint for job ", "Runtime env is setting up.")
+_FAILED, _SIGNALLED, _INTERRUPTED = 1, 128, 130
+# Options whose values are paths, here and there; some may be names instead.
+_PATHS = ("--studies", "--data-dir", "--data", "--teacher", "--warm-start", "--output")
+_NAMES_TOO = ("--data", "--warm-start")
+_URLS = ("--storage", "--tracking-uri")
+_RELATIVE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:)(.+)")
 _NOT_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -55,11 +64,13 @@ class Submission:
 
 
 def without_option(argv: Sequence[str]) -> tuple[str, ...]:
-    """Return a command line without ``--submit URL``, however it was written."""
+    """Return a command line without ``--submit URL`` and ``--own-code``, however written."""
     kept: list[str] = []
     words = iter(argv)
     for word in words:
         name, equals, _ = word.partition("=")
+        if len(name) > 3 and _OWN_CODE.startswith(name):
+            continue
         if len(name) > 3 and OPTION.startswith(name):
             if not equals:
                 next(words, None)
@@ -68,21 +79,46 @@ def without_option(argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def check_paths(named: Sequence[tuple[str, str | None]]) -> None:
+def check_paths(args: argparse.Namespace) -> None:
     """Refuse relative paths: a job begins in a folder that is gone when it ends.
 
     Args:
-        named: Options with their paths, or None.
+        args: Of a launch or of a verb.
 
     Raises:
-        ClusterError: naming the option.
+        ClusterError: naming the option and the mend.
     """
-    for option, path in named:
-        if path is not None and not PurePosixPath(path).is_absolute():
+    for option in _PATHS:
+        path = _value(args, option)
+        if path is None:
+            continue
+        # Data and another study may also be called by a name.
+        by_name = option in _NAMES_TOO and not path.endswith(".csv") and "/" not in path
+        if not by_name and not PurePosixPath(path).is_absolute():
             raise ClusterError(
                 f"{option} {path}: with {OPTION} it is a path on the cluster, which begins with /; "
                 f"as in {option} /data/{PurePosixPath(path).name or 'studies'}"
             )
+    for option in _URLS:
+        url = _value(args, option)
+        file = None if url is None else _RELATIVE.match(url)
+        if file is not None:
+            raise ClusterError(
+                f"{option} {url}: with {OPTION} the file is the cluster's, and its path begins "
+                f"with /; as in {option} {file[1]}/data/{PurePosixPath(file[2]).name}"
+            )
+
+
+def _value(args: argparse.Namespace, option: str) -> str | None:
+    value: str | None = getattr(args, option.removeprefix("--").replace("-", "_"), None)
+    return value
+
+
+def data_beside(studies: str) -> tuple[str, str]:
+    """Say where data sets lie: the default is below a folder that is gone when the job ends."""
+    place = str(PurePosixPath(studies) / "data")
+    print(f"data sets are looked for in {place} there (--data-dir)", file=sys.stderr)
+    return "--data-dir", place
 
 
 def run_there(submission: Submission) -> int:
@@ -91,7 +127,6 @@ def run_there(submission: Submission) -> int:
     Raises:
         ClusterError: if the cluster cannot be reached, or does not take it.
     """
-    check_paths([("--studies", submission.studies)])
     check_head(submission.url)
     jobs = Jobs(submission.url)
     with _folder_to_send(submission.own_code) as folder:
@@ -100,21 +135,29 @@ def run_there(submission: Submission) -> int:
     shown = _Shown(submission.as_json)
     try:
         code, message = jobs.follow(job, shown.write)
-    except KeyboardInterrupt:
+        shown.end()
+    except (KeyboardInterrupt, BrokenPipeError) as stopped:
         print(
             f"\nnot followed any more; job {job} goes on there: python -m study status|stop NAME "
             f"--studies {submission.studies} {OPTION} {submission.url}",
             file=sys.stderr,
         )
-        return 130
+        if isinstance(stopped, KeyboardInterrupt):
+            return _INTERRUPTED
+        # Whoever read this has gone, as `head` does; what is left is not told a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
     finally:
         shown.end()
-    if code != 0 and not shown.any:
-        print(
-            f"error: job {job}: {message.splitlines()[0] if message else 'it failed'}",
-            file=sys.stderr,
-        )
-    return code
+    # Of a driver that ended by itself, the log says why.
+    if code is None or code < 0 or (code > 0 and not shown.any):
+        said = message.splitlines()[0] if message else "it failed"
+        if code is not None and code < 0:
+            said = f"its driver was ended by signal {-code}"
+        print(f"error: job {job}: {said}", file=sys.stderr)
+    if code is None:
+        return _FAILED
+    return code if code >= 0 else _SIGNALLED - code
 
 
 def _environment() -> dict[str, str]:
@@ -183,7 +226,8 @@ def _folder_to_send(own_code: bool) -> Iterator[Path]:
             shutil.copytree(
                 home / room,
                 folder / room,
-                ignore=shutil.ignore_patterns("__pycache__", "*.png"),
+                # What begins with a dot is no code and may be passwords: cluster/mlflow/.env.
+                ignore=shutil.ignore_patterns("__pycache__", "*.png", ".*"),
                 dirs_exist_ok=True,
             )
         yield folder

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from analysis.formatting import without_password
 from analysis.front import KdPair, front_hypervolume
 from analysis.record import StudyResults, read_record
 from analysis.results import STATUSES, TrialResult, searched, trained_alone
@@ -15,7 +16,6 @@ from analysis.sections.time import hours
 from analysis.stored_plan import Score
 from analysis.timing_notes import unsettled
 from study.replicates import further, next_round, trainings
-from study.tracking.tracker import without_password
 
 # What counts are called for people, where that is not their own name.
 KINDS = {"paused": "waiting at a rung", "waiting": "to come"}

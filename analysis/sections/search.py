@@ -41,17 +41,22 @@ def progress_section(results: StudyResults, info: ProgressInfo | None) -> Html |
         "progress",
         "Hypervolume over epochs spent",
         tag("p", note, class_="note"),
-        tag(
-            "figure",
-            tag("div", id="chart-progress", class_="chart low", role="img",
-                aria_label=f"Hypervolume over epochs, up to {info.steps[-1].hypervolume:.3f}"),
-        ),
-        tag(
-            "details",
-            tag("summary", "The same as a table"),
+        _chart("progress", f"Hypervolume over epochs, up to {info.steps[-1].hypervolume:.3f}"),
+        _folded(
+            "The same as a table",
             plain_table("progress-table", "Trials that moved the front", heads, rows),
         ),
-    )  # fmt: skip
+    )
+
+
+def _chart(name: str, label: str) -> Html:
+    """The place of a low chart that the page's script draws."""
+    place = tag("div", id=f"chart-{name}", class_="chart low", role="img", aria_label=label)
+    return tag("figure", place)
+
+
+def _folded(summary: str, table: Html) -> Html:
+    return tag("details", tag("summary", summary), table)
 
 
 def importance_section(results: StudyResults, info: Importances | None) -> Html | None:
@@ -165,17 +170,12 @@ def recipes_section(results: StudyResults, info: RecipesInfo | None) -> Html | N
         "recipes",
         "Temperature and α",
         tag("p", note, class_="note"),
-        tag(
-            "figure",
-            tag("div", id="chart-recipes", class_="chart low", role="img",
-                aria_label=f"{score.title} over temperature and alpha"),
-        ),
-        tag(
-            "details",
-            tag("summary", "The five best as a table"),
+        _chart("recipes", f"{score.title} over temperature and alpha"),
+        _folded(
+            "The five best as a table",
             plain_table("recipes-table", "The five best recipes", heads, rows),
         ),
-    )  # fmt: skip
+    )
 
 
 def parallel_section(results: StudyResults, info: ParallelInfo | None) -> Html | None:

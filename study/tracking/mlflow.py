@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from analysis.formatting import without_password
 from analysis.results import TrialResult, trial_name
 from study.tracking.delivery import (
     GATHER_SECONDS,
@@ -40,7 +41,7 @@ from study.tracking.points import (
 )
 from study.tracking.run import NOTE_TAG, OUTCOME_TAG, REASON_TAG
 from study.tracking.store import STUDENTS, ExperimentSpec, connect, load_mlflow
-from study.tracking.tracker import SERVERS, Tracker, without_password
+from study.tracking.tracker import SERVERS, Tracker
 from study.tracking.views import FRONT_TAG, FRONT_VALUE
 
 # MLflow's status of a run. The exact outcome is the tag `outcome`, in the record's own words.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from analysis import results
+from analysis.formatting import without_password
 from analysis.front import front_members
 from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.latency import tie_spread
@@ -66,7 +67,7 @@ def open_study(
         plan.space.name,
         # What a study that was shown before found stays until it is told anew at its end.
         "" if known else opening_note(plan),
-        {key: str(value) for key, value in plan.plan.items() if value is not None},
+        {key: without_password(str(v)) for key, v in plan.plan.items() if v is not None},
         {"data": plan.data.name, "score": f"{plan.space.score.name} ({plan.space.score.unit})"},
         study_key=f"{plan.name} {plan.created_at}",
         run_id=known.get("run_id"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import results
+from analysis.formatting import without_password
 from analysis.results import (
     ReferencePoint,
     Session,
@@ -37,7 +38,6 @@ from study.tracking.tracker import (
     absolute_uri,
     check_tracking_uri,
     default_tracking_uri,
-    without_password,
 )
 from study.watch import watching
 
@@ -133,6 +133,7 @@ def synchronise(
         RecordError: if the record cannot be opened.
         RecordReadError: if the plan or the record is damaged.
     """
+    folder = folder.absolute()  # the working directory is left for a space of one's own
     plan = read_plan(folder / results.PLAN_FILE)
     if plan.name != folder.name:
         raise PlanError(
@@ -257,6 +258,7 @@ class _Synchronisation:
         """Make the files of the front's students that no driver had the time for."""
         from search_spaces.catalogue import load_space
         from study.exporting.programs import make_programs, write_program
+        from study.exporting.source import enter_directory
         from study.plan import StudyPlan
 
         folder = self._record.folder
@@ -264,6 +266,7 @@ class _Synchronisation:
             return
         try:
             planned = StudyPlan.from_json(self._plan.plan)
+            enter_directory(read_plan_file(folder) or {})
             space = load_space(planned.space).with_fixed(planned.fixed)
         except ValueError as error:
             self._progress.warn(f"no MLflow models: {error}")

@@ -9,8 +9,9 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from analysis.formatting import without_password
 from analysis.results import TrialResult
 from study.tracking.delivery import DeliveryReport, OnRun, Watch
 from study.tracking.facts import Covered
@@ -289,12 +290,3 @@ def where_to_look(mlflow: Mapping[str, Any]) -> str:
     if uri.startswith(("http://", "https://")):
         return run_page(without_password(uri), mlflow["experiment_id"], mlflow["run_id"])
     return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
-
-
-def without_password(uri: str) -> str:
-    """The URI with `***` for its password, fit for a terminal and for a record."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{place}"))

@@ -21,6 +21,16 @@ def add_name(parser: argparse.ArgumentParser) -> None:
     add_studies(parser)
 
 
+def add_own_code(parser: argparse.ArgumentParser) -> None:
+    """Add ``--own-code``, of verbs that need the space of a study."""
+    parser.add_argument(
+        "--own-code",
+        action="store_true",
+        help="with --submit: also send the Python files of the working directory, for a study of a "
+        "space of your own",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")

@@ -56,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _description(removal: "Removal") -> list[str]:
-    from analysis.formatting import NBSP, counted, size
-    from study.tracking.tracker import without_password
+    from analysis.formatting import NBSP, counted, size, without_password
 
     trials = "trials unknown" if removal.trials is None else counted(removal.trials, "trial")
     lines = [f"study {removal.name}: {trials}, {size(removal.size)} in {removal.folder}"]

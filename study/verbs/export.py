@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.verbs.arguments import add_json, add_name
+from study.verbs.arguments import add_json, add_name, add_own_code
 
 if TYPE_CHECKING:
     from study.distillation.export import Format
@@ -25,6 +25,7 @@ _FAILED = 1
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_name(parser)
+    add_own_code(parser)
     parser.add_argument(
         "--trial", required=True, metavar="N", help="whose student: a number, or a name like t0007"
     )

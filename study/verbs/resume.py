@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from study.verbs.arguments import add_name
+from study.verbs.arguments import add_name, add_own_code
 
 HELP = "continue or extend a study from its stored plan"
 
@@ -13,6 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from study.arguments import CHANGEABLE, shown_arguments
 
     add_name(parser)
+    add_own_code(parser)
     changed = parser.add_argument_group("what may be changed (default: as it was)")
     for option, how in CHANGEABLE.items():
         changed.add_argument(option, **{**how, "help": how["help"].partition(" (default")[0]})

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from study.verbs.arguments import add_json, add_name
+from study.verbs.arguments import add_json, add_name, add_own_code
 
 HELP = "bring MLflow up to a study's record"
 
@@ -13,6 +13,7 @@ HELP = "bring MLflow up to a study's record"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_name(parser)
+    add_own_code(parser)
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="the MLflow to bring up to date (default: the plan's)"
     )

@@ -10,6 +10,7 @@ from analysis.record import read_record
 from search_spaces.catalogue import load_space
 from study.__main__ import make_parser as verbs
 from study.arguments import parser
+from study.submission import check_paths
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), ROOT / "search_spaces/MEASURED.md"]
@@ -25,12 +26,16 @@ def commands(module: str) -> list[str]:
 
 @pytest.mark.parametrize("line", commands(r"study\.launch"))
 def test_every_launch_in_a_readme_is_one_the_parser_takes(line: str) -> None:
-    parser().parse_args(line.split())
+    asked = parser().parse_args(line.split())
+    if asked.submit:
+        check_paths(asked)
 
 
 @pytest.mark.parametrize("line", commands("study"))
 def test_every_verb_in_a_readme_is_one_the_parser_takes(line: str) -> None:
-    verbs().parse_args(line.split())
+    asked = verbs().parse_args(line.split())
+    if getattr(asked, "submit", None):
+        check_paths(asked)
 
 
 @pytest.mark.end_to_end

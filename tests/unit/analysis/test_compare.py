@@ -47,19 +47,56 @@ def test_members_beaten_by_another_study_are_not_on_the_joint_front(sample, stud
     assert [m.across for m in told.members] == sorted(m.across for m in told.members)
 
 
-def on_device(results, device):
-    timed = replace(results.teacher.latency, device=device)
+def timed(results, **differently):
+    timed = replace(results.teacher.latency, **differently)
     return replace(results, teacher=replace(results.teacher, latency=timed))
 
 
 def test_latencies_of_different_devices_are_told_as_shares(realistic):
-    told = compare([realistic, on_device(realistic, "NVIDIA H100")])
+    told = compare([realistic, timed(realistic, device="NVIDIA H100")])
     assert told.relative
     assert told.reference.latency_ms == 1.0
     assert any("NVIDIA H100" in warning for warning in told.warnings)
     for member in told.members:
         assert member.across == pytest.approx(1 / member.ratio)
     assert "Latency over the teacher" in compared_page(told)
+
+
+@pytest.mark.parametrize(
+    ("differently", "words"),
+    [
+        ({"runtime": "onnx"}, "in ONNX Runtime"),
+        ({"folded": True}, "batch norms folded"),
+        ({"clock": "cpu"}, "by the thread's own processor time"),
+        ({"threads": 8}, "8\u00a0threads"),
+    ],
+)
+def test_latencies_taken_in_another_way_are_told_as_shares(realistic, differently, words):
+    told = compare([realistic, timed(realistic, **differently)])
+    assert told.relative
+    (warning,) = told.warnings
+    assert words in warning.partition("pareto-demo (2): ")[2]
+    assert words not in warning.partition("pareto-demo (2): ")[0]
+
+
+def test_a_front_of_another_runtime_than_the_other_is_said(realistic):
+    in_onnx = replace(
+        realistic,
+        trials=tuple(
+            replace(
+                trial,
+                latency=trial.latency and replace(trial.latency, runtime="onnx"),
+                confirmed=trial.confirmed
+                and replace(
+                    trial.confirmed, latency=replace(trial.confirmed.latency, runtime="onnx")
+                ),
+            )
+            for trial in realistic.trials
+        ),
+    )
+    (warning,) = compare([realistic, in_onnx]).warnings
+    assert "not all taken in one way" in warning
+    assert "in ONNX Runtime" in warning
 
 
 def test_different_data_and_ways_of_timing_are_said(realistic, sample, study):

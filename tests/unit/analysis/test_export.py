@@ -108,3 +108,14 @@ def test_passwords_in_urls_are_not_shown():
         == "postgresql+psycopg://me:…@host/db"
     )
     assert without_password("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+    for url, shown in {
+        "mysql://me:a/b@c:d@host/db, and more": "mysql://me:…@host/db, and more",
+        "postgresql://host/db?user=me&password=s3/c@ret&x=1": (
+            "postgresql://host/db?user=me&password=…&x=1"
+        ),
+        "mysql://host/db?PASSWD=a": "mysql://host/db?PASSWD=…",
+        "mssql://host/db?pwd=a#b": "mssql://host/db?pwd=…#b",
+        "mysql://host:3306/db?password=a@b": "mysql://host:3306/db?password=…",
+        "http://host:5000/a, me@b": "http://host:5000/a, me@b",
+    }.items():
+        assert without_password(url) == shown

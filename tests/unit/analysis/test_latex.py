@@ -9,6 +9,7 @@ def test_what_latex_would_read_as_a_command_is_escaped():
     )
     assert escaped("\\input{x}") == r"\textbackslash{}input\{x\}"
     assert escaped("\u22121.2 ± 0.3") == r"$-$1.2 $\pm$ 0.3"
+    assert escaped("two\n\nlines,\t3\u00a0ms") == "two lines, 3~ms"
 
 
 def test_columns_of_numbers_are_set_flush_right():

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,26 @@ def test_ray_up_starts_every_node_with_the_token_and_the_dashboard_on_loopback(n
     assert "--dashboard-host 127.0.0.1" in starts[0]
 
 
+@pytest.mark.parametrize("name", ["aws.yaml", "machines.yaml"])
+def test_passwords_records_and_data_stay_at_home(name: str) -> None:
+    (config,) = documents(FILES / name)
+    assert {"**/.env", "**/.git", "/data", "/studies"} <= set(config["rsync_exclude"])
+
+
+def test_of_ones_own_machines_the_head_trains_nothing() -> None:
+    (config,) = documents(FILES / "machines.yaml")
+    assert "--num-cpus 0 " in config["head_start_ray_commands"][-1]
+    assert len(config["provider"]["worker_ips"]) == config["max_workers"]
+
+
+def test_on_aws_the_machines_that_train_are_there_before_a_study_asks_for_them() -> None:
+    (config,) = documents(FILES / "aws.yaml")
+    types = config["available_node_types"]
+    assert types["head"]["resources"] == {"CPU": 0}
+    assert types["worker"]["min_workers"] == types["worker"]["max_workers"] == 4
+    assert config["max_workers"] == 4
+
+
 def test_ray_refuses_a_configuration_with_a_field_that_it_does_not_know() -> None:
     (config,) = documents(FILES / "aws.yaml")
     with pytest.raises(jsonschema.ValidationError):
@@ -97,6 +118,44 @@ def test_kubernetes_takes_the_objects(path: Path) -> None:
 def test_kubernetes_takes_the_pod_templates(name: str) -> None:
     template = copy.deepcopy(PODS[name])
     kubernetes_validate.validate(as_pod(template), "1.31", strict=True)
+
+
+def on_gpus(path: Path) -> str:
+    """A file with its lines for GPUs in place."""
+    lines: list[str] = []
+    for line in path.read_text().splitlines():
+        place, instead, also = re.match(
+            r"(\s*)(?:# On GPUs instead: (.+)|# On GPUs also: (.+))?", line
+        ).groups()
+        if instead:
+            lines.pop()
+        lines.append(f"{place}{instead or also}" if instead or also else line)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
+def test_workers_on_kubernetes_may_have_a_gpu_and_the_head_has_none(name: str) -> None:
+    body = yaml.safe_load(on_gpus(FILES / "kubernetes" / name))
+    jsonschema.validate(body, SCHEMAS[body["kind"]])
+    spec = body["spec"].get("rayClusterSpec", body["spec"])
+    (group,) = spec["workerGroupSpecs"]
+    kubernetes_validate.validate(as_pod(group["template"]), "1.31", strict=True)
+    (worker,) = group["template"]["spec"]["containers"]
+    (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
+    assert worker["resources"]["requests"] == worker["resources"]["limits"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert "nvidia.com/gpu" not in head["resources"]["limits"]
+
+
+def test_workers_on_aws_may_have_a_gpu_and_the_head_has_none() -> None:
+    types = checked_by_ray(yaml.safe_load(on_gpus(FILES / "aws.yaml")))["available_node_types"]
+    assert types["worker"]["node_config"]["InstanceType"].startswith("g")
+    assert types["worker"]["node_config"]["ImageId"]
+    assert types["head"]["node_config"]["InstanceType"] == "m7i.xlarge"
+
+
+def test_a_slurm_job_may_ask_for_gpus() -> None:
+    assert "\n##SBATCH --gres=gpu:1\n" in (FILES / "slurm.sh").read_text()
 
 
 def as_pod(template: dict[str, Any]) -> dict[str, Any]:
@@ -172,6 +231,15 @@ def test_the_compose_specification_takes_the_mlflow_file() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_mlflow_file_builds_the_image_that_nobody_publishes() -> None:
+    path = FILES / "mlflow" / "compose.yaml"
+    services = yaml.safe_load(path.read_text())["services"]
+    for name in ("bucket", "server"):
+        build = services[name]["build"]
+        context = (path.parent / build["context"]).resolve()
+        assert (context, context / build["dockerfile"]) == (ROOT, FILES / "Dockerfile")
+
+
 def test_mlflow_is_published_on_loopback_alone_and_every_password_must_be_set() -> None:
     text = (FILES / "mlflow" / "compose.yaml").read_text()
     services = yaml.safe_load(text)["services"]
@@ -234,35 +302,52 @@ def test_the_slurm_script_is_a_sound_shell_script(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
-    """Its command goes through Ray's own parser; `srun` and `scontrol` are stood in for."""
-    (tmp_path / "bin").mkdir()
-    asked = tmp_path / "asked"
+def slurm_job(folder: Path, ray: str, driver: str) -> subprocess.Popen[str]:
+    """The script as SLURM begins it; `srun` and `scontrol` are stood in for, and so are two more.
+
+    Args:
+        folder: The user's home.
+        ray: What `ray` does, in shell.
+        driver: What `python -m study.launch` does, in shell.
+    """
+    (folder / "bin").mkdir()
     scripts = {
-        "scontrol": "echo first; echo second",
+        "scontrol": "echo first; sleep 0.1; echo second",
         "hostname": "echo 10.0.0.7 fe80::1",
-        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; "$@"',
-        "ray": f'printf "%s\\n" "$@" >{asked}; stat -c %a "$RAY_AUTH_TOKEN_PATH" >{asked}.mode; '
-        f'wc -c <"$RAY_AUTH_TOKEN_PATH" >{asked}.size',
+        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
+        "ray": ray,
+        "python": f'[ "$1" = -m ] || exec {sys.executable} "$@"\n{driver}',
     }
     for name, body in scripts.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
-    done = subprocess.run(
-        [shutil.which("bash") or "bash", str(FILES / "slurm.sh"), "--space", "cifar_blocks"],
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / "bin" / name).chmod(0o755)
+    return subprocess.Popen(
+        [shutil.which("bash") or "bash", str(FILES / "slurm.sh"), "--space", "a b"],
         env={
-            **{"PATH": path, "HOME": str(tmp_path), "STUDY_ENV": str(tmp_path)},
+            **{"PATH": "/usr/bin:/bin", "HOME": str(folder), "STUDY_ENV": str(folder)},
             **{"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2"},
             **{"SLURM_JOB_ID": "41", "SLURM_CPUS_ON_NODE": "8"},
         },
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
+
+
+# Runs what stands behind `--`, as `ray symmetric-run` does on the head.
+ENTRYPOINT = 'while [ "$1" != -- ]; do shift; done; shift; "$@"; exit $?'
+
+
+def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
+    """Its command goes through Ray's own parser."""
+    asked = tmp_path / "asked"
+    ray = (
+        f'printf "%s\\n" "$@" >{asked}; stat -c %a "$RAY_AUTH_TOKEN_PATH" >{asked}.mode; '
+        f'wc -c <"$RAY_AUTH_TOKEN_PATH" >{asked}.size; {ENTRYPOINT}'
+    )
+    with slurm_job(tmp_path, ray, f'printf "%s\\n" "$@" >{asked}.driver; exit 3') as job:
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == 3, errors  # the driver's
     words = asked.read_text().splitlines()
     assert words[0] == "symmetric-run"
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
@@ -272,12 +357,32 @@ def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
     assert curate_and_validate_ray_start_args(words[1:split]) == [
         *("--num-cpus", "8", "--include-dashboard", "false")
     ]
-    assert words[split + 1 :] == [
-        *("python", "-m", "study.launch", "--address", "auto", "--space", "cifar_blocks")
+    assert Path(f"{asked}.driver").read_text().splitlines() == [
+        *("-m", "study.launch", "--address", "auto", "--space", "a b")
     ]
     assert (tmp_path / "asked.mode").read_text().strip() == "600"
     assert int((tmp_path / "asked.size").read_text()) == 64
     assert list(tmp_path.glob(".study-ray-*")) == []  # the token goes with the job
+
+
+def test_when_its_time_is_nearly_up_the_slurm_script_asks_the_driver_alone_to_stop(
+    tmp_path: Path,
+) -> None:
+    text = (FILES / "slurm.sh").read_text()
+    assert "#SBATCH --signal=B:TERM@" in text  # without B the steps would be told, and not this
+    begun = tmp_path / "begun"
+    # Goes on for a while after it was asked, as a driver that closes its study does.
+    driver = f"trap 'sleep 0.5; echo closed; exit 5' TERM; : >{begun}; while :; do sleep 0.05; done"
+    with slurm_job(tmp_path, f"trap 'echo killed' TERM; {ENTRYPOINT}", driver) as job:
+        for _ in range(200):
+            if begun.exists():
+                break
+            time.sleep(0.05)
+        job.terminate()  # as SLURM does with B: this process alone
+        printed, errors = job.communicate(timeout=60)
+    assert job.returncode == 5, errors
+    assert printed == "closed\n"
+    assert list(tmp_path.glob(".study-ray-*")) == []
 
 
 def test_the_job_on_kubernetes_is_a_command_that_this_package_understands() -> None:

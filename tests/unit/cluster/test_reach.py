@@ -106,7 +106,12 @@ def test_the_token_is_found_where_ray_finds_it(
 
 
 def test_a_dashboard_that_is_none_is_refused() -> None:
-    with pytest.raises(ClusterError, match="write it as http://"):
-        check_head("head:8265")
-    with server(HTTP_1) as port, pytest.raises(ClusterError, match="no Ray dashboard"):
-        check_head(f"http://127.0.0.1:{port}")
+    for url in ("head:8265", "http://head:abc", "http://head:99999", "http://", "http://[::1"):
+        with pytest.raises(ClusterError, match="write it as http://"):
+            check_head(url)
+
+
+@pytest.mark.parametrize("answer", [HTTP_1, HTTP_2])
+def test_another_server_is_no_dashboard_even_one_that_does_not_speak_http(answer: bytes) -> None:
+    with server(answer) as port, pytest.raises(ClusterError, match="no Ray dashboard"):
+        check_head(f"http://127.0.0.1:{port}", timeout=0.5)

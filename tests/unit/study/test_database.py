@@ -1,7 +1,13 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    TimeoutError,
+)
 
 from study.database import RECORD_ID, check_database, database_gone, open_database, record_id
 
@@ -44,6 +50,16 @@ def test_a_database_that_went_away_is_named_with_the_mend_and_other_errors_are_n
     assert "python -m study resume mine" in told
     assert "\n" not in told
     assert database_gone(ValueError("no"), Path("mine")) is None
+
+
+def test_only_errors_of_the_connection_say_that_a_database_does_not_answer() -> None:
+    # The database answered; what it was asked is wrong, and a person has to see where.
+    wrong = IntegrityError("INSERT", {}, Exception("duplicate key"))
+    assert database_gone(wrong, Path("mine")) is None
+    assert database_gone(ProgrammingError("SELEC", {}, Exception("syntax")), Path("mine")) is None
+    ended = ProgrammingError("SELECT 1", {}, Exception("gone"), connection_invalidated=True)
+    for lost in (ended, TimeoutError("no connection was free"), InterfaceError("", {}, OSError())):
+        assert "does not answer" in (database_gone(lost, Path("mine")) or "")
 
 
 def test_a_database_is_opened_as_a_storage(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import runpy
 import shutil
+import sys
 import threading
 import time
 from collections import Counter
@@ -264,6 +265,21 @@ def test_students_that_are_there_are_not_sent_again(
     (study,) = runs_of(client, "study").values()
     (file,) = client.list_artifacts(study.info.run_id, f"students/{member.name}")
     assert file.file_size == len(b"weights of another size")
+
+
+def test_passwords_in_a_plan_are_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, str] = {}
+
+    class Told(Tracker):
+        def study_started(self, name: str, space: str, words: str, params: Any, *_: Any, **__: Any):
+            told.update(params)
+
+    monkeypatch.setattr("study.tracking.session.open_tracker", lambda *_: Told())
+    plan = read_plan(folder / "plan.json")
+    storage = {"storage": "postgresql://ann:secret@h/db", "tracking_uri": "http://h?pwd=secret"}
+    open_study(record_of(folder), replace(plan, plan={**plan.plan, **storage}), "none", print)
+    assert told["storage"] == "postgresql://ann:…@h/db"
+    assert "secret" not in str(told)
 
 
 def journal_lines(folder: Path) -> int:
@@ -667,6 +683,33 @@ def test_a_relative_database_is_looked_for_where_the_study_was_started(
 
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert_all_shown(client, folder)
+
+
+def test_a_space_of_ones_own_is_looked_for_where_the_study_was_started(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    started = tmp_path / "started"
+    started.mkdir()
+    (started / "own_blocks.py").write_text("from own_parts import SPACE as SPACE\n")
+    (started / "own_parts.py").write_text("from search_spaces.cifar_blocks import SPACE as SPACE\n")
+    document = json.loads((folder / "plan.json").read_text())
+    document["directory"] = str(started)
+    document["plan"]["device_hours"] = None
+    document["plan"]["space"] = "own_blocks.py"
+    document["data"]["mean"] = document["data"]["std"] = [0.5, 0.5, 0.5]
+    (folder / "plan.json").write_text(json.dumps(document))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["sync", folder.name, "--studies", "."]) == 0
+
+    # The front's student is of made-up bytes: it is its file that is found fault with.
+    told = "".join(capsys.readouterr())
+    assert "no MLflow models:" not in told
+    assert "1 of 1 students are no MLflow models yet" in told
 
 
 def test_progress_is_shown_once_it_takes_long(

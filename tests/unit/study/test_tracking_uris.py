@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study.tracking.tracker import check_tracking_uri, run_page, without_password
+from study.tracking.tracker import check_tracking_uri, run_page, where_to_look
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,13 @@ def test_a_look_at_a_uri_imports_no_mlflow() -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    shown = without_password("postgresql://ann:secret@db.example.org:5432/mlflow")
-    assert shown == "postgresql://ann:***@db.example.org:5432/mlflow"
-    assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
+    for uri in ("sqllite://ann:secret@h/db", "postgresql+nosuchdriver://h/db?password=secret"):
+        message = check_tracking_uri(uri)
+        assert message is not None
+        assert "…" in message
+        assert "secret" not in message
+    known = {"tracking_uri": "https://ann:secret@h:5000", "experiment_id": "3", "run_id": "0af1"}
+    assert where_to_look(known).startswith("https://ann:…@h:5000/#/experiments/3")
 
 
 def test_the_page_of_a_run_opens_among_the_pages_for_training() -> None:
