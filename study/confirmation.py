@@ -152,11 +152,17 @@ class WholeNodeWorker:
         self, context_reference: Any, *, on_gpu: bool, selector: Mapping[str, str] | None = None
     ) -> None:
         """Look for the largest node."""
+        self._context = context_reference
+        self._on_gpu, self._selector = on_gpu, selector
+        self._look()
+
+    def _look(self) -> None:
         import ray
 
-        self._node = whole_node(ray.nodes(), gpus=on_gpu, selector=selector)
+        nodes = ray.nodes()
+        self._nodes = {node["NodeID"] for node in nodes if node["Alive"]}
+        self._node = whole_node(nodes, gpus=self._on_gpu, selector=self._selector)
         self._alone = ray.remote(_alone).options(**self._node.options())
-        self._context = context_reference
 
     @property
     def cpus(self) -> int:
@@ -170,19 +176,31 @@ class WholeNodeWorker:
     def begin(self, task: Any, *arguments: Any) -> "Asked":
         """Ask for a task to be run."""
         key = f"study-begun-{uuid.uuid4().hex}".encode()
-        return Asked(self._alone.remote(key, task, self._context, *arguments), key)
+        asked = (task, *arguments)
+        return Asked(self._alone.remote(key, task, self._context, *arguments), key, asked)
 
     def wait(self, asked: "Asked", phase: Phase) -> Any:
         """Return the result of a task that was asked for."""
         import ray
         from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists
 
-        ended, _ = ray.wait([asked.result], timeout=_SAY_AFTER_SECONDS)
-        if not ended and not _internal_kv_exists(asked.begun):
+        while not ray.wait([asked.result], timeout=_SAY_AFTER_SECONDS)[0]:
+            if _internal_kv_exists(asked.begun):
+                break
             phase.update(phase.done, phase.total, f"waits until {self._node} are free at once")
+            if self._has_lost_a_node():
+                # Ray may have asked that node, which answers no more, and would wait for ever.
+                ray.cancel(asked.result, force=True)
+                self._look()
+                asked = self.begin(*asked.asked)
         result = get(asked.result)
         _internal_kv_del(asked.begun)
         return result
+
+    def _has_lost_a_node(self) -> bool:
+        import ray
+
+        return bool(self._nodes - {node["NodeID"] for node in ray.nodes() if node["Alive"]})
 
 
 class Asked(NamedTuple):
@@ -193,6 +211,7 @@ class Asked(NamedTuple):
 
     result: Any
     begun: bytes
+    asked: tuple[Any, ...]
 
 
 def _alone(begun: bytes, task: Any, context: TrialContext, *arguments: Any) -> Any:

@@ -142,15 +142,15 @@ def during_the_confirmation_of_the_front() -> None:
 
 def during_the_report() -> None:
     def made(original: Callable[..., Any]) -> Callable[..., Any]:
-        def write_text(path: Path, *args: Any, **kwargs: Any) -> int:
+        def write_bytes(path: Path, *args: Any, **kwargs: Any) -> int:
             written: int = original(path, *args, **kwargs)
             if path.name.startswith(".results.md"):
                 die()
             return written
 
-        return write_text
+        return write_bytes
 
-    wrap(Path, "write_text", made)
+    wrap(Path, "write_bytes", made)
 
 
 POINTS: dict[str, Callable[[], None]] = {
