@@ -214,7 +214,7 @@ def test_the_mlflow_server_of_the_compose_file_asks_for_a_password_and_keeps_wha
     assert kept["Key"].endswith("report.html")
 
 
-def wait_for(act: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(act: Callable[[], object], seconds: float = 300) -> None:
     """Try again until something works."""
     deadline = time.monotonic() + seconds
     while True:
