@@ -30,7 +30,7 @@ from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front, replicated
 from study.task import task_of
-from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
+from study.trial_context import TrialContext, student_file
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +136,7 @@ def _reported(trials: Sequence[TrialResult], third: Third | None) -> set[int]:
 
 def _with_student(record: StudyRecord, trials: Sequence[TrialResult]) -> list[TrialResult]:
     """Those whose student lies in the study's folder."""
-    return [t for t in trials if (trial_folder(record.folder, t.number) / STUDENT_FILE).is_file()]
+    return [t for t in trials if student_file(record.folder, t.number).is_file()]
 
 
 class WholeNodeWorker:

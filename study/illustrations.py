@@ -29,7 +29,7 @@ from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.saliency import SALIENCY
 from study.translations import TRANSLATIONS
-from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
+from study.trial_context import TrialContext, student_file
 
 
 def kinds_for(space: SearchSpace) -> tuple[Kind, ...]:
@@ -127,7 +127,7 @@ class Illustrator:
         return read_pictures(self._record.folder, [illustration])
 
     def _student(self, number: int) -> Path:
-        return trial_folder(self._record.folder, number) / STUDENT_FILE
+        return student_file(self._record.folder, number)
 
     def _made(self, kind: Kind, trials: Trials, phase: Phase) -> Illustration:
         import ray

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.results import Latency, ModelSize
 from study.task import task_of
-from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
+from study.trial_context import TrialContext, student_file
 from study.trial_teacher import teacher_network
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def load_kept(context: TrialContext, number: int) -> "torch.nn.Module":
     from study.distillation import checkpoint
     from study.distillation.deployment import kept
 
-    path = trial_folder(Path(context.folder), number) / STUDENT_FILE
+    path = student_file(Path(context.folder), number)
     state = checkpoint.load(path)
     network = kept(build_student(context.of_run(state.get("run", 0)), state["params"]))
     network.load_state_dict(state["weights"])

@@ -136,3 +136,8 @@ class TrialTask:
 def trial_folder(study_folder: Path, number: int) -> Path:
     """Return where a trial's checkpoint and finished student lie."""
     return study_folder / "checkpoints" / trial_name(number)
+
+
+def student_file(study_folder: Path, number: int) -> Path:
+    """Return where a trial's finished student lies, if it is kept."""
+    return trial_folder(study_folder, number) / STUDENT_FILE

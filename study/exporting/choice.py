@@ -9,7 +9,7 @@ from analysis.formatting import counted
 from analysis.record import StudyResults
 from analysis.results import TrialResult, trial_name
 from study.plan import PlanError
-from study.trial_context import STUDENT_FILE, trial_folder
+from study.trial_context import student_file
 
 EXPORTS_FOLDER = "exports"
 _NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
@@ -48,8 +48,7 @@ def kept_trials(folder: Path, trials: Sequence[TrialResult]) -> list[TrialResult
     return [
         trial
         for trial in trials
-        if trial.status == "complete"
-        and (trial_folder(folder, trial.number) / STUDENT_FILE).exists()
+        if trial.status == "complete" and student_file(folder, trial.number).exists()
     ]
 
 

@@ -9,7 +9,7 @@ from analysis.results import PLAN_FILE, TrialResult, trial_name
 from analysis.stored_plan import StoredPlan, read_plan
 from search_spaces.space import SearchSpace
 from study.progress import Progress
-from study.trial_context import STUDENT_FILE, trial_folder
+from study.trial_context import student_file
 
 if TYPE_CHECKING:
     from cluster.connect import Cluster
@@ -49,7 +49,7 @@ def make_programs(
         trial
         for trial in front
         if not program_file(folder, trial.number).exists()
-        and (trial_folder(folder, trial.number) / STUDENT_FILE).exists()
+        and student_file(folder, trial.number).exists()
     ]
     if not missing:
         return

@@ -12,7 +12,7 @@ from analysis.stored_plan import StoredPlan
 from search_spaces.space import SearchSpace
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
-from study.trial_context import STUDENT_FILE, trial_folder
+from study.trial_context import student_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -135,7 +135,7 @@ def load_kept_student(
     from study.distillation import checkpoint
     from study.distillation.deployment import deployed, kept
 
-    path = trial_folder(folder, number) / STUDENT_FILE
+    path = student_file(folder, number)
     state = checkpoint.load(path)
     height, width, channels = stored.data.shape
     built = space.build_student(

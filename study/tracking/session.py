@@ -20,7 +20,7 @@ from study.tracking.facts import study_metrics
 from study.tracking.inputs import data_of
 from study.tracking.notes import closing_note, opening_note, student_model
 from study.tracking.tracker import Tracker, open_tracker
-from study.trial_context import STUDENT_FILE, trial_folder
+from study.trial_context import student_file
 
 
 def open_study(
@@ -99,7 +99,7 @@ def close_study(
         at: When that was, ISO 8601; None for just now.
     """
     trials, front = record.trials(), front_of(record)
-    students = [trial_folder(record.folder, trial.number) / STUDENT_FILE for trial in front]
+    students = [student_file(record.folder, trial.number) for trial in front]
     for trial in front:
         program = program_file(record.folder, trial.number)
         model = student_model(plan, trial, program) if program.exists() else None
