@@ -33,9 +33,7 @@ def make_programs(
 ) -> None:
     """Make the files that are missing of a front, and remove all others.
 
-    None is begun after a minute.
-
-    One that fails costs a warning and nothing else.
+    None is begun after a minute. One that fails costs a warning and nothing else.
 
     Args:
         folder: The study's folder.
