@@ -1,6 +1,7 @@
 """What tests of several folders share: studies, a browser, an MLflow server, ports."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -69,9 +70,17 @@ def chromium() -> Iterator["Browser"]:
 
 
 def find_free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a loopback port that nothing listens on, nor will while a server starts.
+
+    Below those that the kernel hands to outgoing connections, of which a Ray makes hundreds.
+    """
+    while True:
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port := random.SystemRandom().randint(12_000, 31_000)))
+            except OSError:
+                continue
+            return port
 
 
 @pytest.fixture

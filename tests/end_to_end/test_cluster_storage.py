@@ -194,7 +194,7 @@ def test_the_mlflow_server_of_the_compose_file_asks_for_a_password_and_keeps_wha
     )
     try:
         uri = f"http://127.0.0.1:{port}"
-        wait_for(lambda: urllib.request.urlopen(f"{uri}/health", timeout=2).close())
+        wait_for(lambda: urllib.request.urlopen(f"{uri}/health", timeout=20).close(), process)
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{uri}/api/2.0/mlflow/experiments/get?experiment_id=0")
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
@@ -214,13 +214,16 @@ def test_the_mlflow_server_of_the_compose_file_asks_for_a_password_and_keeps_wha
     assert kept["Key"].endswith("report.html")
 
 
-def wait_for(act: Callable[[], object], seconds: float = 300) -> None:
-    """Try again until something works."""
+def wait_for(
+    act: Callable[[], object], server: subprocess.Popen[bytes] | None = None, seconds: float = 300
+) -> None:
+    """Try again until something works, as long as its server runs."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             act()
         except Exception:
+            assert server is None or server.poll() is None, "the server ended"
             assert time.monotonic() < deadline
             time.sleep(0.3)
         else:

@@ -3,11 +3,11 @@
 import io
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import ray
 
-from analysis.results import trial_name
 from cluster.connect import connect, disconnect
 from study.confirmation import WholeNodeWorker
 from study.progress import Phase, Progress
@@ -46,14 +46,14 @@ def test_a_final_measurement_waits_for_what_runs_and_holds_off_what_comes(own_ra
     ray.get([compete.remote(0.1) for _ in range(cpus)])  # workers have started
     before = [compete.remote(6.0) for _ in range(cpus)]
     time.sleep(1.0)
-    worker = WholeNodeWorker(ray.put(trial_name(1)), on_gpu=False)
+    worker = WholeNodeWorker(ray.put(SimpleNamespace(on_gpu=False)), on_gpu=False)
     phase = Phase(Progress(said), "confirming the front")
     phase.begun = phase._last_line = 0.0  # says at once what it would within seconds
     waiting = worker.begin(measure, 1.0)
     after = [compete.remote(0.2) for _ in range(3 * cpus)]
     context, (begun, ended) = worker.wait(waiting, phase)
 
-    assert context == "t0001"
+    assert context == SimpleNamespace(on_gpu=False)
     assert ended - begun == pytest.approx(1.0, abs=0.5)
     others = ray.get([*before, *after])
     assert not [span for span in others if span[0] < ended and begun < span[1]]
