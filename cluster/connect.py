@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.ahead import beginning_with, without_bystanders
+from cluster.forking import ForkServer, forked_workers
 from cluster.reach import ask_head, find_head, parse_address, running_here
 
 _RAY_DEFAULTS = {
@@ -126,6 +127,7 @@ def connect(
     env: Mapping[str, str],
     gpus: bool,
     load_ahead: int = 0,
+    fork_server: ForkServer | None = None,
     log_level: str = "error",
 ) -> Cluster:
     """Start a Ray of its own on loopback, or join a running cluster.
@@ -136,6 +138,7 @@ def connect(
         gpus: Whether the study asks for GPUs (a local Ray looks for them only then).
         load_ahead: So many workers a Ray of its own begins with, each of which loads torch as it
             starts, and stays; about 0.4 GiB each. With 0 it has one a CPU, which loads nothing.
+        fork_server: Forks the workers of a Ray of its own, with the environment that it has.
         log_level: Level of Ray's own log.
 
     Raises:
@@ -153,7 +156,13 @@ def connect(
             # A worker started ahead has no ``runtime_env`` yet: it inherits its environment.
             ahead = _workers_ahead(load_ahead) if load_ahead else {}
             workers = load_ahead or available_cpus()
-            with _environment({**env, **ahead}), beginning_with(workers), without_bystanders():
+            forked = fork_server.env if fork_server else {}
+            with (
+                _environment({**env, **ahead, **forked}),
+                beginning_with(workers),
+                without_bystanders(),
+                forked_workers() if fork_server else contextlib.nullcontext(),
+            ):
                 ray.init(
                     address="local",
                     include_dashboard=False,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from analysis import results
 from cluster.connect import Cluster, available_cpus, check_address, set_ray_defaults
+from cluster.forking import ForkServer
 from cluster.kinds import Node, keep_to_one_kind, processor_name
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from study.ending import Ending, StopRequest
     from study.inputs import StudyInputs
     from study.progress import Progress
+
+
+# What every worker needs and what Ray is built on, but not Ray itself: of the environment that its
+# worker is given it reads what it is as it is imported.
+LOADED_FIRST = (
+    *("study.student", "study.distillation.trainer", "study.distillation.measurement"),
+    *("torch", "torch.utils.flop_counter", "torchvision"),
+    *("pandas", "pyarrow.dataset", "pyarrow.fs", "pyarrow.parquet"),
+    *("fsspec", "google.protobuf", "jsonschema", "pydantic", "requests", "rich.console"),
+)
 
 
 @dataclass(frozen=True)
@@ -101,8 +112,9 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
         # With --json standard output is for the object alone.
         progress = make_progress(terminal.err if shown.json else terminal.out, quiet=shown.quiet)
         try:
-            inputs = _load(plan, space, studies, progress)
-            ending = run_study(inputs, progress, stop)
+            with _fork_server(plan) as fork_server:
+                inputs = _load(plan, space, studies, progress)
+                ending = run_study(inputs, progress, stop, fork_server)
         except refusals():
             raise
         except KeyboardInterrupt:
@@ -117,6 +129,22 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
     if ending is None:
         return stop.exit_code
     return _conclude(folder, ending, shown)
+
+
+@contextlib.contextmanager
+def _fork_server(plan: StudyPlan) -> "Iterator[ForkServer | None]":
+    """Have what workers need loaded while the data are read, where they run on this machine."""
+    from cluster.forking import can_fork
+    from study.environment import worker_environment
+
+    if plan.address not in (None, "local") or not can_fork():
+        yield None
+        return
+    server = ForkServer(LOADED_FIRST, worker_environment(plan.cpus_per_trial))
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 def _load(

@@ -5,6 +5,7 @@ import time
 
 from analysis import results
 from cluster.connect import Cluster, available_cpus, connect, disconnect
+from cluster.forking import ForkServer
 from cluster.kinds import find_nodes, keep_to_one_kind
 from cluster.limits import free_memory
 from cluster.resources import plan_resources
@@ -25,7 +26,12 @@ from study.watch import watching
 _LOADED_BYTES = 400 * 2**20
 
 
-def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> Ending:
+def run_study(
+    inputs: StudyInputs,
+    progress: Progress,
+    stop: StopRequest,
+    fork_server: ForkServer | None = None,
+) -> Ending:
     """Run a study, or continue it.
 
     Raises:
@@ -46,6 +52,7 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             env=worker_environment(plan.cpus_per_trial),
             gpus=plan.gpus_per_trial > 0,
             load_ahead=_workers_ahead(plan),
+            fork_server=fork_server,
         )
     stop.install()
     # Only now, while workers load torch on the other CPUs: with it comes all of Ray Tune.
