@@ -215,7 +215,11 @@ def _how_much(group: "argparse._ArgumentGroup") -> None:
 def _where(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--concurrent", **CHANGEABLE["--concurrent"])
     group.add_argument(
-        "--cpus-per-trial", type=int, default=1, metavar="N", help="CPUs a trial (default: 1)"
+        "--cpus-per-trial",
+        default="1",
+        metavar="N",
+        help="CPUs a trial, and threads of its latency; auto: as many as train the most images a "
+        "second over all trials, measured as the study begins (default: 1)",
     )
     group.add_argument(
         "--gpus-per-trial", type=float, default=0.0, metavar="G", help="GPUs a trial (default: 0)"

@@ -83,7 +83,7 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
         plan_resources(
             cpus=cpus,
             gpus=0,
-            cpus_per_trial=plan.cpus_per_trial,
+            cpus_per_trial=plan.threads,
             gpus_per_trial=0,
             concurrent=plan.concurrent,
         )
@@ -140,7 +140,7 @@ def _fork_server(plan: StudyPlan) -> "Iterator[ForkServer | None]":
     if plan.address not in (None, "local") or not can_fork():
         yield None
         return
-    server = ForkServer(LOADED_FIRST, worker_environment(plan.cpus_per_trial))
+    server = ForkServer(LOADED_FIRST, worker_environment(plan.threads))
     try:
         yield server
     finally:

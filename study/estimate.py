@@ -118,7 +118,7 @@ def measure_estimate(
     """
     # Before torch is imported: more threads than a trial gets would promise too much, and threads
     # that spin while they wait, as a worker's do not, made a step ten times slower on a busy CPU.
-    os.environ.setdefault("OMP_NUM_THREADS", str(plan.cpus_per_trial))
+    os.environ.setdefault("OMP_NUM_THREADS", str(plan.threads))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
@@ -148,7 +148,7 @@ def measure_estimate(
                 teacher, shape, classes, _BATCH, device, precision=precision
             )
             forward = forward_seconds(teacher, shape, _BATCH, device, precision=precision)
-        torch.set_num_threads(plan.cpus_per_trial)
+        torch.set_num_threads(plan.threads)
         steps = []
         for index, params in enumerate(students, start=1):
             student = space.build_student(params, classes, shape)
@@ -185,7 +185,7 @@ def _scale(
     resources = plan_resources(
         cpus=available_cpus(),
         gpus=0 if plan.gpus_per_trial == 0 else 1,
-        cpus_per_trial=plan.cpus_per_trial,
+        cpus_per_trial=plan.threads,
         gpus_per_trial=plan.gpus_per_trial,
         concurrent=plan.concurrent,
     )

@@ -38,7 +38,7 @@ def check_methods(inputs: StudyInputs, progress: Progress) -> None:
     asked = _asked(plan, inputs.space, data.name, data.num_classes, data.shape)
     # With the resources of a trial, so that it fits wherever trials do.
     worker = ray.remote(_check).options(
-        num_cpus=plan.cpus_per_trial, num_gpus=plan.gpus_per_trial, max_retries=0
+        num_cpus=plan.threads, num_gpus=plan.gpus_per_trial, max_retries=0
     )
     with progress.phase("checking the methods"), _refusing(inputs.space, data.name):
         get(worker.remote(inputs.space, *asked, plan.teacher))

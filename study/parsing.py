@@ -4,7 +4,7 @@ import re
 from typing import Literal
 
 from search_spaces.space import Choice, SearchSpace, SpaceError, Value
-from study.plan import ALL_VIEWS, OBJECTIVES, PlanError
+from study.plan import ALL_VIEWS, OBJECTIVES, TO_BE_MEASURED, PlanError
 
 
 def parse_objectives(text: str, space: SearchSpace) -> tuple[str, ...]:
@@ -48,6 +48,21 @@ def parse_views(text: str) -> int | Literal["all"]:
         return ALL_VIEWS
     if re.fullmatch(r"-?\d+", text) is None:
         raise PlanError(f"--views {text!r} is no number of views; give 1 or more, or all")
+    return int(text)
+
+
+def parse_cpus(text: str) -> int:
+    """Parse a number of CPUs, or ``auto`` to :data:`study.plan.TO_BE_MEASURED`.
+
+    Raises:
+        PlanError: if ``text`` is neither.
+    """
+    if text == "auto":
+        return TO_BE_MEASURED
+    if re.fullmatch(r"-?\d+", text) is None:
+        raise PlanError(f"--cpus-per-trial {text!r} is no number of CPUs; give 1 or more, or auto")
+    if int(text) < 1:
+        raise PlanError(f"--cpus-per-trial {text} is less than 1; give 1 or more, or auto")
     return int(text)
 
 

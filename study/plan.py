@@ -58,6 +58,10 @@ _LATER: Mapping[str, Any] = {
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
 
 
+# As the number of CPUs a trial, of ``--cpus-per-trial auto``.
+TO_BE_MEASURED = 0
+
+
 class PlanError(ValueError):
     """Something asked for that cannot be done; the message names the value and the mend."""
 
@@ -72,6 +76,7 @@ class StudyPlan:
     ``views`` is a number or :data:`ALL_VIEWS`.
     ``objectives`` are the score and the latency, and at most one more of :data:`OBJECTIVES`.
     ``runtime`` is what runs networks while their latency is taken.
+    ``cpus_per_trial`` is :data:`TO_BE_MEASURED` until it was.
     ``replicates`` are the runs in all of every configuration of the front. ``device_kind`` names
     the processor or GPU that trials are to run on, where a cluster has several.
     """
@@ -130,9 +135,14 @@ class StudyPlan:
         return None if self.views == ALL_VIEWS else self.views
 
     @property
+    def threads(self) -> int:
+        """CPUs, and so threads, of a trial; one where that is still to be measured."""
+        return self.cpus_per_trial or 1
+
+    @property
     def devices_per_trial(self) -> float:
         """GPUs that a trial holds, or CPUs where it uses none: what device-hours count."""
-        return self.gpus_per_trial or float(self.cpus_per_trial)
+        return self.gpus_per_trial or float(self.threads)
 
     @property
     def third(self) -> Third | None:
@@ -222,7 +232,7 @@ def _problems(plan: StudyPlan) -> list[str]:
     at_least = [
         ("max-epochs", plan.max_epochs, 1),
         ("views", plan.number_of_views, 1),
-        ("cpus-per-trial", plan.cpus_per_trial, 1),
+        ("cpus-per-trial", plan.cpus_per_trial, TO_BE_MEASURED),
         ("gpus-per-trial", plan.gpus_per_trial, 0),
         ("seed", plan.seed, 0),
         ("retries", plan.retries, 0),

@@ -70,7 +70,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         max_params_m=args.max_params,
         precision=args.precision,
         concurrent=args.concurrent,
-        cpus_per_trial=args.cpus_per_trial,
+        cpus_per_trial=_cpus(args, stored),
         gpus_per_trial=args.gpus_per_trial,
         retries=args.retries,
         max_failures=args.max_failures,
@@ -106,6 +106,17 @@ def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) ->
         return str(args.teacher_weights)
     declared = None if args.teacher or not space.taught else space.teacher_for(data).weights
     return declared or "none"
+
+
+def _cpus(args: argparse.Namespace, stored: Mapping[str, Any] | None) -> int:
+    """CPUs a trial: as given, or as they were measured; 0 where that is still to be done."""
+    cpus = parsing.parse_cpus(args.cpus_per_trial)
+    if cpus == plans.TO_BE_MEASURED and args.gpus_per_trial > 0:
+        raise plans.PlanError(
+            "--cpus-per-trial auto is measured for trials on CPUs; give a number beside "
+            "--gpus-per-trial"
+        )
+    return int((stored or {}).get("cpus_per_trial", cpus)) if cpus == 0 else cpus
 
 
 def _views(

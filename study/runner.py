@@ -2,21 +2,23 @@
 
 import sys
 import time
+from dataclasses import replace
 
 from analysis import results
 from cluster.connect import Cluster, available_cpus, connect, disconnect
 from cluster.forking import ForkServer
 from cluster.kinds import find_nodes, keep_to_one_kind
 from cluster.limits import free_memory
-from cluster.resources import plan_resources
+from cluster.resources import TrialResources, plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
+from study.core_split import measure_split
 from study.database import RECORD_ID, record_id
 from study.ending import Ending, StopRequest
 from study.environment import worker_environment
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, StudyLock
 from study.method_check import check_methods
-from study.plan import StudyPlan
+from study.plan import TO_BE_MEASURED, StudyPlan
 from study.progress import Progress
 from study.record import StudyRecord, read_plan_file
 from study.warm_start import keep
@@ -49,7 +51,7 @@ def run_study(
     with progress.phase("starting Ray" if plan.address is None else "joining the cluster"):
         cluster = connect(
             plan.address,
-            env=worker_environment(plan.cpus_per_trial),
+            env=worker_environment(plan.threads),
             gpus=plan.gpus_per_trial > 0,
             load_ahead=_workers_ahead(plan),
             fork_server=fork_server,
@@ -60,17 +62,14 @@ def run_study(
 
     try:
         cluster = _of_one_kind(cluster, inputs, progress)
-        resources = plan_resources(
-            cpus=cluster.cpus,
-            gpus=cluster.gpus,
-            cpus_per_trial=plan.cpus_per_trial,
-            gpus_per_trial=plan.gpus_per_trial,
-            concurrent=plan.concurrent,
-            largest=cluster.largest,
-            selector=cluster.selector,
-        )
+        resources = _resources(plan, cluster)
         _ship_files()
         check_methods(inputs, progress)
+        if plan.cpus_per_trial == TO_BE_MEASURED:
+            cpus = measure_split(plan, inputs.space, inputs.data, cluster, progress)
+            plan = replace(plan, cpus_per_trial=cpus)
+            inputs = replace(inputs, plan=plan)
+            document, resources = plan_document(inputs), _resources(plan, cluster)
         make_folder(inputs.folder)
         lock = StudyLock(inputs.folder, lambda holder: progress.say(_waits_for(holder)))
         with lock, watching(inputs.folder, lock) as lock_lost:
@@ -109,13 +108,25 @@ def _of_one_kind(cluster: Cluster, inputs: StudyInputs, progress: Progress) -> C
     return chosen
 
 
+def _resources(plan: StudyPlan, cluster: Cluster) -> TrialResources:
+    return plan_resources(
+        cpus=cluster.cpus,
+        gpus=cluster.gpus,
+        cpus_per_trial=plan.threads,
+        gpus_per_trial=plan.gpus_per_trial,
+        concurrent=plan.concurrent,
+        largest=cluster.largest,
+        selector=cluster.selector,
+    )
+
+
 def _workers_ahead(plan: StudyPlan) -> int:
     """How many workers are to load torch as Ray starts: those of the trials, and the teacher's.
 
     0 where memory does not carry them.
     """
     cpus = available_cpus()
-    at_once = plan.concurrent or cpus // plan.cpus_per_trial
+    at_once = plan.concurrent or cpus // plan.threads
     wanted = min(at_once, plan.budget.trials) + 1
     return wanted if wanted * _LOADED_BYTES <= free_memory() / 4 else 0
 
