@@ -1,6 +1,7 @@
 """What every space of the service does: a study of two trials, its report, one more trial."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ DATA = {
     "pairs_autoencoder": "digit_pairs",
 }
 # What a space needs besides to run where there is no network.
-BESIDES = {"mhist_mobilenet": ("--fix", "weights=none", "--teacher-weights", "none")}
+BESIDES = {
+    "mhist_mobilenet": ("--fix", "weights=none", "--teacher-weights", "none"),
+    # How many CPUs a trial has is measured once for every kind of task.
+    "mnist_dense": ("--cpus-per-trial", "auto"),
+    "pairs_autoencoder": ("--cpus-per-trial", "auto"),
+}
 # Data of two classes.
 BINARY = ("digits2x5", "mhist")
 DIGITS = (32, 32, 3)
@@ -74,6 +80,17 @@ def test_a_study_of_the_space_ends_with_a_front(studied: tuple[SearchSpace, Laun
     assert first.model is not None
     assert first.model.params_m > 0
     assert first.epochs_done == space.epochs_of(first.params, 1)
+
+
+def test_its_latencies_are_of_as_many_threads_as_a_trial_has_cpus(
+    studied: tuple[SearchSpace, Launched],
+) -> None:
+    _, run = studied
+    cpus = json.loads((run.studies / "tiny" / "plan.json").read_text())["plan"]["cpus_per_trial"]
+
+    assert cpus >= 1
+    latencies = [trial.latency for trial in read_record(run.studies / "tiny").trials]
+    assert {latency.threads for latency in latencies if latency is not None} == {cpus}
 
 
 def test_its_report_tells_of_both_trials(studied: tuple[SearchSpace, Launched]) -> None:
