@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.verbs.arguments import add_json, add_name
@@ -25,8 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Delete a study."""
     from study.delete import DeleteError, RemnantError, find_removal, finish_earlier, remove
+    from study.mirror import open_studies
 
-    studies, name = Path(args.studies), args.name
+    studies, name = open_studies(args.studies), args.name
     # With --json standard output is for the object alone.
     shown = sys.stderr if args.json else sys.stdout
     try:
