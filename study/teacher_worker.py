@@ -22,6 +22,8 @@ Array = np.ndarray[Any, Any]
 # In a kept teacher's folder: what it scores on the test split.
 TESTED_FILE = "tested.json"
 TEACHERS_FOLDER = "teachers"
+# Likewise, of one that was trained here: that it is there, and what it is.
+DESCRIPTION_FILE = "teacher.json"
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ def _teach(
         kept, source = teachers.obtain_teacher(
             folder, recipe, data, device, request.seed, on_epoch, precision
         )
+        _send(request, key)
+        _forget_training(request, unfinished)
         model, seconds = kept.model.to(device), kept.train_seconds
         score, curve = kept.val_score, [asdict(epoch) for epoch in kept.curve]
         note = "trained" if source == "trained" else "kept from an earlier study"
@@ -185,19 +189,46 @@ def _teach(
 
 
 def _bring(request: TeacherRequest, key: str) -> None:
-    """Bring a teacher, and its answers, from an object store that has them."""
-    if request.mirror is not None:
-        request.mirror.bring_all(request.folder / key)
+    """Bring a teacher, and its answers, from an object store that has them.
+
+    Its description comes last, which says that the teacher is there.
+    """
+    if request.mirror is None:
+        return
+    for described in (False, True):
+        request.mirror.bring_all(
+            request.folder / key, lambda path: path.endswith(f"/{DESCRIPTION_FILE}") is described
+        )
 
 
 def _send(request: TeacherRequest, key: str) -> None:
-    """Keep a teacher, and its answers, in the object store of the studies, if there is one."""
+    """Keep a teacher, and its answers, in the object store of the studies, if there is one.
+
+    Its description goes last. Where another machine was first, its teacher stays.
+    """
     mirror = request.mirror
     if mirror is None:
         return
-    mirror.send_all(request.folder / key, lambda path: path.name != "lock")
-    if not (unfinished := request.folder / f"{key}.training").exists():
-        mirror.remove(mirror.store.digests(f"{mirror.key(unfinished)}/"))
+    folder = request.folder / key
+    there = mirror.store.digests(f"{mirror.key(folder)}/")
+    description = folder / DESCRIPTION_FILE
+    settled = mirror.key(description) in there
+
+    def wanted(path: Path) -> bool:
+        if path == description or path.name == "lock" or path.name.endswith(".previous"):
+            return False
+        return not settled or path.parent != folder or mirror.key(path) not in there
+
+    mirror.send_all(folder, wanted)
+    if description.exists() and not settled:
+        mirror.send(description)
+
+
+def _forget_training(request: TeacherRequest, unfinished: str) -> None:
+    """Remove what an object store has of a training that is done."""
+    mirror = request.mirror
+    if mirror is not None:
+        mirror.remove(mirror.store.digests(f"{mirror.key(request.folder / unfinished)}/"))
 
 
 def _describe(
