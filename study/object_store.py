@@ -23,7 +23,8 @@ _TRIES, _FIRST_TRIES = 8, 2
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 30
 _BODY_TRIES = 3
 _BROKEN_OFF = ("IncompleteReadError", "ReadTimeoutError", "ResponseStreamingError")
-_DELETED_AT_ONCE = 1000  # the most that S3 takes
+# Of one request or answer: the most that S3 takes.
+_AT_ONCE = 1000
 
 T = TypeVar("T")
 
@@ -137,9 +138,8 @@ class ObjectStore:
         bucket, prefix = self._parts
         more: dict[str, str] = {}
         while True:
-            page = self._call(
-                "list_objects_v2", Bucket=bucket, Prefix=prefix + below, **how, **more
-            )
+            asked = {"Bucket": bucket, "Prefix": prefix + below, "MaxKeys": _AT_ONCE}
+            page = self._call("list_objects_v2", **asked, **how, **more)
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -149,8 +149,8 @@ class ObjectStore:
         """Remove objects; those that are not there do not matter."""
         bucket, prefix = self._parts
         every = [{"Key": prefix + key} for key in keys]
-        for start in range(0, len(every), _DELETED_AT_ONCE):
-            some = {"Objects": every[start : start + _DELETED_AT_ONCE], "Quiet": True}
+        for start in range(0, len(every), _AT_ONCE):
+            some = {"Objects": every[start : start + _AT_ONCE], "Quiet": True}
             answer = self._call("delete_objects", Bucket=bucket, Delete=some)
             for error in answer.get("Errors", ()):
                 raise StoreError(f"{self.url} keeps {error.get('Key')} ({error.get('Code')})")

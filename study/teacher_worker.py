@@ -195,10 +195,9 @@ def _bring(request: TeacherRequest, key: str) -> None:
     """
     if request.mirror is None:
         return
-    for described in (False, True):
-        request.mirror.bring_all(
-            request.folder / key, lambda path: path.endswith(f"/{DESCRIPTION_FILE}") is described
-        )
+    description = f"/{DESCRIPTION_FILE}"
+    request.mirror.bring_all(request.folder / key, lambda path: not path.endswith(description))
+    request.mirror.bring_all(request.folder / key, lambda path: path.endswith(description))
 
 
 def _send(request: TeacherRequest, key: str) -> None:
