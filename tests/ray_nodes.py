@@ -73,7 +73,7 @@ def wait_for_dashboard(url: str, seconds: float = 120) -> None:
 
 
 def wait_for_nodes(url: str, number: int, seconds: float = 150) -> None:
-    """Wait until the cluster of a dashboard has so many nodes."""
+    """Wait until the cluster of a dashboard has so many nodes, no more and no fewer."""
     asked = urllib.request.Request(
         f"{url}/api/v0/nodes?limit=100", headers={"Authorization": f"Bearer {TOKEN}"}
     )
@@ -85,7 +85,7 @@ def wait_for_nodes(url: str, number: int, seconds: float = 150) -> None:
                 rows = json.load(answer)["data"]["result"]["result"]
         except OSError:
             pass  # the head is not up yet
-        if sum(row["state"] == "ALIVE" for row in rows) >= number:
+        if sum(row["state"] == "ALIVE" for row in rows) == number:
             return
         assert time.monotonic() < deadline, rows
         time.sleep(0.5)

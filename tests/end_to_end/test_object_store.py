@@ -49,6 +49,11 @@ class Servers:
             "EPOCHS_BEGUN": str(self.begun),
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # A node that does not answer for about three seconds is gone.
+            "RAY_health_check_initial_delay_ms": "1000",
+            "RAY_health_check_period_ms": "500",
+            "RAY_health_check_timeout_ms": "1000",
+            "RAY_health_check_failure_threshold": "3",
             "XDG_CACHE_HOME": str(self.cache(name)),
         }
 
@@ -125,7 +130,7 @@ def test_a_study_of_two_machines_goes_on_from_a_third_once_its_driver_and_a_node
         lose(lost)
         driver.communicate()
         before = read_record(copy)
-
+        wait_for_nodes(f"http://127.0.0.1:{dashboard}", 1)
         done = on(servers, "third", launcher, "resume", NAME, "--json", "--studies", URL)
 
     assert done.returncode == 0, done.stderr
