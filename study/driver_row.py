@@ -8,7 +8,7 @@ read. A request to stop is written into the row and found at the next beat.
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class DriverRow:
     Every method raises :class:`RowError` where the database does not answer.
     """
 
-    url: str
+    url: str = field(repr=False)
     study: str
 
     def holder(self) -> Holder | None:

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.submit:
             plan, _ = resolve(args)
             return _submit(plan, args, sys.argv[1:] if argv is None else argv)
-        studies = open_studies(args.studies, write=True)
+        studies = open_studies(args.studies, write=not args.dry_run)
         args.studies = str(studies)
         plan, space = resolve(args)
         check(plan, space, studies)

@@ -18,6 +18,7 @@ from typing import Literal
 
 from analysis.results import PLAN_FILE
 from study.database import RECORD_ID
+from study.names import StudyName, StudyNameError
 from study.object_store import SCHEME, ObjectStore, StoreError, digest
 
 # In a studies folder: that it is the copy of one in an object store, and of which.
@@ -236,6 +237,10 @@ def bring_plans(studies: Path) -> None:
         return
     here = [plan.parent.name for plan in studies.glob(f"*/{PLAN_FILE}")]
     for name in sorted({*here, *mirror.store.folders()}):
+        try:
+            StudyName(name)
+        except StudyNameError:  # teachers, or not of this program
+            continue
         bring_study(studies, name, "plan")
 
 
@@ -251,11 +256,12 @@ def send_log(folder: Path) -> None:
         mirror.send_all(logs)
 
 
-def send_study(folder: Path, *, sweep: bool = False) -> None:
+def send_study(folder: Path, *parts: str, sweep: bool = False) -> None:
     """Send a study's plan, report, pictures, models and logs; of an ordinary folder nothing.
 
     Args:
         folder: The study's folder.
+        parts: Names of folders in it that alone are sent; none for all that lasts.
         sweep: Remove from the store what is not here any more. To be asked with the study's lock,
             by one who has brought all of it.
 
@@ -270,7 +276,8 @@ def send_study(folder: Path, *, sweep: bool = False) -> None:
 
     def lasting(path: Path) -> bool:
         passing = path.name.startswith(".") or (path.parent == folder and path.suffix != ".json")
-        return not passing and not path.is_relative_to(trials)
+        asked = not parts or path.relative_to(folder).parts[0] in parts
+        return asked and not passing and not path.is_relative_to(trials)
 
     mirror.send_all(folder, lasting)
     if sweep:

@@ -121,11 +121,17 @@ class ObjectStore:
         return self._ask(fetch, {"304": True, "NoSuchKey": False, "404": False})
 
     def digests(self, below: str = "") -> dict[str, str]:
-        """Return the digest of every object whose key begins so, by key."""
+        """Return the digest of every object whose key begins so, by key.
+
+        Keys that are no paths below a folder are passed over.
+        """
         found = {}
         for page in self._pages(below):
             for each in page.get("Contents", ()):
-                found[each["Key"].removeprefix(self._parts[1])] = each["ETag"].strip('"')
+                key = each["Key"].removeprefix(self._parts[1])
+                # Whoever may write to the bucket shall write nowhere else by it.
+                if not set(key.split("/")) & {"", ".", ".."}:
+                    found[key] = each["ETag"].strip('"')
         return found
 
     def folders(self) -> list[str]:

@@ -107,7 +107,7 @@ def _export(
     images = find_images(plan, results.plan, space, studies, progress)
     asked = Asked(trial, form, args.input, direction, output)
     exported = export_student(folder, results, space, asked, images, progress)
-    send_study(folder)
+    send_study(folder, EXPORTS_FOLDER)
     if not where:
         return exported, None
     with progress.phase(f"registering {args.register}"):

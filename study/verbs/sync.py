@@ -28,6 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Bring MLflow up to the record, and return the exit code."""
+    from analysis.results import REPORT_FOLDER
+    from study.exporting.programs import PROGRAMS_FOLDER
     from study.listing import find_study
     from study.mirror import open_studies, send_study
     from study.plan import PlanError
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("stopped; give the same command again to finish", file=sys.stderr)
         return 130
-    send_study(folder)
+    send_study(folder, REPORT_FOLDER, PROGRAMS_FOLDER)
     if args.json:
         print(json.dumps(report.to_json()))
     elif report.mlflow is not None and report.problem is None:

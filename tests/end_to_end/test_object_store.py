@@ -1,11 +1,12 @@
 """Studies in an object store, with a real PostgreSQL and a real server of S3 on loopback."""
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,13 @@ from postgres import PASSWORD, Postgres, running_postgres
 from ray_nodes import LOOPBACK, lose, node, wait_for_nodes
 
 from analysis.record import StudyResults, read_record
-from study.mirror import cache_folder
+from analysis.results import PLAN_FILE, PLAN_FORMAT
+from study.driver_row import DriverRow
+from study.lock import Holder, LockedError, beaten_ago, read_holder, study_lock
+from study.mirror import Mirror, cache_folder
 from study.object_store import ObjectStore, _client
+from study.record import RecordError
+from study.watch import request_stop
 
 pytestmark = pytest.mark.end_to_end
 NAME, BUCKET, EPOCHS = "in-objects", "studies-of-tests", 12
@@ -131,7 +137,8 @@ def test_a_study_of_two_machines_goes_on_from_a_third_once_its_driver_and_a_node
         driver.communicate()
         before = read_record(copy)
         wait_for_nodes(f"http://127.0.0.1:{dashboard}", 1)
-        done = on(servers, "third", launcher, "resume", NAME, "--json", "--studies", URL)
+        again = ("resume", NAME, "--json", "--concurrent", "1", "--studies", URL)
+        done = on(servers, "third", launcher, *again)
 
     assert done.returncode == 0, done.stderr
     assert done.result["counts"]["complete"] == 2
@@ -193,3 +200,56 @@ def test_a_bucket_that_is_not_there_is_one_line(servers: Servers, launcher: Laun
     assert "there is no bucket no-such-bucket" in line
     assert PASSWORD not in line
     assert not servers.cache("sixth").exists()
+
+
+def test_the_lock_in_the_database_has_one_holder_who_beats_and_hears_requests_to_stop(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines by their host names: neither sees the other's processes."""
+    monkeypatch.setattr("study.lock.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(servers.cache("seventh")))
+    folder = Mirror(URL).folder / "locked"
+    folder.mkdir()
+    plan = {"format": PLAN_FORMAT, "plan": {"storage": servers.database.url}}
+    (folder / PLAN_FILE).write_text(json.dumps(plan))
+    here, there = study_lock(folder), study_lock(folder)
+    there._me = replace(Holder.me(), host="elsewhere")
+    assert read_holder(folder) is None
+    assert beaten_ago(folder) is None
+
+    with here:
+        with pytest.raises(LockedError, match=str(os.getpid())), study_lock(folder):
+            pass
+        here.beat()
+        assert here.is_mine()
+        assert not (folder / "stop").exists()
+        holder = read_holder(folder)
+        assert holder is not None
+        assert holder.beat == 1
+        ago = beaten_ago(folder)
+        assert ago is not None
+        assert 0 <= ago < 60
+        request_stop(folder, holder)
+        here.beat()
+        assert json.loads((folder / "stop").read_text())["pid"] == os.getpid()
+    assert read_holder(folder) is None
+
+    # Who cannot be seen and does not beat is gone; one who finds that out late changes nothing.
+    with there, study_lock(folder) as taker:
+        assert taker.taken_over == there._me
+        assert not there.is_mine()
+        there.beat()
+        there.__exit__()
+        assert taker.is_mine()
+        assert not taker._row.take(there._me, there._me)  # type: ignore[attr-defined]
+    assert read_holder(folder) is None
+
+
+def test_a_database_with_a_lock_that_does_not_answer_is_a_refusal(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = DriverRow(f"postgresql+psycopg://study:{PASSWORD}@127.0.0.1:9/postgres", "locked")
+    with pytest.raises(RecordError, match="does not answer") as told:
+        row.holder()
+    assert PASSWORD not in str(told.value)
+    assert PASSWORD not in repr(row)

@@ -107,6 +107,16 @@ def test_more_objects_than_one_answer_holds_are_found_and_removed(
     assert mirror.store.digests("many/") == {}
 
 
+def test_nothing_is_brought_to_where_a_key_leads_out_of_the_folder(mirror: Mirror) -> None:
+    path = write(mirror.folder / "one", "1")
+    for key in ("s/../../out", "s//out", "s/in", "../out/plan.json"):
+        mirror.store.put(key, path)
+    mirror.bring_all(mirror.folder / "s")
+    bring_plans(mirror.folder)
+    found = sorted(p.name for p in mirror.folder.parent.rglob("*") if p.is_file())
+    assert found == [MARK_FILE, "in", "one"]
+
+
 def test_a_study_is_brought_in_parts(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -148,6 +158,7 @@ def test_what_a_driver_has_swept_goes_from_the_store_and_students_stay(mirror: M
     send_study(folder)
     model.unlink()
     student.unlink()
+    send_study(folder, "report")
     send_study(folder)
     assert "s/models/t0000.pt2" in mirror.store.digests()
     send_study(folder, sweep=True)
