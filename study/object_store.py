@@ -7,6 +7,7 @@ as the AWS tools do. (fsspec's s3fs would hold botocore below what boto3 itself 
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,12 +18,10 @@ from analysis.formatting import without_password
 
 SCHEME = "s3://"
 _URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^?#]*))?")
-# Tries of one request, from the first on, with pauses between them that double: a minute or so in
-# all for a study that runs, seconds for a first look.
-_TRIES, _FIRST_TRIES = 8, 2
+# boto3's tries of one request, with a second or so between them; what it gives up is asked again
+# after pauses (s), so that an outage of half a minute ends no study.
+_TRIES, _PAUSES = 2, (1.0, 2.0, 4.0, 8.0, 16.0)
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 30
-_BODY_TRIES = 3
-_BROKEN_OFF = ("IncompleteReadError", "ReadTimeoutError", "ResponseStreamingError")
 # Of one request or answer: the most that S3 takes.
 _AT_ONCE = 1000
 
@@ -74,18 +73,21 @@ class ObjectStore:
     def check(self, *, write: bool = False) -> None:
         """Make sure within seconds that objects can be read here, and written."""
         bucket, prefix = self._parts
-        client = self._ask(lambda: _client(_FIRST_TRIES))
-        self._ask(lambda: client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1))
+        looked, tried = {"Bucket": bucket, "Prefix": prefix}, f"{prefix}.tried"
+        self._ask(lambda: _client().list_objects_v2(**looked, MaxKeys=1))
         if write:
-            tried = {"Bucket": bucket, "Key": f"{prefix}.tried"}
-            self._ask(lambda: client.put_object(**tried, Body=b""))
-            self._ask(lambda: client.delete_object(**tried))
+            self._ask(lambda: _client().put_object(Bucket=bucket, Key=tried, Body=b""))
+            self._ask(lambda: _client().delete_object(Bucket=bucket, Key=tried))
 
     def put(self, key: str, path: Path) -> None:
         """Put a file in place of what was there."""
         bucket, prefix = self._parts
-        with path.open("rb") as file:
-            self._call("put_object", Bucket=bucket, Key=prefix + key, Body=file)
+
+        def send() -> None:
+            with path.open("rb") as file:
+                _client().put_object(Bucket=bucket, Key=prefix + key, Body=file)
+
+        self._ask(send, patient=True)
 
     def get(self, key: str, path: Path) -> bool:
         """Have a local file be as an object is; whether there is that object.
@@ -97,16 +99,7 @@ class ObjectStore:
         bucket, prefix = self._parts
 
         def fetch() -> bool:
-            for left in reversed(range(_BODY_TRIES)):
-                try:
-                    return fetch_once()
-                except Exception as error:  # botocore's own retries end where a body begins
-                    if left == 0 or type(error).__name__ not in _BROKEN_OFF:
-                        raise
-            return False
-
-        def fetch_once() -> bool:
-            answer = _client(_TRIES).get_object(Bucket=bucket, Key=prefix + key, **extra)
+            answer = _client().get_object(Bucket=bucket, Key=prefix + key, **extra)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             try:
@@ -118,7 +111,8 @@ class ObjectStore:
                 partial.unlink(missing_ok=True)
             return True
 
-        return self._ask(fetch, {"304": True, "NoSuchKey": False, "404": False})
+        answers = {"304": True, "NoSuchKey": False, "404": False}
+        return self._ask(fetch, answers, patient=True)
 
     def digests(self, below: str = "") -> dict[str, str]:
         """Return the digest of every object whose key begins so, by key.
@@ -162,24 +156,36 @@ class ObjectStore:
                 raise StoreError(f"{self.url} keeps {error.get('Key')} ({error.get('Code')})")
 
     def _call(self, operation: str, **request: Any) -> Any:
-        return self._ask(lambda: getattr(_client(_TRIES), operation)(**request))
+        return self._ask(lambda: getattr(_client(), operation)(**request), patient=True)
 
-    def _ask(self, act: Callable[[], T], answers: dict[str, T] | None = None) -> T:
-        """Do something with the store; some of its error codes are answers."""
-        try:
-            return act()
-        except ImportError as error:
-            raise StoreError(
-                f"{self.url} needs {error.name}; install it with pip install boto3"
-            ) from None
-        except Exception as error:
-            code = _code(error)
-            if answers is not None and code in answers:
-                return answers[code]
-            told = _told(error, code, self.bucket)
-            if told is None:
-                raise
-            raise StoreError(f"{self.url}: {told}") from error
+    def _ask(
+        self, act: Callable[[], T], answers: dict[str, T] | None = None, *, patient: bool = False
+    ) -> T:
+        """Do something with the store; some of its error codes are answers.
+
+        Args:
+            act: May be done again, if ``patient``, where the store did not answer.
+            answers: By code.
+            patient: Whether an outage is waited for.
+        """
+        pauses = list(_PAUSES if patient else ())
+        while True:
+            try:
+                return act()
+            except ImportError as error:
+                raise StoreError(
+                    f"{self.url} needs {error.name}; install it with pip install boto3"
+                ) from None
+            except Exception as error:
+                code = _code(error)
+                if answers is not None and code in answers:
+                    return answers[code]
+                told = _told(error, code, self.bucket)
+                if told is None:
+                    raise
+                if not pauses or not _passing(error, code):
+                    raise StoreError(f"{self.url}: {told}") from error
+            time.sleep(pauses.pop(0))
 
 
 def digest(path: Path) -> str:
@@ -193,7 +199,7 @@ def digest(path: Path) -> str:
 
 
 @cache
-def _client(tries: int) -> Any:
+def _client() -> Any:
     """The client of this process, which its threads may share."""
     import boto3
     from botocore.config import Config
@@ -201,7 +207,7 @@ def _client(tries: int) -> Any:
     how = Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_ANSWER_SECONDS,
-        retries={"total_max_attempts": tries, "mode": "standard"},
+        retries={"total_max_attempts": _TRIES, "mode": "standard"},
         # Other makes of store do not all know the checksums that newer clients send.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -209,11 +215,30 @@ def _client(tries: int) -> Any:
     return boto3.session.Session().client("s3", config=how)
 
 
+def _passing(error: Exception, code: str) -> bool:
+    """Whether it is of the network, or of a store that is busy."""
+    from botocore import exceptions
+
+    network = (
+        exceptions.ConnectionError,
+        exceptions.HTTPClientError,
+        exceptions.IncompleteReadError,
+    )
+    return isinstance(error, network) or code in _BUSY or _status(error) >= 500
+
+
+def _status(error: Exception) -> int:
+    response = getattr(error, "response", None)
+    about = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    return int(about.get("HTTPStatusCode", 0))
+
+
 def _code(error: Exception) -> str:
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
+_BUSY = ("SlowDown", "RequestTimeout", "Throttling")
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 _BY_CODE = {
     "NoSuchBucket": "there is no bucket {bucket}; check the name, or make it first: "

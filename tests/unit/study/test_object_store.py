@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from objects import KEYS, running_objects
+from conftest import find_free_port
+from objects import KEYS, running_objects, server_at
 
 from study.driver_row import row_of
 from study.lock import StudyLock, read_holder, study_lock
@@ -232,6 +234,23 @@ def test_a_store_that_cannot_be_used_is_one_line_and_makes_nothing(
     assert len(str(told.value).splitlines()) == 1
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in str(told.value)
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(mirror.folder / "one", "1")
+    url = f"http://127.0.0.1:{find_free_port()}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    _client.cache_clear()
+    monkeypatch.setattr("study.object_store._PAUSES", (0.1,))
+    with pytest.raises(StoreError, match="does not answer"):
+        mirror.send(path)
+    monkeypatch.setattr("study.object_store._PAUSES", (0.2,) * 600)
+    with ThreadPoolExecutor() as pool:
+        sent = pool.submit(mirror.send, path)
+        with server_at(url), pytest.raises(StoreError, match="there is no bucket"):
+            sent.result()  # the server is a new one
 
 
 @pytest.mark.parametrize("storage", [None, "sqlite:////tmp/record.db"])
