@@ -57,9 +57,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _description(removal: "Removal") -> list[str]:
     from analysis.formatting import NBSP, counted, size, without_password
+    from study.mirror import mirror_of, shown
 
     trials = "trials unknown" if removal.trials is None else counted(removal.trials, "trial")
     lines = [f"study {removal.name}: {trials}, {size(removal.size)} in {removal.folder}"]
+    studies = removal.folder.parent
+    if mirror_of(studies) is not None:
+        lines.append(f"what lies in {shown(studies)}/{removal.name} goes too")
     if removal.damage is not None:
         lines.append(f"it is damaged: {removal.damage}")
     if removal.storage is not None:
