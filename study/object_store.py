@@ -18,8 +18,8 @@ from analysis.formatting import without_password
 
 SCHEME = "s3://"
 _URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^?#]*))?")
-# The tries of one request by boto3 come close together; what it gives up is asked again after pauses
-# (s), so that an outage of half a minute ends no study.
+# boto3 tries a request twice in close succession; what it gives up is asked again after pauses (s),
+# so that an outage of half a minute ends no study.
 _TRIES, _PAUSES = 2, (1.0, 2.0, 4.0, 8.0, 16.0)
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 30
 # Of one request or answer: the most that S3 takes.
