@@ -1,6 +1,7 @@
 """Finding the studies of a folder, and saying how each one is."""
 
 import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from analysis.results import PLAN_FILE, TrialResult
 from search_spaces.space import nearest
 from study.disk import DiskUse, disk_use
 from study.lock import PATIENCE_SECONDS, Holder, beaten_ago, read_holder
-from study.mirror import Part, bring_plans, bring_study, shown
+from study.mirror import Part, bring_plans, bring_study, mirror_of, shown
 from study.names import StudyName
 from study.record import RecordError
 from study.summary import StudySummary, summarise
@@ -125,7 +126,11 @@ def find_study(studies: Path, name: str, part: Part = "plan") -> Path:
         StoreError: if the object store does not answer.
     """
     folder = StudyName(name).folder(studies)
-    bring_study(studies, name, part)
+    if mirror_of(studies) is not None:
+        from study.progress import make_console
+
+        with make_console(sys.stderr).status(f"bringing {name} from {shown(studies)} …"):
+            bring_study(studies, name, part)
     if (folder / PLAN_FILE).is_file():
         return folder
     bring_plans(studies)

@@ -54,7 +54,7 @@ class Mirror:
 
     def key(self, path: Path) -> str:
         """Return the key of a file below the folder."""
-        return path.relative_to(self.folder).as_posix()
+        return path.absolute().relative_to(self.folder).as_posix()
 
     def send(self, path: Path) -> None:
         """Put a file into the store.
@@ -117,11 +117,15 @@ def cache_folder(url: str) -> Path:
 
 
 def mirror_of(studies: Path) -> Mirror | None:
-    """Return what a studies folder is the copy of; None of an ordinary folder."""
+    """Return what a studies folder is the copy of; None of an ordinary folder.
+
+    A copy that was carried elsewhere by hand is an ordinary folder.
+    """
     try:
-        return Mirror((studies / MARK_FILE).read_text())
+        url = (studies / MARK_FILE).read_text()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return Mirror(url) if cache_folder(url) == studies.absolute() else None
 
 
 def shown(studies: Path) -> str:

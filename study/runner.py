@@ -1,7 +1,9 @@
 """From a plan to a finished record: one driver at a time, on its own or a shared cluster."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from analysis import results
@@ -16,7 +18,7 @@ from study.environment import worker_environment
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, study_lock
 from study.method_check import check_methods
-from study.mirror import bring_study, send_study
+from study.mirror import bring_study, mirror_of, send_study
 from study.object_store import StoreError
 from study.plan import StudyPlan
 from study.progress import Progress
@@ -75,7 +77,8 @@ def run_study(inputs: StudyInputs, progress: Progress, stop: StopRequest) -> End
             if lock.taken_over is not None:
                 progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
             # Another machine may have been here since it was looked at.
-            bring_study(inputs.studies, plan.name, "students")
+            with _with_store(inputs.folder, "bringing what the object store has", progress):
+                bring_study(inputs.studies, plan.name, "students")
             check_same_plan(inputs.folder, document)
             keep(inputs.folder, inputs.earlier)
             mark = record_id(read_plan_file(inputs.folder))
@@ -138,12 +141,23 @@ def _send(folder: Path, stop: StopRequest, progress: Progress) -> None:
     if stop.lock_lost.is_set():
         return
     try:
-        send_study(folder, sweep=True)
+        with _with_store(folder, "sending to the object store", progress):
+            send_study(folder, sweep=True)
     except StoreError as error:
         progress.warn(
             f"report and logs were not sent ({error}); once it answers: "
             f"python -m study report {folder.name}"
         )
+
+
+@contextlib.contextmanager
+def _with_store(folder: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Show that an object store is at work, where a study is in one."""
+    if mirror_of(folder.parent) is None:
+        yield
+        return
+    with progress.phase(what):
+        yield
 
 
 def _waits_for(holder: Holder) -> str:

@@ -1,6 +1,7 @@
 """Files of a studies folder in an object store: a real server of S3 on loopback."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -192,6 +193,18 @@ def test_an_ordinary_folder_is_left_alone(tmp_path: Path) -> None:
     assert row_of(tmp_path / "s") is None
     assert type(study_lock(tmp_path / "s")) is StudyLock
     assert read_holder(tmp_path / "s") is None
+
+
+def test_a_copy_carried_elsewhere_by_hand_is_an_ordinary_folder(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(mirror, "s")
+    shutil.copytree(mirror.folder, tmp_path / "carried")
+    assert mirror_of(mirror.folder) == mirror
+    assert mirror_of(tmp_path / "carried") is None
+    monkeypatch.chdir(mirror.folder)
+    assert mirror_of(Path()) == mirror
+    assert mirror.key(Path("s/plan.json")) == "s/plan.json"
 
 
 def test_a_bucket_that_can_be_used_leaves_nothing_in_it(mirror: Mirror) -> None:
