@@ -238,7 +238,11 @@ def _where(group: "argparse._ArgumentGroup") -> None:
         "(default: eager)",
     )
     group.add_argument(
-        "--studies", default="studies", metavar="DIR", help="folder of studies (default: studies)"
+        "--studies",
+        default="studies",
+        metavar="DIR|s3://BUCKET/PREFIX",
+        help="folder of studies, or an object store that holds it; the record is then in a "
+        "PostgreSQL (default: studies)",
     )
     group.add_argument(
         "--storage", metavar="URL", help="database for the record (default: a journal file)"

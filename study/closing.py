@@ -3,6 +3,7 @@
 from analysis.formatting import counted, score_text
 from analysis.timing_notes import noise_note, tie_note
 from study.ending import Ending
+from study.mirror import mirror_of, shown
 from study.progress import duration, front_table, make_console
 from study.replicates import further
 from study.summary import KINDS, StudySummary
@@ -60,6 +61,9 @@ def _whereabouts(summary: StudySummary, ending: Ending) -> list[tuple[str, str]]
     lines = []
     if summary.report.exists():
         lines.append(("report", str(summary.report)))
+    studies = summary.folder.parent
+    if mirror_of(studies) is not None:
+        lines.append(("store", f"{shown(studies)}/{summary.folder.name}"))
     mlflow = summary.results.mlflow
     if mlflow is not None:
         lines.append(("MLflow", where_to_look(mlflow)))

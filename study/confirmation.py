@@ -30,7 +30,7 @@ from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front, replicated
 from study.task import task_of
-from study.trial_context import TrialContext, student_file
+from study.trial_context import TrialContext, has_student
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +135,8 @@ def _reported(trials: Sequence[TrialResult], third: Third | None) -> set[int]:
 
 
 def _with_student(record: StudyRecord, trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """Those whose student lies in the study's folder."""
-    return [t for t in trials if student_file(record.folder, t.number).is_file()]
+    """Those whose student is kept."""
+    return [t for t in trials if has_student(record.folder, t.number)]
 
 
 class WholeNodeWorker:

@@ -17,7 +17,8 @@ from analysis.record import RecordReadError, read_record
 from analysis.results import PLAN_FILE
 from study.disk import disk_use
 from study.listing import find_study
-from study.lock import Holder, StudyLock, check_free
+from study.lock import Holder, check_free, study_lock
+from study.mirror import mirror_of
 from study.names import StudyName
 from study.plan import check_writable
 from study.record import RecordError, read_plan_file
@@ -122,9 +123,10 @@ def remove(removal: Removal, on_wait: Callable[[Holder], None] | None = None) ->
     folder = removal.folder
     hidden = folder.with_name(f".{removal.name}.deleted.{os.getpid()}")
     try:
-        with StudyLock(folder, on_wait):
+        with study_lock(folder, on_wait):
             if removal.storage is not None:
                 _delete_recorded(removal.storage, removal.name)
+            _remove_sent(folder)
             folder.rename(hidden)
     except FileNotFoundError:
         raise DeleteError(
@@ -137,6 +139,14 @@ def remove(removal: Removal, on_wait: Callable[[Holder], None] | None = None) ->
         ) from error
     _remove_tree(hidden)
     _sweep(folder.parent)
+
+
+def _remove_sent(folder: Path) -> None:
+    """Remove what an object store has of a study; first its plan, by which it is listed."""
+    mirror = mirror_of(folder.parent)
+    if mirror is not None:
+        mirror.remove([mirror.key(folder / PLAN_FILE)])
+        mirror.remove(mirror.store.digests(f"{folder.name}/"))
 
 
 def finish_earlier(studies: Path, name: str) -> bool:

@@ -100,6 +100,8 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
     from study.ending import StopRequest
     from study.last_words import last_words
     from study.logs import keep_log, output_to_log
+    from study.mirror import send_log
+    from study.object_store import StoreError
     from study.progress import make_progress
     from study.refusals import refusals
     from study.runner import run_study
@@ -124,6 +126,8 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
             traceback.print_exc()
         finally:
             log = keep_log(terminal.log, folder)
+            with contextlib.suppress(StoreError):  # as was said already
+                send_log(folder)
     if crash is not None:
         return _report_crash(crash, log, debug=shown.debug)
     if ending is None:

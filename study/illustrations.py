@@ -29,7 +29,7 @@ from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.saliency import SALIENCY
 from study.translations import TRANSLATIONS
-from study.trial_context import TrialContext, student_file
+from study.trial_context import TrialContext, has_student
 
 
 def kinds_for(space: SearchSpace) -> tuple[Kind, ...]:
@@ -119,15 +119,12 @@ class Illustrator:
         for trials in kind.subjects(self._record.trials(), self._space):
             if there is not None and there.trials == tuple(trial.number for trial in trials):
                 return None
-            if all(self._student(trial.number).is_file() for trial in trials):
+            if all(has_student(self._record.folder, trial.number) for trial in trials):
                 return trials
         return None
 
     def _read(self, illustration: Illustration) -> Mapping[str, bytes]:
         return read_pictures(self._record.folder, [illustration])
-
-    def _student(self, number: int) -> Path:
-        return student_file(self._record.folder, number)
 
     def _made(self, kind: Kind, trials: Trials, phase: Phase) -> Illustration:
         import ray

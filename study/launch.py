@@ -12,6 +12,7 @@ from pathlib import Path
 
 from study.arguments import parser
 from study.driving import Shown, check, drive
+from study.mirror import check_shared, open_studies
 from study.plan import PlanError, StudyPlan
 from study.refusals import refusals, refuse
 from study.resolving import resolve
@@ -20,11 +21,14 @@ from study.resolving import resolve
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     args = parser().parse_args(argv)
-    studies = Path(args.studies)
     try:
-        plan, space = resolve(args)
+        check_shared(args.studies, args.storage)
         if args.submit:
+            plan, _ = resolve(args)
             return _submit(plan, args, sys.argv[1:] if argv is None else argv)
+        studies = open_studies(args.studies, write=not args.dry_run)
+        args.studies = str(studies)
+        plan, space = resolve(args)
         check(plan, space, studies)
         if args.dry_run:
             from study.estimate import show_plan

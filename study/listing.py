@@ -1,6 +1,7 @@
 """Finding the studies of a folder, and saying how each one is."""
 
 import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,8 @@ from analysis.record import RecordReadError
 from analysis.results import PLAN_FILE, TrialResult
 from search_spaces.space import nearest
 from study.disk import DiskUse, disk_use
-from study.lock import LOCK_FILE, PATIENCE_SECONDS, Holder, read_holder
+from study.lock import PATIENCE_SECONDS, Holder, beaten_ago, read_holder
+from study.mirror import Part, bring_plans, bring_study, mirror_of, shown
 from study.names import StudyName
 from study.record import RecordError
 from study.summary import StudySummary, summarise
@@ -115,23 +117,30 @@ def _open_trial(trial: TrialResult) -> dict[str, Any]:
     }
 
 
-def find_study(studies: Path, name: str) -> Path:
-    """Return the folder of a study.
+def find_study(studies: Path, name: str, part: Part = "plan") -> Path:
+    """Return the folder of a study; of one in an object store, some of it is brought first.
 
     Raises:
         StudyNameError: if no study can have that name.
         RecordError: if there is no such study; the message names the nearest one.
+        StoreError: if the object store does not answer.
     """
     folder = StudyName(name).folder(studies)
+    if mirror_of(studies) is not None:
+        from study.progress import make_console
+
+        with make_console(sys.stderr).status(f"bringing {name} from {shown(studies)} …"):
+            bring_study(studies, name, part)
     if (folder / PLAN_FILE).is_file():
         return folder
+    bring_plans(studies)
+    where = shown(studies)
     known = [path.parent.name for path in studies.glob(f"*/{PLAN_FILE}")]
     if not known:
         raise RecordError(
-            f"no study {name!r}: there are no studies in {studies}; name their folder with "
-            "--studies"
+            f"no study {name!r}: there are no studies in {where}; name their folder with --studies"
         )
-    raise RecordError(f"no study {name!r} in {studies}{nearest(name, sorted(known))}")
+    raise RecordError(f"no study {name!r} in {where}{nearest(name, sorted(known))}")
 
 
 def status_of(summary: StudySummary) -> StudyStatus:
@@ -171,11 +180,8 @@ def _shows_life(holder: Holder, folder: Path) -> bool:
     """
     if holder.is_visible():
         return True
-    try:
-        beaten = (folder / LOCK_FILE).stat().st_mtime
-    except FileNotFoundError:  # given back meanwhile
-        return True
-    return time.time() - beaten < 2 * PATIENCE_SECONDS
+    ago = beaten_ago(folder)
+    return ago is None or ago < 2 * PATIENCE_SECONDS  # None: given back meanwhile
 
 
 def _phase(summary: StudySummary) -> str:
@@ -213,6 +219,7 @@ def study_states(
         studies: The folder of studies.
         on_read: Told the name of each study before it is read.
     """
+    bring_plans(studies)
     states = []
     for path in sorted(studies.glob(f"*/{PLAN_FILE}")):
         on_read(path.parent.name)

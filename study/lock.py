@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from study.mirror import mirror_of
+
 LOCK_FILE = "lock"
 BEAT_SECONDS = 5.0
 # A holder that cannot be seen, and does not beat this long, is taken to be gone.
@@ -116,7 +118,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 class StudyLock:
-    """The lock of one study's folder, a context manager.
+    """The lock of one study's folder, a context manager; :func:`study_lock` makes it.
 
     Args:
         folder: The study's folder.
@@ -135,19 +137,28 @@ class StudyLock:
     def __enter__(self) -> "StudyLock":
         """Take the lock, or take it over from a process that is gone."""
         while True:
-            holder = read_holder(self._path.parent)
+            holder = self._read()
             if holder is not None and not self._has_ended(holder):
                 raise _locked(holder, self._path.parent)
-            with _alone(self._path.parent):
-                if self._path.exists() and read_holder(self._path.parent) != holder:
-                    continue  # another driver was quicker
+            if self._take(holder):
                 self.taken_over = holder
-                self._path.unlink(missing_ok=True)
-                for leftover in self._path.parent.glob(f"{LOCK_FILE}.*.tmp"):
-                    leftover.unlink(missing_ok=True)
-                with contextlib.suppress(FileExistsError):
-                    self._create()
-                    return self
+                return self
+
+    def _read(self) -> Holder | None:
+        return _holder_in_file(self._path.parent)
+
+    def _take(self, gone: Holder | None) -> bool:
+        """Take the lock unless another driver was quicker; ``gone`` held it last."""
+        with _alone(self._path.parent):
+            if self._path.exists() and self._read() != gone:
+                return False
+            self._path.unlink(missing_ok=True)
+            for leftover in self._path.parent.glob(f"{LOCK_FILE}.*.tmp"):
+                leftover.unlink(missing_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self._create()
+                return True
+        return False
 
     def _has_ended(self, holder: Holder) -> bool:
         if holder.is_visible():
@@ -157,7 +168,7 @@ class StudyLock:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             time.sleep(min(1.0, PATIENCE_SECONDS))
-            if read_holder(self._path.parent) != holder:
+            if self._read() != holder:
                 return False
         return True
 
@@ -176,7 +187,7 @@ class StudyLock:
 
     def is_mine(self) -> bool:
         """Whether the lock is still held by this process."""
-        holder = read_holder(self._path.parent)
+        holder = self._read()
         return holder is not None and holder.is_same_process(self._me)
 
     def beat(self) -> None:
@@ -199,8 +210,61 @@ class StudyLock:
             self._path.unlink(missing_ok=True)
 
 
+def study_lock(
+    folder: Path, on_wait: Callable[[Holder], None] | None = None, storage: str | None = None
+) -> StudyLock:
+    """Return the lock of a study: a file in its folder, or, of one in an object store, a row.
+
+    Args:
+        folder: The study's folder.
+        on_wait: As of :class:`StudyLock`.
+        storage: URL of the database of its record, where no plan tells it yet.
+
+    Raises:
+        RecordError: if the plan is damaged.
+    """
+    from study.driver_row import DriverRow, SharedLock, row_of
+
+    row = row_of(folder)
+    if row is None and storage is not None and mirror_of(folder.parent) is not None:
+        row = DriverRow(storage, folder.name)
+    return StudyLock(folder, on_wait) if row is None else SharedLock(folder, row, on_wait)
+
+
 def read_holder(folder: Path) -> Holder | None:
-    """Return who holds the lock of a study's folder; None if nobody does or it is unreadable."""
+    """Return who holds the lock of a study's folder; None if nobody does or it is unreadable.
+
+    Raises:
+        RecordError: if the lock is in a database that does not answer.
+    """
+    if mirror_of(folder.parent) is None:
+        return _holder_in_file(folder)
+    from study.driver_row import row_of
+
+    row = row_of(folder)
+    return None if row is None else row.holder()
+
+
+def beaten_ago(folder: Path) -> float | None:
+    """Return how long ago (s) a holder last beat, by the clock of whoever keeps its lock.
+
+    None if it has been given back. Good enough to be shown; it decides nothing.
+
+    Raises:
+        RecordError: if the lock is in a database that does not answer.
+    """
+    if mirror_of(folder.parent) is not None:
+        from study.driver_row import row_of
+
+        row = row_of(folder)
+        return None if row is None else row.beaten_ago()
+    try:
+        return time.time() - (folder / LOCK_FILE).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def _holder_in_file(folder: Path) -> Holder | None:
     try:
         return Holder(**json.loads((folder / LOCK_FILE).read_text()))
     except (OSError, ValueError, TypeError):

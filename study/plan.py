@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -324,11 +323,6 @@ def check_writable(folder: Path) -> None:
     Raises:
         PlanError: naming the folder that stands in the way.
     """
-    if "://" in str(folder) or re.match(r"[a-z][a-z0-9+]+:/", str(folder)):
-        raise PlanError(
-            f"--studies {folder} is no folder of a file system; name one that all nodes share, and "
-            "keep the record in a database with --storage where its locks are not to be trusted"
-        )
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent

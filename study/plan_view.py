@@ -8,6 +8,7 @@ from analysis.formatting import score_text, without_password
 from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
 from study.distillation.runtime import RUNTIME_TITLES
+from study.mirror import mirror_of, shown
 from study.plan import StudyPlan
 from study.progress import duration
 from study.record import read_plan_file
@@ -122,8 +123,10 @@ def where_rows(plan: StudyPlan, studies: Path) -> Rows:
     """Return where everything lies, or would lie."""
     folder = studies / plan.name
     state = "exists; it would be continued" if read_plan_file(folder) else "would be made"
+    sent = [("store", f"{shown(studies)}/{plan.name}")] if mirror_of(studies) else []
     return [
         ("study", f"{folder} ({state})"),
+        *sent,
         ("record", without_password(plan.storage) if plan.storage else str(folder / "journal.log")),
         ("report", str(folder / "report" / "index.html")),
         ("teachers", str(studies / "teachers")),

@@ -1,6 +1,5 @@
 """What happens to trials in Ray, written to the record first, then shown in MLflow and terminal."""
 
-import errno
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,8 +22,9 @@ from analysis.results import (
     trained_alone,
 )
 from study.constraints import Constraints
-from study.database import database_gone
 from study.death import death_of, error_of
+from study.halting import Halted, disk_full, halted_by, store_gone
+from study.mirror import mirror_of
 from study.record import StudyRecord
 from study.retention import Contenders, prune
 from study.stateless import StatelessForRay
@@ -34,8 +34,6 @@ from study.trial_context import NESTED, STUDENT_FILE, trial_folder
 from study.trial_exits import exit_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from study.guide import Guide
     from study.handing_out import Queue
     from study.progress import Progress
@@ -48,26 +46,6 @@ WAITED = "others promised to add more to the front"
 _FEWEST_ENDED = 4
 # A driver that is killed forgets at most so much of a trial's device time.
 _NOTE_USAGE_SECONDS = 15.0
-
-
-class Halted(RuntimeError):
-    """Something outside the study stands in its way; the message names it and the mend."""
-
-
-def halted_by(error: BaseException, folder: "Path") -> Halted | None:
-    """Return what to tell the user if a full disk or a lost database is the cause, else None."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Halted(disk_full(folder))
-    gone = database_gone(error, folder)
-    return None if gone is None else Halted(gone)
-
-
-def disk_full(folder: "Path") -> str:
-    """Say that the disk of a study is full, and the mend."""
-    return (
-        f"the disk that holds {folder} is full; nothing is lost: free some space there, then go on "
-        f"with `python -m study resume {folder.name}`"
-    )
 
 
 @dataclass(frozen=True)
@@ -263,7 +241,7 @@ class Recorder(StatelessForRay, Callback):
         for body in result.get("curve", ()):
             self._record.epoch(number, EpochResult.from_json(body))
             self._tracker.epoch(number, body)
-        for key in ("failure", "infeasible", "disk_full"):
+        for key in ("failure", "infeasible", "disk_full", "store_gone"):
             if key in result:
                 running.facts[key] = result[key]
         if "spent" in result:
@@ -300,10 +278,16 @@ class Recorder(StatelessForRay, Callback):
             self._tracker.trial_replayed(trial)
             self._progress.exit_added(trial)
         left = exit_file(trial_folder(self._record.folder, number), body["exit"])
+        mirror = mirror_of(self._record.folder.parent)
+        if mirror is not None:
+            mirror.bring(left)
         if left.exists():
             own = trial_folder(self._record.folder, added)
             own.mkdir(parents=True, exist_ok=True)
             left.replace(own / STUDENT_FILE)
+            if mirror is not None:
+                mirror.send(own / STUDENT_FILE)
+                mirror.remove([mirror.key(left)])
 
     def _count(self, number: int, *, retries: int = 0, write: bool = True) -> None:
         """Count the device time since the last count, and any retries; put them into the record."""
@@ -374,6 +358,8 @@ class Recorder(StatelessForRay, Callback):
         if "disk_full" in running.facts:
             # Not the trial's fault: it is left to be continued once there is room.
             raise Halted(disk_full(self._record.folder))
+        if "store_gone" in running.facts:
+            raise Halted(store_gone(running.facts["store_gone"], self._record.folder))
         self._record.use(number, running.usage)
         trial = self._trial(number)
         outcome = self._outcome(trial, running.facts)

@@ -16,6 +16,7 @@ def refusals() -> tuple[type[Exception], ...]:
     from study.inputs import DifferentPlanError
     from study.lock import LockedError
     from study.names import StudyNameError
+    from study.object_store import StoreError
     from study.plan import PlanError
     from study.record import RecordError
 
@@ -31,6 +32,7 @@ def refusals() -> tuple[type[Exception], ...]:
         LockedError,
         RecordError,
         RecordReadError,
+        StoreError,
     )
 
 

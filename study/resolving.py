@@ -94,8 +94,10 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
 
 def _stored(name: StudyName, args: argparse.Namespace) -> Mapping[str, Any] | None:
     """The plan of the study that has this name already, if one does."""
+    from study.mirror import bring_study
     from study.record import read_plan_file
 
+    bring_study(Path(args.studies), name.text, "students")
     stored = read_plan_file(name.folder(Path(args.studies)))
     return None if stored is None else stored.get("plan")
 

@@ -10,6 +10,7 @@ import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from analysis.front import (
     Point,
@@ -19,7 +20,8 @@ from analysis.front import (
     third_value,
     trial_point,
 )
-from analysis.results import Third, TrialResult, first_runs, trial_name
+from analysis.results import Third, TrialResult, first_runs
+from study.mirror import mirror_of
 from study.trial_context import STUDENT_FILE
 
 # A student this much slower than one that beats it in score may still be as fast, once timed
@@ -165,18 +167,31 @@ def prune(study_folder: Path, trials: Sequence[TrialResult], keep: set[int]) -> 
         keep: Numbers of complete trials whose student stays.
     """
     checkpoints = study_folder / "checkpoints"
-    if not checkpoints.is_dir():
-        return
-    kept = {trial_name(number) for number in keep}
-    for folder in checkpoints.iterdir():
-        number = folder.name[1:]
+
+    def stays(name: str) -> Literal["whole", "student", "not"]:
+        """What stays of the folder of a trial."""
+        number = name[1:]
         known = number.isdecimal() and int(number) < len(trials)
         state = trials[int(number)].status if known else None
         if state == "running":
-            continue
-        if state == "complete" and folder.name in kept:
+            return "whole"
+        return "student" if state == "complete" and int(number) in keep else "not"
+
+    for folder in checkpoints.iterdir() if checkpoints.is_dir() else ():
+        what = stays(folder.name)
+        if what == "student":
             for path in folder.iterdir():
                 if path.name != STUDENT_FILE:
                     path.unlink(missing_ok=True)
-        else:
+        elif what == "not":
             shutil.rmtree(folder, ignore_errors=True)
+    mirror = mirror_of(study_folder.parent)
+    if mirror is None:
+        return
+    gone = []
+    for key in mirror.store.digests(f"{mirror.key(checkpoints)}/"):
+        *_, name, file = key.split("/")
+        what = stays(name)
+        if what == "not" or (what == "student" and file != STUDENT_FILE):
+            gone.append(key)
+    mirror.remove(gone)

@@ -1,8 +1,11 @@
 """From a plan to a finished record: one driver at a time, on its own or a shared cluster."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from analysis import results
 from cluster.connect import Cluster, available_cpus, connect, disconnect
@@ -16,8 +19,10 @@ from study.database import RECORD_ID, record_id
 from study.ending import Ending, StopRequest
 from study.environment import worker_environment
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
-from study.lock import PATIENCE_SECONDS, Holder, StudyLock
+from study.lock import PATIENCE_SECONDS, Holder, study_lock
 from study.method_check import check_methods
+from study.mirror import bring_study, mirror_of, send_study
+from study.object_store import StoreError
 from study.plan import TO_BE_MEASURED, StudyPlan
 from study.progress import Progress
 from study.record import StudyRecord, read_plan_file
@@ -71,21 +76,30 @@ def run_study(
             inputs = replace(inputs, plan=plan)
             document, resources = plan_document(inputs), _resources(plan, cluster)
         make_folder(inputs.folder)
-        lock = StudyLock(inputs.folder, lambda holder: progress.say(_waits_for(holder)))
+        lock = study_lock(
+            inputs.folder, lambda holder: progress.say(_waits_for(holder)), plan.storage
+        )
         with lock, watching(inputs.folder, lock) as lock_lost:
             if lock.taken_over is not None:
                 progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
+            # Another machine may have been here since it was looked at.
+            with _with_store(inputs.folder, "bringing what the object store has", progress):
+                bring_study(inputs.studies, plan.name, "students")
             check_same_plan(inputs.folder, document)
             keep(inputs.folder, inputs.earlier)
             mark = record_id(read_plan_file(inputs.folder))
             kept = {results.DEVICE_KIND: cluster.kind, RECORD_ID: mark}
             store_plan(inputs.folder, {**document, **kept})
+            send_study(inputs.folder)
             record = StudyRecord(inputs.folder, plan.name, plan.storage, plan.third)
             if plan.storage is not None:
                 record.set_attribute(RECORD_ID, mark)
             stop.lock_lost = lock_lost
             session = Session(inputs, record, cluster, resources, progress, stop, begun)
-            return session.run()
+            try:
+                return session.run()
+            finally:
+                _send(inputs.folder, stop, progress)
     finally:
         disconnect()
 
@@ -138,6 +152,30 @@ def _ship_files() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith(FILE_MODULE_PREFIX):
             cloudpickle.register_pickle_by_value(module)
+
+
+def _send(folder: Path, stop: StopRequest, progress: Progress) -> None:
+    """Send what the run leaves to an object store, if it is in one and still this driver's."""
+    if stop.lock_lost.is_set():
+        return
+    try:
+        with _with_store(folder, "sending to the object store", progress):
+            send_study(folder, sweep=True)
+    except StoreError as error:
+        progress.warn(
+            f"report and logs were not sent ({error}); once it answers: "
+            f"python -m study report {folder.name}"
+        )
+
+
+@contextlib.contextmanager
+def _with_store(folder: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Show that an object store is at work, where a study is in one."""
+    if mirror_of(folder.parent) is None:
+        yield
+        return
+    with progress.phase(what):
+        yield
 
 
 def _waits_for(holder: Holder) -> str:

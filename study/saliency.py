@@ -62,7 +62,7 @@ def draw(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None
     data, device = class_data(context.data), device_of(context)
     teacher = context.teacher_of(distilled.params)
     networks = (
-        trained_teacher(teacher, data, context.folder, context.seed, teacher_checkpoint),
+        trained_teacher(teacher, data, str(context.place), context.seed, teacher_checkpoint),
         load_kept(context, distilled.number),
         load_kept(context, control.number),
     )

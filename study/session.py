@@ -19,12 +19,13 @@ from study.database import database_gone
 from study.ending import Ending, StopRequest
 from study.environment import describe_environment
 from study.guide import Guide
+from study.halting import Halted, halted_by
 from study.handing_out import Queue
 from study.inputs import StudyInputs
 from study.preparation import Prepared, prepare
 from study.progress import Progress
 from study.record import StudyRecord
-from study.recorder import WAITED, Halted, Limits, Recorder, halted_by
+from study.recorder import WAITED, Limits, Recorder
 from study.replicate_queue import ReplicateQueue
 from study.replicates import further, next_round
 from study.retention import (

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.results import Latency, ModelSize
@@ -47,11 +46,14 @@ def load_kept(context: TrialContext, number: int) -> "torch.nn.Module":
 
     Raises:
         study.distillation.checkpoint.CheckpointError: if it is missing or damaged.
+        study.object_store.StoreError: if it lies in an object store that does not answer.
     """
     from study.distillation import checkpoint
     from study.distillation.deployment import kept
 
-    path = student_file(Path(context.folder), number)
+    path = student_file(context.place, number)
+    if context.mirror is not None:
+        context.mirror.bring(path)
     state = checkpoint.load(path)
     network = kept(build_student(context.of_run(state.get("run", 0)), state["params"]))
     network.load_state_dict(state["weights"])

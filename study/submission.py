@@ -20,6 +20,7 @@ from typing import TextIO
 
 from cluster.connect import ClusterError
 from cluster.jobs import Jobs, check_head
+from study.object_store import SCHEME
 
 OPTION = "--submit"
 _OWN_CODE = "--own-code"
@@ -90,7 +91,7 @@ def check_paths(args: argparse.Namespace) -> None:
     """
     for option in _PATHS:
         path = _value(args, option)
-        if path is None:
+        if path is None or (option == "--studies" and path.startswith(SCHEME)):
             continue
         # Data and another study may also be called by a name.
         by_name = option in _NAMES_TOO and not path.endswith(".csv") and "/" not in path
@@ -115,7 +116,16 @@ def _value(args: argparse.Namespace, option: str) -> str | None:
 
 
 def data_beside(studies: str) -> tuple[str, str]:
-    """Say where data sets lie: the default is below a folder that is gone when the job ends."""
+    """Say where data sets lie: the default is below a folder that is gone when the job ends.
+
+    Raises:
+        ClusterError: if the studies are in an object store, which holds none.
+    """
+    if studies.startswith(SCHEME):
+        raise ClusterError(
+            f"--studies {studies}: data sets are files; say with --data-dir where they lie on "
+            "the cluster"
+        )
     place = str(PurePosixPath(studies) / "data")
     print(f"data sets are looked for in {place} there (--data-dir)", file=sys.stderr)
     return "--data-dir", place

@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.results import TeacherResult
 from study.atomic import write_atomically
+from study.mirror import Mirror
 from study.timing import time_alone
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 # In a kept teacher's folder: what it scores on the test split.
 TESTED_FILE = "tested.json"
+TEACHERS_FOLDER = "teachers"
+# Likewise, of one that was trained here: that it is there, and what it is.
+DESCRIPTION_FILE = "teacher.json"
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class TeacherRequest:
     ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed
     ahead, its weights, or both. ``described`` asks for it to be scored on the test split and timed;
     ``known`` is what an earlier run of the study found of it: that is done once a study.
-    ``runtime`` runs it while it is timed.
+    ``runtime`` runs it while it is timed. ``store`` is the object store that the studies folder
+    lies in; teachers are then kept there, and ``teachers`` is another machine's folder.
     """
 
     recipe: "TeacherRecipe"
@@ -46,6 +51,18 @@ class TeacherRequest:
     described: bool = True
     known: TeacherResult | None = None
     runtime: str = "eager"
+    store: str | None = None
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """The studies folder in an object store, if it is in one."""
+        return None if self.store is None else Mirror(self.store)
+
+    @property
+    def folder(self) -> Path:
+        """Where teachers are kept on this machine."""
+        mirror = self.mirror
+        return Path(self.teachers) if mirror is None else mirror.folder / TEACHERS_FOLDER
 
 
 def prepare_teacher(
@@ -96,13 +113,14 @@ def _teach(
     torch.set_num_threads(request.trial_threads)
     precision = resolve_precision(request.precision, device)
     torch.set_num_threads(request.threads)
-    folder = Path(request.teachers)
+    folder = request.folder
     curve: list[dict[str, Any]] = []
     if request.checkpoint is not None:
         own = teachers.load_checkpoint(
             Path(request.checkpoint), data.num_classes, data.shape, request.recipe
         )
         model, recipe, key, seconds = own.model.to(device), own.recipe, own.key, 0.0
+        _bring(request, key)
         _, score = evaluate(
             model,
             data.validation,
@@ -116,16 +134,21 @@ def _teach(
         source = note = request.checkpoint
     else:
         recipe = request.recipe
+        key = teachers.teacher_key(recipe, data.content_hash, request.seed)
+        _bring(request, key)
+        unfinished = f"{key}.training"
+        _bring(request, unfinished)
+
+        def on_epoch(epoch: Any) -> None:
+            emit("epoch", {**asdict(epoch), "epochs": recipe.epochs})
+            _send(request, unfinished)
+
         kept, source = teachers.obtain_teacher(
-            folder,
-            recipe,
-            data,
-            device,
-            request.seed,
-            lambda epoch: emit("epoch", {**asdict(epoch), "epochs": recipe.epochs}),
-            precision,
+            folder, recipe, data, device, request.seed, on_epoch, precision
         )
-        model, key, seconds = kept.model.to(device), kept.key, kept.train_seconds
+        _send(request, key)
+        _forget_training(request, unfinished)
+        model, seconds = kept.model.to(device), kept.train_seconds
         score, curve = kept.val_score, [asdict(epoch) for epoch in kept.curve]
         note = "trained" if source == "trained" else "kept from an earlier study"
     result = request.known
@@ -161,7 +184,50 @@ def _teach(
             progress=lambda done, total: emit("images", (done, total)),
         )
         answers = np.ascontiguousarray(answers)
+    _send(request, key)
     emit("answers", answers)
+
+
+def _bring(request: TeacherRequest, key: str) -> None:
+    """Bring a teacher, and its answers, from an object store that has them.
+
+    Its description comes last, which says that the teacher is there.
+    """
+    if request.mirror is None:
+        return
+    description = f"/{DESCRIPTION_FILE}"
+    request.mirror.bring_all(request.folder / key, lambda path: not path.endswith(description))
+    request.mirror.bring_all(request.folder / key, lambda path: path.endswith(description))
+
+
+def _send(request: TeacherRequest, key: str) -> None:
+    """Keep a teacher, and its answers, in the object store of the studies, if there is one.
+
+    Its description goes last. Where another machine was first, its teacher stays.
+    """
+    mirror = request.mirror
+    if mirror is None:
+        return
+    folder = request.folder / key
+    there = mirror.store.digests(f"{mirror.key(folder)}/")
+    description = folder / DESCRIPTION_FILE
+    settled = mirror.key(description) in there
+
+    def wanted(path: Path) -> bool:
+        if path == description or path.name == "lock" or path.name.endswith(".previous"):
+            return False
+        return not settled or path.parent != folder or mirror.key(path) not in there
+
+    mirror.send_all(folder, wanted)
+    if description.exists() and not settled:
+        mirror.send(description)
+
+
+def _forget_training(request: TeacherRequest, unfinished: str) -> None:
+    """Remove what an object store has of a training that is done."""
+    mirror = request.mirror
+    if mirror is not None:
+        mirror.remove(mirror.store.digests(f"{mirror.key(request.folder / unfinished)}/"))
 
 
 def _describe(
@@ -205,7 +271,7 @@ def _test_score(
     """
     from study.distillation.evaluation import evaluate
 
-    path = Path(request.teachers) / key / TESTED_FILE
+    path = request.folder / key / TESTED_FILE
     asked = {"data": data.content_hash, "by": request.recipe.score, "classes": data.num_classes}
     try:
         kept = json.loads(path.read_text())

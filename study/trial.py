@@ -13,6 +13,7 @@ from analysis.results import EpochResult, Latency, ModelSize
 from cluster.kinds import processor_name
 from study.death import OUT_OF_MEMORY, described
 from study.distillation.phases import PhaseClock
+from study.object_store import StoreError
 from study.student import build_student, measure, pin_threads
 from study.task import task_of
 from study.trial_context import (
@@ -43,8 +44,8 @@ class StudentTrial:
     The first report holds the student's size and latency, before anything is trained, and the
     curve of an interrupted trial; each later one an epoch. A report with ``done`` is the last,
     and tells of the student's other exits, if it has some;
-    with ``failure``, ``infeasible`` or ``disk_full`` it says why nothing more follows. ``spent`` is
-    where the worker's time since the last report went.
+    with ``failure``, ``infeasible``, ``disk_full`` or ``store_gone`` it says why nothing more
+    follows. ``spent`` is where the worker's time since the last report went.
 
     ``handover`` is how long the worker stood idle before the trial (s).
     """
@@ -83,6 +84,8 @@ class StudentTrial:
                 return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return self._report(done=True, disk_full=str(error))
+            if isinstance(error, StoreError):
+                return self._report(done=True, store_gone=str(error))
             logger.exception("trial %d failed", self.task.number)
             return self._report(done=True, failure=described(error))
 
@@ -147,7 +150,12 @@ class StudentTrial:
             from study.distillation.checkpoint_writer import CheckpointWriter
 
             path = self._folder / CHECKPOINT_FILE
-            self._writer = CheckpointWriter(path, every_epoch=self.context.every_epoch)
+            mirror = self.context.mirror
+            self._writer = CheckpointWriter(
+                path,
+                every_epoch=self.context.every_epoch,
+                then=None if mirror is None else mirror.send,
+            )
         return self._writer
 
     def _state(self, trainer: "EpochTrainer") -> dict[str, Any]:
@@ -194,6 +202,10 @@ class StudentTrial:
         from study.distillation import checkpoint
 
         path = self._folder / CHECKPOINT_FILE
+        if self.context.mirror is not None:
+            # Another machine may have gone on with it since it was here.
+            checkpoint.previous_path(path).unlink(missing_ok=True)
+            self.context.mirror.bring(path)
         if not path.exists() and not checkpoint.previous_path(path).exists():
             return
         try:
@@ -208,7 +220,7 @@ class StudentTrial:
         """Keep what is shipped of the finished student; returns what there is to say of it."""
         from study.distillation import checkpoint
         from study.distillation.deployment import kept
-        from study.trial_exits import exit_reports
+        from study.trial_exits import exit_file, exit_reports
 
         state = kept(trainer.student).state_dict()
         weights = {name: value.cpu() for name, value in state.items()}
@@ -226,6 +238,13 @@ class StudentTrial:
             self._folder,
             self._clock,
         )
+        if self.context.mirror is not None:
+            for each in others:
+                left = exit_file(self._folder, each["exit"])
+                if left.exists():
+                    self.context.mirror.send(left)
+            # Last: a trial that has a student has all that it leaves.
+            self.context.mirror.send(self._folder / STUDENT_FILE)
         return {"exits": others} if others else {}
 
     @property
@@ -234,7 +253,7 @@ class StudentTrial:
 
     @property
     def _folder(self) -> Path:
-        return trial_folder(Path(self.context.folder), self.task.number)
+        return trial_folder(self.context.place, self.task.number)
 
 
 def wrong_processor(context: TrialContext) -> str | None:

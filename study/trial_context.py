@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.results import trial_name
+from study.mirror import Mirror, mirror_of
 from study.seeds import run_seed
 from study.trial_teacher import TeacherVariant
 
@@ -50,6 +51,7 @@ class TrialContext:
         folded: Whether their batch norms are folded for it; not in studies whose teacher was timed
             before that was done.
         gpus: GPUs of a trial; a part of one is shared by several.
+        store: The object store that the studies folder lies in, ``s3://bucket/prefix``, or None.
     """
 
     space: "SearchSpace"
@@ -73,6 +75,18 @@ class TrialContext:
     runtime: str = "eager"
     folded: bool = True
     gpus: float = 0.0
+    store: str | None = None
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """The studies folder in an object store, if it is in one."""
+        return None if self.store is None else Mirror(self.store)
+
+    @property
+    def place(self) -> Path:
+        """The study's folder on this machine: each has its own copy of one in an object store."""
+        mirror, folder = self.mirror, Path(self.folder)
+        return folder if mirror is None else mirror.folder / folder.name
 
     @property
     def run_seed(self) -> int:
@@ -141,3 +155,16 @@ def trial_folder(study_folder: Path, number: int) -> Path:
 def student_file(study_folder: Path, number: int) -> Path:
     """Return where a trial's finished student lies, if it is kept."""
     return trial_folder(study_folder, number) / STUDENT_FILE
+
+
+def has_student(study_folder: Path, number: int) -> bool:
+    """Whether a trial's finished student is kept; from an object store it is brought here.
+
+    Raises:
+        study.object_store.StoreError: if the store does not answer.
+    """
+    path = student_file(study_folder, number)
+    if path.is_file():
+        return True
+    mirror = mirror_of(study_folder.parent)
+    return mirror is not None and mirror.bring(path)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from study.mirror import mirror_of
+
 if TYPE_CHECKING:
     import torch
 
@@ -29,6 +31,8 @@ class TeacherVariant:
     weights: Mapping[str, np.ndarray[Any, Any]] | None = None
 
 
+# Of the keys of a teacher's own files, in an object store: its answers lie a folder deeper.
+_TEACHER_DEPTH = 2
 _NETWORKS: "dict[tuple[str, TeacherRecipe, bool], torch.nn.Module]" = {}
 
 
@@ -80,4 +84,8 @@ def trained_teacher(
         own = load_checkpoint(Path(checkpoint), data.num_classes, data.shape, teacher.recipe)
         return own.model
     key = teacher_key(teacher.recipe, data.content_hash, seed)
-    return load_teacher(Path(study).parent / "teachers" / key).model
+    folder = Path(study).parent / "teachers" / key
+    mirror = mirror_of(Path(study).parent)
+    if mirror is not None:
+        mirror.bring_all(folder, lambda path: path.count("/") == _TEACHER_DEPTH)
+    return load_teacher(folder).model

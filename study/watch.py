@@ -17,6 +17,17 @@ STOP_FILE = "stop"
 _LOOK_SECONDS = 0.5
 
 
+def write_stop_request(folder: Path, text: str) -> None:
+    """Put a request to stop where the driver looks; ``text`` names that driver.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    partial = folder / f".{STOP_FILE}.{os.getpid()}.tmp"
+    partial.write_text(text)
+    partial.replace(folder / STOP_FILE)
+
+
 def request_stop(folder: Path, holder: Holder) -> None:
     """Ask the driver of a study to stop; it need not run on this machine.
 
@@ -25,9 +36,13 @@ def request_stop(folder: Path, holder: Holder) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    partial = folder / f".{STOP_FILE}.{os.getpid()}.tmp"
-    partial.write_text(json.dumps(asdict(holder)))
-    partial.replace(folder / STOP_FILE)
+    from study.driver_row import row_of
+
+    row = row_of(folder)
+    if row is not None:
+        row.ask_to_stop(holder)
+        return
+    write_stop_request(folder, json.dumps(asdict(holder)))
 
 
 def wait_for_stop(folder: Path, holder: Holder, timeout: float) -> bool:
@@ -62,11 +77,12 @@ def watching(folder: Path, lock: StudyLock) -> Iterator[threading.Event]:
             if time.monotonic() - beaten < BEAT_SECONDS:
                 continue
             beaten = time.monotonic()
-            if not lock.is_mine():
-                lost.set()
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            with contextlib.suppress(OSError):  # a full disk: the study finds out by itself
+            # A full disk, a database that is gone: the study finds out by itself.
+            with contextlib.suppress(OSError):
+                if not lock.is_mine():
+                    lost.set()
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
                 lock.beat()
 
     thread = threading.Thread(target=watch, name="watch", daemon=True)

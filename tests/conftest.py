@@ -72,12 +72,13 @@ def chromium() -> Iterator["Browser"]:
 def find_free_port() -> int:
     """Return a loopback port that nothing listens on, nor will while a server starts.
 
-    Below those that the kernel hands to outgoing connections, of which a Ray makes hundreds.
+    Below those that the kernel hands to outgoing connections, of which a Ray makes hundreds, and
+    above 10002 to 19999, which `ray start` keeps for workers and refuses to its other servers.
     """
     while True:
         with socket.socket() as listener:
             try:
-                listener.bind(("127.0.0.1", port := random.SystemRandom().randint(12_000, 31_000)))
+                listener.bind(("127.0.0.1", port := random.SystemRandom().randint(20_000, 31_000)))
             except OSError:
                 continue
             return port

@@ -56,10 +56,14 @@ class Launcher:
         own_group: bool = False,
         **env: str,
     ) -> subprocess.Popen[str]:
-        """Start a launch (or another module, or a script) and leave it running."""
+        """Start a launch (or another module, or a script) beside a folder; leave it running.
+
+        The folder is that of its studies, unless the arguments name another.
+        """
         what = [script] if script else ["-m", module]
+        where = [] if "--studies" in arguments else ["--studies", str(studies)]
         return subprocess.Popen(
-            [sys.executable, *what, *arguments, "--studies", str(studies)],
+            [sys.executable, *what, *arguments, *where],
             cwd=studies.parent,
             env={**self.environment(), **env},
             stdout=subprocess.PIPE,

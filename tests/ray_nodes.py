@@ -70,3 +70,22 @@ def wait_for_dashboard(url: str, seconds: float = 120) -> None:
         except OSError:
             assert time.monotonic() < deadline, f"no dashboard at {url}"
             time.sleep(0.5)
+
+
+def wait_for_nodes(url: str, number: int, seconds: float = 150) -> None:
+    """Wait until the cluster of a dashboard has so many nodes, no more and no fewer."""
+    asked = urllib.request.Request(
+        f"{url}/api/v0/nodes?limit=100", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    deadline = time.monotonic() + seconds
+    while True:
+        rows: list[dict[str, str]] = []
+        try:
+            with urllib.request.urlopen(asked, timeout=10) as answer:
+                rows = json.load(answer)["data"]["result"]["result"]
+        except OSError:
+            pass  # the head is not up yet
+        if sum(row["state"] == "ALIVE" for row in rows) == number:
+            return
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.5)

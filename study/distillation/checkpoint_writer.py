@@ -12,6 +12,7 @@ most the cheapest write's cost over `MOST`, a second at 30 ms.
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,23 @@ JUDGED_BY = 8
 class CheckpointWriter:
     """Writes the checkpoints of one training, one at a time."""
 
-    def __init__(self, path: Path, *, every_epoch: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        every_epoch: bool = False,
+        then: Callable[[Path], None] | None = None,
+    ) -> None:
         """Write to `path`.
 
         Args:
             path: As `checkpoint.save` takes it.
             every_epoch: Leave out none, whatever it costs.
+            then: Done with each file that has been written, and part of its write.
         """
         self._path = path
         self._every_epoch = every_epoch
+        self._then = then
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._cost = 0.0
@@ -84,5 +93,7 @@ class CheckpointWriter:
     def _save(self, state: dict[str, Any]) -> None:
         try:
             checkpoint.save(self._path, state)
+            if self._then is not None:
+                self._then(self._path)
         except BaseException as error:
             self._error = error

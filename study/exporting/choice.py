@@ -9,7 +9,7 @@ from analysis.formatting import counted
 from analysis.record import StudyResults
 from analysis.results import TrialResult, trial_name
 from study.plan import PlanError
-from study.trial_context import student_file
+from study.trial_context import has_student
 
 EXPORTS_FOLDER = "exports"
 _NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
@@ -48,7 +48,7 @@ def kept_trials(folder: Path, trials: Sequence[TrialResult]) -> list[TrialResult
     return [
         trial
         for trial in trials
-        if trial.status == "complete" and student_file(folder, trial.number).exists()
+        if trial.status == "complete" and has_student(folder, trial.number)
     ]
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from analysis.results import PLAN_FILE, TrialResult, trial_name
 from analysis.stored_plan import StoredPlan, read_plan
 from search_spaces.space import SearchSpace
+from study.mirror import Mirror, mirror_of
 from study.progress import Progress
-from study.trial_context import student_file
+from study.trial_context import has_student, student_file
 
 if TYPE_CHECKING:
     from cluster.connect import Cluster
@@ -46,8 +47,7 @@ def make_programs(
     missing = [
         trial
         for trial in front
-        if not program_file(folder, trial.number).exists()
-        and student_file(folder, trial.number).exists()
+        if not program_file(folder, trial.number).exists() and has_student(folder, trial.number)
     ]
     if not missing:
         return
@@ -105,6 +105,17 @@ def classes_of(plan: StoredPlan) -> int | None:
     return None if plan.space.of_pairs else len(plan.data.classes)
 
 
+def _write_there(folder: Path, mirror: Mirror | None, space: SearchSpace, number: int) -> None:
+    """Write a file on a worker, in its own copy of a study in an object store, and send it."""
+    if mirror is not None:
+        folder = mirror.folder / folder.name
+        mirror.bring(folder / PLAN_FILE)
+        mirror.bring(student_file(folder, number))
+    write_program(folder, space, number)
+    if mirror is not None:
+        mirror.send(program_file(folder, number))
+
+
 def on_worker(
     folder: Path, space: SearchSpace, cluster: "Cluster"
 ) -> Callable[[TrialResult, float], None]:
@@ -115,13 +126,16 @@ def on_worker(
 
     # What confirming takes, so that it is that process, in which torch is loaded.
     node = whole_node(ray.nodes(), gpus=False, selector=cluster.selector)
-    task = ray.remote(write_program).options(**node.options(), max_retries=0)
+    mirror = mirror_of(folder.parent)
+    task = ray.remote(_write_there).options(**node.options(), max_retries=0)
     shared: Any = ray.put(space)
 
     def make(trial: TrialResult, seconds: float) -> None:
-        reference = task.remote(folder.absolute(), shared, trial.number)
+        reference = task.remote(folder.absolute(), mirror, shared, trial.number)
         try:
             ray.get(reference, timeout=seconds)
+            if mirror is not None:
+                mirror.bring(program_file(mirror.folder / folder.name, trial.number))
         except ray.exceptions.GetTimeoutError:
             ray.cancel(reference, force=True)
             raise TimeoutError("it took too long") from None

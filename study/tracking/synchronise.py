@@ -24,7 +24,7 @@ from analysis.results import (
 )
 from analysis.stored import ResultFormatError
 from analysis.stored_plan import RecordReadError, StoredPlan, read_plan
-from study.lock import StudyLock
+from study.lock import study_lock
 from study.plan import PlanError
 from study.progress import Phase, Progress
 from study.record import StudyRecord, read_plan_file
@@ -142,7 +142,9 @@ def synchronise(
     directory = Path((read_plan_file(folder) or {}).get("directory", "."))
     uri = _checked_uri(plan, tracking_uri, folder.parent, directory)
     storage = plan.plan.get("storage")
-    lock = StudyLock(folder, lambda holder: progress.say(f"waiting for a sign of life of {holder}"))
+    lock = study_lock(
+        folder, lambda holder: progress.say(f"waiting for a sign of life of {holder}")
+    )
     with lock, watching(folder, lock):
         place = storage and absolute_uri(storage, directory)
         record = StudyRecord(folder, plan.name, place, plan.space.third)

@@ -6,7 +6,10 @@ import argparse
 def add_studies(parser: argparse.ArgumentParser) -> None:
     """Add ``--studies``."""
     parser.add_argument(
-        "--studies", default="studies", metavar="DIR", help="folder of studies (default: studies)"
+        "--studies",
+        default="studies",
+        metavar="DIR|s3://BUCKET/PREFIX",
+        help="folder of studies, or an object store that holds it (default: studies)",
     )
     parser.add_argument(
         "--submit",

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.verbs.arguments import add_json, add_name
@@ -25,8 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Delete a study."""
     from study.delete import DeleteError, RemnantError, find_removal, finish_earlier, remove
+    from study.mirror import open_studies
 
-    studies, name = Path(args.studies), args.name
+    studies, name = open_studies(args.studies), args.name
     # With --json standard output is for the object alone.
     shown = sys.stderr if args.json else sys.stdout
     try:
@@ -57,9 +57,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _description(removal: "Removal") -> list[str]:
     from analysis.formatting import NBSP, counted, size, without_password
+    from study.mirror import mirror_of, shown
 
     trials = "trials unknown" if removal.trials is None else counted(removal.trials, "trial")
     lines = [f"study {removal.name}: {trials}, {size(removal.size)} in {removal.folder}"]
+    studies = removal.folder.parent
+    if mirror_of(studies) is not None:
+        lines.append(f"what lies in {shown(studies)}/{removal.name} goes too")
     if removal.damage is not None:
         lines.append(f"it is damaged: {removal.damage}")
     if removal.storage is not None:

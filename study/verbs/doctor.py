@@ -36,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
     from study.doctor import CHECKS
     from study.doctor.check import Scope, attempt
     from study.logs import output_to_log
+    from study.mirror import open_studies
 
     scope = Scope(
-        studies=Path(args.studies),
+        studies=open_studies(args.studies, write=True),
         data=args.data,
         data_dir=Path(args.data_dir) if args.data_dir else None,
         tracking_uri=args.tracking_uri,

@@ -86,14 +86,15 @@ def _export(
     from study.exporting.exporting import Asked, export_student
     from study.exporting.source import enter_directory, find_images
     from study.listing import find_study
+    from study.mirror import open_studies, send_study
     from study.plan import StudyPlan
     from study.record import read_plan_file
     from study.tracking.registry import check_registry, register_student
 
     number, form = trial_number(args.trial), _format(args)
     check_installed(form)
-    studies = Path(args.studies).absolute()
-    folder = find_study(studies, args.name)
+    studies = open_studies(args.studies).absolute()
+    folder = find_study(studies, args.name, "students")
     results = read_record(folder)
     trial = chosen_trial(folder, results, number)
     direction = _direction(args, of_pairs=results.plan.space.of_pairs)
@@ -106,6 +107,7 @@ def _export(
     images = find_images(plan, results.plan, space, studies, progress)
     asked = Asked(trial, form, args.input, direction, output)
     exported = export_student(folder, results, space, asked, images, progress)
+    send_study(folder, EXPORTS_FOLDER)
     if not where:
         return exported, None
     with progress.phase(f"registering {args.register}"):

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from study.verbs.arguments import add_json, add_studies
 
@@ -19,10 +18,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List all studies of the folder."""
     from study.listing import study_states, study_table
+    from study.mirror import open_studies
     from study.progress import make_console
 
     with make_console(sys.stderr).status("reading studies …") as reading:
-        states = study_states(Path(args.studies), lambda name: reading.update(f"reading {name} …"))
+        studies = open_studies(args.studies)
+        states = study_states(studies, lambda name: reading.update(f"reading {name} …"))
     if args.json:
         print(json.dumps({"studies": states}))
         return 0

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from study.verbs.arguments import add_json, add_name
 
@@ -18,9 +17,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write a study's report again."""
     from analysis.report import write_report
+    from analysis.results import REPORT_FOLDER
     from study.listing import find_study
+    from study.mirror import open_studies, send_study
 
-    paths = write_report(find_study(Path(args.studies), args.name))
+    folder = find_study(open_studies(args.studies), args.name, "files")
+    paths = write_report(folder)
+    send_study(folder, REPORT_FOLDER)
     if args.json:
         print(json.dumps({"report": [str(path.absolute()) for path in paths]}))
     else:

@@ -1,7 +1,6 @@
 """`python -m study resume`: continue a study, or extend it, without repeating its arguments."""
 
 import argparse
-from pathlib import Path
 
 from study.verbs.arguments import add_name, add_own_code
 
@@ -26,12 +25,13 @@ def run(args: argparse.Namespace) -> int:
     from study.driving import Shown, check, drive
     from study.exporting.source import enter_directory
     from study.listing import find_study
+    from study.mirror import open_studies
     from study.plan import PlanError, StudyPlan
     from study.record import read_plan_file
     from study.resolving import changed
 
-    studies = Path(args.studies).absolute()
-    document = read_plan_file(find_study(studies, args.name)) or {}
+    studies = open_studies(args.studies).absolute()
+    document = read_plan_file(find_study(studies, args.name, "students")) or {}
     stored = StudyPlan.from_json(document.get("plan", {}))
     if stored.name != args.name:
         raise PlanError(

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.verbs.arguments import add_json, add_name
@@ -44,11 +43,12 @@ def run(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> None:
     from analysis.record import RecordReader
     from study.listing import find_study, status_of
+    from study.mirror import open_studies
     from study.progress import make_console
     from study.status_view import print_status, watch
     from study.summary import StudySummary
 
-    folder = find_study(Path(args.studies), args.name)
+    folder = find_study(open_studies(args.studies), args.name)
     reader = RecordReader(folder)
 
     def look() -> "StudyStatus":

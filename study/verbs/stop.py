@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from study.verbs.arguments import add_json, add_name
 
@@ -27,13 +26,14 @@ def run(args: argparse.Namespace) -> int:
     """Ask the driver to stop, wait for it, and return the exit code."""
     from study.listing import find_study
     from study.lock import is_live, read_holder
+    from study.mirror import open_studies
     from study.plan import PlanError
     from study.progress import make_console
     from study.watch import request_stop, wait_for_stop
 
     if not args.timeout > 0:
         raise PlanError(f"--timeout {args.timeout:g} is not above 0; give a number of seconds")
-    folder = find_study(Path(args.studies), args.name)
+    folder = find_study(open_studies(args.studies), args.name)
     holder = read_holder(folder)
     if holder is None or not is_live(folder):
         return _answer(args, stopped=False, text=f"{args.name} is not running")

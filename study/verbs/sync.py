@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from study.verbs.arguments import add_json, add_name, add_own_code
 
@@ -29,7 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Bring MLflow up to the record, and return the exit code."""
+    from analysis.results import REPORT_FOLDER
+    from study.exporting.programs import PROGRAMS_FOLDER
     from study.listing import find_study
+    from study.mirror import open_studies, send_study
     from study.plan import PlanError
     from study.progress import make_progress
     from study.tracking.synchronise import synchronise
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.timeout > 0:
         raise PlanError(f"--timeout {args.timeout:g} is not above 0; give a number of seconds")
-    folder = find_study(Path(args.studies), args.name)
+    folder = find_study(open_studies(args.studies), args.name, "students")
     # With --json standard output is for the object alone.
     progress = make_progress(sys.stderr if args.json else sys.stdout, quiet=False)
     try:
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("stopped; give the same command again to finish", file=sys.stderr)
         return 130
+    send_study(folder, REPORT_FOLDER, PROGRAMS_FOLDER)
     if args.json:
         print(json.dumps(report.to_json()))
     elif report.mlflow is not None and report.problem is None:

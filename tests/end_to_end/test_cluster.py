@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import pytest
 from conftest import find_free_port
 from evidence import Patient, assert_sound
 from launching import Launched, Launcher
-from ray_nodes import LOOPBACK, TOKEN, cut_off, lose, node, wait_for_dashboard
+from ray_nodes import LOOPBACK, TOKEN, cut_off, lose, node, wait_for_dashboard, wait_for_nodes
 
 from analysis.record import read_record
 
@@ -189,7 +188,7 @@ def test_a_study_over_three_nodes_ends_complete_though_one_is_cut_off_and_one_ki
         for number in (2, 3):
             joining = node("--address", head.address, environment=environment)
             others.append(nodes.enter_context(joining))
-            wait_for_nodes(head, number)
+            wait_for_nodes(head.url, number)
         driver = study.start(
             *("--json", "--address", head.address, "--concurrent", "3"),
             *("--max-epochs", str(LONG)),
@@ -212,17 +211,3 @@ def test_a_study_over_three_nodes_ends_complete_though_one_is_cut_off_and_one_ki
     # checkpoint: with epochs as short as these not every one is written.
     lost = len(begun.read_text().splitlines()) - 3 * LONG
     assert 0 <= lost <= 2 * 5
-
-
-def wait_for_nodes(head: Head, number: int, seconds: float = 150) -> None:
-    asked = urllib.request.Request(
-        f"{head.url}/api/v0/nodes?limit=100", headers={"Authorization": f"Bearer {TOKEN}"}
-    )
-    deadline = time.monotonic() + seconds
-    while True:
-        with urllib.request.urlopen(asked, timeout=10) as answer:
-            rows = json.load(answer)["data"]["result"]["result"]
-        if sum(row["state"] == "ALIVE" for row in rows) >= number:
-            return
-        assert time.monotonic() < deadline, rows
-        time.sleep(0.5)

@@ -15,11 +15,12 @@ from search_spaces.cifar_blocks import SPACE
 from study.arguments import parser
 from study.constraints import Constraints
 from study.death import LostToMemory
+from study.halting import Halted
 from study.plan import StudyPlan
 from study.progress import Progress
 from study.proposal import distributions
 from study.record import StudyRecord
-from study.recorder import WAITED, Halted, Limits, Recorder
+from study.recorder import WAITED, Limits, Recorder
 from study.resolving import resolve
 from study.scheduler import Stop
 from study.searcher import Refused, TrialQueue
