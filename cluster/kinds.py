@@ -72,7 +72,8 @@ def find_nodes(cluster: Cluster, *, gpus: bool) -> list[Node]:
         ask.options(num_cpus=0, label_selector={_NODE_LABEL: node["NodeID"]}).remote()
         for node in able
     ]
-    return [_node(node, kind) for node, kind in zip(able, _answers(names), strict=True)]
+    answers = zip(able, _answers(names), strict=True)
+    return [_node(node, kind) for node, kind in answers if kind is not None]
 
 
 def keep_to_one_kind(
@@ -167,20 +168,27 @@ def _accelerator(resources: Mapping[str, float]) -> str | None:
     return types[0] if types else UNNAMED
 
 
-def _answers(references: Sequence[Any], seconds: float = 60.0) -> list[str]:
+def _answers(references: Sequence[Any], seconds: float = 60.0) -> list[str | None]:
+    """What nodes answer; None of one that is gone, which the cluster may list for some seconds."""
     import ray
 
-    try:
-        found: list[str] = ray.get(list(references), timeout=seconds)
-    except ray.exceptions.GetTimeoutError:
+    gone = (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError)
+    _, late = ray.wait(list(references), num_returns=len(references), timeout=seconds)
+    if late:
         raise ClusterError(
             f"not every node of the cluster ran a task within {seconds:g} s; see `ray status`"
-        ) from None
-    except ray.exceptions.RayError as error:
-        if "No module named" not in str(error):
-            raise
-        raise ClusterError(
-            "a node of the cluster has no module cluster; install this package on every node, "
-            "in the Python that runs `ray start`"
-        ) from error
+        )
+    found: list[str | None] = []
+    for reference in references:
+        try:
+            found.append(ray.get(reference))
+        except gone:
+            found.append(None)
+        except ray.exceptions.RayError as error:
+            if "No module named" not in str(error):
+                raise
+            raise ClusterError(
+                "a node of the cluster has no module cluster; install this package on every node, "
+                "in the Python that runs `ray start`"
+            ) from error
     return found
