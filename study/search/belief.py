@@ -16,8 +16,8 @@ from study.search.training import GROWTH, Training, looked_at, progress_of
 
 # Observations that the model is conditioned on, and that its hyperparameters are fitted to.
 _CONDITIONED, _FITTED = 400, 150
-# Of those just begun, counted on.
-_SUPPOSED = 100
+# Of those that have not ended, counted on to end as expected: the best.
+_SUPPOSED = 150
 # From so many trials at once on, what one worker asks for may rest on what another has.
 MANY = 16
 # From this share of its training on, a trial that runs is taken to be going to its end.
@@ -90,7 +90,12 @@ class Belief:
             self._learn(begun)
             self._seen = seen
         self.running = running
-        self._suppose()
+        just = (t for t in self.tally.running.values() if not t.scores)
+        self._not_ended = [
+            *(t for t in self.told if not t.is_whole),
+            *sorted((t for t in just if t.latency_ms is not None), key=lambda t: t.number),
+        ]
+        self._supposes = False
         self.front = self._front_of(begun)
         self._expected_front: Front | None = None
         self.looks += 1
@@ -105,6 +110,7 @@ class Belief:
 
     def predict_new(self, genes: Array, latencies: Array) -> tuple[Array, Array]:
         """Where configurations would end, by their genes and latencies (ms)."""
+        self._suppose()
         features = self._features(genes, latencies)
         return self._ends(features, np.full(len(genes), -1), supposing=True)
 
@@ -186,18 +192,19 @@ class Belief:
         self._model.condition(observations)
 
     def _suppose(self) -> None:
-        """Where new ones are judged, count on all that was begun to end as expected.
+        """Where new ones are judged, count on what was begun to end as expected.
 
         What is like one of them then has little to add: that is learnt by going on with it. So
         neither is what many workers begin at once all alike.
         """
-        running = sorted(self.tally.running.items(), reverse=True)
-        just = [t for _, t in running if not t.scores and t.latency_ms is not None][:_SUPPOSED]
-        self._not_ended = [*(t for t in self.told if not t.is_whole), *just]
-        numbers = np.array([t.number for t in self._not_ended], dtype=int)
-        features = self._features_of(self._not_ended)
+        if self._supposes:
+            return
+        best = np.argsort(-self.ends(self._not_ended), kind="stable")[:_SUPPOSED]
+        supposed = [self._not_ended[place] for place in best]
+        numbers = np.array([t.number for t in supposed], dtype=int)
         ends, unread = np.ones(len(numbers)), np.zeros(len(numbers))
-        self._model.suppose(Observations(features, ends, numbers, unread))
+        self._model.suppose(Observations(self._features_of(supposed), ends, numbers, unread))
+        self._supposes = True
 
     def _observations(self, begun: Sequence[Training]) -> Observations:
         """A few epochs of each trial, the last among them; the most telling, if they are many."""

@@ -137,7 +137,7 @@ class CurveModel:
 
     def condition(self, seen: Observations) -> None:
         """Take in what was seen."""
-        factor = np.linalg.cholesky(self._noisy_covariance(seen))
+        factor = np.asarray(np.linalg.cholesky(self._noisy_covariance(seen)), dtype=np.float64)
         self._known = _Known(seen, factor, cho_solve((factor, True), seen.values))
         self._supposed = self._known
 
