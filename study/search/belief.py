@@ -52,7 +52,6 @@ class Belief:
         earlier: EarlierStudy | None,
     ) -> None:
         self._coding, self._corner, self._seed = coding, corner, seed
-        self._first_rung = first_rung
         self._earlier, self._trust = earlier, Trust()
         # One length for each dimension, and one for the latency.
         self._model = CurveModel([*coding.groups, len(coding.dimensions)])
@@ -62,7 +61,7 @@ class Belief:
         self.tally = Tally(first_rung)
         self.looks = 0
         self.running: Collection[int] = set()
-        self._not_ended: Sequence[Training] = ()
+        self._to_end: Sequence[Training] = ()
         self.told: Sequence[Training] = ()
 
     def state(self) -> dict[str, Any]:
@@ -91,8 +90,9 @@ class Belief:
             self._seen = seen
         self.running = running
         just = (t for t in self.tally.running.values() if not t.scores)
-        self._not_ended = [
-            *(t for t in self.told if not t.is_whole),
+        self._to_end = [
+            # Whoever was stopped for good, or is refused, is on no front.
+            *(t for t in self.told if (t.waits or t.runs) and t.feasible and not t.is_whole),
             *sorted((t for t in just if t.latency_ms is not None), key=lambda t: t.number),
         ]
         self._supposes = False
@@ -135,8 +135,8 @@ class Belief:
         if self._expected_front is None:
             whole = [t for t in self.told if t.is_whole and t.feasible]
             points = [(t.scores[-1], float(t.latency_ms or 0.0)) for t in whole]
-            ends = self.ends(self._not_ended)
-            points += zip(ends.tolist(), self.ms_of(self._not_ended).tolist(), strict=True)
+            ends = self.ends(self._to_end)
+            points += zip(ends.tolist(), self.ms_of(self._to_end).tolist(), strict=True)
             self._expected_front = self.front_of_points(points)
         return self._expected_front
 
@@ -199,8 +199,8 @@ class Belief:
         """
         if self._supposes:
             return
-        best = np.argsort(-self.ends(self._not_ended), kind="stable")[:_SUPPOSED]
-        supposed = [self._not_ended[place] for place in best]
+        best = np.argsort(-self.ends(self._to_end), kind="stable")[:_SUPPOSED]
+        supposed = [self._to_end[place] for place in best]
         numbers = np.array([t.number for t in supposed], dtype=int)
         ends, unread = np.ones(len(numbers)), np.zeros(len(numbers))
         self._model.suppose(Observations(self._features_of(supposed), ends, numbers, unread))

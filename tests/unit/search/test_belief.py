@@ -1,5 +1,7 @@
 """What is believed of trials that have not ended, and of those that were only just begun."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -57,6 +59,11 @@ def test_who_waits_is_on_the_front_that_is_expected_and_not_on_the_one_there_is(
     best = max(belief.ends(trainings))
     assert belief.expected_front.best[-1] == pytest.approx(best)
     assert belief.expected_front.area > 1.5 * belief.front.area
+
+    stopped = [replace(each, waits=False) for each in trainings]
+    for gone in (stopped, [replace(each, feasible=False) for each in trainings]):
+        alone = belief_of([*gone, whole])
+        assert alone.expected_front.edges.tolist() == [0.0, 8.0, 65.0]
 
 
 def test_what_was_just_begun_is_counted_on_to_end_as_expected() -> None:
