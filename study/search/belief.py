@@ -97,6 +97,7 @@ class Belief:
         ]
         self._supposes = False
         self.front = self._front_of(begun)
+        self._their_ends: Array | None = None
         self._expected_front: Front | None = None
         self.looks += 1
         return True
@@ -135,8 +136,8 @@ class Belief:
         if self._expected_front is None:
             whole = [t for t in self.told if t.is_whole and t.feasible]
             points = [(t.scores[-1], float(t.latency_ms or 0.0)) for t in whole]
-            ends = self.ends(self._to_end)
-            points += zip(ends.tolist(), self.ms_of(self._to_end).tolist(), strict=True)
+            ends, latencies = self._expected_ends(), self.ms_of(self._to_end)
+            points += zip(ends.tolist(), latencies.tolist(), strict=True)
             self._expected_front = self.front_of_points(points)
         return self._expected_front
 
@@ -191,6 +192,12 @@ class Belief:
             self._model.fit(observations.take(rows), 40 if len(begun) < 40 else 20)
         self._model.condition(observations)
 
+    def _expected_ends(self) -> Array:
+        """The scores that those are expected to end at that have not ended, and may."""
+        if self._their_ends is None:
+            self._their_ends = self.ends(self._to_end)
+        return self._their_ends
+
     def _suppose(self) -> None:
         """Where new ones are judged, count on what was begun to end as expected.
 
@@ -199,7 +206,7 @@ class Belief:
         """
         if self._supposes:
             return
-        best = np.argsort(-self.ends(self._to_end), kind="stable")[:_SUPPOSED]
+        best = np.argsort(-self._expected_ends(), kind="stable")[:_SUPPOSED]
         supposed = [self._to_end[place] for place in best]
         numbers = np.array([t.number for t in supposed], dtype=int)
         ends, unread = np.ones(len(numbers)), np.zeros(len(numbers))
