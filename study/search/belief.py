@@ -16,6 +16,8 @@ from study.search.training import GROWTH, Training, looked_at, progress_of
 
 # Observations that the model is conditioned on, and that its hyperparameters are fitted to.
 _CONDITIONED, _FITTED = 400, 150
+# Of those that have not ended, counted on to end as expected: the best.
+_SUPPOSED = 150
 # From so many trials at once on, what one worker asks for may rest on what another has.
 MANY = 16
 # From this share of its training on, a trial that runs is taken to be going to its end.
@@ -59,6 +61,7 @@ class Belief:
         self.tally = Tally(first_rung)
         self.looks = 0
         self.running: Collection[int] = set()
+        self._to_end: Sequence[Training] = ()
         self.told: Sequence[Training] = ()
 
     def state(self) -> dict[str, Any]:
@@ -86,7 +89,16 @@ class Belief:
             self._learn(begun)
             self._seen = seen
         self.running = running
+        just = (t for t in self.tally.running.values() if not t.scores)
+        self._to_end = [
+            # Whoever was stopped for good, or is refused, is on no front.
+            *(t for t in self.told if (t.waits or t.runs) and t.feasible and not t.is_whole),
+            *sorted((t for t in just if t.latency_ms is not None), key=lambda t: t.number),
+        ]
+        self._supposes = False
         self.front = self._front_of(begun)
+        self._their_ends: Array | None = None
+        self._expected_front: Front | None = None
         self.looks += 1
         return True
 
@@ -99,7 +111,9 @@ class Belief:
 
     def predict_new(self, genes: Array, latencies: Array) -> tuple[Array, Array]:
         """Where configurations would end, by their genes and latencies (ms)."""
-        return self._ends(self._features(genes, latencies), np.full(len(genes), -1))
+        self._suppose()
+        features = self._features(genes, latencies)
+        return self._ends(features, np.full(len(genes), -1), supposing=True)
 
     def ends(self, trainings: Sequence[Training]) -> Array:
         """The scores that trainings are expected to end at, `(n,)`."""
@@ -116,19 +130,33 @@ class Belief:
         """The front of (score, latency ms), within the same corner as :attr:`front`."""
         return Front.of(points, self._floor, self._corner.slowest_ms)
 
+    @property
+    def expected_front(self) -> Front:
+        """The front there is if all that was begun is trained to its end, as expected."""
+        if self._expected_front is None:
+            whole = [t for t in self.told if t.is_whole and t.feasible]
+            points = [(t.scores[-1], float(t.latency_ms or 0.0)) for t in whole]
+            ends, latencies = self._expected_ends(), self.ms_of(self._to_end)
+            points += zip(ends.tolist(), latencies.tolist(), strict=True)
+            self._expected_front = self.front_of_points(points)
+        return self._expected_front
+
     def genes_of(self, trainings: Sequence[Training]) -> Array:
         """Genes of their configurations, `(n, dimensions)`."""
         for each in trainings:
             if each.number not in self._genes:
                 self._genes[each.number] = self._coding.genes_of([each.params])[0]
-        return np.array([self._genes[each.number] for each in trainings])
+        found = np.array([self._genes[each.number] for each in trainings])
+        return found.reshape(len(trainings), len(self._coding.dimensions))
 
     def ms_of(self, trainings: Sequence[Training]) -> Array:
         """Latencies (ms) of trainings that have scores, which were measured before."""
         return np.array([each.latency_ms for each in trainings], dtype=float)
 
-    def _ends(self, features: Array, training: npt.NDArray[np.int64]) -> tuple[Array, Array]:
-        means, deviations = self._model.predict(features, training)
+    def _ends(
+        self, features: Array, training: npt.NDArray[np.int64], *, supposing: bool = False
+    ) -> tuple[Array, Array]:
+        means, deviations = self._model.predict(features, training, supposing=supposing)
         if self._earlier is not None:
             expected = self._earlier.expects(features[:, :-1], np.ones(len(features)))
             means = means + self._trust.of(expected)
@@ -163,6 +191,27 @@ class Belief:
             rows = rng.permutation(len(observations.values))[:_FITTED]
             self._model.fit(observations.take(rows), 40 if len(begun) < 40 else 20)
         self._model.condition(observations)
+
+    def _expected_ends(self) -> Array:
+        """The scores that those are expected to end at that have not ended, and may."""
+        if self._their_ends is None:
+            self._their_ends = self.ends(self._to_end)
+        return self._their_ends
+
+    def _suppose(self) -> None:
+        """Where new ones are judged, count on what was begun to end as expected.
+
+        What is like one of them then has little to add: that is learnt by going on with it. So
+        neither is what many workers begin at once all alike.
+        """
+        if self._supposes:
+            return
+        best = np.argsort(-self._expected_ends(), kind="stable")[:_SUPPOSED]
+        supposed = [self._to_end[place] for place in best]
+        numbers = np.array([t.number for t in supposed], dtype=int)
+        ends, unread = np.ones(len(numbers)), np.zeros(len(numbers))
+        self._model.suppose(Observations(self._features_of(supposed), ends, numbers, unread))
+        self._supposes = True
 
     def _observations(self, begun: Sequence[Training]) -> Observations:
         """A few epochs of each trial, the last among them; the most telling, if they are many."""

@@ -7,11 +7,13 @@ epochs, and what is the training's own:
     z(x, t) = m(t) + f(x) + g(x, t) + h_i(t) + noise
 
 with the covariances `s_f K(x, x')`, `s_g K(x, x') R(t, t')` and, within one training,
-`s_h exp(-|t - t'| / l_h)`; K is Matérn's with 5/2 and a length for each dimension, R squared
-exponential. What all curves have in common, m(t), is smooth with a wide prior that is not fitted:
-without it, a configuration unlike any other would be expected to end where most scores lie, which
-are those of first epochs. Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization" (2014) has the
-like with fixed basis curves. Lengths and variances are fitted by maximum a posteriori.
+`s_h exp(-|t - t'| / l_h)`; K is Matérn's with 5/2 and a length for each dimension, and that of a
+straight line in each feature, so that what lies beyond all trials is expected where they point; R
+is squared exponential. What all curves have in common, m(t), is smooth with a wide prior that is
+not fitted: without it, a configuration unlike any other would be expected to end where most scores
+lie, which are those of first epochs. Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization"
+(2014) has the like with fixed basis curves. Lengths and variances are fitted by maximum a
+posteriori.
 """
 
 from collections.abc import Sequence
@@ -28,6 +30,8 @@ _ROOT_5 = np.sqrt(5.0)
 _JITTER = 1e-6
 # Of the course that all curves share: variance of its level and of its shape, length of the shape.
 _LEVEL, _SHAPE, _SHAPE_LENGTH = 1.0, 4.0, 0.7
+# Variance of the straight lines together, at a corner of the space, for each of Matérn's.
+_LINES = 4.0
 # Of log length (each dimension), log s_f, s_g, s_h, log length of R, of h, log noise: the prior's
 # mean and deviation, and the bounds.
 _LENGTH = (np.log(0.7), 1.0, np.log(0.03), np.log(30.0))
@@ -63,6 +67,15 @@ class Observations:
             self.features[rows], self.progress[rows], self.training[rows], self.values[rows]
         )
 
+    def beside(self, others: "Observations") -> "Observations":
+        """These, and others after them."""
+        return Observations(
+            np.concatenate([self.features, others.features]),
+            np.concatenate([self.progress, others.progress]),
+            np.concatenate([self.training, others.training]),
+            np.concatenate([self.values, others.values]),
+        )
+
 
 # What :meth:`CurveModel.of_figures` is to be given at most: the figures measured last.
 MOST_FIGURES = 150
@@ -83,7 +96,6 @@ class CurveModel:
         self._prior, self._deviation = table[:, 0], table[:, 1]
         self._bounds = [(low, high) for low, high in table[:, 2:]]
         self.theta: Array = self._prior.copy() if theta is None else np.array(theta, dtype=float)
-        self._seen: Observations | None = None
 
     @classmethod
     def of_figures(
@@ -125,14 +137,33 @@ class CurveModel:
 
     def condition(self, seen: Observations) -> None:
         """Take in what was seen."""
-        covariance = self._covariance(seen, seen)
-        covariance[np.diag_indices(len(seen.values))] += np.exp(self.theta[-1]) + _JITTER
-        self._factor = np.linalg.cholesky(covariance)
-        self._weights = cho_solve((self._factor, True), seen.values)
-        self._seen = seen
+        factor = np.asarray(np.linalg.cholesky(self._noisy_covariance(seen)), dtype=np.float64)
+        self._known = _Known(seen, factor, cho_solve((factor, True), seen.values))
+        self._supposed = self._known
+
+    def suppose(self, expected: Observations) -> None:
+        """For predictions that ask for it, have what is still to be seen come out as expected.
+
+        No mean changes then, and no value is looked at: only deviations become smaller nearby
+        (hallucinated observations: Desautels, Krause, Burdick, 2014). It replaces what was supposed
+        before.
+        """
+        known = self._known
+        between = self._covariance(expected, known.seen)
+        reduced = solve_triangular(known.factor, between.T, lower=True, check_finite=False)
+        rest = self._noisy_covariance(expected) - reduced.T @ reduced
+        above = np.zeros((len(known.factor), len(rest)))
+        factor = np.block([[known.factor, above], [reduced.T, np.linalg.cholesky(rest)]])
+        weights = np.concatenate([known.weights, np.zeros(len(rest))])
+        self._supposed = _Known(known.seen.beside(expected), factor, weights)
 
     def predict(
-        self, features: Array, training: npt.NDArray[np.int64], progress: Array | None = None
+        self,
+        features: Array,
+        training: npt.NDArray[np.int64],
+        progress: Array | None = None,
+        *,
+        supposing: bool = False,
     ) -> tuple[Array, Array]:
         """Where trainings end, or stand on the way.
 
@@ -140,20 +171,28 @@ class CurveModel:
             features: `(n, features)`.
             training: `(n,)`: which one it is, or -1 of one that has not begun.
             progress: `(n,)`, that they are to be told at; the end if left out.
+            supposing: What was supposed counts as seen.
 
         Returns:
             Means and standard deviations, `(n,)` each. Of a training that has not begun they are
             its configuration's: what will be the training's own is luck, and no reason to begin it.
         """
-        assert self._seen is not None
+        known = self._supposed if supposing else self._known
         at = np.ones(len(features)) if progress is None else progress
         told = Observations(features, at, training, np.zeros(len(features)))
-        between = self._covariance(told, self._seen)
-        reduced = solve_triangular(self._factor, between.T, lower=True, check_finite=False)
+        between = self._covariance(told, known.seen)
+        reduced = solve_triangular(known.factor, between.T, lower=True, check_finite=False)
         worth, course, own = np.exp(self.theta[self._count : self._count + 3])
-        whole = _LEVEL + _SHAPE + worth + course + np.where(training < 0, 0.0, own)
+        of_lines = np.square(_lines(features)).sum(axis=1)
+        whole = _LEVEL + _SHAPE + np.where(training < 0, 0.0, own)
+        whole = whole + (worth + course) * (1.0 + of_lines)
         variances = np.maximum(whole - np.einsum("ij,ij->j", reduced, reduced), 1e-9)
-        return between @ self._weights, np.sqrt(variances)
+        return between @ known.weights, np.sqrt(variances)
+
+    def _noisy_covariance(self, seen: Observations) -> Array:
+        covariance = self._covariance(seen, seen)
+        covariance[np.diag_indices(len(covariance))] += np.exp(self.theta[-1]) + _JITTER
+        return covariance
 
     def _covariance(self, one: Observations, other: Observations) -> Array:
         scale = np.exp(-self.theta[self._groups])
@@ -162,6 +201,7 @@ class CurveModel:
         squared += (a * a).sum(axis=1)[:, None]
         squared += (b * b).sum(axis=1)
         similar = _matern(np.maximum(squared, 0.0, out=squared))
+        similar += _lines(one.features) @ _lines(other.features).T
         # Ends all lie at the same share of their training: one row does for all.
         at = one.progress[:1] if (one.progress == one.progress[:1]).all() else one.progress
         same = one.training[:, None] == other.training
@@ -192,17 +232,20 @@ class CurveModel:
             squared[group] += (feature[:, None] - feature) ** 2
         apart = np.abs(seen.progress[:, None] - seen.progress)
         same = seen.training[:, None] == seen.training
-        return _Pairs(squared.reshape(self._count, n * n), apart, same, seen.values)
+        lines = _lines(seen.features)
+        return _Pairs(
+            squared.reshape(self._count, n * n), lines @ lines.T, apart, same, seen.values
+        )
 
     def _loss_of(self, theta: Array, pairs: "_Pairs") -> tuple[float, Array]:
         count, n = self._count, len(pairs.values)
         scale = np.exp(-2.0 * theta[:count])
         squared = (scale @ pairs.squared).reshape(n, n)
-        matern = _matern(squared)
+        similar = _matern(squared) + pairs.lines
         noise = float(np.exp(theta[-1]))
         apart = pairs.apart
         terms = self._over_time(theta, apart, pairs.same)
-        covariance = matern * (terms.worth + terms.course)
+        covariance = similar * (terms.worth + terms.course)
         covariance += terms.alone + _in_common(apart)
         covariance[np.diag_indices(n)] += noise + _JITTER
         try:
@@ -213,10 +256,10 @@ class CurveModel:
         weights = inverse @ pairs.values
         slope = 0.5 * (inverse - np.outer(weights, weights))
         by_length = slope * _steepness(squared) * (terms.worth + terms.course)
-        by_course, by_own = slope * matern * terms.course, slope * terms.alone
+        by_course, by_own = slope * similar * terms.course, slope * terms.alone
         gradient = [
             *(scale * (pairs.squared @ by_length.reshape(n * n))),
-            np.sum(slope * matern) * terms.worth,
+            np.sum(slope * similar) * terms.worth,
             np.sum(by_course),
             np.sum(by_own),
             np.sum(by_course * (apart / terms.length) ** 2),
@@ -229,17 +272,28 @@ class CurveModel:
 
 
 @dataclass(frozen=True)
+class _Known:
+    """What a model is conditioned on, the factor of its covariance, and the weight of each row."""
+
+    seen: Observations
+    factor: Array
+    weights: Array
+
+
+@dataclass(frozen=True)
 class _Pairs:
     """What of observations does not depend on the hyperparameters, for each pair of them.
 
     Attributes:
         squared: `(dimensions, n * n)`, squared distances in each dimension.
+        lines: `(n, n)`, the covariance of the straight lines.
         apart: `(n, n)`, between the shares of their trainings.
         same: `(n, n)`, whether they are of one training.
         values: `(n,)`.
     """
 
     squared: Array
+    lines: Array
     apart: Array
     same: Mask
     values: Array
@@ -274,6 +328,14 @@ def _matern(squared: Array) -> Array:
     np.negative(distance, out=distance)
     found *= np.exp(distance, out=distance)
     return found
+
+
+def _lines(features: Array) -> Array:
+    """What straight lines through the middle of the space come to: `(n, features)`, scaled.
+
+    The covariance of two configurations is the product of theirs.
+    """
+    return np.asarray((2.0 * features - 1.0) * np.sqrt(_LINES / max(features.shape[1], 1)))
 
 
 def _steepness(squared: Array) -> Array:

@@ -2,7 +2,8 @@
 
 Every epoch of every trial feeds one model (:mod:`study.search.curve_model`), so that trials that
 were given up teach as much as those that were not. A candidate is worth the area that it is
-expected to add to the front when trained to its end, at a latency that is known.
+expected to add to the front when trained to its end, at a latency that is known. A new one is to
+add to what all that was begun is expected to come to, or it would be begun again and again.
 
 Of all epochs, a share is spent on beginnings: a new trial is trained to the first rung, and waits.
 The others go to whichever waiting trial promises most for each epoch it still needs; it is trained
@@ -38,8 +39,9 @@ _REFINED, _OFFSPRING = 10, 15
 _RANKED = 200  # of them, kept in order; with many workers all that keep the limits
 _CLOSER = (0.2, 0.1, 0.05, 0.03)  # how far the best candidates are moved, round by round
 _STEPS = ((0.15, 0.4), (0.05, 0.6))  # how far, and with what chance, a gene is moved
-# What was not begun is less certain than the model says, whose lengths are fitted to few trials.
-_DOUBT = 1.7
+# What was not begun is less certain than the model says, whose lengths are fitted to few trials:
+# by how much less, in turn, so that some seek near what is known and some far from it.
+_DOUBTS = (1.0, 1.7, 3.0, 5.0)
 # How far apart, in one gene at least, new trials are from others, and from those begun at once.
 _APART, _APART_AT_ONCE = 0.03, 0.1
 # The end of a budget is thought of when a worker has less left than so many whole trainings take.
@@ -95,6 +97,7 @@ class LatencyFirst:
         self._going_on = going_on
         self._belief = Belief(coding, corner, first_rung, seed, earlier)
         self._looks = 0
+        self._doubt = _DOUBTS[0]
         self._ranked: Array | None = None
         self._ranked_for = 0
         self._promising: list[int] = []
@@ -262,6 +265,7 @@ class LatencyFirst:
         rng = np.random.default_rng((self._seed, len(trainings)))
         blind = len(trainings) < FIRST and sum(t.is_whole for t in trainings) < _FIRST_WHOLE
         tally = self._tallied(trainings)
+        self._doubt = _DOUBTS[len(trainings) % len(_DOUBTS)]
         self._latency.learn(
             tally.measured,
             lambda: [(t.params, t.latency_ms) for t in trainings if t.latency_ms],
@@ -381,7 +385,9 @@ class LatencyFirst:
     def _worth_of_new(self, genes: Array) -> Array:
         latencies = self._latency.of(genes)
         means, deviations = self._belief.predict_new(genes, latencies)
-        worth = self._belief.gains(means, _DOUBT * deviations, latencies)
+        # Who waits may still go on: what is no better than it is expected to be adds nothing.
+        front = self._belief.expected_front
+        worth = self._belief.gains(means, self._doubt * deviations, latencies, front)
         if self._likelihood is not None:
             worth = worth * self._likelihood(genes)
         beyond = self._excess(genes, latencies)

@@ -25,7 +25,7 @@ class Tally:
         usable: Of these, the ones whose latency is known.
         measured: Trainings whose latency is known.
         sized: Trainings whose size is known.
-        running: Numbers of those that are being trained.
+        running: Those that are being trained, by their numbers.
     """
 
     def __init__(self, first_rung: int) -> None:
@@ -37,7 +37,7 @@ class Tally:
         self._waiting: dict[int, Training] = {}
         self.epochs = self.spent = self.beginnings = 0
         self.scored = self.usable = self.measured = self.sized = 0
-        self.running: set[int] = set()
+        self.running: dict[int, Training] = {}
 
     @property
     def waiting(self) -> list[Training]:
@@ -78,7 +78,10 @@ class Tally:
             self.spent += sign * done
             self.beginnings += sign * min(done, self._first_rung)
         if training.runs:
-            (self.running.add if sign > 0 else self.running.discard)(training.number)
+            if sign > 0:
+                self.running[training.number] = training
+            else:
+                self.running.pop(training.number, None)
         if training.waits:
             if sign > 0:
                 self._waiting[training.number] = training

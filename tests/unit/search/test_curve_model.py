@@ -82,3 +82,47 @@ def test_hyperparameters_can_be_taken_over() -> None:
     points = np.random.default_rng(3).random((5, 3))
     expected = model.predict(points, np.full(5, -1))
     assert np.array(same.predict(points, np.full(5, -1))) == pytest.approx(np.array(expected))
+
+
+def test_beyond_all_trials_ends_are_expected_where_they_point() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.uniform(0.2, 0.6, (40, 5))
+    slopes = np.array([2.0, -1.0, 1.5, 0.0, -0.5])
+    whole = np.ones(40)
+    model = CurveModel(range(5))
+    seen = Observations(features, whole, np.arange(40), (features - 0.4) @ slopes)
+    model.fit(seen, 40)
+    model.condition(seen)
+
+    corner = np.array([[1.0, 0.0, 1.0, 0.5, 0.0]])
+    means, _ = model.predict(corner, np.array([-1]))
+
+    truth = float(((corner - 0.4) @ slopes)[0])
+    assert means[0] == pytest.approx(truth, rel=0.15)
+    assert truth > 1.5 * seen.values.max()
+
+
+def test_what_is_supposed_changes_no_mean_and_is_what_comes_out_as_expected() -> None:
+    seen, others = made_up(0), made_up(7, trainings=6)
+    model = CurveModel([0, 1, 2])
+    model.fit(seen, 20)
+    model.condition(seen)
+    ends, new = np.flatnonzero(others.progress == 1.0), np.full(6, -1)
+    begun = others.take(ends[:2])
+    begun = Observations(begun.features, begun.progress * 0.4, np.array([50, 51]), begun.values)
+    before = model.predict(others.features[ends], new, supposing=True)
+    expected, _ = model.predict(begun.features, begun.training, begun.progress)
+
+    model.suppose(begun)
+    supposed = model.predict(others.features[ends], new, supposing=True)
+
+    assert supposed[0] == pytest.approx(before[0])
+    assert (supposed[1] <= before[1] + 1e-12).all()
+    assert supposed[1][0] < 0.8 * before[1][0]
+    told = Observations(begun.features, begun.progress, begun.training, expected)
+    other = CurveModel([0, 1, 2], model.theta)
+    other.condition(seen.beside(told))
+    for one, same in zip(supposed, other.predict(others.features[ends], new), strict=True):
+        assert one == pytest.approx(same, abs=1e-6)
+    for one, same in zip(before, model.predict(others.features[ends], new), strict=True):
+        assert one == pytest.approx(same)

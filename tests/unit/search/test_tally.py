@@ -19,7 +19,7 @@ def naive(trainings: list[Training]) -> dict[str, object]:
         "usable": sum(bool(t.scores) and t.latency_ms is not None for t in trainings),
         "measured": sum(bool(t.latency_ms) for t in trainings),
         "sized": sum(bool(t.size) for t in trainings),
-        "running": {t.number for t in trainings if t.runs},
+        "running": {t.number: t for t in trainings if t.runs},
         "waiting": [t for t in trainings if t.waits],
     }
 

@@ -1,0 +1,90 @@
+"""What is believed of trials that have not ended, and of those that were only just begun."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from study.search.belief import Belief
+from study.search.coding import Coding, Dimension
+from study.search.scale import Corner
+from study.search.training import Training
+
+EPOCHS, FIRST_RUNG = 27, 3
+CODING = Coding(
+    (
+        Dimension("width", IntDistribution(1, 64, log=True)),
+        Dimension("rate", FloatDistribution(0.0, 1.0)),
+    )
+)
+
+
+def training(number: int, width: int, rate: float, done: int) -> Training:
+    end = 80.0 + 3.0 * np.log2(width) - 60.0 * (rate - 0.3) ** 2
+    scores = tuple(end * (1 - 0.6 * 0.8**epoch) for epoch in range(1, done + 1))
+    params = {"width": width, "rate": rate}
+    runs = done == 0
+    waits = 0 < done < EPOCHS
+    return Training(number, params, scores, EPOCHS, float(width), waits=waits, runs=runs)
+
+
+def begun(count: int) -> list[Training]:
+    rng = np.random.default_rng(0)
+    drawn = zip(rng.integers(1, 65, count), rng.random(count), strict=True)
+    return [
+        training(n, int(width), float(rate), FIRST_RUNG) for n, (width, rate) in enumerate(drawn)
+    ]
+
+
+def belief_of(trainings: list[Training]) -> Belief:
+    belief = Belief(CODING, Corner(0.0, 65.0, 100.0), FIRST_RUNG, 0, None)
+    belief.tally.update(trainings)
+    assert belief.look_at(trainings)
+    return belief
+
+
+def expected_of(belief: Belief, one: Training) -> tuple[float, float]:
+    means, deviations = belief.predict_new(belief.genes_of([one]), belief.ms_of([one]))
+    return float(means[0]), float(deviations[0])
+
+
+def test_who_waits_is_on_the_front_that_is_expected_and_not_on_the_one_there_is() -> None:
+    trainings = begun(16)
+    whole = training(16, 8, 0.9, EPOCHS)
+
+    belief = belief_of([*trainings, whole])
+
+    assert belief.front.edges.tolist() == [0.0, 8.0, 65.0]
+    best = max(belief.ends(trainings))
+    assert belief.expected_front.best[-1] == pytest.approx(best)
+    assert belief.expected_front.area > 1.5 * belief.front.area
+
+    stopped = [replace(each, waits=False) for each in trainings]
+    for gone in (stopped, [replace(each, feasible=False) for each in trainings]):
+        alone = belief_of([*gone, whole])
+        assert alone.expected_front.edges.tolist() == [0.0, 8.0, 65.0]
+
+
+def test_what_was_just_begun_is_counted_on_to_end_as_expected() -> None:
+    trainings = begun(16)
+    new = training(16, 64, 0.31, 0)
+    without, counted = belief_of(trainings), belief_of([*trainings, new])
+
+    mean, deviation = expected_of(without, new)
+    same, less = expected_of(counted, new)
+
+    assert same == pytest.approx(mean)
+    assert less < 0.8 * deviation
+    end = float(without.scale.to_scores(np.array([mean]))[0])
+    assert counted.expected_front.best[-1] >= 0.99 * end
+
+
+def test_who_waits_is_sure_of_its_end_only_where_new_ones_are_judged() -> None:
+    trainings = begun(16)
+    belief = belief_of(trainings)
+
+    _, own = belief.predict(trainings)
+    _, beside = belief.predict_new(belief.genes_of(trainings), belief.ms_of(trainings))
+
+    assert (beside < 0.5 * own).all()
