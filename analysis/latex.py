@@ -14,7 +14,8 @@ from analysis.table import measured_latency, published_results
 _SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "\u2212": "$-$", "–": "--", "±": r"$\pm$", "×": r"$\times$", "α": r"$\alpha$",
-    "\u00a0": "~", "‡": r"\ddag{}", "†": r"\dag{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "\u00a0": "~", "‡": r"\ddag{}", "†": r"\dag{}", "§": r"\S{}", "¶": r"\P{}",
+    "<": r"\textless{}", ">": r"\textgreater{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }  # fmt: skip
 

@@ -7,6 +7,9 @@ from analysis.sections.comparisons import ratio_cell, section
 from analysis.stored_plan import PublishedColumn, Score
 from analysis.table import PublishedResult, measured_latency, published_results
 
+# Of footnotes about rows; a dagger is of scores that are not yet the test split's.
+_MARKS = ("‡", "§", "¶")
+
 
 def published_section(results: StudyResults) -> Html | None:
     """The published table beside what was measured, and why they may differ."""
@@ -29,6 +32,7 @@ def published_section(results: StudyResults) -> Html | None:
 def _published_table(
     columns: tuple[PublishedColumn, ...], rows: tuple[PublishedResult, ...]
 ) -> Html:
+    marks = _marks(rows)
     groups, heads = [tag("th", "Row", scope="col", rowspan=2)], []
     for column in columns:
         names = ["published", "measured", "difference"]
@@ -46,14 +50,26 @@ def _published_table(
         "table",
         tag("caption", caption),
         tag("thead", tag("tr", *groups), tag("tr", *heads)),
-        tag("tbody", *(_published_row(columns, row) for row in rows)),
+        tag("tbody", *(_published_row(columns, row, marks) for row in rows)),
         id="published-table",
     )
     return join([copy_buttons("published-table", caption), scroll_box(table, caption)])
 
 
-def _published_row(columns: tuple[PublishedColumn, ...], result: PublishedResult) -> Html:
-    label = result.row.label + (" ‡" if result.row.note else "")
+def _marks(rows: tuple[PublishedResult, ...]) -> dict[str, str]:
+    """The mark of each text that is noted of rows."""
+    texts = list(dict.fromkeys(row.row.note for row in rows if row.row.note))
+    return {
+        text: _MARKS[index % len(_MARKS)] * (index // len(_MARKS) + 1)
+        for index, text in enumerate(texts)
+    }
+
+
+def _published_row(
+    columns: tuple[PublishedColumn, ...], result: PublishedResult, marks: dict[str, str]
+) -> Html:
+    note = result.row.note
+    label = f"{result.row.label} {marks[note]}" if note else result.row.label
     trial = result.trial
     under = "not run" if trial is None else trial.name
     if trial is not None and trial.status != "complete":
@@ -91,7 +107,7 @@ def _footnotes(rows: tuple[PublishedResult, ...], note: str | None, score: Score
     notes = []
     if any(row.split == "validation" for row in rows):
         notes.append(f"† Validation {score.name}: not yet scored on the test split.")
-    notes += [f"‡ {text}" for text in dict.fromkeys(r.row.note for r in rows if r.row.note)]
+    notes += [f"{mark} {text}" for text, mark in _marks(rows).items()]
     notes += [note] if note else []
     return [tag("p", text, class_="footnote") for text in notes]
 

@@ -155,6 +155,21 @@ def test_validation_accuracy_in_place_of_test_score_is_marked(sample, study):
     assert "* Not yet measured again on the idle device" in text
 
 
+def test_rows_with_two_notes_have_two_marks(sample, study):
+    plan = sample.plan()
+    rows = plan["space"]["published"]["rows"]
+    reduced = [row["label"] for row in rows if row["note"]]
+    rows[4]["note"] = "The ideal."
+    trial = sample.trial(sample.params(), accuracy=77.0, ratio=3.0, label="Baseline")
+    text = render(study([trial], plan_content=plan))
+
+    shown = [" ".join(row[0]) for row in rows_of(text, "published-table")]
+    assert [name for name in shown if "‡" in name] == [f"{rows[4]['label']} ‡ not run"]
+    assert [name for name in shown if "§" in name] == [f"{name} § not run" for name in reduced]
+    assert "‡ The ideal." in text
+    assert "§ A tenth of the training images." in text
+
+
 def evil_plan(sample):
     plan = sample.plan(EVIL, preset=EVIL, fixed={EVIL: EVIL})
     plan["data"] |= {"name": EVIL, "source": EVIL, "classes": [EVIL, "b"]}
