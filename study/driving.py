@@ -141,7 +141,9 @@ def _fork_server(plan: StudyPlan) -> "Iterator[ForkServer | None]":
     from cluster.forking import can_fork
     from study.environment import worker_environment
 
-    if plan.address not in (None, "local") or not can_fork():
+    # A process that has as much as counted GPUs leaves none to those that are forked from it.
+    on_gpus = plan.gpus_per_trial > 0
+    if plan.address not in (None, "local") or on_gpus or not can_fork():
         yield None
         return
     server = ForkServer(LOADED_FIRST, worker_environment(plan.threads))
