@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -147,11 +148,13 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
 
 
 def print_status(status: StudyStatus, console: Console) -> None:
-    """Print the whole status once."""
+    """Print the whole status once; lines are folded between words, and in a pipe not at all."""
+    piped = not console.is_terminal
     for text, style in _top(status):
-        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        console.print(text, style=style, highlight=False, markup=False, soft_wrap=piped)
     for line in reason_lines(status, _REASONS_SHOWN):
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+        shown = f"  {line}" if piped else Padding.indent(Text(line), 2)
+        console.print(shown, highlight=False, markup=False, soft_wrap=piped)
     if status.open_trials:
         console.print(_open_table(status, limit=None))
     if status.paused_trials:
