@@ -9,6 +9,7 @@ split until that is done.
 """
 
 import math
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 # Of a confirmed latency: seconds, and how long to go on while the ratio has not settled.
 _TIMED_SECONDS = 1.6
 _TIMED_AT_MOST = 6.0
-# The A/A test: fewest and most copies of a student, seconds for each, and the spread up to which
-# the fewest are enough.
+# The A/A test: fewest and most copies of a student, seconds for each, the spread up to which the
+# fewest are enough, and seconds after which no more are made (an int8 network takes some to make).
 _COPIES = 5, 10
+_COPIES_WITHIN = 20.0
 _COPY_SECONDS = 0.4
 _SPREAD_ENOUGH = 0.05
 _SAY_AFTER_SECONDS = 3.0
@@ -278,8 +280,12 @@ def time_copies(context: TrialContext, number: int, architecture: str) -> TieTes
     pin_threads(context.threads)
     student = copy()
     latencies: list[float] = []
-    (fewest, most), spread = _COPIES, math.inf
-    while len(latencies) < fewest or (spread > _SPREAD_ENOUGH and len(latencies) < most):
+    (fewest, most), spread, begun = _COPIES, math.inf, time.monotonic()
+    while len(latencies) < fewest or (
+        spread > _SPREAD_ENOUGH
+        and len(latencies) < most
+        and time.monotonic() - begun < _COPIES_WITHIN
+    ):
         if student.runtime == "eager":
             # Loaded anew: where a network lies in memory is part of the noise. To export or compile
             # it as often would take minutes.
