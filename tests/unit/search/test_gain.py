@@ -7,7 +7,7 @@ import pytest
 
 from analysis.front import hypervolume
 from analysis.results import ReferencePoint
-from study.search.gain import Front, expected_gains
+from study.search.gain import expected_gains, front_of
 from study.search.scale import Corner, ScoreScale
 
 FLOOR, SLOWEST, BEST = 10.0, 8.0, 100.0
@@ -23,10 +23,10 @@ def random_points(seed: int, count: int) -> list[tuple[float, float]]:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_gain_is_the_difference_of_two_hypervolumes(seed: int) -> None:
     points, news = random_points(seed, 12), random_points(seed + 100, 30)
-    front = Front.of(points, FLOOR, SLOWEST)
+    front = front_of(points, FLOOR, [SLOWEST])
 
     scores, latencies = np.array(news).T
-    gains = front.gains(scores[:, None], latencies)[:, 0]
+    gains = front.gains(scores[:, None], (latencies,))[:, 0]
 
     before = hypervolume(points, CORNER)
     expected = [WHOLE * (hypervolume([*points, new], CORNER) - before) for new in news]
@@ -34,29 +34,29 @@ def test_a_gain_is_the_difference_of_two_hypervolumes(seed: int) -> None:
 
 
 def test_an_empty_front_is_its_corner() -> None:
-    front = Front.of([], FLOOR, SLOWEST)
+    front = front_of([], FLOOR, [SLOWEST])
 
-    assert front.gains(np.array([[60.0]]), np.array([2.0]))[0, 0] == pytest.approx(50.0 * 6.0)
+    assert front.gains(np.array([[60.0]]), (np.array([2.0]),))[0, 0] == pytest.approx(50.0 * 6.0)
 
 
 @pytest.mark.parametrize("best", [BEST, math.inf], ids=["bounded", "unbounded"])
 def test_an_expected_gain_is_the_mean_over_many_draws(best: float) -> None:
     seen = np.array([30.0, 55.0, 62.0, 71.0, 80.0])
     scale = ScoreScale(seen, Corner(FLOOR, SLOWEST, best))
-    front = Front.of([(40.0, 1.0), (60.0, 2.0), (75.0, 5.0)], FLOOR, SLOWEST)
+    front = front_of([(40.0, 1.0), (60.0, 2.0), (75.0, 5.0)], FLOOR, [SLOWEST])
     means, deviations = np.array([-0.2, 0.9, 1.5]), np.array([0.5, 0.1, 1e-12])
     latencies = np.array([1.0, 4.0, 0.5])
 
-    found = expected_gains(front, means, deviations, latencies, scale)
+    found = expected_gains(front, means, deviations, (latencies,), scale)
 
     draws = np.random.default_rng(1).normal(size=400_000)
     scores = scale.to_scores(means[:, None] + deviations[:, None] * draws)
-    assert found == pytest.approx(front.gains(scores, latencies).mean(axis=1), rel=0.01)
+    assert found == pytest.approx(front.gains(scores, (latencies,)).mean(axis=1), rel=0.01)
 
 
 def test_nothing_is_gained_beyond_the_slowest_latency_or_behind_the_front() -> None:
-    front = Front.of([(90.0, 1.0)], FLOOR, SLOWEST)
+    front = front_of([(90.0, 1.0)], FLOOR, [SLOWEST])
 
-    gains = front.gains(np.array([[99.0], [89.0], [90.0]]), np.array([8.0, 1.0, 2.0]))
+    gains = front.gains(np.array([[99.0], [89.0], [90.0]]), (np.array([8.0, 1.0, 2.0]),))
 
     assert gains[:, 0] == pytest.approx([0.0, 0.0, 0.0])
