@@ -18,7 +18,16 @@ from study.search.latency_first import (
 )
 from study.search.scale import Corner
 from study.search.training import Training
-from tests.benchmarks.search.lcbench import BEST, EPOCHS, SLOWEST, SPACE, draw, latency_ms
+from tests.benchmarks.search.lcbench import (
+    BEST,
+    EPOCHS,
+    MOST_WEIGHTS,
+    SLOWEST,
+    SPACE,
+    draw,
+    latency_ms,
+    weights,
+)
 
 
 @dataclass
@@ -160,9 +169,10 @@ class Moasha(Random):
 
 
 class LatencyFirstArm:
-    """This project's search."""
+    """This project's search; `three` has it keep the weights small beside the latency."""
 
-    def __init__(self, seed: int, **settings: Any) -> None:
+    def __init__(self, seed: int, *, three: bool = False, **settings: Any) -> None:
+        self._three = three
         first_rung = settings.pop("first_rung", first_wait(EPOCHS))
         dimensions = tuple(Dimension(name, kind) for name, kind in SPACE.items())
         self._rungs = rung_epochs(EPOCHS, first_rung)
@@ -170,10 +180,11 @@ class LatencyFirstArm:
         self._live: set[int] = set()
         self._search = LatencyFirst(
             Coding(dimensions),
-            Corner(0.0, SLOWEST, BEST),
+            Corner(0.0, SLOWEST, BEST, MOST_WEIGHTS if three else None),
             first_rung=first_rung,
             seed=seed,
             latency_of=latency_ms,
+            third_of=weights,
             shaping=("num_layers", "max_units"),
             **settings,
         )
@@ -220,6 +231,7 @@ class LatencyFirstArm:
             trial.latency_ms,
             waits=0 < done < EPOCHS and not trial.runs,
             runs=trial.runs,
+            third=weights(trial.params) if self._three else None,
         )
 
 

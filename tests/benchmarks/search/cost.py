@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.search.cost            # some minutes
     python -m tests.benchmarks.search.cost --quick
+    python -m tests.benchmarks.search.cost --three    # of two objectives and of three
 
 A study of 100, 1,000 and 10,000 trials is made up, most of them waiting at a rung, as they do; then
 each suggestion is timed while the study goes on. Beside it Optuna's samplers, with as many trials
@@ -53,9 +54,9 @@ def made_up(count: int) -> list[Trial]:
     ]
 
 
-def time_ours(count: int, asks: int) -> list[float]:
+def time_ours(count: int, asks: int, *, three: bool = False) -> list[float]:
     """Seconds of each suggestion, the first ones apart: they fit the model from scratch."""
-    arm, trials, seconds = LatencyFirstArm(0), made_up(count), []
+    arm, trials, seconds = LatencyFirstArm(0, three=three), made_up(count), []
     for _ in range(asks + 3):
         begun = time.perf_counter()
         trial = arm.next(trials, UNBOUNDED)
@@ -124,6 +125,9 @@ def time_waiting(workers: int, trainings: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer repeats, no 10,000 trials")
+    parser.add_argument(
+        "--three", action="store_true", help="this search alone, of two objectives and of three"
+    )
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--json", action="store_true", help="one object instead of the table")
     args = parser.parse_args()
@@ -132,6 +136,12 @@ def main() -> None:
     counts = [100, 1_000] if args.quick else [100, 1_000, 10_000]
     asks = 15 if args.quick else 40
     body: dict[str, Any] = {"ms": {}}
+    if args.three:
+        for count in counts:
+            row = {str(n): time_ours(count, asks, three=n == 3) for n in (2, 3)}
+            body["ms"][str(count)] = {n: _ms(seconds) for n, seconds in row.items()}
+        _show(body["ms"], {"2": "two objectives", "3": "three"}, as_json=args.json)
+        return
     for count in counts:
         row = {"ours": time_ours(count, asks)}
         row["TPE"] = time_optuna(optuna.samplers.TPESampler(seed=0), count, 5)
@@ -142,19 +152,25 @@ def main() -> None:
     if args.json:
         print(json.dumps(body))
         return
-    print(
-        "| trials on record | " + " | ".join(f"{arm}, ms" for arm in ("ours", "TPE", "GP")) + " |"
-    )
-    print("|---|---|---|---|")
-    for count, row in body["ms"].items():
-        cells = [f"{row[arm]:.0f}" if arm in row else "" for arm in ("ours", "TPE", "GP")]
-        print(f"| {int(count):,} | " + " | ".join(cells) + " |")
+    _show(body["ms"], {arm: arm for arm in ("ours", "TPE", "GP")})
     cluster = body["cluster"]
     print(
         f"\n{args.workers:,} workers, {FULL_SECONDS:.0f} s a full training: they wait for the "
         f"search {100 * cluster['waiting']:.1f} % of their time "
         f"({cluster['asks']:,} suggestions, {cluster['trials']:,} trials)"
     )
+
+
+def _show(rows: dict[str, dict[str, float]], heads: dict[str, str], as_json: bool = False) -> None:
+    """Prints ms by trials on record, in Markdown or as one object."""
+    if as_json:
+        print(json.dumps({"ms": rows}))
+        return
+    print("| trials on record | " + " | ".join(f"{head}, ms" for head in heads.values()) + " |")
+    print("|---|" + "---|" * len(heads))
+    for count, row in rows.items():
+        cells = [f"{row[arm]:.0f}" if arm in row else "" for arm in heads]
+        print(f"| {int(count):,} | " + " | ".join(cells) + " |")
 
 
 def _ms(seconds: Sequence[float]) -> float:
