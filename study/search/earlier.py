@@ -16,7 +16,7 @@ import numpy as np
 
 from study.search.coding import Array, Coding
 from study.search.curve_model import CurveModel, Observations
-from study.search.gain import front_of
+from study.search.gain import Costs, front_of
 from study.search.scale import Corner, ScoreScale
 from study.search.training import progress_of
 
@@ -119,7 +119,7 @@ class EarlierStudy:
         if self._has_third:
             whole = [t for t in whole if t.third]
         scores = np.array([each.scores[-1][1] for each in whole])
-        costs = (np.array([each.latency_ms for each in whole], dtype=float),)
+        costs: Costs = (np.array([each.latency_ms for each in whole], dtype=float),)
         if self._has_third:
             costs = (*costs, np.array([each.third for each in whole], dtype=float))
         chosen: list[int] = []

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from study.search.coding import Array
 from study.search.scale import ScoreScale
@@ -102,7 +103,7 @@ class Terraces(Front):
     """
 
     cells: Array
-    starts: Array
+    starts: npt.NDArray[np.int64]
     best: Array
 
     @classmethod
@@ -126,7 +127,7 @@ class Terraces(Front):
         counts = [len(cells) for _, cells in terraces]
         return cls(
             np.array([cell for _, cells in terraces for cell in cells]),
-            np.cumsum([0, *counts[:-1]]),
+            np.cumsum([0, *counts[:-1]], dtype=np.int64),
             np.array([score for score, _ in terraces]),
         )
 
