@@ -2,8 +2,9 @@
 
 Every epoch of every trial feeds one model (:mod:`study.search.curve_model`), so that trials that
 were given up teach as much as those that were not. A candidate is worth the area that it is
-expected to add to the front when trained to its end, at a latency (and a size, in a study of three
-objectives) that is known. A new one is to add to what all that was begun is expected to come to, or it would be begun again and again.
+expected to add to the front when trained to its end, at a latency that is known; so is its size,
+where that is an objective too. A new one is to add to what all that was begun is expected to come
+to, or it would be begun again and again.
 
 Of all epochs, a share is spent on beginnings: a new trial is trained to the first rung, and waits.
 The others go to whichever waiting trial promises most for each epoch it still needs; it is trained

@@ -24,9 +24,9 @@ from tests.benchmarks.search.lcbench import (
     MOST_WEIGHTS,
     SLOWEST,
     SPACE,
+    Params,
     draw,
     latency_ms,
-    weights,
 )
 
 
@@ -169,10 +169,12 @@ class Moasha(Random):
 
 
 class LatencyFirstArm:
-    """This project's search; `three` has it keep the weights small beside the latency."""
+    """This project's search; `third` is what it keeps small beside the latency, if anything."""
 
-    def __init__(self, seed: int, *, three: bool = False, **settings: Any) -> None:
-        self._three = three
+    def __init__(
+        self, seed: int, *, third: Callable[[Params], float] | None = None, **settings: Any
+    ) -> None:
+        self._third = third
         first_rung = settings.pop("first_rung", first_wait(EPOCHS))
         dimensions = tuple(Dimension(name, kind) for name, kind in SPACE.items())
         self._rungs = rung_epochs(EPOCHS, first_rung)
@@ -180,11 +182,11 @@ class LatencyFirstArm:
         self._live: set[int] = set()
         self._search = LatencyFirst(
             Coding(dimensions),
-            Corner(0.0, SLOWEST, BEST, MOST_WEIGHTS if three else None),
+            Corner(0.0, SLOWEST, BEST, None if third is None else MOST_WEIGHTS),
             first_rung=first_rung,
             seed=seed,
             latency_of=latency_ms,
-            third_of=weights,
+            third_of=third or (lambda params: None),
             shaping=("num_layers", "max_units"),
             **settings,
         )
@@ -231,7 +233,7 @@ class LatencyFirstArm:
             trial.latency_ms,
             waits=0 < done < EPOCHS and not trial.runs,
             runs=trial.runs,
-            third=weights(trial.params) if self._three else None,
+            third=None if self._third is None else self._third(trial.params),
         )
 
 

@@ -68,7 +68,7 @@ ARMS: dict[str, Callable[[int], Any]] = {
     "random": Random,
     "TPE, halved by Pareto rank": TpeHalved,
     "ours, knowing score and latency": LatencyFirstArm,
-    "ours": lambda seed: LatencyFirstArm(seed, three=True),
+    "ours": lambda seed: LatencyFirstArm(seed, third=weights),
 }
 
 

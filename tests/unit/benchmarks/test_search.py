@@ -13,9 +13,9 @@ from tests.benchmarks.search.arms import ARMS, OPTIONAL, Halved, LatencyFirstArm
 from tests.benchmarks.search.lcbench import (
     BEST,
     EPOCHS,
+    MOST_WEIGHTS,
     SLOWEST,
     SPACE,
-    MOST_WEIGHTS,
     LcBench,
     Reference,
     area,
