@@ -94,7 +94,7 @@ class Terraces(Front):
 
     Cut along every latency and third, the plane would fall into as many cells as the square of the
     front's members. A terrace is cut into rectangles only where another one ends, which are at most
-    two a member (as in the sweep of Beume, Fonseca and others, 2009, over the third dimension).
+    two a member (by the sweep of Beume, Fonseca and others, 2009, here from the best score down).
 
     Attributes:
         cells: `(cells, 4)`: from and to, in latency (ms) and third; those of one terrace together.
