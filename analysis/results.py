@@ -206,12 +206,34 @@ class ReferencePoint(Stored):
     """The corners a hypervolume is measured between.
 
     From the score of who learnt nothing at the latency (ms) of the teacher, or else of the default
-    student, up to the best score there is at no latency.
+    student, up to the best score there is at no latency. `third` is the parameters or FLOPs (M) of
+    the same network, in a study that keeps those small too: the search looks within it, and the
+    hypervolume stays that of score and latency. None in other studies, and in earlier records.
     """
 
     val_score: float
     latency_ms: float
     best_score: float
+    third: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        compared: TeacherResult | DefaultStudent,
+        floor: float,
+        best: float,
+        third: Third | None = None,
+    ) -> "ReferencePoint":
+        """That of a study.
+
+        Args:
+            compared: The teacher, or else the default student.
+            floor: The score of who learnt nothing.
+            best: The best score there is.
+            third: What the study keeps small beside the latency, if anything.
+        """
+        small = None if third is None else float(getattr(compared, third))
+        return cls(floor, compared.latency.batch_1_ms.median, best, small)
 
 
 @dataclass(frozen=True)

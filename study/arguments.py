@@ -109,8 +109,8 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         "--sampler",
         metavar="latency-first|tpe|random",
         help="latency-first learns from every epoch of all trials and knows the latency of what it "
-        "proposes, tpe is Optuna's, random draws blindly (default: latency-first; tpe for three "
-        "objectives, as latency-first knows two; a study that exists keeps its own)",
+        "proposes, and its size where that is an objective, tpe is Optuna's, random draws blindly "
+        "(default: latency-first; a study that exists keeps its own)",
     )
     group.add_argument(
         "--warm-start",

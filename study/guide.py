@@ -7,7 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis import results
-from analysis.results import ReferencePoint, TrialResult, first_runs, searched, trained_alone
+from analysis.front import third_value
+from analysis.results import (
+    ReferencePoint,
+    Third,
+    TrialResult,
+    first_runs,
+    searched,
+    trained_alone,
+)
 from search_spaces.space import Params, SearchSpace, Value
 from study.budget import UNBOUNDED, Left
 from study.proposal import distribution
@@ -32,7 +40,8 @@ class Guide:
     """Asks :class:`study.search.latency_first.LatencyFirst` on behalf of one study.
 
     Args:
-        record: The study's record, which knows the reference point.
+        record: The study's record, which knows the reference point. Where that lacks the third
+            objective, as in records made before the search knew one, it stays with two.
         space: The space, with ``--fix`` applied.
         plan: The plan.
         earlier: What another study learnt, where there is a warm start.
@@ -57,8 +66,13 @@ class Guide:
         self._shown: dict[int, tuple[tuple[Any, ...], Training]] = {}
         self._latencies: dict[tuple[tuple[str, Value], ...], float] = {}
         self._sizes: dict[tuple[tuple[str, Value], ...], float] = {}
+        self._thirds: dict[tuple[tuple[str, Value], ...], float] = {}
         point = ReferencePoint.from_json(record.attribute(results.ATTR_REFERENCE_POINT))
         slowest = min(point.latency_ms, plan.max_latency_ms or math.inf)
+        largest = point.third
+        if largest is not None and plan.third == "params_m":
+            largest = min(largest, plan.max_params_m or math.inf)
+        self._third = None if largest is None else plan.third
         # Below the least score that is asked for nothing is gained.
         floor = max(point.val_score, plan.min_score or -math.inf)
         first = first_wait(plan.max_epochs)
@@ -66,14 +80,17 @@ class Guide:
         coding = coding_of(space)
         self._search: LatencyFirst = LatencyFirst(
             coding,
-            Corner(floor, slowest, point.best_score),
+            Corner(floor, slowest, point.best_score, largest),
             first_rung=first,
             seed=plan.seed,
             latency_of=lambda params: self._latencies.get(self._shape(params)),
             shaping=self._shaping,
             limits=Limits(plan.max_latency_ms or math.inf, plan.max_params_m or math.inf),
             size_of=lambda params: self._sizes.get(self._shape(params)),
-            earlier=None if earlier is None else _earlier(coding, earlier, point.best_score),
+            third_of=lambda params: self._thirds.get(self._shape(params)),
+            earlier=None
+            if earlier is None
+            else _earlier(coding, earlier, point.best_score, self._third),
         )
         kept = record.attribute(results.ATTR_SEARCH)
         if kept is not None:
@@ -179,7 +196,7 @@ class Guide:
         if number is None:
             return None
         [trial] = (trial for trial in trials if trial.number == number)
-        text = why_it_waits(trial, ends.get(number), trials, self._space.score)
+        text = why_it_waits(trial, ends.get(number), trials, self._space.score, self._space.third)
         return number, f"given up when {why}: {text}"
 
     def why_they_wait(
@@ -189,7 +206,9 @@ class Guide:
         with self._kept():
             ends = self._search.expected_ends(self._seen(trials, running))
         return {
-            trial.number: why_it_waits(trial, ends.get(trial.number), trials, self._space.score)
+            trial.number: why_it_waits(
+                trial, ends.get(trial.number), trials, self._space.score, self._space.third
+            )
             for trial in trials
             if self.waits(trial) and trial.number not in running
         }
@@ -210,9 +229,12 @@ class Guide:
         for trial in first_runs(trials):
             latency = trial.search_latency_ms or trial.latency_ms
             size = None if trial.model is None else trial.model.params_m
+            third = None if self._third is None else third_value(trial, self._third)
+            if self._third is not None and third is None:
+                latency = None  # both are known at once
             runs = trial.number in running
             waits, counts = self.waits(trial) and not runs, trial.number in alone
-            facts = (len(trial.curve), latency, waits, runs, counts, size)
+            facts = (len(trial.curve), latency, waits, runs, counts, size, third)
             known = self._shown.get(trial.number)
             # What did not change is the same object again.
             if known is None or known[0] != facts:
@@ -226,6 +248,7 @@ class Guide:
                     runs=runs,
                     counts=counts,
                     size=size,
+                    third=third,
                     epoch_seconds=_epoch_seconds(trial) if self._is_timed else 1.0,
                 )
                 known = self._shown[trial.number] = (facts, training)
@@ -239,6 +262,8 @@ class Guide:
             self._latencies.setdefault(shape, training.latency_ms)
         if training.size is not None:
             self._sizes.setdefault(shape, training.size)
+        if training.third is not None:
+            self._thirds.setdefault(shape, training.third)
 
     def _shape(self, params: Params) -> tuple[tuple[str, Value], ...]:
         return tuple(sorted((n, v) for n, v in params.items() if n in self._shaping))
@@ -264,7 +289,9 @@ def _overhead(trials: Sequence[TrialResult], devices: float) -> float:
     return max(1.0, held / trained) if trained > 0 else 1.0
 
 
-def _earlier(coding: "Coding", earlier: "Earlier", best: float) -> "EarlierStudy":
+def _earlier(
+    coding: "Coding", earlier: "Earlier", best: float, third: Third | None
+) -> "EarlierStudy":
     from study.search.earlier import EarlierStudy, EarlierTraining
 
     trainings = [
@@ -273,10 +300,11 @@ def _earlier(coding: "Coding", earlier: "Earlier", best: float) -> "EarlierStudy
             tuple((each.epoch, each.score) for each in trial.scores),
             trial.epochs,
             trial.latency_ms,
+            None if third is None else getattr(trial, third),
         )
         for trial in earlier.trials
     ]
-    return EarlierStudy(coding, trainings, best, seed=0)
+    return EarlierStudy(coding, trainings, best, seed=0, has_third=third is not None)
 
 
 def _configurations(space: SearchSpace) -> list[dict[str, Value]] | None:

@@ -12,7 +12,6 @@ from study.mirror import mirror_of, shown
 from study.plan import StudyPlan
 from study.progress import duration
 from study.record import read_plan_file
-from study.search_choice import why_another
 from study.seed_points import seed_points, teacher_values
 from study.tracking.tracker import default_tracking_uri
 
@@ -32,7 +31,6 @@ def plan_rows(
     earlier: "Earlier | None" = None,
 ) -> Rows:
     """Return what was asked, resolved: name and text of each line."""
-    why = why_another(plan.sampler, plan.scheduler, plan.objectives)
     rows = [
         ("study", plan.name),
         ("space", f"{space.name}: {space.title}"),
@@ -49,7 +47,7 @@ def plan_rows(
         *_replicate_rows(plan),
         ("runtime", f"{plan.runtime} ({RUNTIME_TITLES[plan.runtime]}), for latencies"),
         ("objectives", ", ".join(f"{o.label}, {o.unit}" for o in space.objectives)),
-        ("sampler", plan.sampler + (f", {why}" if why else "")),
+        ("sampler", plan.sampler),
         ("scheduler", plan.scheduler),
         ("seed", str(plan.seed)),
     ]

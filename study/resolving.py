@@ -42,7 +42,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     name = StudyName(args.name or f"{space.name}-{short}")
     objectives = parsing.parse_objectives(args.objectives, space)
     stored = _stored(name, args)
-    sampler, scheduler = chosen(args.sampler, args.scheduler, objectives, stored)
+    sampler, scheduler = chosen(args.sampler, args.scheduler, stored)
     plan = StudyPlan(
         name=str(name),
         space=args.space,

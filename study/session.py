@@ -375,7 +375,7 @@ class Session:
         stored = self._record.attribute(results.ATTR_REFERENCE_POINT)
         if stored is None:
             floor, best = self._stored.data.floor_score, self._stored.space.score.best
-            point = ReferencePoint(floor, compared.latency.batch_1_ms.median, best)
+            point = ReferencePoint.of(compared, floor, best, self._plan.third)
             self._record.set_attribute(results.ATTR_REFERENCE_POINT, point.to_json())
             key = results.ATTR_TEACHER if taught else results.ATTR_DEFAULT_STUDENT
             self._record.set_attribute(key, compared.to_json())

@@ -2,7 +2,8 @@
 
 `coding` turns configurations into points, `candidates` draws and varies them, `curve_model` tells
 from every epoch of every trial where a training would end, `architecture` guesses latency and size
-of what was not measured, `gain` says what such an end would add to the front, `earlier` what
-another study would expect, and `latency_first` decides: begin another trial, or have one that waits
+of what was not measured, `gain` says what such an end would add to the front (of score and latency,
+or of parameters or FLOPs as well, which are known as soon), `earlier` what another study would
+expect, and `latency_first` decides: begin another trial, or have one that waits
 go on. `sampler` offers it to plain Optuna studies.
 """

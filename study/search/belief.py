@@ -9,7 +9,7 @@ import numpy.typing as npt
 from study.search.coding import Array, Coding
 from study.search.curve_model import CurveModel, Observations
 from study.search.earlier import EarlierStudy, Trust
-from study.search.gain import Front, expected_gains
+from study.search.gain import Costs, Front, Point, expected_gains, front_of
 from study.search.scale import Corner, ScoreScale
 from study.search.tally import Tally
 from study.search.training import GROWTH, Training, looked_at, progress_of
@@ -120,24 +120,22 @@ class Belief:
         return self.scale.to_scores(self.predict(trainings)[0])
 
     def gains(
-        self, means: Array, deviations: Array, latencies: Array, front: Front | None = None
+        self, means: Array, deviations: Array, costs: Costs, front: Front | None = None
     ) -> Array:
         """What such ends are expected to add to a front; to the one there is, if left out."""
         front = self.front if front is None else front
-        return expected_gains(front, means, deviations, latencies, self.scale)
+        return expected_gains(front, means, deviations, costs, self.scale)
 
-    def front_of_points(self, points: Sequence[tuple[float, float]]) -> Front:
-        """The front of (score, latency ms), within the same corner as :attr:`front`."""
-        return Front.of(points, self._floor, self._corner.slowest_ms)
+    def front_of_points(self, points: Sequence[Point]) -> Front:
+        """The front of some points, within the same corner as :attr:`front`."""
+        return front_of(points, self._floor, self._corner.costs)
 
     @property
     def expected_front(self) -> Front:
         """The front there is if all that was begun is trained to its end, as expected."""
         if self._expected_front is None:
-            whole = [t for t in self.told if t.is_whole and t.feasible]
-            points = [(t.scores[-1], float(t.latency_ms or 0.0)) for t in whole]
-            ends, latencies = self._expected_ends(), self.ms_of(self._to_end)
-            points += zip(ends.tolist(), latencies.tolist(), strict=True)
+            points = self.whole_points(self.told)
+            points += self.points_of(self._to_end, self._expected_ends())
             self._expected_front = self.front_of_points(points)
         return self._expected_front
 
@@ -153,6 +151,22 @@ class Belief:
         """Latencies (ms) of trainings that have scores, which were measured before."""
         return np.array([each.latency_ms for each in trainings], dtype=float)
 
+    def costs_of(self, trainings: Sequence[Training]) -> Costs:
+        """Latencies (ms), and thirds where there is a third objective, in the same way."""
+        if self._corner.largest is None:
+            return (self.ms_of(trainings),)
+        return self.ms_of(trainings), np.array([each.third for each in trainings], dtype=float)
+
+    def points_of(self, trainings: Sequence[Training], ends: Array) -> list[Point]:
+        """What a front is made of, where trainings end at such scores."""
+        costs = (each.tolist() for each in self.costs_of(trainings))
+        return list(zip(ends.tolist(), *costs, strict=True))
+
+    def whole_points(self, trainings: Sequence[Training]) -> list[Point]:
+        """The same of those of them that came to their end, and are not refused."""
+        whole = [each for each in trainings if each.is_whole and each.feasible]
+        return self.points_of(whole, np.array([each.scores[-1] for each in whole], dtype=float))
+
     def _ends(
         self, features: Array, training: npt.NDArray[np.int64], *, supposing: bool = False
     ) -> tuple[Array, Array]:
@@ -166,16 +180,14 @@ class Belief:
         # Below what one in five reaches, no more is to be learnt of the front.
         usual = float(np.percentile([each.scores[-1] for each in begun], 20))
         self._floor = max(self._corner.floor, usual)
-        points = [
-            (t.scores[-1], float(t.latency_ms or 0.0)) for t in begun if t.is_whole and t.feasible
-        ]
+        points = self.whole_points(begun)
         soon = [
             each
             for each in begun
             if each.runs and _SOON * each.epochs <= len(each.scores) < each.epochs
         ]
         if soon:
-            points += zip(self.ends(soon).tolist(), self.ms_of(soon).tolist(), strict=True)
+            points += self.points_of(soon, self.ends(soon))
         return self.front_of_points(points)
 
     # Learning

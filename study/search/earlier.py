@@ -16,7 +16,7 @@ import numpy as np
 
 from study.search.coding import Array, Coding
 from study.search.curve_model import CurveModel, Observations
-from study.search.gain import Front
+from study.search.gain import Costs, front_of
 from study.search.scale import Corner, ScoreScale
 from study.search.training import progress_of
 
@@ -36,12 +36,14 @@ class EarlierTraining:
         scores: (epoch, score), ascending; the last one is how far it came.
         epochs: Of the whole training.
         latency_ms: Of its student, there; None where unknown.
+        third: What else is to be small, where this study has a third objective; as it was there.
     """
 
     params: Mapping[str, Any]
     scores: tuple[tuple[int, float], ...]
     epochs: int
     latency_ms: float | None = None
+    third: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,20 @@ class EarlierStudy:
         trainings: The other study's, one at least, with a score each.
         best: The best score there is, infinite where none bounds it.
         seed: Of the choice of what is fitted to.
+        has_third: This study has a third objective.
     """
 
     def __init__(
-        self, coding: Coding, trainings: Sequence[EarlierTraining], best: float, seed: int
+        self,
+        coding: Coding,
+        trainings: Sequence[EarlierTraining],
+        best: float,
+        seed: int,
+        *,
+        has_third: bool = False,
     ) -> None:
         self._coding = coding
+        self._has_third = has_third
         self._best = best
         self._seed = seed
         self.trainings = tuple(trainings)
@@ -97,17 +107,27 @@ class EarlierStudy:
         """What was measured there: configurations and latencies (ms)."""
         return [(each.params, each.latency_ms) for each in self.trainings if each.latency_ms]
 
+    @property
+    def thirds(self) -> list[tuple[Mapping[str, Any], float]]:
+        """In the same way what else is to be small."""
+        return [(each.params, each.third) for each in self.trainings if each.third]
+
     @cached_property
     def front(self) -> tuple[Mapping[str, Any], ...]:
         """The front there, of all that was trained to its end: who adds most to it comes first."""
         whole = [t for t in self.trainings if t.latency_ms and t.scores[-1][0] >= t.epochs]
+        if self._has_third:
+            whole = [t for t in whole if t.third]
         scores = np.array([each.scores[-1][1] for each in whole])
-        latencies = np.array([each.latency_ms for each in whole], dtype=float)
+        costs: Costs = (np.array([each.latency_ms for each in whole], dtype=float),)
+        if self._has_third:
+            costs = (*costs, np.array([each.third for each in whole], dtype=float))
         chosen: list[int] = []
         while len(chosen) < len(whole):
-            points = [(float(scores[i]), float(latencies[i])) for i in chosen]
-            corner = Front.of(points, float(scores.min()) - 1e-9, float(latencies.max()) * 1.01)
-            gains = corner.gains(scores[:, None], latencies)[:, 0]
+            points = [(float(scores[i]), *(float(cost[i]) for cost in costs)) for i in chosen]
+            corner = [float(cost.max()) * 1.01 for cost in costs]
+            front = front_of(points, float(scores.min()) - 1e-9, corner)
+            gains = front.gains(scores[:, None], costs)[:, 0]
             if gains.max() <= 0.0:
                 break
             chosen.append(int(np.argmax(gains)))

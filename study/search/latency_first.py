@@ -2,8 +2,9 @@
 
 Every epoch of every trial feeds one model (:mod:`study.search.curve_model`), so that trials that
 were given up teach as much as those that were not. A candidate is worth the area that it is
-expected to add to the front when trained to its end, at a latency that is known. A new one is to
-add to what all that was begun is expected to come to, or it would be begun again and again.
+expected to add to the front when trained to its end, at a latency that is known; so is its size,
+where that is an objective too. A new one is to add to what all that was begun is expected to come
+to, or it would be begun again and again.
 
 Of all epochs, a share is spent on beginnings: a new trial is trained to the first rung, and waits.
 The others go to whichever waiting trial promises most for each epoch it still needs; it is trained
@@ -24,7 +25,7 @@ from study.search.belief import MANY, Belief
 from study.search.candidates import apart, drawn, moved
 from study.search.coding import Array, Coding
 from study.search.earlier import EarlierStudy
-from study.search.gain import Front
+from study.search.gain import Costs, front_of
 from study.search.left import Hopefuls
 from study.search.scale import Corner
 from study.search.tally import Tally
@@ -64,6 +65,7 @@ class LatencyFirst:
         going_on: Share of all epochs for trials past the first rung.
         limits: What is expected to break them is begun last.
         size_of: As ``latency_of``; needed where there is a limit on the size.
+        third_of: As ``latency_of``; needed where the corner has a third.
         likelihood: How likely configurations, by their genes, are to be of use at all.
         earlier: What another study learnt; its front is tried among the first random draws.
     """
@@ -80,6 +82,7 @@ class LatencyFirst:
         going_on: float = GOING_ON,
         limits: Limits | None = None,
         size_of: Callable[[Params], float | None] = lambda params: None,
+        third_of: Callable[[Params], float | None] = lambda params: None,
         earlier: EarlierStudy | None = None,
         likelihood: Callable[[Array], Array] | None = None,
     ) -> None:
@@ -91,6 +94,9 @@ class LatencyFirst:
         shapes = [i for i, name in enumerate(names) if shaping is None or name in shaping]
         self._latency = ArchitectureFigure(coding, shapes, latency_of)
         self._size = ArchitectureFigure(coding, shapes, size_of)
+        self._third = None
+        if corner.largest is not None:
+            self._third = ArchitectureFigure(coding, shapes, third_of)
         self._limits = limits or Limits()
         self._likelihood = likelihood
         self._earlier = earlier
@@ -107,6 +113,8 @@ class LatencyFirst:
     def state(self) -> dict[str, Any]:
         """What it has learnt that seeing all trials again would not tell: JSON."""
         figures = {"latency": self._latency.state(), "size": self._size.state()}
+        if self._third is not None:
+            figures["third"] = self._third.state()
         return {**self._belief.state(), **figures}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -114,6 +122,8 @@ class LatencyFirst:
         self._belief.load_state(state)
         self._latency.load_state(state.get("latency", {}))
         self._size.load_state(state.get("size", {}))
+        if self._third is not None:
+            self._third.load_state(state.get("third", {}))
 
     # Decisions
 
@@ -243,7 +253,7 @@ class LatencyFirst:
         """What waiting trials are expected to add, the epochs each still needs, and their ends."""
         needed = np.array([each.epochs - len(each.scores) for each in waiting])
         means, deviations = self._belief.predict(waiting)
-        gains = self._belief.gains(means, deviations, self._belief.ms_of(waiting))
+        gains = self._belief.gains(means, deviations, self._belief.costs_of(waiting))
         return gains, needed, means
 
     def begin(
@@ -266,12 +276,7 @@ class LatencyFirst:
         blind = len(trainings) < FIRST and sum(t.is_whole for t in trainings) < _FIRST_WHOLE
         tally = self._tallied(trainings)
         self._doubt = _DOUBTS[len(trainings) % len(_DOUBTS)]
-        self._latency.learn(
-            tally.measured,
-            lambda: [(t.params, t.latency_ms) for t in trainings if t.latency_ms],
-            () if self._earlier is None else self._earlier.latencies,
-        )
-        self._size.learn(tally.sized, lambda: [(t.params, t.size) for t in trainings if t.size])
+        self._learn_figures(trainings, tally)
         if everything is not None:
             left = [params for params in everything if not is_refused(params)]
             if not left:
@@ -315,7 +320,7 @@ class LatencyFirst:
         height = (
             self._corner.best if math.isfinite(self._corner.best) else self._belief.front.best[-1]
         )
-        return float((height - self._corner.floor) * self._corner.slowest_ms)
+        return float((height - self._corner.floor) * math.prod(self._corner.costs))
 
     # Candidates
 
@@ -336,8 +341,9 @@ class LatencyFirst:
     def _near_the_front(self, rng: np.random.Generator) -> Array:
         """Variations of the trials that are expected to end on the front."""
         told = self._belief.told
-        scores, latencies = self._belief.ends(told), self._belief.ms_of(told)
-        front = Front.of(list(zip(scores, latencies, strict=True)), -math.inf, math.inf)
+        scores = self._belief.ends(told)
+        points = self._belief.points_of(told, scores)
+        front = front_of(points, -math.inf, [math.inf] * len(self._corner.costs))
         parents = self._belief.genes_of(told)[np.isin(scores, front.best[1:])]
         each = max(1, _CANDIDATES // 2 // len(parents))
         repeated = np.repeat(parents, each, axis=0)
@@ -373,6 +379,22 @@ class LatencyFirst:
             self._hoped, self._ending = None, None
         return True
 
+    def _learn_figures(self, trainings: Sequence[Training], tally: Tally) -> None:
+        """Show what guesses of latencies and sizes rest on."""
+        earlier = self._earlier
+        self._latency.learn(
+            tally.measured,
+            lambda: [(t.params, t.latency_ms) for t in trainings if t.latency_ms],
+            () if earlier is None else earlier.latencies,
+        )
+        self._size.learn(tally.sized, lambda: [(t.params, t.size) for t in trainings if t.size])
+        if self._third is not None:
+            self._third.learn(
+                tally.weighed,
+                lambda: [(t.params, t.third) for t in trainings if t.third],
+                () if earlier is None else earlier.thirds,
+            )
+
     def _excess(self, genes: Array, latencies: Array | None = None) -> Array:
         """By what share of a limit candidates are expected to break it; 0 of those that are not."""
         found = excess(
@@ -387,7 +409,10 @@ class LatencyFirst:
         means, deviations = self._belief.predict_new(genes, latencies)
         # Who waits may still go on: what is no better than it is expected to be adds nothing.
         front = self._belief.expected_front
-        worth = self._belief.gains(means, self._doubt * deviations, latencies, front)
+        costs: Costs = (latencies,)
+        if self._third is not None:
+            costs = latencies, self._third.of(genes)
+        worth = self._belief.gains(means, self._doubt * deviations, costs, front)
         if self._likelihood is not None:
             worth = worth * self._likelihood(genes)
         beyond = self._excess(genes, latencies)

@@ -28,14 +28,9 @@ class Hopefuls:
     def __init__(self, pool: Sequence[Training], belief: Belief, rungs: Sequence[int]) -> None:
         self._pool, self._belief = pool, belief
         self._means, self._deviations = belief.predict(pool)
-        self._latencies = belief.ms_of(pool)
-        scores = belief.scale.to_scores(self._means)
-        self._ends = list(zip(scores.tolist(), self._latencies.tolist(), strict=True))
-        self._whole = [
-            (t.scores[-1], float(t.latency_ms or 0.0))
-            for t in belief.told
-            if t.is_whole and t.feasible
-        ]
+        self._costs = belief.costs_of(pool)
+        self._ends = belief.points_of(pool, belief.scale.to_scores(self._means))
+        self._whole = belief.whole_points(belief.told)
         promised = np.array([each.epoch_seconds * _to_next(each, rungs) for each in pool])
         self._promised = float(promised.sum())
         needed = np.array([each.epoch_seconds * each.needed for each in pool]) - promised
@@ -101,7 +96,7 @@ class Hopefuls:
         """What each would add to the front there is and the ends of those chosen."""
         points = [*self._whole, *(self._ends[place] for place in chosen)]
         front = self._belief.front_of_points(points)
-        return self._belief.gains(self._means, self._deviations, self._latencies, front)
+        return self._belief.gains(self._means, self._deviations, self._costs, front)
 
 
 def _to_next(training: Training, rungs: Sequence[int]) -> int:

@@ -23,27 +23,36 @@ from study.search.training import Limits, Training
 Params = Mapping[str, Any]
 
 # Attributes of a trial: what it was proposed, and what it scored after an epoch.
-_PROPOSED, _SCORE, _LATENCY = "latency_first:params", "score:", "latency"
+_PROPOSED, _SCORE, _LATENCY, _THIRD = "latency_first:params", "score:", "latency", "third"
 _CONSTRAINTS = "constraints"  # as Optuna has those of a `constraints_func`
 
 
-def report_score(trial: Trial, epoch: int, score: float, latency: float | None = None) -> None:
+def report_score(
+    trial: Trial,
+    epoch: int,
+    score: float,
+    latency: float | None = None,
+    third: float | None = None,
+) -> None:
     """Tell what a trial scored after an epoch, counted from 1.
 
-    Optuna's own ``Trial.report`` is for studies of one objective. The latency is of use where the
-    sampler cannot compute it: of a trial that is pruned, nothing else tells it.
+    Optuna's own ``Trial.report`` is for studies of one objective. The latency, and the third of a
+    study of three, are of use where the sampler cannot compute them: of a trial that is pruned,
+    nothing else tells them.
     """
     trial.set_user_attr(f"{_SCORE}{epoch:04d}", float(score))
-    if latency is not None:
-        trial.set_user_attr(_LATENCY, float(latency))
+    for name, value in ((_LATENCY, latency), (_THIRD, third)):
+        if value is not None:
+            trial.set_user_attr(name, float(value))
 
 
 class LatencyFirstSampler(BaseSampler):
     """Proposes what is expected to add most to the front of score and latency.
 
     The study has two objectives: a score to be maximised and a latency to be minimised, which is
-    known before anything is trained, if it can be computed, or is told from what was measured. Only
-    the score is uncertain: a Gaussian process learns it from every epoch of every trial, pruned
+    known before anything is trained, if it can be computed, or is told from what was measured. It
+    may have a third, to be minimised and known alike, such as the number of parameters. Only the
+    score is uncertain: a Gaussian process learns it from every epoch of every trial, pruned
     ones too, as far as they were told with :func:`report_score`. Trials that run are expected to
     end as they promise, so parallel ones do not repeat each other; no configuration of the relative
     space is proposed twice. Parameters that not all trials have are drawn independently.
@@ -80,6 +89,8 @@ class LatencyFirstSampler(BaseSampler):
         floor: Score of the reference corner; the lowest one seen, if left out.
         slowest: Latency of the reference corner; the largest one seen, if left out.
         best_score: The best score there is; infinite where none bounds it.
+        third_of: As ``latency_of``, of a third objective.
+        largest: As ``slowest``, of a third objective.
         limits: What is known to be refused: it is proposed last.
         constraints_func: As Optuna's samplers have it; ``Trial.set_constraint`` does as well. What
             breaks a constraint is on no front, and a candidate counts by how likely it keeps all.
@@ -97,16 +108,19 @@ class LatencyFirstSampler(BaseSampler):
         floor: float | None = None,
         slowest: float | None = None,
         best_score: float = math.inf,
+        third_of: Callable[[Params], float | None] | None = None,
+        largest: float | None = None,
         limits: Limits | None = None,
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
         independent_sampler: BaseSampler | None = None,
         seed: int | None = None,
     ) -> None:
-        self._latency_of = latency_of
+        self._latency_of, self._third_of = latency_of, third_of
         self._shaping = None if shaping is None else frozenset(shaping)
         self._space = None if search_space is None else dict(search_space)
         self._epochs = epochs
         self._floor, self._slowest, self._best = floor, slowest, best_score
+        self._largest = largest
         self._limits = limits
         self._constraints_func = constraints_func
         self._others = independent_sampler or RandomSampler(seed=seed)
@@ -154,12 +168,14 @@ class LatencyFirstSampler(BaseSampler):
         """Refuse a study of other objectives, and tell the independent sampler.
 
         Raises:
-            ValueError: if the study does not maximise one objective and minimise another.
+            ValueError: if the study does not maximise one objective and minimise another, or two.
         """
-        if study.directions != [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]:
+        wanted = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE, StudyDirection.MINIMIZE]
+        if study.directions not in (wanted[:2], wanted):
             raise ValueError(
-                "LatencyFirstSampler is for studies of a score and a latency; create the study "
-                "with directions=['maximize', 'minimize']"
+                "LatencyFirstSampler is for studies of a score and a latency, and perhaps a size; "
+                "create the study with directions=['maximize', 'minimize'], or with "
+                "['maximize', 'minimize', 'minimize']"
             )
         self._others.before_trial(study, trial)
 
@@ -185,11 +201,14 @@ class LatencyFirstSampler(BaseSampler):
             and (params := _params_of(other, search_space)) is not None
         ]
         # Only those before it: two that are asked for at once then draw differently.
+        has_third = len(study.directions) > 2
         before = [
-            self._training(other, params) for other, params in seen if other.number < trial.number
+            self._training(other, params, has_third=has_third)
+            for other, params in seen
+            if other.number < trial.number
         ]
         tried = {_key(params) for other, params in seen if other.state != TrialState.FAIL}
-        search = self._search(coding, seen, before)
+        search = self._search(coding, seen, before, has_third=has_third)
         # Trials without the relative parameters count as drawn.
         rest = trial.number - len(before)
         before += [Training(-2 - n, {}, (), self._epochs, None) for n in range(rest)]
@@ -202,33 +221,32 @@ class LatencyFirstSampler(BaseSampler):
         coding: Coding,
         seen: Sequence[tuple[FrozenTrial, Params]],
         trainings: Sequence[Training],
+        *,
+        has_third: bool,
     ) -> LatencyFirst:
         """Return the search as it stands: what it fitted last goes on from trial to trial."""
         shaping = self._shaping or frozenset(each.name for each in coding.dimensions)
-        known = {
-            _key(params, shaping): each.latency_ms
-            for each, params in ((t, t.params) for t in trainings)
-            if each.latency_ms is not None
-        }
-
-        def latency_of(params: Params) -> float | None:
-            if (found := known.get(_key(params, shaping))) is not None:
-                return found
-            return None if self._latency_of is None else self._latency_of(params)
-
+        latencies = [(each.params, each.latency_ms) for each in trainings]
+        thirds = [(each.params, each.third) for each in trainings]
         scores = [each.scores[-1] for each in trainings if each.scores]
         slowest = max((each.latency_ms or 0.0 for each in trainings), default=0.0)
+        largest = None
+        if has_third:
+            seen_largest = max((each.third or 0.0 for each in trainings), default=0.0) or 1.0
+            largest = seen_largest if self._largest is None else self._largest
         corner = Corner(
             min(scores, default=0.0) if self._floor is None else self._floor,
             (slowest or 1.0) if self._slowest is None else self._slowest,
             self._best,
+            largest,
         )
         search = LatencyFirst(
             coding,
             corner,
             first_rung=1,
             seed=self._seed,
-            latency_of=latency_of,
+            latency_of=_figure_of(latencies, shaping, self._latency_of),
+            third_of=_figure_of(thirds, shaping, self._third_of),
             shaping=shaping,
             limits=self._limits,
             likelihood=_Feasibility(coding, seen),
@@ -237,7 +255,7 @@ class LatencyFirstSampler(BaseSampler):
             search.load_state(self._learnt[1])
         return search
 
-    def _training(self, trial: FrozenTrial, params: Params) -> Training:
+    def _training(self, trial: FrozenTrial, params: Params, *, has_third: bool) -> Training:
         scores = _curve(trial)
         if trial.state == TrialState.COMPLETE and len(scores) < self._epochs:
             # Without its curve, the end stands for all of it.
@@ -245,14 +263,20 @@ class LatencyFirstSampler(BaseSampler):
         latency = trial.user_attrs.get(_LATENCY)
         if latency is None and self._latency_of is not None:
             latency = self._latency_of(params)
+        third = trial.user_attrs.get(_THIRD)
+        if third is None and self._third_of is not None:
+            third = self._third_of(params)
         if trial.state == TrialState.COMPLETE:
-            latency = trial.values[1]
+            latency, third = trial.values[1], trial.values[-1]
+        if has_third and third is None:
+            latency = None  # what is known of one alone is of no use
         return Training(
             trial.number,
             params,
             scores,
             self._epochs,
             latency,
+            third=third if has_third else None,
             runs=trial.state == TrialState.RUNNING,
             feasible=all(violation <= 0.0 for violation in trial.constraints.values()),
         )
@@ -289,6 +313,22 @@ class _Feasibility:
         return CurveModel.of_figures(
             self._coding.groups, self._coding.features(genes), values / deviation
         )
+
+
+def _figure_of(
+    known: Sequence[tuple[Params, float | None]],
+    shaping: Collection[str],
+    otherwise: Callable[[Params], float | None] | None,
+) -> Callable[[Params], float | None]:
+    """A figure of architectures: as known of another trial's, else as it can be computed."""
+    figures = {_key(params, shaping): value for params, value in known if value is not None}
+
+    def figure(params: Params) -> float | None:
+        if (found := figures.get(_key(params, shaping))) is not None:
+            return found
+        return None if otherwise is None else otherwise(params)
+
+    return figure
 
 
 def _params_of(

@@ -16,11 +16,20 @@ _LOWEST = -3.0  # standard deviations: how bad a failure is does not matter
 
 @dataclass(frozen=True)
 class Corner:
-    """The reference point, and the best score there is (infinite where none bounds it)."""
+    """The reference point, and the best score there is (infinite where none bounds it).
+
+    ``largest`` is that of the third objective, in the unit of `Training.third`; None without one.
+    """
 
     floor: float
     slowest_ms: float
     best: float = math.inf
+    largest: float | None = None
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """Of what is to be small: the latency (ms), and the third where there is one."""
+        return (self.slowest_ms,) if self.largest is None else (self.slowest_ms, self.largest)
 
 
 class ScoreScale:

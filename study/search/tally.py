@@ -25,6 +25,7 @@ class Tally:
         usable: Of these, the ones whose latency is known.
         measured: Trainings whose latency is known.
         sized: Trainings whose size is known.
+        weighed: Trainings whose third figure is known.
         running: Those that are being trained, by their numbers.
     """
 
@@ -36,7 +37,7 @@ class Tally:
         self._shown: list[Training] = []
         self._waiting: dict[int, Training] = {}
         self.epochs = self.spent = self.beginnings = 0
-        self.scored = self.usable = self.measured = self.sized = 0
+        self.scored = self.usable = self.measured = self.sized = self.weighed = 0
         self.running: dict[int, Training] = {}
 
     @property
@@ -74,6 +75,7 @@ class Tally:
         self.usable += sign * (done > 0 and training.latency_ms is not None)
         self.measured += sign * bool(training.latency_ms)
         self.sized += sign * bool(training.size)
+        self.weighed += sign * bool(training.third)
         if training.counts:
             self.spent += sign * done
             self.beginnings += sign * min(done, self._first_rung)

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ Params = Mapping[str, Any]
 
 # Hyperparameters are fitted again when there are so many times more trials.
 GROWTH = 1.15
-# Of trials that wait, looked at closely; in so many groups of similar latency at each rung.
-_LOOKED_AT, _SIMILAR = 300, 10
+# Of trials that wait, looked at closely; in so many groups of similar latency at each rung. With a
+# third objective: in so many of similar latency, each parted into as many of a similar third.
+_LOOKED_AT, _SIMILAR, _SIMILAR_IN_BOTH = 300, 10, 3
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Training:
         feasible: It breaks no constraint; one that does is on no front.
         epoch_seconds: That an epoch of it takes.
         size: What a limit on the size counts, such as millions of parameters; None where unknown.
+        third: What else is to be small, such as millions of parameters; None before it is known,
+            and in studies of two objectives.
         waits: It stands at a rung, and may go on.
         runs: It is being trained.
         counts: It was trained by itself; of trials that share a training, one counts.
@@ -41,6 +44,7 @@ class Training:
     runs: bool = False
     counts: bool = True
     size: float | None = None
+    third: float | None = None
     feasible: bool = True
     epoch_seconds: float = 1.0
 
@@ -74,21 +78,40 @@ def progress_of(epoch: int, epochs: int) -> float:
 
 
 def likeliest(waiting: list[Training]) -> list[Training]:
-    """Those worth a closer look, where many wait: at each rung and latency those of best score."""
+    """Those worth a closer look, where many wait: at each rung and costs those of best score."""
     if len(waiting) <= _LOOKED_AT:
         return waiting
     rungs: dict[int, list[Training]] = {}
     for each in waiting:
         rungs.setdefault(len(each.scores), []).append(each)
+    by_both = any(each.third is not None for each in waiting)
+    groups = _SIMILAR_IN_BOTH**2 if by_both else _SIMILAR
+    most = max(1, _LOOKED_AT // (len(rungs) * groups))
     kept = []
     for at_rung in rungs.values():
-        at_rung.sort(key=lambda each: each.latency_ms or 0.0)
-        share = -(-len(at_rung) // _SIMILAR)
-        most = max(1, _LOOKED_AT // (len(rungs) * _SIMILAR))
-        for first in range(0, len(at_rung), share):
-            similar = at_rung[first : first + share]
+        for similar in _similar(at_rung, by_both=by_both):
             kept += sorted(similar, key=lambda each: (-each.scores[-1], each.number))[:most]
     return sorted(kept, key=lambda each: each.number)
+
+
+def _similar(trainings: list[Training], *, by_both: bool) -> list[list[Training]]:
+    """Groups of similar latency, or of similar latency and third."""
+    if not by_both:
+        return _parted(trainings, _SIMILAR, lambda each: each.latency_ms or 0.0)
+    return [
+        group
+        for alike in _parted(trainings, _SIMILAR_IN_BOTH, lambda each: each.latency_ms or 0.0)
+        for group in _parted(alike, _SIMILAR_IN_BOTH, lambda each: each.third or 0.0)
+    ]
+
+
+def _parted(
+    trainings: list[Training], parts: int, figure: Callable[[Training], float]
+) -> list[list[Training]]:
+    """So many groups at most, all but the last of one size, by a figure."""
+    ordered = sorted(trainings, key=figure)
+    share = -(-len(ordered) // parts)
+    return [ordered[first : first + share] for first in range(0, len(ordered), share)]
 
 
 @functools.cache

@@ -261,13 +261,18 @@ def test_students_slower_than_allowed_cost_no_epoch_and_leave_no_front(
     run = launcher.run(
         *launcher.small,
         *("--trials", "3", "--max-latency", "0.001", "--tracking-uri", "none", "--json"),
+        *("--objectives", "accuracy,latency,params"),
         studies=studies,
     )
 
     assert run.returncode == 1
     assert run.result["counts"]["infeasible"] == 3
     assert "front" in run.stderr
-    trials = read(run, "cifar_blocks-digits").trials
+    record = read(run, "cifar_blocks-digits")
+    trials = record.trials
+    assert record.teacher is not None
+    assert record.reference is not None
+    assert record.reference.third == record.teacher.params_m
     assert all(trial.epochs_done == 0 and "0.001 ms" in (trial.reason or "") for trial in trials)
 
 

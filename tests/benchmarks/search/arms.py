@@ -18,7 +18,16 @@ from study.search.latency_first import (
 )
 from study.search.scale import Corner
 from study.search.training import Training
-from tests.benchmarks.search.lcbench import BEST, EPOCHS, SLOWEST, SPACE, draw, latency_ms
+from tests.benchmarks.search.lcbench import (
+    BEST,
+    EPOCHS,
+    MOST_WEIGHTS,
+    SLOWEST,
+    SPACE,
+    Params,
+    draw,
+    latency_ms,
+)
 
 
 @dataclass
@@ -160,9 +169,12 @@ class Moasha(Random):
 
 
 class LatencyFirstArm:
-    """This project's search."""
+    """This project's search; `third` is what it keeps small beside the latency, if anything."""
 
-    def __init__(self, seed: int, **settings: Any) -> None:
+    def __init__(
+        self, seed: int, *, third: Callable[[Params], float] | None = None, **settings: Any
+    ) -> None:
+        self._third = third
         first_rung = settings.pop("first_rung", first_wait(EPOCHS))
         dimensions = tuple(Dimension(name, kind) for name, kind in SPACE.items())
         self._rungs = rung_epochs(EPOCHS, first_rung)
@@ -170,10 +182,11 @@ class LatencyFirstArm:
         self._live: set[int] = set()
         self._search = LatencyFirst(
             Coding(dimensions),
-            Corner(0.0, SLOWEST, BEST),
+            Corner(0.0, SLOWEST, BEST, None if third is None else MOST_WEIGHTS),
             first_rung=first_rung,
             seed=seed,
             latency_of=latency_ms,
+            third_of=third or (lambda params: None),
             shaping=("num_layers", "max_units"),
             **settings,
         )
@@ -220,6 +233,7 @@ class LatencyFirstArm:
             trial.latency_ms,
             waits=0 < done < EPOCHS and not trial.runs,
             runs=trial.runs,
+            third=None if self._third is None else self._third(trial.params),
         )
 
 

@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.search.cost            # some minutes
     python -m tests.benchmarks.search.cost --quick
+    python -m tests.benchmarks.search.cost --three    # of two objectives and of three
 
 A study of 100, 1,000 and 10,000 trials is made up, most of them waiting at a rung, as they do; then
 each suggestion is timed while the study goes on. Beside it Optuna's samplers, with as many trials
@@ -16,7 +17,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,12 +29,28 @@ import optuna
 from study.budget import UNBOUNDED
 from study.rungs import first_wait, rung_epochs
 from tests.benchmarks.search.arms import LatencyFirstArm, Trial
-from tests.benchmarks.search.lcbench import EPOCHS, SPACE, draw
+from tests.benchmarks.search.lcbench import (
+    EPOCHS,
+    MOST_WEIGHTS,
+    SPACE,
+    Params,
+    draw,
+    weights,
+)
 
 FULL_SECONDS = 60.0
 _RUNGS = (*rung_epochs(EPOCHS, first_wait(EPOCHS)), EPOCHS)
 # Of trials, how many got how far: what studies on LCBench come to.
 _SHARES = (0.7, 0.12, 0.06, 0.12)
+
+
+Third = Callable[[Params], float]
+# Where the third is at odds with the latency, nearly everybody is on the front: it costs most.
+THREE: dict[str, Third | None] = {
+    "two objectives": None,
+    "three": weights,
+    "three at odds": lambda params: MOST_WEIGHTS - weights(params),
+}
 
 
 def curve(params: dict[str, Any]) -> list[float]:
@@ -53,9 +70,9 @@ def made_up(count: int) -> list[Trial]:
     ]
 
 
-def time_ours(count: int, asks: int) -> list[float]:
+def time_ours(count: int, asks: int, third: Third | None = None) -> list[float]:
     """Seconds of each suggestion, the first ones apart: they fit the model from scratch."""
-    arm, trials, seconds = LatencyFirstArm(0), made_up(count), []
+    arm, trials, seconds = LatencyFirstArm(0, third=third), made_up(count), []
     for _ in range(asks + 3):
         begun = time.perf_counter()
         trial = arm.next(trials, UNBOUNDED)
@@ -124,6 +141,9 @@ def time_waiting(workers: int, trainings: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer repeats, no 10,000 trials")
+    parser.add_argument(
+        "--three", action="store_true", help="this search alone, of two objectives and of three"
+    )
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--json", action="store_true", help="one object instead of the table")
     args = parser.parse_args()
@@ -132,6 +152,12 @@ def main() -> None:
     counts = [100, 1_000] if args.quick else [100, 1_000, 10_000]
     asks = 15 if args.quick else 40
     body: dict[str, Any] = {"ms": {}}
+    if args.three:
+        for count in counts:
+            row = {name: time_ours(count, asks, third) for name, third in THREE.items()}
+            body["ms"][str(count)] = {name: _ms(seconds) for name, seconds in row.items()}
+        _show(body["ms"], {name: name for name in THREE}, as_json=args.json)
+        return
     for count in counts:
         row = {"ours": time_ours(count, asks)}
         row["TPE"] = time_optuna(optuna.samplers.TPESampler(seed=0), count, 5)
@@ -142,19 +168,25 @@ def main() -> None:
     if args.json:
         print(json.dumps(body))
         return
-    print(
-        "| trials on record | " + " | ".join(f"{arm}, ms" for arm in ("ours", "TPE", "GP")) + " |"
-    )
-    print("|---|---|---|---|")
-    for count, row in body["ms"].items():
-        cells = [f"{row[arm]:.0f}" if arm in row else "" for arm in ("ours", "TPE", "GP")]
-        print(f"| {int(count):,} | " + " | ".join(cells) + " |")
+    _show(body["ms"], {arm: arm for arm in ("ours", "TPE", "GP")})
     cluster = body["cluster"]
     print(
         f"\n{args.workers:,} workers, {FULL_SECONDS:.0f} s a full training: they wait for the "
         f"search {100 * cluster['waiting']:.1f} % of their time "
         f"({cluster['asks']:,} suggestions, {cluster['trials']:,} trials)"
     )
+
+
+def _show(rows: dict[str, dict[str, float]], heads: dict[str, str], as_json: bool = False) -> None:
+    """Prints ms by trials on record, in Markdown or as one object."""
+    if as_json:
+        print(json.dumps({"ms": rows}))
+        return
+    print("| trials on record | " + " | ".join(f"{head}, ms" for head in heads.values()) + " |")
+    print("|---|" + "---|" * len(heads))
+    for count, row in rows.items():
+        cells = [f"{row[arm]:.0f}" if arm in row else "" for arm in heads]
+        print(f"| {int(count):,} | " + " | ".join(cells) + " |")
 
 
 def _ms(seconds: Sequence[float]) -> float:

@@ -23,6 +23,7 @@ Params = Mapping[str, Any]
 
 EPOCHS = 52
 SLOWEST = 5 * 1024.0
+MOST_WEIGHTS = 5 * 1024.0**2 / 1e6
 BEST = 100.0
 # In the order that the surrogate takes them.
 SPACE: dict[str, BaseDistribution] = {
@@ -43,6 +44,11 @@ _REFERENCE_DRAWS, _REFERENCE_ROUNDS, _REFERENCE_OFFSPRING = 20_000, 8, 4_000
 def latency_ms(params: Params) -> float:
     """The stand-in for a latency."""
     return float(params["num_layers"] * params["max_units"])
+
+
+def weights(params: Params) -> float:
+    """What else may be kept small: the weights between layers, in millions."""
+    return float(params["num_layers"] * params["max_units"] ** 2 / 1e6)
 
 
 def draw(rng: np.random.Generator, count: int) -> list[dict[str, Any]]:

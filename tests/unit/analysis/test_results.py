@@ -10,6 +10,7 @@ from analysis.results import (
     ModelSize,
     Outcome,
     Ratio,
+    ReferencePoint,
     TeacherResult,
     Timing,
     TrialResult,
@@ -128,3 +129,14 @@ def test_a_running_trial_tells_its_last_epoch():
 
 def test_search_latency_is_the_teachers_idle_latency_over_the_ratio(sample):
     assert Latency.from_json(sample.latency(2.5)).search_latency_ms(30.0) == pytest.approx(12.0)
+
+
+def test_the_corner_of_a_third_objective_is_the_teachers(sample):
+    teacher = TeacherResult.from_json(sample.teacher())
+    two = ReferencePoint.of(teacher, 10.0, 100.0)
+
+    assert two == ReferencePoint(10.0, sample.TEACHER_MS, 100.0)
+    assert ReferencePoint.of(teacher, 10.0, 100.0, "params_m").third == teacher.params_m
+    assert ReferencePoint.of(teacher, 10.0, 100.0, "flops_m").third == teacher.flops_m
+    # Records made before have none.
+    assert ReferencePoint.from_json({k: v for k, v in two.to_json().items() if k != "third"}) == two

@@ -13,6 +13,7 @@ from tests.benchmarks.search.arms import ARMS, OPTIONAL, Halved, LatencyFirstArm
 from tests.benchmarks.search.lcbench import (
     BEST,
     EPOCHS,
+    MOST_WEIGHTS,
     SLOWEST,
     SPACE,
     LcBench,
@@ -20,8 +21,10 @@ from tests.benchmarks.search.lcbench import (
     area,
     draw,
     latency_ms,
+    weights,
 )
 from tests.benchmarks.search.simulate import Run, simulate
+from tests.benchmarks.search.three import covered, spend
 
 
 class MadeUp:
@@ -118,3 +121,20 @@ def test_draws_stay_within_their_ranges() -> None:
     for params in draw(np.random.default_rng(0), 500):
         for name, kind in SPACE.items():
             assert kind._contains(kind.to_internal_repr(params[name])), (name, params[name])
+
+
+def test_the_volume_is_of_whole_trainings_above_the_floor() -> None:
+    trials = spend(Random(0), cast(LcBench, MadeUp()), "made up", 2 * EPOCHS + 5)
+    first, second, cut_off = trials
+
+    assert [len(trial.scores) for trial in trials] == [EPOCHS, EPOCHS, 5]
+    alone = [
+        (trial.scores[-1] - 40.0)
+        / 60.0
+        * (1 - trial.latency_ms / SLOWEST)
+        * (1 - weights(trial.params) / MOST_WEIGHTS)
+        for trial in (first, second)
+    ]
+    assert covered([first, cut_off], 40.0) == pytest.approx(alone[0])
+    assert max(alone) <= covered(trials, 40.0) <= sum(alone)
+    assert covered(trials, max(first.scores[-1], second.scores[-1])) == 0.0

@@ -8,6 +8,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from study.search.belief import Belief
 from study.search.coding import Coding, Dimension
+from study.search.gain import Steps
 from study.search.scale import Corner
 from study.search.training import Training
 
@@ -55,6 +56,7 @@ def test_who_waits_is_on_the_front_that_is_expected_and_not_on_the_one_there_is(
 
     belief = belief_of([*trainings, whole])
 
+    assert isinstance(belief.front, Steps)
     assert belief.front.edges.tolist() == [0.0, 8.0, 65.0]
     best = max(belief.ends(trainings))
     assert belief.expected_front.best[-1] == pytest.approx(best)
@@ -63,6 +65,7 @@ def test_who_waits_is_on_the_front_that_is_expected_and_not_on_the_one_there_is(
     stopped = [replace(each, waits=False) for each in trainings]
     for gone in (stopped, [replace(each, feasible=False) for each in trainings]):
         alone = belief_of([*gone, whole])
+        assert isinstance(alone.expected_front, Steps)
         assert alone.expected_front.edges.tolist() == [0.0, 8.0, 65.0]
 
 

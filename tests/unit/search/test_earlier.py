@@ -170,3 +170,31 @@ def test_a_single_trial_is_enough_to_begin_with() -> None:
     trainings = begun(search([only]), 10)
 
     assert len(trainings) == 10
+
+
+def test_the_front_of_another_study_may_be_of_three_objectives() -> None:
+    trainings = [
+        EarlierTraining(
+            {"width": 8, "rate": rate, "method": "taught"},
+            ((EPOCHS, score),),
+            EPOCHS,
+            latency,
+            third,
+        )
+        for rate, score, latency, third in [
+            (0.1, 90.0, 4.0, 4.0),
+            (0.2, 80.0, 4.0, 1.0),  # smaller than the first
+            (0.3, 70.0, 5.0, 2.0),  # behind the second
+            (0.4, 60.0, 6.0, None),
+            (0.5, 50.0, 5.0, 3.0),
+        ]
+    ]
+
+    def rates(*, has_third: bool) -> list[float]:
+        study = EarlierStudy(CODING, trainings, 100.0, 0, has_third=has_third)
+        return [params["rate"] for params in study.front]
+
+    assert sorted(rates(has_third=True)) == [0.1, 0.2]
+    assert rates(has_third=False) == [0.1]
+    study = EarlierStudy(CODING, trainings, 100.0, 0, has_third=True)
+    assert [third for _, third in study.thirds] == [4.0, 1.0, 2.0, 3.0]

@@ -170,12 +170,48 @@ def test_latencies_can_be_learnt_from_values_alone() -> None:
     assert len({trial.params["width"] for trial in study.trials}) > 4
 
 
-@pytest.mark.parametrize("directions", [["maximize"], ["minimize", "minimize"]])
+@pytest.mark.parametrize(
+    "directions", [["maximize"], ["minimize", "minimize"], ["maximize", "minimize", "maximize"]]
+)
 def test_another_kind_of_study_is_refused_with_the_mend(directions: list[str]) -> None:
     study = optuna.create_study(directions=directions, sampler=make(search_space=SPACE))
 
     with pytest.raises(ValueError, match=r"directions=\['maximize', 'minimize'\]"):
         study.ask()
+
+
+def test_a_third_objective_is_searched_by_as_well() -> None:
+    def own(trial: optuna.Trial) -> tuple[float, float, float]:
+        score, milliseconds = objective(trial)
+        return score, milliseconds, 65.0 - milliseconds
+
+    def shares(largest: float, **settings: Any) -> float:
+        sampler = make(slowest=65.0, largest=largest, floor=0.0, **settings)
+        directions = ["maximize", "minimize", "minimize"]
+        study = optuna.create_study(directions=directions, sampler=sampler)
+        study.optimize(own, n_trials=24)
+        return sum(t.params["width"] > 32 for t in study.trials[16:]) / 8
+
+    # Those of 33 and less are outside the corner.
+    known = {"third_of": lambda params: 65.0 - params["width"]}
+    assert shares(32.0, **known) > shares(1000.0, **known)
+    assert shares(32.0) > 0.5
+
+
+def test_a_pruned_trial_tells_its_third() -> None:
+    def own(trial: optuna.Trial) -> tuple[float, float, float]:
+        params = suggest(trial)
+        report_score(trial, 1, end(params), latency(params), 2.0 * params["width"])
+        raise optuna.TrialPruned
+
+    sampler = LatencyFirstSampler(shaping=("width",), epochs=EPOCHS, seed=0)
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=sampler)
+    study.optimize(own, n_trials=18)
+
+    seen = sampler._training(study.trials[3], study.trials[3].params, has_third=True)
+    assert seen.latency_ms == study.trials[3].params["width"]
+    assert seen.third == 2.0 * seen.latency_ms
+    assert len({t.params["width"] for t in study.trials}) > 4
 
 
 SPACE = {"width": optuna.distributions.IntDistribution(1, 64)}

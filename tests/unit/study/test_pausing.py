@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,7 @@ from analysis.results import (
     TrialResult,
 )
 from search_spaces.cifar_blocks import SPACE
-from search_spaces.space import SearchSpace, configuration_key
+from search_spaces.space import THIRD_OBJECTIVES, SearchSpace, configuration_key
 from study.arguments import parser
 from study.budget import UNBOUNDED, Left
 from study.guide import Guide
@@ -63,6 +63,7 @@ class Driver:
     record: StudyRecord
     queue: TrialQueue
     handed: list[int] = field(default_factory=list)
+    millions: Callable[[Any], float] = lambda params: 1.0
 
     def step(self) -> bool:
         task = self.queue.next_task()
@@ -75,7 +76,9 @@ class Driver:
         self.handed.append(task.number)
         trial = self.record.trial(task.number)
         if trial.model is None:
-            self.record.measured(task.number, ModelSize(1.0, 1.0, 1), latency(task.params))
+            millions = self.millions(task.params)
+            size = ModelSize(millions, 10.0 * millions, 1)
+            self.record.measured(task.number, size, latency(task.params))
         rungs = (EPOCHS,) if task.protected else (*RUNGS, EPOCHS)
         until = next(rung for rung in rungs if rung > trial.epochs_done)
         for epoch in range(trial.epochs_done + 1, until + 1):
@@ -97,11 +100,15 @@ def make_plan(*arguments: str) -> tuple[StudyPlan, SearchSpace]:
 
 
 def make_driver(
-    folder: Path, *arguments: str, left: Callable[[], Left] = lambda: UNBOUNDED
+    folder: Path,
+    *arguments: str,
+    left: Callable[[], Left] = lambda: UNBOUNDED,
+    third: float | None = None,
 ) -> Driver:
     plan, space = make_plan(*arguments)
-    record = StudyRecord(folder, "study", None)
-    point = ReferencePoint(10.0, 100.0, 100.0)
+    folder.mkdir(exist_ok=True)
+    record = StudyRecord(folder, "study", None, plan.third)
+    point = ReferencePoint(10.0, 100.0, 100.0, third)
     record.set_attribute("reference_point", point.to_json())
     seeds = seed_points(space, None, plan.fixed)
     guide = Guide(record, space, plan)
@@ -121,6 +128,50 @@ def test_a_study_ends_with_a_front_and_nothing_that_promises_to_join_it(tmp_path
     assert any(trial.epochs_done == EPOCHS for trial in trials[2:])
     assert any(trial.epochs_done == RUNGS[0] for trial in trials[2:])
     assert len({configuration_key(trial.params) for trial in trials}) == 16
+
+
+def small_where_slow(params: Any) -> float:
+    return float(params["stem_stride"]) / float(params["width"])
+
+
+def of_three(folder: Path, third: float | None, objective: str, trials: int) -> Driver:
+    arguments = ("--trials", str(trials), "--objectives", f"score,latency,{objective}")
+    driver = make_driver(folder, *arguments, third=third)
+    driver.millions = small_where_slow
+    while driver.step():
+        assert len(driver.handed) < 300
+    return driver
+
+
+def test_a_study_of_three_objectives_looks_within_the_corner_of_the_third(tmp_path: Path) -> None:
+    def within(folder: str, corner: float) -> int:
+        driver = of_three(tmp_path / folder, corner, "flops", 22)
+        models = [trial.model for trial in driver.record.trials()[16:]]
+        return sum(model is not None and model.flops_m < 1.0 for model in models)
+
+    assert within("narrow", 1.0) > within("wide", 100.0)
+
+
+@pytest.mark.parametrize("objective", ["params", "flops"])
+def test_the_search_is_shown_the_third_of_each_student(tmp_path: Path, objective: str) -> None:
+    driver = of_three(tmp_path, 1.0, objective, 4)
+    trials, guide = driver.record.trials(), driver.queue._pausing
+    assert guide is not None
+
+    times = 10.0 if objective == "flops" else 1.0
+    shown = [training.third for training in guide._seen(trials, ())]
+    assert shown == [times * small_where_slow(trial.params) for trial in trials]
+
+
+def test_a_record_without_that_corner_is_gone_on_with_as_before(tmp_path: Path) -> None:
+    driver = of_three(tmp_path / "before", None, "params", 18)
+    two = make_driver(tmp_path / "two", "--trials", "18")
+    two.millions = small_where_slow
+    while two.step():
+        pass
+
+    assert driver.handed == two.handed
+    assert [t.params for t in driver.record.trials()] == [t.params for t in two.record.trials()]
 
 
 @pytest.mark.parametrize("seconds", [300, 400])
@@ -374,6 +425,16 @@ def test_before_anything_can_be_expected_those_that_went_on_are_named() -> None:
         "waited at epoch 2, behind t0001 in accuracy and latency"
     )
     assert why_it_waits(mine, None, [mine], score) == "waited at epoch 2"
+
+    def sized(trial: TrialResult, millions: float) -> TrialResult:
+        return replace(trial, model=ModelSize(millions, 1.0, 1))
+
+    third = THIRD_OBJECTIVES["params"]
+    small, large = sized(others[0], 1.0), sized(others[0], 3.0)
+    assert why_it_waits(sized(mine, 2.0), None, [small], score, third) == (
+        "waited at epoch 2, behind t0001 in accuracy, latency and parameters"
+    )
+    assert why_it_waits(sized(mine, 2.0), None, [large], score, third) == "waited at epoch 2"
 
 
 @pytest.mark.parametrize(

@@ -9,38 +9,34 @@ from analysis.results import PLAN_FORMAT
 from search_spaces.cifar_blocks import SPACE
 from study.arguments import parser
 from study.resolving import resolve
-from study.search_choice import chosen, why_another
-
-TWO, THREE = ("score", "latency"), ("score", "latency", "params")
+from study.search_choice import chosen
 
 
 @pytest.mark.parametrize(
-    ("asked", "objectives", "found"),
+    ("asked", "found"),
     [
-        ((None, None), TWO, ("latency-first", "pause")),
-        ((None, None), THREE, ("tpe", "pareto")),
-        (("tpe", None), TWO, ("tpe", "pareto")),
-        (("random", None), TWO, ("random", "pareto")),
-        ((None, "none"), TWO, ("latency-first", "none")),
-        ((None, "pareto"), TWO, ("latency-first", "pareto")),
-        (("latency-first", "pause"), THREE, ("latency-first", "pause")),
+        ((None, None), ("latency-first", "pause")),
+        (("tpe", None), ("tpe", "pareto")),
+        (("random", None), ("random", "pareto")),
+        ((None, "none"), ("latency-first", "none")),
+        ((None, "pareto"), ("latency-first", "pareto")),
+        (("tpe", "pause"), ("tpe", "pause")),
     ],
 )
-def test_the_default_is_what_is_at_home_in_the_objectives(
-    asked: tuple[str | None, str | None], objectives: tuple[str, ...], found: tuple[str, str]
+def test_a_scheduler_goes_with_its_sampler(
+    asked: tuple[str | None, str | None], found: tuple[str, str]
 ) -> None:
-    assert chosen(*asked, objectives) == found
+    assert chosen(*asked) == found
 
 
-def test_a_study_of_three_objectives_is_told_why_it_has_another() -> None:
-    assert why_another("tpe", "pareto", THREE) == (
-        "as latency-first with pause knows score and latency, and no params"
-    )
-    assert why_another("tpe", "pareto", TWO) == why_another("random", "none", THREE) == ""
-
-
-def test_a_study_that_exists_keeps_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "objectives", ["score,latency", "score,latency,params", "accuracy,latency,flops"]
+)
+def test_a_study_of_two_or_three_objectives_that_exists_keeps_its_own(
+    tmp_path: Path, objectives: str
+) -> None:
     arguments = ["--space", "cifar_blocks", "--data", "digits", "--studies", str(tmp_path)]
+    arguments += ["--objectives", objectives]
     plan, _ = resolve(parser().parse_args(arguments))
     assert (plan.sampler, plan.scheduler) == ("latency-first", "pause")
 
