@@ -185,7 +185,8 @@ class Coding:
             above = names.index(each.parent)
             parent = self.dimensions[above]
             values, rows = np.unique(genes[:, above], return_inverse=True)
-            held = np.array([parent.value_of(float(gene)) in each.when for gene in values])
+            told = [parent.value_of(float(gene)) in each.when for gene in values]
+            held = np.array(told, dtype=bool)  # also of no configuration
             applies[:, i] = applies[:, above] & held[rows]
         return applies
 

@@ -155,8 +155,15 @@ def test_the_mlflow_server_of_the_compose_file_asks_for_a_password_and_keeps_wha
 
     folder = REPOSITORY / "cluster" / "mlflow"
     described = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["server"]
+    import sqlalchemy
+
     port = find_free_port()
-    database = f"study@127.0.0.1:{server.port}/postgres"
+    # The studies of other tests keep their records in the first one.
+    engine = sqlalchemy.create_engine(server.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("CREATE DATABASE mlflow"))
+    engine.dispose()
+    database = f"study@127.0.0.1:{server.port}/mlflow"
     (tmp_path / "auth.ini").write_text(
         (folder / "auth.ini").read_text().replace("mlflow@database/mlflow", database)
     )

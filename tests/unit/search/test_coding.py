@@ -46,6 +46,10 @@ def test_what_does_not_apply_makes_no_difference() -> None:
     assert one == pytest.approx(other)
 
 
+def test_no_configurations_have_no_features() -> None:
+    assert CODING.features(CODING.genes_of([])).shape == (0, len(CODING.groups))
+
+
 def test_unordered_values_are_equally_far_apart_and_numbers_lie_in_their_order() -> None:
     methods = Coding((METHOD,))
     a, b, c = methods.features(methods.genes_of([{"method": m} for m in METHOD.choices or ()]))
