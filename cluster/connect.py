@@ -61,6 +61,11 @@ class Cluster:
     left_alone: str = ""
 
 
+def is_own(address: str | None) -> bool:
+    """Whether an address asks for a Ray of its own on this machine."""
+    return address in (None, "local")
+
+
 def check_address(address: str | None, timeout: float = 2.0) -> None:
     """Refuse an address that names no running cluster, without importing Ray.
 
@@ -71,7 +76,7 @@ def check_address(address: str | None, timeout: float = 2.0) -> None:
     Raises:
         ClusterError: naming the address and the mend.
     """
-    if address in (None, "local"):
+    if is_own(address):
         return
     assert address is not None
     if address == "auto":
@@ -111,7 +116,7 @@ def set_ray_defaults(address: str | None) -> None:
     Raises:
         RuntimeError: if it is too late, and a Ray of one's own would listen on every interface.
     """
-    own = address in (None, "local")
+    own = is_own(address)
     if own and "ray" in sys.modules and not _LOOPBACK_ONLY.keys() <= os.environ.keys():
         raise RuntimeError("Ray was imported before it was told to listen on loopback only")
     defaults = {**_RAY_DEFAULTS, **(_LOOPBACK_ONLY if own else {})}
@@ -144,7 +149,7 @@ def connect(
     Raises:
         ClusterError: if the cluster cannot be joined.
     """
-    own = address in (None, "local")
+    own = is_own(address)
     set_ray_defaults(address)
     if not own:
         _check_head(address)

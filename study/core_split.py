@@ -13,6 +13,7 @@ from cluster.connect import Cluster
 from search_spaces.space import SearchSpace
 from study.plan import StudyPlan
 from study.progress import Progress
+from study.timing import torch_threads
 
 if TYPE_CHECKING:
     from study.task import Data
@@ -98,18 +99,13 @@ def _images_a_second(
     from study.distillation.precision import resolve_precision
     from study.task import task_of
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        device = torch.device("cpu")
+    device, task = torch.device("cpu"), task_of(space)
+    times: list[float] = []
+    with torch_threads(threads):
         resolved = resolve_precision(precision, device)
         student = space.build_student(params, classes, shape)
         batch = int(params["batch_size"])
-        task = task_of(space)
-        times: list[float] = []
         begun = time.perf_counter()
         while not times or time.perf_counter() - begun < _SECONDS:
             times.append(task.step_seconds(student, shape, classes, batch, device, resolved))
-    finally:
-        torch.set_num_threads(before)
     return 1 / statistics.median(times)

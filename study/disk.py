@@ -9,6 +9,7 @@ from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.results import JOURNAL_FILE, PLAN_FILE, REPORT_FOLDER
 from study.exporting.choice import EXPORTS_FOLDER
 from study.exporting.programs import PROGRAMS_FOLDER
+from study.names import TEACHERS_FOLDER
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def disk_use(folder: Path) -> DiskUse:
         illustrations=_size(folder / ILLUSTRATIONS_FOLDER),
         logs=_size(folder / "logs"),
         total=_size(folder),
-        teachers=_size(folder.parent / "teachers"),
+        teachers=_size(folder.parent / TEACHERS_FOLDER),
         datasets=_size(folder.parent / "datasets"),
     )
 

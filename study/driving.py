@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis import results
-from cluster.connect import Cluster, available_cpus, check_address, set_ray_defaults
-from cluster.forking import ForkServer
+from cluster.connect import Cluster, available_cpus, check_address, is_own, set_ray_defaults
+from cluster.forking import ForkServer, can_fork
 from cluster.kinds import Node, keep_to_one_kind, processor_name
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace
@@ -138,12 +138,11 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
 @contextlib.contextmanager
 def _fork_server(plan: StudyPlan) -> "Iterator[ForkServer | None]":
     """Have what workers need loaded while the data are read, where they run on this machine."""
-    from cluster.forking import can_fork
     from study.environment import worker_environment
 
     # A process that has as much as counted GPUs leaves none to those that are forked from it.
     on_gpus = plan.gpus_per_trial > 0
-    if plan.address not in (None, "local") or on_gpus or not can_fork():
+    if not is_own(plan.address) or on_gpus or not can_fork():
         yield None
         return
     server = ForkServer(LOADED_FIRST, worker_environment(plan.threads))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+TEACHERS_FOLDER = "teachers"
 # What else lives in the studies folder.
-RESERVED = ("datasets", "teachers", "mlartifacts", "mlflow.db")
+RESERVED = ("datasets", TEACHERS_FOLDER, "mlartifacts", "mlflow.db")
 
 
 class StudyNameError(ValueError):

@@ -46,9 +46,7 @@ def parse_views(text: str) -> int | Literal["all"]:
     """
     if text == "all":
         return ALL_VIEWS
-    if re.fullmatch(r"-?\d+", text) is None:
-        raise PlanError(f"--views {text!r} is no number of views; give 1 or more, or all")
-    return int(text)
+    return _whole_number(text, "views", "views", "all")
 
 
 def parse_cpus(text: str) -> int:
@@ -59,10 +57,15 @@ def parse_cpus(text: str) -> int:
     """
     if text == "auto":
         return TO_BE_MEASURED
-    if re.fullmatch(r"-?\d+", text) is None:
-        raise PlanError(f"--cpus-per-trial {text!r} is no number of CPUs; give 1 or more, or auto")
-    if int(text) < 1:
+    cpus = _whole_number(text, "cpus-per-trial", "CPUs", "auto")
+    if cpus < 1:
         raise PlanError(f"--cpus-per-trial {text} is less than 1; give 1 or more, or auto")
+    return cpus
+
+
+def _whole_number(text: str, option: str, what: str, word: str) -> int:
+    if re.fullmatch(r"-?\d+", text) is None:
+        raise PlanError(f"--{option} {text!r} is no number of {what}; give 1 or more, or {word}")
     return int(text)
 
 

@@ -9,6 +9,7 @@ from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
 from study.distillation.runtime import RUNTIME_TITLES
 from study.mirror import mirror_of, shown
+from study.names import TEACHERS_FOLDER
 from study.plan import StudyPlan
 from study.progress import duration
 from study.record import read_plan_file
@@ -127,7 +128,7 @@ def where_rows(plan: StudyPlan, studies: Path) -> Rows:
         *sent,
         ("record", without_password(plan.storage) if plan.storage else str(folder / "journal.log")),
         ("report", str(folder / "report" / "index.html")),
-        ("teachers", str(studies / "teachers")),
+        ("teachers", str(studies / TEACHERS_FOLDER)),
         ("MLflow", without_password(plan.tracking_uri or default_tracking_uri(studies))),
         ("Ray", plan.address or "a local one, on loopback"),
     ]

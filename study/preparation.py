@@ -19,11 +19,12 @@ from search_spaces.space import Choice, SearchSpace, Value
 from study.class_task import class_data
 from study.default_student import prepare_default_student
 from study.mirror import mirror_of
+from study.names import TEACHERS_FOLDER
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
 from study.runtime_check import bound_to_cpu
 from study.teacher_choice import teacher_recipe, teacher_variants
-from study.teacher_worker import TEACHERS_FOLDER, Array, TeacherRequest, prepare_teacher
+from study.teacher_worker import Array, TeacherRequest, prepare_teacher
 from study.trial_context import TrialContext
 from study.trial_teacher import TeacherVariant
 
@@ -147,7 +148,7 @@ def find_teacher(
         from study.distillation.teacher_network import imagenet_weights
         from study.distillation.teacher_store import is_stored
 
-        if not all(is_stored(studies / "teachers" / key) for key in keys):
+        if not all(is_stored(studies / TEACHERS_FOLDER / key) for key in keys):
             imagenet_weights(recipe.network)
     return keys[0]
 
@@ -277,7 +278,7 @@ def prepare(
         on_gpu=plan.gpus_per_trial > 0,
         known=known if isinstance(known, TeacherResult) else None,
         runtime=plan.runtime,
-        store=_store(folder),
+        mirror=mirror_of(folder.parent),
     )
     variants = teacher_variants(plan, space, recipe)
     found, teachers = _get_teachers(
@@ -325,14 +326,8 @@ def _context(
         # As it was timed: an earlier driver may have done so before networks were folded.
         folded=compared.folded,
         gpus=plan.gpus_per_trial,
-        store=_store(folder),
+        mirror=mirror_of(folder.parent),
     )
-
-
-def _store(folder: Path) -> str | None:
-    """The object store that a study's folder is a copy from, if it is one."""
-    mirror = mirror_of(folder.parent)
-    return None if mirror is None else mirror.url
 
 
 def _get_teachers(

@@ -11,7 +11,9 @@ import numpy as np
 
 from analysis.results import TeacherResult
 from study.atomic import write_atomically
+from study.distillation.teacher_recipe import DESCRIPTION_FILE
 from study.mirror import Mirror
+from study.names import TEACHERS_FOLDER
 from study.timing import time_alone
 
 if TYPE_CHECKING:
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 # In a kept teacher's folder: what it scores on the test split.
 TESTED_FILE = "tested.json"
-TEACHERS_FOLDER = "teachers"
-# Likewise, of one that was trained here: that it is there, and what it is.
-DESCRIPTION_FILE = "teacher.json"
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class TeacherRequest:
     ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed
     ahead, its weights, or both. ``described`` asks for it to be scored on the test split and timed;
     ``known`` is what an earlier run of the study found of it: that is done once a study.
-    ``runtime`` runs it while it is timed. ``store`` is the object store that the studies folder
-    lies in; teachers are then kept there, and ``teachers`` is another machine's folder.
+    ``runtime`` runs it while it is timed. ``mirror`` is the studies folder in an object
+    store, if it is in one; teachers are then kept there, and ``teachers`` is another machine's.
     """
 
     recipe: "TeacherRecipe"
@@ -51,18 +50,12 @@ class TeacherRequest:
     described: bool = True
     known: TeacherResult | None = None
     runtime: str = "eager"
-    store: str | None = None
-
-    @property
-    def mirror(self) -> Mirror | None:
-        """The studies folder in an object store, if it is in one."""
-        return None if self.store is None else Mirror(self.store)
+    mirror: Mirror | None = None
 
     @property
     def folder(self) -> Path:
         """Where teachers are kept on this machine."""
-        mirror = self.mirror
-        return Path(self.teachers) if mirror is None else mirror.folder / TEACHERS_FOLDER
+        return Path(self.teachers) if self.mirror is None else self.mirror.folder / TEACHERS_FOLDER
 
 
 def prepare_teacher(

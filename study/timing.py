@@ -1,5 +1,7 @@
 """The latency of a network by itself, as the record keeps it."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,19 @@ if TYPE_CHECKING:
     import torch
 
 _SECONDS = 1.2  # as a student of a trial is timed; trials wait meanwhile
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have torch compute with so many threads for a while."""
+    import torch
+
+    others = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(others)
 
 
 def time_alone(
@@ -30,18 +45,12 @@ def time_alone(
     Raises:
         study.distillation.runtime.ServingError: if that cannot run this network.
     """
-    import torch
-
     from study.distillation.measurement import device_name, measure_alone
     from study.distillation.runtime import as_runtime
     from study.distillation.stopwatch import clock_for
 
-    others = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         times = measure_alone(network, shape, device, _SECONDS, runtime=as_runtime(runtime))
-    finally:
-        torch.set_num_threads(others)
     return SoloLatency(
         Timing(**asdict(times["batch_1_ms"])),
         Timing(**asdict(times["batch_64_ms"])),

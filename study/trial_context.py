@@ -51,7 +51,7 @@ class TrialContext:
         folded: Whether their batch norms are folded for it; not in studies whose teacher was timed
             before that was done.
         gpus: GPUs of a trial; a part of one is shared by several.
-        store: The object store that the studies folder lies in, ``s3://bucket/prefix``, or None.
+        mirror: The studies folder in an object store, if it is in one.
     """
 
     space: "SearchSpace"
@@ -75,12 +75,7 @@ class TrialContext:
     runtime: str = "eager"
     folded: bool = True
     gpus: float = 0.0
-    store: str | None = None
-
-    @property
-    def mirror(self) -> Mirror | None:
-        """The studies folder in an object store, if it is in one."""
-        return None if self.store is None else Mirror(self.store)
+    mirror: Mirror | None = None
 
     @property
     def place(self) -> Path:

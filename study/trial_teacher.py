@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from study.mirror import mirror_of
+from study.names import TEACHERS_FOLDER
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +85,7 @@ def trained_teacher(
         own = load_checkpoint(Path(checkpoint), data.num_classes, data.shape, teacher.recipe)
         return own.model
     key = teacher_key(teacher.recipe, data.content_hash, seed)
-    folder = Path(study).parent / "teachers" / key
+    folder = Path(study).parent / TEACHERS_FOLDER / key
     mirror = mirror_of(Path(study).parent)
     if mirror is not None:
         mirror.bring_all(folder, lambda path: path.count("/") == _TEACHER_DEPTH)

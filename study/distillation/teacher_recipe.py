@@ -25,6 +25,8 @@ SMALLEST_INCEPTION_INPUT = 75
 
 # Raised whenever the same recipe would lead to another teacher, or be stored otherwise.
 FORMAT = 2
+# In a kept teacher's folder: that it is there, and what it is.
+DESCRIPTION_FILE = "teacher.json"
 
 
 class TeacherError(ValueError):

@@ -17,13 +17,17 @@ from torch import nn
 
 from study.distillation.precision import Precision
 from study.distillation.teacher_network import build_network, parameters_m, weights_hash
-from study.distillation.teacher_recipe import FORMAT, TeacherError, TeacherRecipe
+from study.distillation.teacher_recipe import (
+    DESCRIPTION_FILE,
+    FORMAT,
+    TeacherError,
+    TeacherRecipe,
+)
 from study.distillation.training import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "weights.pt"
-DESCRIPTION_FILE = "teacher.json"
 
 
 @dataclass(frozen=True, eq=False)

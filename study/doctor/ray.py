@@ -62,7 +62,9 @@ def judge_ray(
     address: str | None, tried: Tried | None, limit: float, *, logs: Path | None
 ) -> Check:
     """Judge what came of it; None is no answer within ``limit`` seconds. ``logs`` are Ray's own."""
-    local = address in (None, "local")
+    from cluster.connect import is_own
+
+    local = is_own(address)
     mend = f"Ray's own log: {logs}" if logs is not None else None
     if not local:
         mend = f"ray status --address {address}, or leave --address out to run on this machine"

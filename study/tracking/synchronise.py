@@ -24,7 +24,9 @@ from analysis.results import (
 )
 from analysis.stored import ResultFormatError
 from analysis.stored_plan import RecordReadError, StoredPlan, read_plan
+from study.distillation.teacher_recipe import DESCRIPTION_FILE
 from study.lock import study_lock
+from study.names import TEACHERS_FOLDER
 from study.plan import PlanError
 from study.progress import Phase, Progress
 from study.record import StudyRecord, read_plan_file
@@ -233,7 +235,7 @@ class _Synchronisation:
         if self._teacher is None:
             return
         teacher = self._teacher
-        kept, at = _kept_teacher(self._record.folder.parent / "teachers" / teacher.key)
+        kept, at = _kept_teacher(self._record.folder.parent / TEACHERS_FOLDER / teacher.key)
         recipe = kept.get("recipe", {"epochs": teacher.epochs, "source": teacher.source})
         params = {key: str(value) for key, value in {**recipe, "key": teacher.key}.items()}
         curve = kept.get("curve", [])
@@ -354,7 +356,7 @@ def _kept_teacher(folder: Path) -> tuple[Mapping[str, Any], str | None]:
     Read here as `study.distillation.teacher_store` wrote it, which cannot be asked without loading
     torch.
     """
-    path = folder / "teacher.json"
+    path = folder / DESCRIPTION_FILE
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         at = _iso(path.stat().st_mtime)

@@ -25,7 +25,7 @@ from analysis.record import read_record
 from analysis.results import Session, TrialResult
 from analysis.stored_plan import read_plan
 from study.__main__ import main
-from study.distillation.teacher_store import DESCRIPTION_FILE
+from study.distillation.teacher_recipe import DESCRIPTION_FILE
 from study.lock import StudyLock
 from study.progress import Progress
 from study.record import StudyRecord
