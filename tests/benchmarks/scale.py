@@ -26,11 +26,11 @@ from cluster.connect import available_cpus, connect, disconnect, set_ray_default
 
 set_ray_defaults(None)
 
-from analysis.time import hours  # noqa: E402
 from ray.tune import Trainable  # noqa: E402
 
 from analysis.record import read_record  # noqa: E402
 from analysis.results import Session  # noqa: E402
+from analysis.sections.time import hours  # noqa: E402
 from cluster.resources import TrialResources  # noqa: E402
 from search_spaces.cifar_blocks import SPACE  # noqa: E402
 from study import execution  # noqa: E402

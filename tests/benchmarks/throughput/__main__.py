@@ -28,9 +28,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.time import hours
-
 from analysis.record import read_record
+from analysis.sections.time import hours
 from cluster.connect import available_cpus
 from study.environment import describe_environment
 from tests.benchmarks.seeds import gain
