@@ -131,7 +131,7 @@ def timed(command: Sequence[str]) -> float:
 def keep_teacher_alone(studies: Path) -> None:
     """Remove the answers that the teacher gave to an earlier run."""
     for answers in (studies / "teachers").glob("*/outputs-*"):
-        answers.unlink()
+        shutil.rmtree(answers)
 
 
 def prepare(case: Case, studies: Path) -> Path:
