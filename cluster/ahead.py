@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,3 +62,23 @@ def without_bystanders() -> Iterator[None]:
     finally:
         parameter.RayParams = whole
         node.start_api_server = serve
+
+
+@contextlib.contextmanager
+def in_groups_of_their_own() -> Iterator[None]:
+    """Have each process of the Ray that is started meanwhile lead a process group.
+
+    Who ends a command may tell its whole group, as `timeout` does. The study is to stop its trials
+    then, which it could not if Ray ended at the same moment. Ray's processes end with the driver in
+    any case: the kernel sees to that.
+    """
+    import ray
+
+    services: Any = ray._private.services
+    start = services.ConsolePopen
+    if os.name == "posix":
+        services.ConsolePopen = functools.partial(start, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = start

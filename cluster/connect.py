@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.ahead import beginning_with, without_bystanders
+from cluster.ahead import beginning_with, in_groups_of_their_own, without_bystanders
 from cluster.forking import ForkServer, forked_workers
 from cluster.reach import ask_head, find_head, parse_address, running_here
 
@@ -166,6 +166,7 @@ def connect(
                 _environment({**env, **ahead, **forked}),
                 beginning_with(workers),
                 without_bystanders(),
+                in_groups_of_their_own(),
                 forked_workers() if fork_server else contextlib.nullcontext(),
             ):
                 ray.init(
@@ -235,6 +236,20 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def own_ray_is_gone() -> bool:
+    """Whether the head of the Ray that this process has started does not answer any more.
+
+    One that was told to end stays for long as a process, but listens no more. While Ray is being
+    stopped it may seem gone for a moment.
+    """
+    ray = sys.modules.get("ray")
+    node = ray._private.worker._global_node if ray is not None else None
+    if node is None or not node.all_processes:
+        return False
+    place = parse_address(node.gcs_address)
+    return place is not None and find_head(*place) is not None
 
 
 def available_cpus() -> int:

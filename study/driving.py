@@ -110,7 +110,7 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
     folder = studies / plan.name
     crash: BaseException | None = None
     ending = None
-    with _signals(stop), output_to_log() as terminal, last_words(terminal, folder):
+    with _signals(stop), output_to_log() as terminal, last_words(terminal, folder) as stop.say:
         # With --json standard output is for the object alone.
         progress = make_progress(terminal.err if shown.json else terminal.out, quiet=shown.quiet)
         try:
@@ -227,5 +227,6 @@ def _signals(stop: "StopRequest") -> Iterator[None]:
     try:
         yield
     finally:
+        stop.close()
         for signum, handler in handlers.items():
             signal.signal(signum, handler)

@@ -1,8 +1,19 @@
 """How a run of a study is asked to end, and how it ended."""
 
+import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from cluster.connect import own_ray_is_gone
+
+# How long a Ray of its own has to be gone before a driver that was told to stop leaves without it.
+# Ray itself would have it wait for a minute, and then end it with exit code 1.
+_GONE_SECONDS = 5.0
+_LOOK_EVERY_SECONDS = 0.5
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -10,11 +21,14 @@ class StopRequest:
     """Whether a signal asked the study to stop; a second signal stops at once.
 
     ``lock_lost`` is set where the signal came because another driver has taken the study's lock.
+    ``say`` has the last words kept until this process is gone, for whoever hears of it then.
     """
 
     signum: int | None = None
     between_trials: bool = False
     lock_lost: threading.Event = field(default_factory=threading.Event)
+    say: Callable[[str], None] = lambda _: None
+    _wakeup: int | None = None
 
     def install(self) -> None:
         """Have this process's signals handled here.
@@ -22,14 +36,44 @@ class StopRequest:
         To be done again once Ray is connected: it puts a handler of its own on SIGTERM, which
         aborts the process.
         """
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in _STOPS:
             signal.signal(signum, self)
+        if self._wakeup is None:
+            told, self._wakeup = os.pipe()
+            os.set_blocking(self._wakeup, False)
+            # Handlers wait until Python goes on, and it does not while Ray waits for itself.
+            signal.set_wakeup_fd(self._wakeup)
+            threading.Thread(target=self._watch_ray, args=(told,), daemon=True).start()
+
+    def close(self) -> None:
+        """Watch over nothing any more; who had the handlers before gets them back elsewhere."""
+        if self._wakeup is not None:
+            signal.set_wakeup_fd(-1)
+            os.close(self._wakeup)
+            self._wakeup = None
 
     def __call__(self, signum: int, frame: object) -> None:
         """Handle a signal: while trials run, let them stop; otherwise unwind at once."""
         again, self.signum = self.signum is not None, signum
         if again or not self.between_trials:
             raise KeyboardInterrupt
+
+    def _watch_ray(self, told: int) -> None:
+        """Leave, once Ray has been ended by the same signal: whoever asks it waits in vain."""
+        with open(told, "rb", buffering=0) as signals:
+            signum = next((n for n in iter(lambda: signals.read(1), b"") if n[0] in _STOPS), None)
+        if signum is None:
+            return
+        gone_since = None
+        while gone_since is None or time.monotonic() - gone_since < _GONE_SECONDS:
+            time.sleep(_LOOK_EVERY_SECONDS)
+            if not own_ray_is_gone():
+                gone_since = None
+            elif gone_since is None:
+                gone_since = time.monotonic()
+        name = signal.Signals(signum[0]).name
+        self.say(f"{name} ended Ray as well, so trials could not be stopped in order")
+        os._exit(128 + signum[0])
 
     @property
     def exit_code(self) -> int:

@@ -9,9 +9,10 @@ silently where the driver ended in order; otherwise it keeps the log and says ho
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from study.logs import Terminal, keep_log
@@ -27,12 +28,15 @@ _SAID_CHARACTERS = 240
 
 
 @contextlib.contextmanager
-def last_words(terminal: Terminal, folder: Path) -> Iterator[None]:
+def last_words(terminal: Terminal, folder: Path) -> Iterator[Callable[[str], None]]:
     """Have it said on standard error if this process dies before the end.
 
     Args:
         terminal: Where the user reads, and the log that is kept in the study's folder.
         folder: The study's folder, whether or not it is there yet.
+
+    Yields:
+        What takes the reason, just before this process ends itself at once.
     """
     beside = subprocess.Popen(
         [sys.executable, "-m", __name__, str(terminal.log), str(folder)],
@@ -43,23 +47,35 @@ def last_words(terminal: Terminal, folder: Path) -> Iterator[None]:
         # Ctrl-C and a closed terminal are for the driver.
         start_new_session=True,
     )
+    assert beside.stdin is not None
+    pipe = beside.stdin.fileno()
     try:
-        yield
+        yield lambda reason: _write(pipe, reason)
     finally:
         beside.communicate(_IN_ORDER)
 
 
-def describe_death(text: str, kept: Path | None, folder: Path) -> str:
+def _write(pipe: int, reason: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it was ended, too
+        os.write(pipe, reason.encode())
+
+
+def describe_death(text: str, kept: Path | None, folder: Path, reason: str = "") -> str:
     """Say that the driver died, what Ray said of it, and how to go on.
 
     Args:
         text: The log.
         kept: Where it is kept; None if the study's folder was not there yet.
         folder: The study's folder.
+        reason: What the driver said itself.
     """
-    said = [match["said"].strip() for match in _RAY_SAID.finditer(text)]
-    why = f"; Ray said: {said[-1][:_SAID_CHARACTERS]}" if said else ": killed, or crashed"
-    lines = [f"error: the driver of {folder.name} died without a word{why}"]
+    if reason:
+        first = f"{folder.name}: stopped at once: {reason}"
+    else:
+        said = [match["said"].strip() for match in _RAY_SAID.finditer(text)]
+        why = f"; Ray said: {said[-1][:_SAID_CHARACTERS]}" if said else ": killed, or crashed"
+        first = f"error: the driver of {folder.name} died without a word{why}"
+    lines = [first]
     if kept is None:
         lines.append("Nothing was recorded yet; give the same command again.")
     else:
@@ -70,15 +86,18 @@ def describe_death(text: str, kept: Path | None, folder: Path) -> str:
 
 def main() -> None:
     """Wait for the driver's end; the log and the study's folder are the arguments."""
+    # Who ends everything around the driver tells this process, too, which is to outlive it.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     log, folder = (Path(word) for word in sys.argv[1:])
-    if sys.stdin.buffer.read() == _IN_ORDER:
+    told = sys.stdin.buffer.read()
+    if told == _IN_ORDER:
         return
     text = log.read_text(errors="replace") if log.exists() else ""
     try:
         kept = keep_log(log, folder)
     except OSError:
         kept = log
-    print(describe_death(text, kept, folder), file=sys.stderr)
+    print(describe_death(text, kept, folder, told.decode()), file=sys.stderr)
 
 
 if __name__ == "__main__":

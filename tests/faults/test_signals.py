@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 
+import psutil
 import pytest
 from evidence import (
     Patient,
@@ -20,7 +21,15 @@ pytestmark = pytest.mark.faults
 
 
 @pytest.mark.parametrize(
-    ("how", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("Ctrl-C", 130), ("study stop", 143)]
+    ("how", "code"),
+    [
+        ("SIGINT", 130),
+        ("SIGTERM", 143),
+        ("Ctrl-C", 130),
+        ("SIGTERM of timeout", 143),
+        ("SIGTERM to all", 143),
+        ("study stop", 143),
+    ],
 )
 def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
     how: str, code: int, patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
@@ -28,8 +37,13 @@ def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
     study = patient()
     driver = study.start("--json", own_group=True)
     study.wait_for_epoch(1, 2)
-    if how == "Ctrl-C":  # reaches Ray's processes, too
+    if how == "Ctrl-C":
         os.killpg(driver.pid, signal.SIGINT)
+    elif how == "SIGTERM of timeout":  # to its group, as `timeout` does
+        os.killpg(driver.pid, signal.SIGTERM)
+    elif how == "SIGTERM to all":  # as systemd does, to Ray's processes as well
+        for process in (psutil.Process(driver.pid), *psutil.Process(driver.pid).children()):
+            process.send_signal(signal.SIGTERM)
     elif how == "study stop":
         stopped = study.verb("stop", "--json")
         assert stopped.returncode == 0, stopped.stderr
@@ -41,7 +55,11 @@ def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
 
     assert driver.returncode == code, errors
     assert ended == {0}
-    assert study.record().sessions[-1].end == ("SIGINT" if code == 130 else "SIGTERM")
+    if how == "SIGTERM to all":  # nobody is left to stop trials
+        assert "SIGTERM ended Ray as well" in errors
+        assert f"python -m study resume {study.name}" in errors
+    else:
+        assert study.record().sessions[-1].end == ("SIGINT" if code == 130 else "SIGTERM")
     resumed, seconds = study.resume_and_time()
     assert resumed.returncode == 0, resumed.stderr
     assert "is gone" not in resumed.stderr

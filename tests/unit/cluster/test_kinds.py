@@ -1,10 +1,10 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 
 from cluster.connect import Cluster, ClusterError
-from cluster.kinds import Node, keep_to_one_kind, processor_name
+from cluster.kinds import Node, find_nodes, keep_to_one_kind, processor_name
 
 HERE = Cluster("head:6379", cpus=26, gpus=5, nodes=4, largest=16)
 NODES = [
@@ -73,3 +73,61 @@ def test_a_cluster_without_a_node_for_trials_is_refused(gpus: bool, words: str) 
 
 def test_this_machine_has_a_processor_with_a_name() -> None:
     assert processor_name()
+
+
+class Asks:
+    """Stands for a task of Ray's: answers by the node that it is sent to."""
+
+    def __init__(self, answers: Mapping[str, object]) -> None:
+        self._answers = answers
+
+    def options(self, *, num_cpus: int, label_selector: Mapping[str, str]) -> "Asks":
+        assert num_cpus == 0
+        (self._node,) = label_selector.values()
+        return self
+
+    def remote(self) -> object:
+        return self._answers[self._node]
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, object]], list[Node]]:
+    """Nodes of a cluster by what each answers, an error being what Ray raises for it."""
+    import ray
+
+    def get(reference: object) -> object:
+        if isinstance(reference, Exception):
+            raise reference
+        return reference
+
+    def found(answers: Mapping[str, object]) -> list[Node]:
+        nodes = [
+            {"NodeID": name, "Alive": True, "Resources": {"CPU": 4.0}, "Labels": {}}
+            for name in answers
+        ]
+        monkeypatch.setattr(ray, "nodes", lambda: nodes)
+        monkeypatch.setattr(ray, "remote", lambda _: Asks(answers))
+        monkeypatch.setattr(ray, "wait", lambda asked, **_: (asked, []))
+        monkeypatch.setattr(ray, "get", get)
+        return find_nodes(HERE, gpus=False)
+
+    return found
+
+
+def test_a_node_that_dies_while_it_is_asked_is_left_out(
+    answering: Callable[[Mapping[str, object]], list[Node]],
+) -> None:
+    from ray.exceptions import NodeDiedError, TaskUnschedulableError
+
+    dead, gone = NodeDiedError("its raylet died"), TaskUnschedulableError("no such node")
+    found = answering({"a": "old", "b": dead, "c": gone, "d": "new"})
+    assert [(node.id, node.kind) for node in found] == [("a", "old"), ("d", "new")]
+
+
+def test_a_node_without_this_package_is_told_of_with_the_mend(
+    answering: Callable[[Mapping[str, object]], list[Node]],
+) -> None:
+    from ray.exceptions import RaySystemError
+
+    with pytest.raises(ClusterError, match="install this package on every node"):
+        answering({"a": "old", "b": RaySystemError("No module named 'cluster'")})

@@ -29,10 +29,13 @@ DRIVER = textwrap.dedent(
     from study.logs import keep_log, output_to_log
 
     folder = Path(sys.argv[1])
-    with output_to_log() as terminal, last_words(terminal, folder):
+    with output_to_log() as terminal, last_words(terminal, folder) as say:
         print("a library's word", flush=True)
         if sys.argv[2] == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif sys.argv[2] == "left":
+            say("Ray was ended")
+            os._exit(143)
         elif sys.argv[2] == "ended":
             os._exit(1)
         elif sys.argv[2] == "raised":
@@ -63,6 +66,15 @@ def test_of_a_driver_that_dies_the_log_is_kept_and_it_is_said_how_to_go_on(
     assert "the driver of mine died" in done.stderr
     assert "driver.log" in done.stderr
     assert "python -m study resume mine" in done.stderr
+
+
+def test_a_driver_that_leaves_at_once_has_its_reason_told(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "logs").mkdir(parents=True)
+    done = drive(tmp_path / "mine", "left")
+    assert done.returncode == 143
+    assert done.stderr.startswith("mine: stopped at once: Ray was ended\n")
+    assert "python -m study resume mine" in done.stderr
+    assert "died" not in done.stderr
 
 
 def test_before_anything_is_recorded_the_same_command_is_the_mend(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Signals that ask a study to end."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+# A driver in small, that waits where Python runs no handlers, as one does that waits for Ray.
+DRIVER = textwrap.dedent(
+    """
+    import ctypes, sys
+    from study import ending
+
+    ending._GONE_SECONDS = 0.5
+    ending.own_ray_is_gone = lambda: sys.argv[1] == "gone"
+    stop = ending.StopRequest(say=lambda reason: print(reason, flush=True))
+    stop.between_trials = sys.argv[1] == "gone"
+    stop.install()
+    print("ready", flush=True)
+    library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    if sys.argv[1] == "gone":
+        for _ in range(2):
+            library.pthread_mutex_lock(mutex)
+    library.pause()
+    """
+)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_leaves_when_its_ray_was_ended_by_the_same_signal(signum: signal.Signals) -> None:
+    driver = start("gone")
+    driver.send_signal(signum)
+    said, _ = driver.communicate(timeout=20)
+    assert driver.returncode == 128 + signum
+    assert said.startswith(f"{signum.name} ended Ray as well")
+
+
+def test_a_driver_whose_ray_is_there_unwinds() -> None:
+    driver = start("there")
+    driver.send_signal(signal.SIGTERM)
+    said, errors = driver.communicate(timeout=20)
+    assert said == ""
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+def start(ray: str) -> "subprocess.Popen[str]":
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, ray],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "ready\n"
+    return driver
