@@ -9,7 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from analysis.charts import palette
-from analysis.charts.axes import AXES, axis_changes, axis_info
+from analysis.charts.axes import front_changes, known_axes
 from analysis.charts.compaction import compact
 from analysis.charts.curves import curves_figure, curves_info
 from analysis.charts.front_chart import front_figure, front_info
@@ -78,7 +78,7 @@ def render(results: StudyResults, pictures: Mapping[str, bytes] | None = None) -
     """
     findings = find(results)
     front = front_info(results)
-    axes = {axis: known for axis in AXES if (known := axis_info(front, axis)) is not None}
+    axes = known_axes(front)
     curves = curves_info(results)
     sizes = sizes_info(results)
     progress, recipes = progress_info(results), recipes_info(results)
@@ -104,9 +104,6 @@ def render(results: StudyResults, pictures: Mapping[str, bytes] | None = None) -
         "provenance": provenance_section(results),
     }
     figures = draw_figures(results)
-    more = {}
-    if front.marks:
-        more["axes-front"] = {axis: axis_changes(front, known) for axis, known in axes.items()}
     body = [
         header(results),
         asked(results),
@@ -119,7 +116,12 @@ def render(results: StudyResults, pictures: Mapping[str, bytes] | None = None) -
         _contents([name for name, section in sections.items() if section is not None]),
         *sections.values(),
     ]
-    return document(f"{results.name} · distillation study", join(body, "\n"), figures, more)
+    return document(
+        f"{results.name} · distillation study",
+        join(body, "\n"),
+        figures,
+        front_changes(front, axes),
+    )
 
 
 def draw_figures(results: StudyResults) -> "dict[str, go.Figure]":

@@ -41,7 +41,7 @@ from study.seed_points import seed_points
 from study.session_time import SessionTime
 from study.stopping import make_guide, make_scheduler
 from study.tracking.facts import final_metrics, teacher_metrics
-from study.tracking.session import close_study, front_of, open_study
+from study.tracking.session import close_study, front_of, open_study, report_to_show
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 
@@ -389,9 +389,11 @@ class Session:
         """Write the report, and show MLflow what it does not have yet."""
         from analysis.report import write_report
 
+        tracked = self._plan.tracking_uri != NO_TRACKING
         try:
             with self._progress.phase("report"):
-                report = write_report(self._inputs.folder)
+                write = report_to_show if tracked else write_report
+                report = write(self._inputs.folder)
         except Exception as error:
             # The record is whole; the report can be made again from it.
             report = []
@@ -407,7 +409,7 @@ class Session:
                     scored=trial.confirmed is not None,
                 )
         close_study(self._record, self._stored, self._tracker, ending.word, report)
-        if self._plan.tracking_uri == NO_TRACKING:
+        if not tracked:
             return
         with self._progress.phase("the last updates to MLflow") as phase:
             delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS, phase.update)

@@ -4,7 +4,7 @@ Only what an axis changes is worked out here; marks, names and colours stay thos
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.charts.front_chart import FrontInfo, arrow_annotation, front_figure
@@ -102,6 +102,21 @@ def axis_note(info: FrontInfo, axis: Axis) -> str:
         way, name = "left", "FLOPs" if axis == "flops" else "parameters"
         line = f"The line is the best {score} within each number of {name}."
     return f"Up and {way} is better; the axis is logarithmic. {line} {still}"
+
+
+def known_axes(info: FrontInfo) -> dict[Axis, AxisInfo]:
+    """The axes that some mark has a place on."""
+    return {axis: known for axis in AXES if (known := axis_info(info, axis)) is not None}
+
+
+def front_changes(info: FrontInfo, axes: Mapping[Axis, AxisInfo]) -> dict[str, Any]:
+    """What a page's script reads to show the front chart over each of some axes, by their names.
+
+    Nothing where the chart is not drawn.
+    """
+    if not info.marks:
+        return {}
+    return {"axes-front": {name: axis_changes(info, axis) for name, axis in axes.items()}}
 
 
 def axis_changes(info: FrontInfo, axis: AxisInfo) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def closing_note(folder: Path, plan: StoredPlan) -> str | None:
     front = f"## The front\n\n{markdown_table(head, rows)}\n" if rows else ""
     return (
         f"{told}\n\n{front}"
-        "The whole report is among the artifacts: `report/index.html`.\n\n"
+        "The whole report is among the artifacts: `report/index.html`; its charts one by one are "
+        "in `report/figures`.\n\n"
         f"## What was asked\n\n{opening_note(plan)}"
     )
 

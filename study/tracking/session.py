@@ -78,6 +78,15 @@ def open_study(
     return tracker
 
 
+def report_to_show(study_folder: Path) -> list[Path]:
+    """Write a study's report, and its charts one by one, which MLflow shows where they lie."""
+    from analysis.report import write_report
+    from analysis.single_charts import write_charts
+
+    report, charts = write_report(study_folder), write_charts(study_folder)
+    return report if charts is None else [*report, charts]
+
+
 def close_study(
     record: StudyRecord,
     plan: StoredPlan,
@@ -95,7 +104,7 @@ def close_study(
         plan: Its plan as stored.
         tracker: Where its run is open.
         ending: How the last session ended, in the record's word.
-        report: Files of the report.
+        report: Files and folders of the report.
         at: When that was, ISO 8601; None for just now.
     """
     trials, front = record.trials(), front_of(record)

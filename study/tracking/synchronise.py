@@ -33,7 +33,7 @@ from study.record import StudyRecord, read_plan_file
 from study.tracking.delivery import GOES_ON, DeliveryReport, RunKind
 from study.tracking.facts import hypervolume_curve, teacher_metrics
 from study.tracking.points import span
-from study.tracking.session import close_study, front_of, open_study
+from study.tracking.session import close_study, front_of, open_study, report_to_show
 from study.tracking.tracker import (
     NO_TRACKING,
     Tracker,
@@ -249,10 +249,8 @@ class _Synchronisation:
         )
 
     def _report(self) -> Sequence[Path]:
-        from analysis.report import write_report
-
         try:
-            return write_report(self._record.folder)
+            return report_to_show(self._record.folder)
         except Exception as error:
             # As at the end of a study: the record is whole, and the report can be made again.
             self._progress.warn(f"no report: {error}")

@@ -11,6 +11,7 @@ from playwright.sync_api import TimeoutError as NotYet
 
 from analysis.illustration import ATTR_ILLUSTRATIONS, ILLUSTRATIONS_FOLDER, IllustrationColumn
 from analysis.report import write_report
+from analysis.single_charts import write_charts
 from study.distillation.pictures import heat_png
 from study.drawing import Drawing, DrawnCell
 from study.illustrations import store
@@ -528,6 +529,21 @@ def test_studies_beside_each_other(visit, sample, report, tmp_path):
     until(page, "document.querySelector('#chart-fronts')._fullData[0].visible === false")
     narrow = visit(path, width=390, touch=True)
     assert narrow.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_charts_stand_alone(visit, report):
+    folder = write_charts(report.parent.parent)
+    drawn = {path.stem: visit(path, width=900) for path in folder.iterdir()}
+    assert set(drawn) == {"front", "curves", "progress"}
+    for name, page in drawn.items():
+        assert page.locator(".js-plotly-plot").count() == 1
+        assert page.locator(f"#chart-{name} .scatterlayer .trace").count() > 0
+    front = drawn["front"]
+    assert points(front, "front", "front") == 9
+    front.locator("input[name=axis][value=params]").check(force=True)
+    title = "document.querySelector('#chart-front')._fullLayout.xaxis.title.text"
+    until(front, f"{title}.startsWith('Parameters')")
+    assert drawn["curves"].title() == "pareto-demo · curves"
 
 
 def test_charts_are_written_as_png(chromium, report, capsys):

@@ -97,6 +97,8 @@ def test_record_mlflow_and_report_agree_on_every_trial(finished: Launched) -> No
     assert study_run.info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(study_run.info.run_id, "report")}
     assert "report/index.html" in names
+    charts = client.list_artifacts(study_run.info.run_id, "report/figures")
+    assert {Path(item.path).stem for item in charts} == {"front", "curves", "progress"}
     (maps,) = record.illustrations
     pictures = client.list_artifacts(study_run.info.run_id, "report/illustrations")
     assert {Path(item.path).name for item in pictures} == set(maps.files)

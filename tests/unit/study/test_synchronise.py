@@ -186,6 +186,8 @@ def test_a_study_that_mlflow_never_heard_of_is_shown_whole(
     run_id = study.info.run_id
     files = {file.path for file in client.list_artifacts(run_id, "report")}
     assert files >= {"report/index.html", "report/results.csv", "report/illustrations"}
+    charts = [file.path for file in client.list_artifacts(run_id, "report/figures")]
+    assert charts == [f"report/figures/{name}.html" for name in ("curves", "front", "progress")]
     (picture,) = client.list_artifacts(run_id, "report/illustrations")
     assert picture.path == "report/illustrations/saliency-0-0-ab12.png"
     (student,) = client.list_artifacts(run_id, "students")
