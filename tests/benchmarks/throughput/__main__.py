@@ -9,6 +9,8 @@ under one teacher that was trained beforehand; arms take turns, each in processe
 clock runs from the start of the command to its end: starting Ray, reading the data, the teacher's
 answers, training, validation; for the service also latency measured before each training and on the
 idle device at the end, the test split, the record and the report, which the others do not have.
+Beside the ratio of all of it stands that of training alone: of the service's seconds those are
+taken off in which it timed students and scored the test split.
 
 ``--keep FILE`` adds each run to a file, a line each, and does not repeat what is there: a long
 comparison may be interrupted, or done arm by arm (``--arms``) where machines are quiet for an hour.
@@ -57,6 +59,19 @@ class Measured:
     seconds: float
     accuracies: Sequence[float]
     time: Mapping[str, Any] | None = None
+
+    @property
+    def timing_latency(self) -> float:
+        """Seconds of it in which the service timed students and scored the test split.
+
+        Of its workers' timing, each worker's share.
+        """
+        if self.time is None:
+            return 0.0
+        stages, workers = self.time["stages"], self.time["workers"]
+        held = sum(workers.values())
+        shared = workers.get("latency", 0.0) * stages.get("trials", 0.0) / held if held else 0.0
+        return float(stages.get("confirming", 0.0) + shared)
 
 
 @dataclass(frozen=True)
@@ -153,8 +168,8 @@ def cases(args: argparse.Namespace) -> list[Case]:
     common = (*common, "--tracking-uri", "none")
     blocks, dense = f"{_SPACES}:BLOCKS", f"{_SPACES}:DENSE"
     if args.quick:
-        small = (*common, "--data", "digits", "--trials", "4", "--max-epochs", "3")
-        few = (*small, "--views", "3", "--teacher-epochs", "3", "--fix", "width=16")
+        small = (*common, "--data", "digits", "--trials", "3", "--max-epochs", "3")
+        few = (*small, "--views", "3", "--teacher-epochs", "1", "--fix", "width=16")
         return [
             Case("cifar_blocks", ("--space", blocks, *few)),
             Case("mnist_dense", ("--space", dense, *small, "--fix", "epochs=3")),
@@ -178,16 +193,26 @@ def summary(runs: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
     seconds = {arm: [run.seconds for run in of_arm] for arm, of_arm in runs.items()}
     arms: dict[str, Any] = {}
     for arm, of_arm in runs.items():
-        pairs = zip(seconds[arm], seconds.get(SERVICE, ()), strict=False)
-        ratios = [theirs / ours for theirs, ours in pairs]
+        pairs = [*zip(of_arm, runs.get(SERVICE, ()), strict=False)]
+        ratios = [theirs.seconds / ours.seconds for theirs, ours in pairs]
+        alike = [
+            (theirs.seconds - theirs.timing_latency) / (ours.seconds - ours.timing_latency)
+            for theirs, ours in pairs
+        ]
         arms[arm] = {
             "seconds": seconds[arm],
+            "timing_latency": [run.timing_latency for run in of_arm],
             "ratio": statistics.median(ratios) if ratios else None,
+            "ratio_of_training": statistics.median(alike) if alike else None,
             "accuracies": [list(run.accuracies) for run in of_arm],
             "beside_the_service": beside(of_arm, runs.get(SERVICE, ())),
             "time": of_arm[0].time,
         }
-    return {**{f"ratio_{arm}": arms[arm]["ratio"] for arm in BARE if arm in arms}, "arms": arms}
+    told = {f"ratio_{arm}": arms[arm]["ratio"] for arm in BARE if arm in arms}
+    alike = {
+        f"ratio_{arm}_of_training": arms[arm]["ratio_of_training"] for arm in BARE if arm in arms
+    }
+    return {**told, **alike, "arms": arms}
 
 
 def beside(runs: Sequence[Measured], service: Sequence[Measured]) -> str | None:
@@ -205,19 +230,24 @@ def show(name: str, body: Mapping[str, Any]) -> None:
     """Prints a space's table in Markdown."""
     print(f"\n**{name}**\n")
     print(
-        "| arm | seconds, median | of all runs | students an hour | over the service | accuracy "
-        "| beside the service's, by student |"
+        "| arm | seconds, median | of all runs | of these, timing students | students an hour "
+        "| over the service | of training alone | accuracy | beside the service's, by student |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for arm, found in body["arms"].items():
         seconds = statistics.median(found["seconds"])
         each = ", ".join(f"{value:.0f}" for value in found["seconds"])
         students = len(found["accuracies"][0])
-        ratio = "" if found["ratio"] is None else f"{found['ratio']:.2f}"
+        timing = statistics.median(found["timing_latency"])
+        ratio, alike = (
+            "" if found[key] is None else f"{found[key]:.2f}"
+            for key in ("ratio", "ratio_of_training")
+        )
         means = [statistics.mean(run) for run in found["accuracies"]]
         print(
-            f"| {arm} | {seconds:.0f} | {each} | {3600 * students / seconds:.0f} | {ratio} "
-            f"| {statistics.mean(means):.2f} % | {found['beside_the_service'] or ''} |"
+            f"| {arm} | {seconds:.0f} | {each} | {timing:.0f} | {3600 * students / seconds:.0f} "
+            f"| {ratio} | {alike} | {statistics.mean(means):.2f} % "
+            f"| {found['beside_the_service'] or ''} |"
         )
     spent = body["arms"].get(SERVICE, {}).get("time")
     if spent:
