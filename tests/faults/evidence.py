@@ -219,4 +219,9 @@ def note(fault: str, lost: int | str, seconds: float, test: str) -> None:
             file.write(json.dumps(row) + "\n")
 
 
+def selecting(case: str) -> str:
+    """The option by which pytest runs a case alone: all of its words are in its name."""
+    return f"-k '{' and '.join(case.split())}'"
+
+
 __all__ = ["EPOCHS", "PLAN", "TRIALS", "Patient", "trial_name"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from evidence import Patient, assert_equal_studies, assert_sound, note
+from evidence import Patient, assert_equal_studies, assert_sound, note, selecting
 from launching import Launcher
 
 from analysis.results import TrialResult
@@ -91,7 +91,7 @@ def test_a_file_that_was_cut_off_costs_at_most_the_epoch_it_held(
     assert_equal_studies(study, whole)
     lost = study.epochs_lost() - lost_by_stopping
     assert lost == (1 if damage == "truncated checkpoint" else 0)
-    note(damage, lost, seconds, f"test_disk.py -k '{damage}'")
+    note(damage, lost, seconds, f"test_disk.py {selecting(damage)}")
 
 
 def epochs_on_disk(study: Patient) -> int:

@@ -14,6 +14,7 @@ from evidence import (
     assert_sound,
     journal_lines,
     note,
+    selecting,
 )
 
 from analysis.results import TrialResult
@@ -45,4 +46,4 @@ def test_a_study_whose_driver_is_killed_goes_on_and_loses_at_most_one_epoch(
     lost = study.epochs_lost()
     assert 0 <= lost <= 1
     assert study.epochs_begun() == sum(trial.epochs_done for trial in whole) + lost
-    note(f"driver killed {point}", lost, seconds, f"test_driver_killed.py -k '{point}'")
+    note(f"driver killed {point}", lost, seconds, f"test_driver_killed.py {selecting(point)}")

@@ -14,6 +14,7 @@ from evidence import (
     assert_sound,
     journal_lines,
     note,
+    selecting,
 )
 from launching import Launcher
 
@@ -69,7 +70,12 @@ def test_a_study_killed_while_it_trains_replicates_goes_on_and_trains_none_twice
     assert_tested_as(study, replicated)
     lost = study.epochs_lost()
     assert 0 <= lost <= 1
-    note(f"driver killed {point} of a replicate", lost, seconds, f"test_replicates.py -k '{point}'")
+    note(
+        f"driver killed {point} of a replicate",
+        lost,
+        seconds,
+        f"test_replicates.py {selecting(point)}",
+    )
 
 
 def test_a_study_stopped_by_a_signal_goes_on_with_its_replicate(

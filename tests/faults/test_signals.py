@@ -68,7 +68,7 @@ def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
     assert_equal_studies(study, whole)
     lost = study.epochs_lost()
     assert 0 <= lost <= 1
-    note(f"{how} ({code})", lost, seconds, f"test_signals.py -k '{how}'")
+    note(f"{how} ({code})", lost, seconds, f"test_signals.py -k {how.split()[-1]}-{code}")
 
 
 def test_of_two_drivers_started_at_once_one_works_and_the_other_says_who(
