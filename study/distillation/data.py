@@ -182,6 +182,7 @@ def load(
             data_dir,
             cache_dir=cache_dir,
             image_size=image_size,
+            augment=augment,
             progress=progress,
             write_cache=write_cache,
         )

@@ -30,6 +30,13 @@ def test_digits2x5_has_the_images_and_splits_of_digits_with_two_labels() -> None
         assert np.array_equal(ours.labels, theirs.labels >= 5)
 
 
+def test_halves_are_augmented_only_where_the_space_has_it() -> None:
+    plain = load("digits2x5", None, cache_dir=None, augment=False)
+    assert plain.augmentation == load("digits", None, cache_dir=None, augment=False).augmentation
+    assert plain.augmentation.pad == 0
+    assert plain.content_hash != load("digits2x5", None, cache_dir=None).content_hash
+
+
 def test_a_description_of_digits2x5_says_what_loading_gives() -> None:
     summary, data = describe("digits2x5", None), load("digits2x5", None, cache_dir=None)
 
