@@ -119,9 +119,10 @@ def _scores(results: StudyResults, trial: TrialResult) -> str:
     for each in (tested.figures if tested else None) or ():
         text += f"\n{each.label}, test: {score_text(each.value, each.unit, 3)}\n"
     seed = results.plan.plan.get("seed")
+    scored = "" if tested is None else "; the test split was scored once, afterwards"
     return (
         text + f"\nSeed {seed}, run {trial.run} of this configuration. The study chose by the "
-        "validation split; the test split was scored once, afterwards.\n"
+        f"validation split{scored}.\n"
     )
 
 
