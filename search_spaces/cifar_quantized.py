@@ -43,7 +43,7 @@ def refuses(space: SearchSpace, num_classes: int, shape: tuple[int, int, int]) -
         return None
     return (
         "its int8 students need torchao, which is not installed: "
-        "pip install 'distillation-study[quantize]', or add --fix precision=float32"
+        "pip install '.[quantize]', or add --fix precision=float32"
     )
 
 

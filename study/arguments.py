@@ -9,7 +9,7 @@ from study.distillation.teacher_recipe import NETWORKS
 _EPILOG = """\
 examples (each fits two CPU cores):
   # The quickstart: real digits, built in, a few minutes.
-  python -m study.launch --space cifar_blocks --data digits --budget 5m
+  python -m study.launch --space cifar_blocks --data digits --budget 5m --name quick
 
   # What would be done, how long it would take; nothing is written.
   python -m study.launch --space cifar_blocks --data digits --dry-run
@@ -19,7 +19,7 @@ examples (each fits two CPU cores):
       --train-per-class 500 --preset paper --trials 12 --max-epochs 5
 
   # Students that must answer within 3 ms, one object for a script at the end.
-  python -m study.launch --space cifar_blocks --data digits --max-latency 3 --json
+  python -m study.launch --space cifar_blocks --data digits --max-latency 3 --json --name fast
 
 Give the same command again to continue a study that was interrupted (or: python -m study
 resume NAME), or a larger --trials or --budget to extend it.

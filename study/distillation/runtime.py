@@ -43,7 +43,7 @@ def unavailable(runtime: str, *, on_gpu: bool) -> str | None:
         if missing:
             return (
                 f"{', '.join(missing)} cannot be imported; "
-                "`pip install 'distillation-study[export]'`, or leave it at eager"
+                "`pip install '.[export]'`, or leave it at eager"
             )
         if on_gpu:
             return "its sessions run on processors here; leave --gpus-per-trial at 0, or ask eager"

@@ -26,7 +26,7 @@ def check_installed(form: str) -> None:
     if missing:
         raise PlanError(
             f"--format {form} needs {' and '.join(missing)}, which this Python does not have; "
-            "pip install 'distillation-study[export]', or ask for --format pt2"
+            "pip install '.[export]', or ask for --format pt2"
         )
 
 

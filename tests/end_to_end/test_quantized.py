@@ -31,7 +31,7 @@ def test_without_torchao_the_space_is_refused_and_the_extra_is_named(studies: Pa
     assert run.returncode == 2
     errors = [line for line in run.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
-    assert "pip install 'distillation-study[quantize]'" in errors[0]
+    assert "pip install '.[quantize]'" in errors[0]
     assert "Traceback" not in run.stderr
     assert not (studies / "tiny").exists()
 

@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="image folder of CIFAR-10")
     parser.add_argument("--mnist", type=Path, help="folder with MNIST")
     parser.add_argument("--teacher-epochs", type=int, help="of the teacher of cifar_blocks")
-    parser.add_argument("--quick", action="store_true", help="digits, four students, one run")
+    parser.add_argument("--quick", action="store_true", help="digits, three students, one run")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--arms", nargs="+", choices=(*BARE, SERVICE, *WITHOUT))
     parser.add_argument("--spaces", nargs="+", choices=("cifar_blocks", "mnist_dense"))

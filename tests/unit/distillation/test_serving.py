@@ -83,6 +83,6 @@ def test_a_runtime_that_is_not_installed_is_told_with_the_mend(
     assert "run on processors" in (unavailable("onnx", on_gpu=True) or "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert "pip install 'distillation-study[export]'" in (unavailable("onnx", on_gpu=False) or "")
+    assert "pip install '.[export]'" in (unavailable("onnx", on_gpu=False) or "")
     assert "install g++" in (unavailable("compiled", on_gpu=False) or "")
     assert unavailable("eager", on_gpu=False) is None

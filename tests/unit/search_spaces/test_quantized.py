@@ -293,6 +293,6 @@ def test_without_torchao_int8_is_refused_and_float32_is_not(
 
     problem = SPACE.refuses(SPACE, 10, SHAPE)
     assert problem is not None
-    assert "pip install 'distillation-study[quantize]'" in problem
+    assert "pip install '.[quantize]'" in problem
     held = SPACE.with_fixed({"precision": "float32"})
     assert SPACE.refuses(held, 10, SHAPE) is None
