@@ -25,17 +25,18 @@ _TABLE = """CREATE TABLE IF NOT EXISTS study_drivers (
     beaten TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT clock_timestamp()
 )"""
 _CONNECT_SECONDS = 5
+_NO_TABLE = "42P01"  # PostgreSQL's undefined_table
 
 
 class RowError(RecordError, OSError):
-    """The database with a study's lock does not answer; the message says so."""
+    """The database with a study's lock does not answer, or refuses it; the message says so."""
 
 
 @dataclass(frozen=True)
 class DriverRow:
     """Who drives a study, in the database at ``url`` (PostgreSQL).
 
-    Every method raises :class:`RowError` where the database does not answer.
+    Every method raises :class:`RowError` where the database does not answer, or refuses.
     """
 
     url: str = field(repr=False)
@@ -114,9 +115,12 @@ class DriverRow:
             with _engine(self.url).begin() as connection:
                 return take(connection.execute(text(statement), {"study": self.study, **values}))
         except exc.ProgrammingError as error:
-            if "study_drivers" not in str(error):  # no driver has been here yet
-                raise
-            return None
+            if getattr(error.orig, "sqlstate", None) == _NO_TABLE:  # no driver has been here yet
+                return None
+            raise RowError(
+                f"the database refuses the lock of study {self.study} ({cause_of(error)}); let its "
+                "role make the table study_drivers, and read and write it"
+            ) from error
         except exc.SQLAlchemyError as error:
             raise RowError(
                 f"the database with the lock of study {self.study} does not answer "
@@ -163,6 +167,7 @@ class SharedLock(StudyLock):
     ) -> None:
         super().__init__(folder, on_wait)
         self._row = row
+        self._handed_on: str | None = None
 
     def _read(self) -> Holder | None:
         return self._row.holder()
@@ -171,7 +176,7 @@ class SharedLock(StudyLock):
         return self._row.take(gone, self._me)
 
     def beat(self) -> None:
-        """Show that the holder lives, and hand on a request to stop.
+        """Show that the holder lives, and hand on a request to stop, once.
 
         Raises:
             RowError: if the database does not answer.
@@ -183,8 +188,9 @@ class SharedLock(StudyLock):
         if before is None or not before.is_same_process(self._me):
             return  # another has taken it over
         asked = self._row.beat(before, replace(before, beat=before.beat + 1))
-        if asked is not None:
+        if asked is not None and asked != self._handed_on:
             write_stop_request(self._path.parent, asked)
+            self._handed_on = asked  # it stays in the row; twice would be to stop at once
 
     def __exit__(self, *exc: object) -> None:
         """Give the lock back; a database that is gone keeps it until another takes it over."""

@@ -233,6 +233,10 @@ def test_the_lock_in_the_database_has_one_holder_who_beats_and_hears_requests_to
         request_stop(folder, holder)
         here.beat()
         assert json.loads((folder / "stop").read_text())["pid"] == os.getpid()
+        # The driver has read it. A second one would mean to stop at once.
+        (folder / "stop").unlink()
+        here.beat()
+        assert not (folder / "stop").exists()
     assert read_holder(folder) is None
 
     # Who cannot be seen and does not beat is gone; one who finds that out late changes nothing.
@@ -244,6 +248,19 @@ def test_the_lock_in_the_database_has_one_holder_who_beats_and_hears_requests_to
         assert taker.is_mine()
         assert not taker._row.take(there._me, there._me)  # type: ignore[attr-defined]
     assert read_holder(folder) is None
+
+
+def test_a_role_that_may_not_keep_locks_is_refused(servers: Servers) -> None:
+    import psycopg
+
+    owner = servers.database.url.replace("+psycopg", "")
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'of-a-guest'")
+    url = servers.database.url.replace(f"study:{PASSWORD}", "guest:of-a-guest")
+    with pytest.raises(RecordError, match="refuses the lock of study barred") as told:
+        DriverRow(url, "barred").take(None, Holder.me())
+    assert "study_drivers" in str(told.value)
+    assert "of-a-guest" not in str(told.value)
 
 
 def test_a_database_with_a_lock_that_does_not_answer_is_a_refusal(
