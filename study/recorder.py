@@ -1,5 +1,6 @@
 """What happens to trials in Ray, written to the record first, then shown in MLflow and terminal."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -101,6 +102,7 @@ class Recorder(StatelessForRay, Callback):
         paused: Numbers of trials that gave their worker back to wait; each is taken out once heard.
         spare: How many may be ahead of a student that is kept, as :func:`students_to_keep`.
         guide: Says why trials wait, and which of too many is given up.
+        lost: Set once another driver has taken the study over: nothing is written any more.
     """
 
     def __init__(
@@ -114,8 +116,9 @@ class Recorder(StatelessForRay, Callback):
         paused: set[int] | None = None,
         spare: int = 0,
         guide: "Guide | None" = None,
+        lost: threading.Event | None = None,
     ) -> None:
-        self._guide = guide
+        self._guide, self._lost = guide, lost
         self._paused = set() if paused is None else paused
         self._record = record
         self._tracker = tracker
@@ -170,6 +173,9 @@ class Recorder(StatelessForRay, Callback):
             reason: Why running trials were stopped, for good; None leaves them open, to be
                 continued by the next run.
         """
+        if self._lost is not None and self._lost.is_set():
+            self._running.clear()
+            return
         if reason is None:
             for number in sorted(self._running):
                 self.guard(partial(self._count, number))
@@ -203,8 +209,8 @@ class Recorder(StatelessForRay, Callback):
 
     def guard(self, write: Callable[[], None]) -> None:
         """Write to the record; an error becomes :attr:`fatal`."""
-        if isinstance(self.fatal, Halted):
-            return  # nothing more can be written
+        if isinstance(self.fatal, Halted) or (self._lost is not None and self._lost.is_set()):
+            return  # nothing more can be written, or may be
         try:
             write()
         except Exception as error:

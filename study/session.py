@@ -6,6 +6,7 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 import contextlib
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from analysis import results
@@ -99,13 +100,17 @@ class Session:
                 raise
             ending = Ending("halted", 1, str(halted))
         finally:
-            self._close(ending)
+            ending = self._close(ending)
         return ending
 
-    def _close(self, ending: Ending) -> None:
-        """Add this run to the record and show what came of it; another driver's is not touched."""
+    def _close(self, ending: Ending) -> Ending:
+        """Add this run to the record and show what came of it; another driver's is not touched.
+
+        Returns:
+            The ending, with a signal's exit code where that came while it was being shown.
+        """
         if self._stop.lock_lost.is_set():
-            return
+            return ending
         try:
             self._time.close(ending.word)
         except Exception as error:
@@ -114,8 +119,17 @@ class Session:
                 raise
             if database_gone(error, self._inputs.folder) is not None:
                 self._tracker.close(_CLOSE_TRACKER_SECONDS)
-                return  # nor is there anything to read
-        self._publish(ending)
+                return ending  # nor is there anything to read
+        try:
+            self._publish(ending)
+        except KeyboardInterrupt:
+            name = self._plan.name
+            self._progress.warn(
+                "stopped while the report was written and MLflow brought up to date; the record is "
+                f"whole: python -m study report {name}, python -m study sync {name}"
+            )
+            return replace(ending, exit_code=self._stop.exit_code)
+        return ending
 
     def _begin(self) -> None:
         """Open this run in the record, and close one that was killed; open the tracker."""
@@ -292,11 +306,13 @@ class Session:
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
             self._spare,
             guide,
+            self._stop.lock_lost,
         )
         self._progress.known(record.trials(), self._stored.space)
         self._prune()
         recorder.guard(recorder.bound_waiting)
         self._stop.between_trials = True
+        ended = False
         try:
             with shown:
                 run_trials(
@@ -308,9 +324,11 @@ class Session:
                     own=plan.address is None,
                     stop_all=enough,
                 )
+            ended = True
         finally:
             self._stop.between_trials = False
-            recorder.close(self._why_closed(recorder, queue))
+            # An error tells nothing of the trials: those that ran are left to the next run.
+            recorder.close(self._why_closed(recorder, queue) if ended else None)
         if recorder.fatal is not None:
             raise recorder.fatal
         return recorder, queue

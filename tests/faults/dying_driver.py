@@ -1,6 +1,7 @@
 """A driver that kills itself at a named point: `python dying_driver.py POINT LAUNCH-ARGUMENTS`.
 
-It is `python -m study.launch` with one function wrapped, which sends SIGKILL to its own process.
+It is `python -m study.launch` with one function wrapped, which sends SIGKILL to its own process, or
+raises an error (`in its search`).
 """
 
 import os
@@ -153,6 +154,23 @@ def during_the_report() -> None:
     wrap(Path, "write_bytes", made)
 
 
+def in_its_search() -> None:
+    """What is asked for the next trial fails, once so many trials have begun."""
+    set_ray_defaults(None)
+    from study.searcher import TrialQueue
+
+    def made(original: Callable[..., Any]) -> Callable[..., Any]:
+        def next_task(queue: Any) -> Any:
+            task = original(queue)
+            if task is not None and task.number == TRIAL:
+                raise RuntimeError("the search cannot go on")
+            return task
+
+        return next_task
+
+    wrap(TrialQueue, "next_task", made)
+
+
 POINTS: dict[str, Callable[[], None]] = {
     "before the first trial": before_the_first_trial,
     "after ask": after_ask,
@@ -167,5 +185,5 @@ POINTS: dict[str, Callable[[], None]] = {
 if __name__ == "__main__":
     from study.launch import main
 
-    POINTS[sys.argv[1]]()
+    {**POINTS, "in its search": in_its_search}[sys.argv[1]]()
     sys.exit(main(sys.argv[2:]))

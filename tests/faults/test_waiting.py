@@ -13,6 +13,7 @@ from analysis.results import TrialResult
 
 pytestmark = pytest.mark.faults
 
+DYING_DRIVER = str(Path(__file__).with_name("dying_driver.py"))
 SEARCH = ("--sampler", "latency-first", "--scheduler", "pause", "--trials", "12")
 RUNGS = (1, 3)
 # The default and its control come first, and are trained to their end.
@@ -67,7 +68,22 @@ def test_a_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
     assert_equal_studies(study, trials)
     lost = study.epochs_lost()
     assert 0 <= lost <= 1
-    note("driver killed while trials wait", lost, seconds, "test_waiting.py")
+    note("driver killed while trials wait", lost, seconds, "test_waiting.py -k 'not warm'")
+
+    failing = begun_alike(undisturbed, tmp_path / "failing")
+    failing.environment["DYING_TRIAL"] = "8"
+    failed = failing.launch("--json", *SEARCH, first=("in its search",), script=DYING_DRIVER)
+    assert failed.returncode == 1
+    assert "RuntimeError: the search cannot go on" in failed.stderr
+    assert any(trial.outcome is None for trial in failing.record().trials)
+    resumed, seconds = failing.resume_and_time()
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert_sound(failing)
+    assert_equal_studies(failing, trials)
+    lost = failing.epochs_lost()
+    assert 0 <= lost <= 1
+    note("error in the search", lost, seconds, "test_waiting.py -k 'not warm'")
 
 
 def test_a_warm_and_constrained_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
@@ -107,4 +123,4 @@ def test_a_warm_and_constrained_search_whose_driver_is_killed_goes_on_as_if_it_w
     assert resumed.returncode == 0, resumed.stderr
     assert_sound(study)
     assert_equal_studies(study, trials)
-    note("driver killed in a warm search", study.epochs_lost(), seconds, "test_waiting.py")
+    note("driver killed in a warm search", study.epochs_lost(), seconds, "test_waiting.py -k warm")

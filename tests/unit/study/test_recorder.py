@@ -1,6 +1,7 @@
 """The recorder against a real record; Ray's trials are stood in for by what it reads of them."""
 
 import io
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -306,6 +307,22 @@ def test_a_signal_leaves_what_runs_to_the_next_run(bench: Bench) -> None:
     assert bench.status(trial)[0] == "running"
     assert bench.record.interrupted() == [0]
     assert bench.tracker.ends == [(0, "interrupted", "the study was stopped")]
+
+
+def test_a_driver_whose_study_another_has_taken_over_writes_nothing_more(bench: Bench) -> None:
+    lost = threading.Event()
+    limits = Limits(max_failures=0.5, retries=2, devices=2.0)
+    progress, queue = Progress(io.StringIO()), bench.queue
+    bench.recorder = Recorder(bench.record, bench.tracker, progress, {}, queue, limits, lost=lost)
+    trial = bench.start()
+    bench.train(trial, 1)
+    lost.set()
+    bench.train(trial, 2)
+    bench.recorder.close("the budget was spent")
+
+    assert bench.status(trial) == ("running", None)
+    assert bench.record.trial(0).epochs_done == 1
+    assert bench.recorder.fatal is None
 
 
 def test_epochs_reported_twice_are_recorded_once(bench: Bench) -> None:
