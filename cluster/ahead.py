@@ -65,6 +65,23 @@ def without_bystanders() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def keeping_handlers() -> Iterator[None]:
+    """Have Ray leave this process's handler of SIGTERM as it is, while it starts or is joined.
+
+    Its own ends the process with exit code 15, wherever it is.
+    """
+    import ray
+
+    utils: Any = ray._private.utils
+    install = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = install
+
+
+@contextlib.contextmanager
 def in_groups_of_their_own() -> Iterator[None]:
     """Have each process of the Ray that is started meanwhile lead a process group.
 

@@ -7,7 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.ahead import beginning_with, in_groups_of_their_own, without_bystanders
+from cluster.ahead import (
+    beginning_with,
+    in_groups_of_their_own,
+    keeping_handlers,
+    without_bystanders,
+)
 from cluster.forking import ForkServer, forked_workers
 from cluster.reach import ask_head, find_head, parse_address, running_here
 
@@ -165,6 +170,7 @@ def connect(
             with (
                 _environment({**env, **ahead, **forked}),
                 beginning_with(workers),
+                keeping_handlers(),
                 without_bystanders(),
                 in_groups_of_their_own(),
                 forked_workers() if fork_server else contextlib.nullcontext(),
@@ -178,7 +184,8 @@ def connect(
                     **options,
                 )
         else:
-            ray.init(address=address, runtime_env={"env_vars": dict(env)}, **options)
+            with keeping_handlers():
+                ray.init(address=address, runtime_env={"env_vars": dict(env)}, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClusterError(

@@ -99,17 +99,18 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
     set_ray_defaults(plan.address)
     from study.ending import StopRequest
     from study.last_words import last_words
+    from study.lock import LockedError
     from study.logs import keep_log, output_to_log
     from study.mirror import send_log
     from study.object_store import StoreError
     from study.progress import make_progress
-    from study.refusals import refusals
+    from study.refusals import LOCKED, refusals
     from study.runner import run_study
 
     stop = StopRequest()
     folder = studies / plan.name
     crash: BaseException | None = None
-    ending = None
+    ending, log, locked = None, None, False
     with _signals(stop), output_to_log() as terminal, last_words(terminal, folder) as stop.say:
         # With --json standard output is for the object alone.
         progress = make_progress(terminal.err if shown.json else terminal.out, quiet=shown.quiet)
@@ -117,21 +118,25 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
             with _fork_server(plan) as fork_server:
                 inputs = _load(plan, space, studies, progress)
                 ending = run_study(inputs, progress, stop, fork_server)
-        except refusals():
+        except refusals() as error:
+            locked = isinstance(error, LockedError)
             raise
         except KeyboardInterrupt:
-            progress.say("stopped before the first trial; give the same command to go on")
+            when = "" if (folder / results.PLAN_FILE).exists() else " before the first trial"
+            progress.say(f"stopped{when}; give the same command to go on")
         except Exception as error:
             crash = error
             traceback.print_exc()
         finally:
-            log = keep_log(terminal.log, folder)
-            with contextlib.suppress(StoreError):  # as was said already
-                send_log(folder)
+            # The log of a study is its driver's.
+            log = keep_log(terminal.log, None if locked else folder)
+            if not locked and not stop.lock_lost.is_set():
+                with contextlib.suppress(StoreError):  # as was said already
+                    send_log(folder)
     if crash is not None:
         return _report_crash(crash, log, debug=shown.debug)
     if ending is None:
-        return stop.exit_code
+        return LOCKED if stop.lock_lost.is_set() else stop.exit_code
     return _conclude(folder, ending, shown)
 
 

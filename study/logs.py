@@ -53,15 +53,15 @@ def output_to_log() -> Iterator[Terminal]:
             os.close(copy)
 
 
-def keep_log(log: Path, folder: Path) -> Path | None:
+def keep_log(log: Path, folder: Path | None) -> Path | None:
     """Append a log to the study's own, ``logs/driver.log``, and remove it; None without a study.
 
     Raises:
         OSError: The disk is full; the log is then left where it is.
     """
     text = log.read_text(errors="replace") if log.exists() else ""
-    logs = folder / "logs"
-    kept = logs / "driver.log" if logs.is_dir() else None
+    logs = None if folder is None else folder / "logs"
+    kept = logs / "driver.log" if logs is not None and logs.is_dir() else None
     if kept is not None:
         with kept.open("a") as file:
             file.write(text)
