@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from analysis.front import KdPair, front_members, hypervolume, places
+from analysis.front import (
+    KdPair,
+    front_hypervolume,
+    hypervolume,
+    non_dominated,
+    places,
+)
 from analysis.record import StudyResults
 from analysis.results import STATUSES, Status, TrialResult, trained_alone
 from analysis.runs import Estimate
@@ -20,7 +26,8 @@ class Findings(NamedTuple):
     Args:
         counts: configurations by the status of their first run.
         front: the front, fastest first.
-        hypervolume: 0..1, None before its corners are known.
+        hypervolume: 0..1 (`front_hypervolume`: who gave way for a tie in latency counts in it),
+            None before its corners are known.
         best_trade_off: the front member that dominates the largest area by itself.
         close: the fastest complete student within `CLOSE_POINTS` of the teacher's validation
             score, else the one that comes closest to it.
@@ -45,6 +52,8 @@ class Findings(NamedTuple):
 class TimeSpent(NamedTuple):
     """Seconds of training by what came of them, and the wall time of all sessions.
 
+    A session that goes on or was killed counts as far as it was last noted.
+
     `by_status` are those of first runs, `replicates` those of all others, however they ended.
     """
 
@@ -66,9 +75,8 @@ def find(results: StudyResults) -> Findings:
     area = None
     best = None
     if results.reference is not None:
-        points = {trial.number: point_of(results, trial) for trial in front}
-        area = hypervolume(points.values(), results.reference)
-        alone = {number: hypervolume([p], results.reference) for number, p in points.items()}
+        area = front_hypervolume(results.trials, results.reference)
+        alone = {t.number: hypervolume([point_of(results, t)], results.reference) for t in front}
         best = max(front, key=lambda trial: alone[trial.number], default=None)
     close, gap = _close_to_teacher(results, front)
     return Findings(
@@ -92,12 +100,12 @@ def point_of(results: StudyResults, member: TrialResult) -> tuple[float, float]:
 
 
 def flat_front(results: StudyResults) -> tuple[TrialResult, ...]:
-    """The members of the front that are on that of score and latency alone, fastest first."""
-    members = {trial.number for trial in results.front}
-    if results.plan.space.third is None:
-        return results.front
-    flat = front_members(results.trials, spread=results.tie_spread)
-    return tuple(trial for trial in flat if trial.number in members)
+    """The members of the front that no other one beats in score and latency, fastest first.
+
+    All of them, of a study of two objectives; never none, where there is a front.
+    """
+    keep = non_dominated([point_of(results, trial) for trial in results.front])
+    return tuple(trial for trial, kept in zip(results.front, keep, strict=True) if kept)
 
 
 def _close_to_teacher(
@@ -143,13 +151,14 @@ def time_spent(results: StudyResults) -> TimeSpent:
             by_status[trial.status] += trial.train_seconds
         else:
             replicates += trial.train_seconds
-    teacher = results.teacher
+    teacher, noted = results.teacher, results.open_session
     own = teacher is not None and teacher.source == "trained"
     return TimeSpent(
         teacher=teacher.train_seconds if teacher is not None and own else 0.0,
         by_status=by_status,
         replicates=replicates,
-        wall=sum(session.seconds for session in results.sessions),
+        wall=sum(session.seconds for session in results.sessions)
+        + (0.0 if noted is None else noted.seconds),
     )
 
 
