@@ -1,8 +1,9 @@
 """What a study found, as numbers; `analysis.wording` says it in sentences."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import NamedTuple
 
 from analysis.front import (
@@ -162,15 +163,45 @@ def time_spent(results: StudyResults) -> TimeSpent:
     )
 
 
-def overall_gain(pairs: Sequence[KdPair]) -> Estimate:
-    """The mean gain over students, each counted once; of a single pair, that over its runs.
+def independent(pairs: Iterable[KdPair]) -> list[list[KdPair]]:
+    """Pairs in groups that have no network in common with each other.
 
-    Two students tell no error: their interval by Student's t is 13 times as wide as their distance.
+    Gains within a group share the luck of a training: its pairs are exits of one network, or are
+    compared with one control, or hang together by such pairs.
     """
-    if len(pairs) == 1:
-        return pairs[0].validation
-    told = Estimate.of(pair.val_gain for pair in pairs)
-    return told if len(pairs) > 2 else replace(told, error=None)
+    groups: list[tuple[set[int], list[KdPair]]] = []
+    for pair in pairs:
+        networks, members = {pair.distilled.network, pair.control.network}, [pair]
+        apart = []
+        for group in groups:
+            if networks.isdisjoint(group[0]):
+                apart.append(group)
+            else:
+                networks |= group[0]
+                members += group[1]
+        groups = [*apart, (networks, members)]
+    return [members for _, members in groups]
+
+
+def overall_gain(pairs: Sequence[KdPair]) -> Estimate:
+    """The mean gain over groups of pairs that share no network (`independent`), by Student's t.
+
+    Within a group gains are averaged first: pairs that share a training are no two witnesses. Two
+    groups tell no error: their interval is 13 times as wide as their distance. Of a single group
+    it is the mean over the runs that all its pairs have.
+
+    Args:
+        pairs: at least one.
+
+    Returns:
+        The gain in the score's unit; its `runs` are the groups, or the runs of a single group.
+    """
+    groups = independent(pairs)
+    if len(groups) == 1:
+        shared = set.intersection(*(set(pair.by_run) for pair in pairs))
+        return Estimate.of(fmean(pair.by_run[run] for pair in pairs) for run in sorted(shared))
+    told = Estimate.of(fmean(pair.val_gain for pair in group) for group in groups)
+    return told if len(groups) > 2 else replace(told, error=None)
 
 
 def speed_up(results: StudyResults, trial: TrialResult) -> float | None:

@@ -6,6 +6,7 @@ that spread says, of every configuration, how probable it is that it belongs on 
 
 import math
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,16 +60,26 @@ _FIRST_BLOCK = 2
 def pooled_spread(trials: Iterable[TrialResult], score: Score | None = None) -> Spread | None:
     """How far validation scores of one configuration lie apart, from run to run.
 
-    Pooled over all configurations with two runs or more; None while there is none. Of a `score`
-    that is a share, the deviation depends on it (see `Spread`); of others it is one for all.
+    Pooled over all configurations with two runs or more; None while there is none. The exits of one
+    network share its runs, so they add the mean of their variances, and its degrees of freedom
+    once. Of a `score` that is a share, the deviation depends on it (see `Spread`); of others it is
+    one for all.
     """
+    trials = list(trials)
     best = score.best if score is not None and score.is_share else None
-    squares, freedom = 0.0, 0
-    for estimate in estimates(trials).values():
+    networks = {trial.number: trial.network for trial in trials}
+    found: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for number, estimate in estimates(trials).items():
         if estimate.error is not None:
             deviation = estimate.error / unevenness(estimate.mean, best)
-            squares += deviation**2 * estimate.runs * (estimate.runs - 1)
-            freedom += estimate.runs - 1
+            variance = deviation**2 * estimate.runs
+            found[networks[number]].append((variance, estimate.runs - 1))
+    squares, freedom = 0.0, 0
+    for exits in found.values():
+        own = max(each for _, each in exits)
+        weighed = sum(variance * each for variance, each in exits)
+        squares += own * weighed / sum(each for _, each in exits)
+        freedom += own
     return Spread(math.sqrt(squares / freedom), freedom, best) if freedom else None
 
 
@@ -84,8 +95,8 @@ def front_probabilities(
     once: the t variates of one draw share their divisor. A latency that was confirmed moves, with
     its architecture, by as much as the 95 % interval of its ratio allows; other latencies and
     sizes are certain. Runs are drawn as if independent, though those of one number share their
-    seed, which overstates rather than hides the doubt. The same trials in any order give the same
-    numbers.
+    seed, and exits of one network its training, which overstates rather than hides the doubt. The
+    same trials in any order give the same numbers.
 
     Returns:
         One probability for every configuration that ran to its end; none while no configuration
@@ -234,7 +245,7 @@ def wanted_runs(
     for group in (with_controls, [by_number[number] for number in likeliest]):
         for run in range(1, replicates):
             for trial in group:
-                asked = (_network(trial), run)
+                asked = (trial.network, run)
                 if asked not in begun and (trial.number, run) not in begun:
                     wanted.setdefault(asked)
     return list(wanted)
@@ -259,8 +270,8 @@ def missing_controls(trials: Iterable[TrialResult], space: Space, third: Third |
     for member in front_members(trials, third):
         if member.number in served or not is_distilled(member, space):
             continue
-        if _student(member, space) not in tried and _network(member) not in missing.values():
-            missing[_network(member)] = member.number
+        if _student(member, space) not in tried and member.network not in missing.values():
+            missing[member.network] = member.number
     return list(missing.values())
 
 
@@ -268,8 +279,3 @@ def _student(trial: TrialResult, space: Space) -> tuple[Any, ...]:
     """What a control has in common with its distilled twin before either is built."""
     exits = [(name, value) for name, value in untaught(trial, space) if name != EXIT]
     return (trial.epochs, tuple(exits))
-
-
-def _network(trial: TrialResult) -> int:
-    """The number of the trial that trained a student: its own, or that of which it is an exit."""
-    return trial.number if trial.trained_with is None else trial.trained_with

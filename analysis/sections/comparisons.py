@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.findings import Findings
+from analysis.findings import Findings, independent
 from analysis.formatting import (
     NBSP,
     NONE,
@@ -270,7 +270,8 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
         "What distillation added",
         tag(
             "p",
-            f"{_gains_note(results, several=several)}{sure_gains(results, findings)}",
+            f"{_gains_note(results, several=several)}{_shared_note(findings)}"
+            f"{sure_gains(results, findings)}",
             class_="note",
         ),
         sortable_table(
@@ -296,6 +297,16 @@ def _gains_note(results: StudyResults, *, several: bool) -> str:
         f"{text}Runs of one seed are compared with each other: a gain is the mean of their "
         "differences, over its 95 % interval by Student's t; scores are means ± standard error. "
         f"Where it says one run, one run of each was compared, {once}"
+    )
+
+
+def _shared_note(findings: Findings) -> str:
+    """That some pairs share a training, where they do; begins with a space."""
+    if len(independent(findings.pairs)) == len(findings.pairs):
+        return ""
+    return (
+        " Exits of one network, and students beside one control, share the luck of a training: "
+        "in the mean over all, and in its interval, they count as one."
     )
 
 
