@@ -149,10 +149,15 @@ def _what_runs_tell(results: StudyResults) -> str:
         "error; gains stand over their 95 % interval, by a paired t test over runs of one seed."
     )
     if results.spread is not None:
+        ties = (
+            ", nor one that is tied with it in latency takes its place"
+            if results.tie_spread
+            else ""
+        )
         text += (
             f" {_spread_in_words(results, results.spread)}; the probability of being on the front "
             "is the share of bootstrap draws, every mean moved by as much as that allows, in which "
-            "no student dominates it."
+            f"no student dominates it{ties}."
         )
     return f"{text} The first runs chose who was run again, so they lean to the lucky side."
 

@@ -77,6 +77,24 @@ def test_there_is_one_hypervolume_whatever_is_tied(sample, study):
     assert "though the hypervolume counts both; gave way: t0000 to t0001" in tie_note(results)
 
 
+def test_who_gave_way_for_a_tie_is_no_near_rival(sample, study):
+    fast, good = placed(sample, 80.0, 8.00, blocks=(1, 0, 0, 0)), placed(sample, 85.0, 8.05)
+    trials = [fast, good]
+    for number, first in enumerate(trials[:2]):
+        again = sample.replicate_of(first, number, 1, start=0.0)
+        again["attributes"]["outcome"]["val_score"] = first["values"][0] + 0.2
+        trials.append(again)
+    results = study(trials, tie_test=TIES)
+    untied = replace(results, tie_test=None)
+    assert [trial.number for trial in untied.front] == [0, 1]
+    assert [trial.number for trial in results.front] == [1]
+    assert results.probabilities == {0: 0.0, 1: 1.0}
+    assert results.near_rivals == ()
+    assert "no student off the front comes near" in said(results)
+    assert "nor one that is tied with it in latency takes its place" in render(results)
+    assert "takes its place" not in render(untied)
+
+
 def test_a_session_that_was_cut_off_counts_in_the_wall_time(realistic):
     cut_off = Session("2025-03-05T09:00:00+00:00", 250.0, "killed")
     results = replace(realistic, open_session=cut_off)
