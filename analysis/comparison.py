@@ -30,9 +30,10 @@ class Member(NamedTuple):
         study: the study's label.
         trial: the member.
         val_score: its mean validation score.
-        across: its latency in ms, or its share of the teacher's where they were not taken alike.
+        across: its latency in ms, or its share of its study's yardstick's where they were not taken
+            alike.
         ratio: the inference-time ratio.
-        joint: whether no member of any study dominates it.
+        joint: whether no member of any study, its own included, dominates it in score and latency.
     """
 
     study: str
@@ -103,8 +104,9 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
         raise NotComparableError(f"they have different scores, {told}; compare those of one")
     for results in studies:
         if results.reference is None:
+            yardstick = results.plan.space.yardstick
             raise NotComparableError(
-                f"{results.name} has no reference point yet: its teacher was not timed"
+                f"{results.name} has no reference point yet: its {yardstick} was not timed"
             )
     labels = _labels(studies)
     relative = len({_taken(results) for results in studies}) > 1
