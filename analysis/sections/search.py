@@ -190,8 +190,8 @@ def parallel_section(results: StudyResults, info: ParallelInfo | None) -> Html |
         return None
     note = (
         "A line a fully trained student, across its parameters to its score and its latency; "
-        "where a parameter does not apply, it passes below the axis. Point at a line to see whose "
-        "it is, click it to mark its trial."
+        "where a parameter does not apply, it passes below the axis. Point at a line of the front "
+        "or of a control to see whose it is, click it to mark its trial."
     )
     if info.left_out:
         note += f" {counted(info.left_out, 'more parameter')} had no room."
