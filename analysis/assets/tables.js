@@ -104,9 +104,9 @@
       return [line(head), line(head.map(() => "---")).replaceAll("\\", ""), ...rows.map(line)].join("\n") + "\n";
     },
     latex: (head, rows) => {
-      const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "–": "--", "±": "$\\pm$", "×": "$\\times$", "α": "$\\alpha$", "†": "\\dag{}", "‡": "\\ddag{}", "≥": "$\\geq$", "≤": "$\\leq$" };
-      const line = (row) => row.map((cell) => cell.replace(/[\\~^−–±×α†‡≥≤]|[&%$#_{}]/g, (c) => special[c] || "\\" + c)).join(" & ") + " \\\\";
-      const right = head.map((_, i) => i > 0 && rows.every((row) => /^[−+±\d.,\s–†x×%]*$/.test(row[i])));
+      const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "–": "--", "±": "$\\pm$", "×": "$\\times$", "α": "$\\alpha$", "†": "\\dag{}", "‡": "\\ddag{}", "§": "\\S{}", "¶": "\\P{}", "<": "\\textless{}", ">": "\\textgreater{}", "≥": "$\\geq$", "≤": "$\\leq$" };
+      const line = (row) => row.map((cell) => cell.replace(/[\\~^−–±×α†‡§¶<>≥≤]|[&%$#_{}]/g, (c) => special[c] || "\\" + c)).join(" & ").replace(/^\[/, "{}[") + " \\\\";
+      const right = head.map((_, i) => i > 0 && rows.every((row) => /^[−+±\d.,\s–†x×%<>]*$/.test(row[i])));
       const kinds = right.map((number) => (number ? "r" : "l")).join("");
       return ["\\begin{tabular}{" + kinds + "}", "\\toprule", line(head), "\\midrule", ...rows.map(line), "\\bottomrule", "\\end{tabular}"].join("\n") + "\n";
     },

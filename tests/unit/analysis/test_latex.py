@@ -1,6 +1,17 @@
 """Tables as LaTeX."""
 
-from analysis.latex import escaped, front_latex, latex_table, published_latex, results_latex
+import json
+import re
+from importlib.resources import files
+
+from analysis.latex import (
+    _SPECIAL,
+    escaped,
+    front_latex,
+    latex_table,
+    published_latex,
+    results_latex,
+)
 from analysis.report import render
 
 
@@ -24,6 +35,21 @@ def test_a_row_that_begins_with_a_bracket_is_no_option_of_the_line_above():
     text = latex_table("c", "tab:c", ["a", "b"], [["[1,1]", "1"], ["[2,2]", "[2]"]])
     assert r"    {}[1,1] & 1 \\" in text
     assert r"    {}[2,2] & [2] \\" in text
+
+
+def test_tables_copied_from_the_page_escape_what_those_in_files_do():
+    script = files("analysis").joinpath("assets", "tables.js").read_text(encoding="utf-8")
+    special = json.loads(re.search(r"const special = (\{.*?\});", script)[1])
+    pattern = re.search(r"cell\.replace\(/(.*?)/g, \(c\) => special\[c\]", script)[1]
+
+    def copied(cell):
+        return re.sub(pattern, lambda found: special.get(found[0], f"\\{found[0]}"), cell)
+
+    # What keeps words together is a plain space by then.
+    for character in set(_SPECIAL) - {"\u00a0"}:
+        assert copied(character) == escaped(character)
+    assert copied("> 99 %") == r"\textgreater{} 99 \%"
+    assert copied("< 1 %") == r"\textless{} 1 \%"
 
 
 def test_the_front_is_a_table_with_its_errors(replicated):
