@@ -5,12 +5,12 @@ not the same, latencies are compared as shares of each study's own teacher's, an
 difference is a sentence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from analysis.findings import find, speed_up
 from analysis.formatting import value as shown
-from analysis.front import Point, hypervolume, non_dominated
+from analysis.front import Point, hypervolume, non_dominated, places
 from analysis.record import StudyResults
 from analysis.results import ReferencePoint, TrialResult, searched
 from analysis.timing_notes import runtime_of, timed_on
@@ -30,9 +30,10 @@ class Member(NamedTuple):
         study: the study's label.
         trial: the member.
         val_score: its mean validation score.
-        across: its latency in ms, or its share of the teacher's where they were not taken alike.
+        across: its latency in ms, or its share of its study's yardstick's where they were not taken
+            alike.
         ratio: the inference-time ratio.
-        joint: whether no member of any study dominates it.
+        joint: whether no member of any study, its own included, dominates it in score and latency.
     """
 
     study: str
@@ -44,7 +45,11 @@ class Member(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One study: its label, its members, and what its front is worth under the shared corner."""
+    """One study: its label, its members, and its hypervolume under the shared corner.
+
+    Both hypervolumes are those of all that ran to their end, so that ties in latency, which each
+    study breaks for itself, do not tell one study from another.
+    """
 
     label: str
     results: StudyResults
@@ -99,8 +104,9 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
         raise NotComparableError(f"they have different scores, {told}; compare those of one")
     for results in studies:
         if results.reference is None:
+            yardstick = results.plan.space.yardstick
             raise NotComparableError(
-                f"{results.name} has no reference point yet: its teacher was not timed"
+                f"{results.name} has no reference point yet: its {yardstick} was not timed"
             )
     labels = _labels(studies)
     relative = len({_taken(results) for results in studies}) > 1
@@ -110,8 +116,9 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
         latency_ms=1.0 if relative else max(each.latency_ms for each in corners),
         best_score=max(each.best_score for each in corners),
     )
-    places = [_places(results, relative) for results in studies]
-    points: list[Point] = [point for each in places for point in each.values()]
+    members = [_places(results, results.front, relative) for results in studies]
+    ended = [_places(r, [trial for trial, _ in places(r.trials)], relative) for r in studies]
+    points: list[Point] = [point for each in members for point in each.values()]
     joint = {
         point for point, kept in zip(points, non_dominated(points), strict=True) if kept
     }  # the same point in two studies is on the joint front for both
@@ -125,11 +132,11 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
                 for trial in results.front
                 if trial.number in mine
             ),
-            hypervolume=hypervolume(mine.values(), corner),
+            hypervolume=hypervolume(everyone.values(), corner),
             own_hypervolume=find(results).hypervolume,
             epochs=sum(t.epochs_done for t in searched(results.trials) if t.trained_with is None),
         )
-        for label, results, mine in zip(labels, studies, places, strict=True)
+        for label, results, mine, everyone in zip(labels, studies, members, ended, strict=True)
     )  # fmt: skip
     return Comparison(compared, relative, corner, _warnings(labels, studies), _differences(studies))
 
@@ -143,10 +150,12 @@ def _labels(studies: Sequence[StudyResults]) -> list[str]:
     ]
 
 
-def _places(results: StudyResults, relative: bool) -> dict[int, tuple[float, float]]:
-    """(score, latency) of each front member, the latency as a share where `relative`."""
+def _places(
+    results: StudyResults, trials: Iterable[TrialResult], relative: bool
+) -> dict[int, tuple[float, float]]:
+    """(score, latency) of some configurations, the latency as a share where `relative`."""
     found = {}
-    for trial in results.front:
+    for trial in trials:
         score, across = results.val_score(trial), trial.latency_ms
         if relative:
             ratio = speed_up(results, trial)

@@ -1,11 +1,18 @@
 """What a study found, as numbers; `analysis.wording` says it in sentences."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import NamedTuple
 
-from analysis.front import KdPair, front_members, hypervolume, places
+from analysis.front import (
+    KdPair,
+    front_hypervolume,
+    hypervolume,
+    non_dominated,
+    places,
+)
 from analysis.record import StudyResults
 from analysis.results import STATUSES, Status, TrialResult, trained_alone
 from analysis.runs import Estimate
@@ -20,7 +27,8 @@ class Findings(NamedTuple):
     Args:
         counts: configurations by the status of their first run.
         front: the front, fastest first.
-        hypervolume: 0..1, None before its corners are known.
+        hypervolume: 0..1 (`front_hypervolume`: who gave way for a tie in latency counts in it),
+            None before its corners are known.
         best_trade_off: the front member that dominates the largest area by itself.
         close: the fastest complete student within `CLOSE_POINTS` of the teacher's validation
             score, else the one that comes closest to it.
@@ -45,6 +53,8 @@ class Findings(NamedTuple):
 class TimeSpent(NamedTuple):
     """Seconds of training by what came of them, and the wall time of all sessions.
 
+    A session that goes on or was killed counts as far as it was last noted.
+
     `by_status` are those of first runs, `replicates` those of all others, however they ended.
     """
 
@@ -66,9 +76,8 @@ def find(results: StudyResults) -> Findings:
     area = None
     best = None
     if results.reference is not None:
-        points = {trial.number: point_of(results, trial) for trial in front}
-        area = hypervolume(points.values(), results.reference)
-        alone = {number: hypervolume([p], results.reference) for number, p in points.items()}
+        area = front_hypervolume(results.trials, results.reference)
+        alone = {t.number: hypervolume([point_of(results, t)], results.reference) for t in front}
         best = max(front, key=lambda trial: alone[trial.number], default=None)
     close, gap = _close_to_teacher(results, front)
     return Findings(
@@ -92,12 +101,12 @@ def point_of(results: StudyResults, member: TrialResult) -> tuple[float, float]:
 
 
 def flat_front(results: StudyResults) -> tuple[TrialResult, ...]:
-    """The members of the front that are on that of score and latency alone, fastest first."""
-    members = {trial.number for trial in results.front}
-    if results.plan.space.third is None:
-        return results.front
-    flat = front_members(results.trials, spread=results.tie_spread)
-    return tuple(trial for trial in flat if trial.number in members)
+    """The members of the front that no other one beats in score and latency, fastest first.
+
+    All of them, of a study of two objectives; never none, where there is a front.
+    """
+    keep = non_dominated([point_of(results, trial) for trial in results.front])
+    return tuple(trial for trial, kept in zip(results.front, keep, strict=True) if kept)
 
 
 def _close_to_teacher(
@@ -143,25 +152,56 @@ def time_spent(results: StudyResults) -> TimeSpent:
             by_status[trial.status] += trial.train_seconds
         else:
             replicates += trial.train_seconds
-    teacher = results.teacher
+    teacher, noted = results.teacher, results.open_session
     own = teacher is not None and teacher.source == "trained"
     return TimeSpent(
         teacher=teacher.train_seconds if teacher is not None and own else 0.0,
         by_status=by_status,
         replicates=replicates,
-        wall=sum(session.seconds for session in results.sessions),
+        wall=sum(session.seconds for session in results.sessions)
+        + (0.0 if noted is None else noted.seconds),
     )
 
 
-def overall_gain(pairs: Sequence[KdPair]) -> Estimate:
-    """The mean gain over students, each counted once; of a single pair, that over its runs.
+def independent(pairs: Iterable[KdPair]) -> list[list[KdPair]]:
+    """Pairs in groups that have no network in common with each other.
 
-    Two students tell no error: their interval by Student's t is 13 times as wide as their distance.
+    Gains within a group share the luck of a training: its pairs are exits of one network, or are
+    compared with one control, or hang together by such pairs.
     """
-    if len(pairs) == 1:
-        return pairs[0].validation
-    told = Estimate.of(pair.val_gain for pair in pairs)
-    return told if len(pairs) > 2 else replace(told, error=None)
+    groups: list[tuple[set[int], list[KdPair]]] = []
+    for pair in pairs:
+        networks, members = {pair.distilled.network, pair.control.network}, [pair]
+        apart = []
+        for group in groups:
+            if networks.isdisjoint(group[0]):
+                apart.append(group)
+            else:
+                networks |= group[0]
+                members += group[1]
+        groups = [*apart, (networks, members)]
+    return [members for _, members in groups]
+
+
+def overall_gain(pairs: Sequence[KdPair]) -> Estimate:
+    """The mean gain over groups of pairs that share no network (`independent`), by Student's t.
+
+    Within a group gains are averaged first: pairs that share a training are no two witnesses. Two
+    groups tell no error: their interval is 13 times as wide as their distance. Of a single group
+    it is the mean over the runs that all its pairs have.
+
+    Args:
+        pairs: at least one.
+
+    Returns:
+        The gain in the score's unit; its `runs` are the groups, or the runs of a single group.
+    """
+    groups = independent(pairs)
+    if len(groups) == 1:
+        shared = set.intersection(*(set(pair.by_run) for pair in pairs))
+        return Estimate.of(fmean(pair.by_run[run] for pair in pairs) for run in sorted(shared))
+    told = Estimate.of(fmean(pair.val_gain for pair in group) for group in groups)
+    return told if len(groups) > 2 else replace(told, error=None)
 
 
 def speed_up(results: StudyResults, trial: TrialResult) -> float | None:

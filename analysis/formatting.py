@@ -158,3 +158,8 @@ _DIGITS = {"score": 1, "train_seconds": 0, "time_ratio": 2, "params_m": 2, "late
 def figure(key: str, item: float | None) -> str:
     """A published or measured figure, with the decimals that suit its quantity."""
     return number(item, _DIGITS[key]) if key in _DIGITS else significant(item)
+
+
+def figure_apart(key: str, difference: float | None) -> str:
+    """Measured minus published, signed, with the decimals that `figure` gives the quantity."""
+    return signed(difference, _DIGITS.get(key, 1))

@@ -31,13 +31,15 @@ class KdPair:
 
     Gains are distilled minus control, in the score's unit: the mean over their pairs of runs, each
     of one seed, and how far it is to be trusted. `test` is None until both have a run of the same
-    seed scored on the test split.
+    seed scored on the test split. `by_run` are the gains in the validation score that `validation`
+    is the mean of, by the number of the run.
     """
 
     distilled: TrialResult
     control: TrialResult
     validation: Estimate
     test: Estimate | None
+    by_run: Mapping[int, float]
 
     @property
     def val_gain(self) -> float:
@@ -341,16 +343,20 @@ def _pair(distilled: Sequence[TrialResult], control: Sequence[TrialResult]) -> K
     """A pair from the runs of both, the first ones first."""
     twins = {run.run: run for run in control}
     seeds = [(run, twins[run.run]) for run in distilled if run.run in twins]
-    validation = [
-        one.val_score - other.val_score
+    validation = {
+        one.run: one.val_score - other.val_score
         for one, other in seeds
         if one.val_score is not None and other.val_score is not None
-    ]
+    }
     test = [
         one.test_score - other.test_score
         for one, other in seeds
         if one.test_score is not None and other.test_score is not None
     ]
     return KdPair(
-        distilled[0], control[0], Estimate.of(validation), Estimate.of(test) if test else None
+        distilled[0],
+        control[0],
+        Estimate.of(validation.values()),
+        Estimate.of(test) if test else None,
+        validation,
     )

@@ -2,7 +2,8 @@
 
 Watanabe, Bansal and Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
 Arbitrary Subspaces" (IJCAI 2023), with its extension to parameters that do not always apply. It
-draws no random numbers. How much of a share is chance is told by shuffling the objective.
+draws no random numbers. How much of a share is chance is told by shuffling the objective: whole
+networks, as the exits of one share its luck, and then the exits of each.
 """
 
 import random
@@ -17,7 +18,9 @@ from analysis.stored_plan import Objective, Parameter
 if TYPE_CHECKING:
     import optuna
 
-FEWEST_STUDENTS = 20  # the best quarter of fewer is fewer than five, too few to tell anything
+# The best quarter of fewer is fewer than five, too few to tell anything. Exits of one network count
+# as one.
+FEWEST_STUDENTS = 20
 BEST_SHARE = 0.25
 _SHUFFLES = 10  # so a share above all of them would be chance in one case of eleven
 _SEED = 20_250_304
@@ -36,9 +39,13 @@ class Importance(NamedTuple):
 
 
 class Importances(NamedTuple):
-    """The importances for every objective, over so many students; most important first by mean."""
+    """The importances for every objective; parameters are in order of their mean.
+
+    Over so many students, which so many networks were trained for.
+    """
 
     students: int
+    networks: int
     parameters: tuple[str, ...]
     objectives: tuple[Importance, ...]
 
@@ -47,13 +54,14 @@ def importances(results: StudyResults) -> Importances | None:
     """How much each parameter has to do with reaching the best quarter in an objective.
 
     Over the configurations that ran to their end, without the controls: those are chosen by their
-    twins. None of fewer than `FEWEST_STUDENTS`, or where no parameter varied.
+    twins. None of fewer networks than `FEWEST_STUDENTS`, or where no parameter varied.
     """
     trials = [
         trial
         for trial in results.configurations
         if trial.status == "complete" and trial.source != "control"
     ]
+    trials.sort(key=lambda trial: (trial.network, trial.number))  # exits stand beside each other
     objectives = results.plan.space.objectives
     values = {
         objective.key: [_value(results, trial, objective) for trial in trials]
@@ -62,7 +70,8 @@ def importances(results: StudyResults) -> Importances | None:
     whole = [all(values[o.key][i] is not None for o in objectives) for i in range(len(trials))]
     trials = [trial for trial, known in zip(trials, whole, strict=True) if known]
     varied = [p for p in results.plan.space.parameters if _varies(p, trials)]
-    if len(trials) < FEWEST_STUDENTS or not varied:
+    networks = len({trial.network for trial in trials})
+    if networks < FEWEST_STUDENTS or not varied:
         return None
     found = []
     for objective in objectives:
@@ -74,7 +83,7 @@ def importances(results: StudyResults) -> Importances | None:
     names = [parameter.name for parameter in varied]
     mean = {name: sum(each.shares.get(name, 0.0) for each in found) for name in names}
     names.sort(key=lambda name: -mean[name])
-    return Importances(len(trials), tuple(names), tuple(found))
+    return Importances(len(trials), networks, tuple(names), tuple(found))
 
 
 def _value(results: StudyResults, trial: TrialResult, objective: Objective) -> float | None:
@@ -99,10 +108,15 @@ def _importance(
     told = _evaluated(objective, varied, trials, values)
     draw = random.Random(_SEED)
     largest = dict.fromkeys(told, 0.0)
-    shuffled = list(values)
+    exits: dict[int, list[float]] = {}
+    for trial, value in zip(trials, values, strict=True):
+        exits.setdefault(trial.network, []).append(value)
+    shuffled = list(exits.values())
     for _ in range(_SHUFFLES):
         draw.shuffle(shuffled)
-        by_chance = _evaluated(objective, varied, trials, shuffled)
+        for of_network in shuffled:
+            draw.shuffle(of_network)
+        by_chance = _evaluated(objective, varied, trials, [v for each in shuffled for v in each])
         largest = {name: max(largest[name], by_chance.get(name, 0.0)) for name in largest}
     whole = sum(told.values()) or 1.0
     return Importance(

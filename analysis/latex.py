@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from analysis.findings import find
-from analysis.formatting import NONE, figure, number, signed, significant
+from analysis.formatting import NONE, figure, figure_apart, number, signed, significant
 from analysis.formatting import value as shown
 from analysis.record import StudyResults
 from analysis.table import measured_latency, published_results
@@ -53,7 +53,9 @@ def latex_table(
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"{' & '.join(escaped(cell) for cell in cells)} \\\\"
+    line = f"{' & '.join(escaped(cell) for cell in cells)} \\\\"
+    # A rule or the end of a line before it would take a bracket for its own option.
+    return f"{{}}{line}" if line.startswith("[") else line
 
 
 def _cell(item: Any) -> str:
@@ -63,7 +65,8 @@ def _cell(item: Any) -> str:
 
 
 def _is_numeric(text: str) -> bool:
-    plain = text.replace("\u2212", "-").replace(",", "").lstrip("+").partition("\u00a0±")[0]
+    plain = text.replace("\u2212", "-").replace(",", "").lstrip("+").rstrip("†")
+    plain = plain.partition("\u00a0±")[0]
     try:
         float(plain)
     except ValueError:
@@ -109,22 +112,31 @@ def _estimate(mean: float | None, estimate: Any) -> str:
 
 
 def published_latex(results: StudyResults) -> str | None:
-    """The published table beside what was measured; None of a space without one."""
+    """The published table beside what was measured; None of a space without one.
+
+    Validation scores, of what was not yet scored on the test split, are marked with a dagger.
+    """
     published = results.plan.space.published
     if published is None:
         return None
     header = ["Row"]
     for column in published.columns:
-        header += [f"{column.label}, published", "measured", "difference"]
-    digits = {"train_seconds": 0, "time_ratio": 2}
+        unit = f" ({column.unit})" if column.unit and column.unit != "x" else ""
+        measured = "measured at batch 1" if column.key == "time_ratio" else "measured"
+        header += [f"{column.label}{unit}, published", measured, "difference"]
     rows = []
-    for result in published_results(results):
+    found = published_results(results)
+    for result in found:
         row: list[Any] = [result.row.label]
         for key, comparison in result.comparisons.items():
-            row += [figure(key, comparison.published), figure(key, comparison.measured)]
-            row.append(signed(comparison.difference, digits.get(key, 1)))
+            mark = "†" if key == "score" and result.split == "validation" else ""
+            row += [figure(key, comparison.published), figure(key, comparison.measured) + mark]
+            row.append(figure_apart(key, comparison.difference))
         rows.append(row)
     caption = f"{published.source}: published figures beside those of study {results.name}."
+    if any(result.split == "validation" for result in found):
+        name = results.plan.space.score.name
+        caption += f" † Validation {name}: not yet scored on the test split."
     return latex_table(caption, "tab:published", header, rows)
 
 

@@ -152,7 +152,7 @@ class StudyResults:
     def probabilities(self) -> Mapping[int, float]:
         """Of being on the front, by configuration; none while nothing is replicated."""
         space = self.plan.space
-        return front_probabilities(self.trials, space.third, space.score)
+        return front_probabilities(self.trials, space.third, space.score, self.tie_spread)
 
     @cached_property
     def near_rivals(self) -> tuple[TrialResult, ...]:

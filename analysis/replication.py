@@ -6,6 +6,7 @@ that spread says, of every configuration, how probable it is that it belongs on 
 
 import math
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from analysis.front import (
     is_distilled,
     kd_pairs,
     places,
+    told_apart,
     untaught,
 )
 from analysis.results import EXIT, Third, TrialResult
@@ -59,33 +61,53 @@ _FIRST_BLOCK = 2
 def pooled_spread(trials: Iterable[TrialResult], score: Score | None = None) -> Spread | None:
     """How far validation scores of one configuration lie apart, from run to run.
 
-    Pooled over all configurations with two runs or more; None while there is none. Of a `score`
-    that is a share, the deviation depends on it (see `Spread`); of others it is one for all.
+    Pooled over all configurations with two runs or more; None while there is none. The exits of one
+    network share its runs, so they add the mean of their variances, and its degrees of freedom
+    once. Of a `score` that is a share, the deviation depends on it (see `Spread`); of others it is
+    one for all.
     """
+    trials = list(trials)
     best = score.best if score is not None and score.is_share else None
-    squares, freedom = 0.0, 0
-    for estimate in estimates(trials).values():
+    networks = {trial.number: trial.network for trial in trials}
+    found: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for number, estimate in estimates(trials).items():
         if estimate.error is not None:
             deviation = estimate.error / unevenness(estimate.mean, best)
-            squares += deviation**2 * estimate.runs * (estimate.runs - 1)
-            freedom += estimate.runs - 1
+            variance = deviation**2 * estimate.runs
+            found[networks[number]].append((variance, estimate.runs - 1))
+    squares, freedom = 0.0, 0
+    for exits in found.values():
+        own = max(each for _, each in exits)
+        weighed = sum(variance * each for variance, each in exits)
+        squares += own * weighed / sum(each for _, each in exits)
+        freedom += own
     return Spread(math.sqrt(squares / freedom), freedom, best) if freedom else None
 
 
 def front_probabilities(
-    trials: Iterable[TrialResult], third: Third | None = None, score: Score | None = None
+    trials: Iterable[TrialResult],
+    third: Third | None = None,
+    score: Score | None = None,
+    tie_spread: float = 0.0,
 ) -> Mapping[int, float]:
     """How probable it is that a configuration is on the front, by the number of its first run.
 
-    The share of draws of a parametric bootstrap in which no other one dominates it. A draw moves
-    every mean score by its standard error, the deviation from run to run over the root of the
-    count of runs, times a variate of Student's t. The deviation is pooled over the study (see
-    `pooled_spread`), so a configuration of a single run has it too, and is as uncertain for all at
-    once: the t variates of one draw share their divisor. A latency that was confirmed moves, with
+    The share of draws of a parametric bootstrap in which no other one dominates it, and in which it
+    gives way to none for a tie in latency (`told_apart`). A draw moves every mean score by its
+    standard error, the deviation from run to run over the root of the count of runs, times a
+    variate of Student's t. The deviation is pooled over the study (see `pooled_spread`), so a
+    configuration of a single run has it too, and is as uncertain for all at once: the t variates
+    of one draw share their divisor. A latency that was confirmed moves, with
     its architecture, by as much as the 95 % interval of its ratio allows; other latencies and
     sizes are certain. Runs are drawn as if independent, though those of one number share their
-    seed, which overstates rather than hides the doubt. The same trials in any order give the same
-    numbers.
+    seed, and exits of one network its training, which overstates rather than hides the doubt. The
+    same trials in any order give the same numbers.
+
+    Args:
+        trials: all of the study's.
+        third: the third objective, if there is one.
+        score: the study's; of one that is a share the deviation depends on it.
+        tie_spread: up to which share latencies are tied, as the front has it; at 0 none are.
 
     Returns:
         One probability for every configuration that ran to its end; none while no configuration
@@ -101,8 +123,11 @@ def front_probabilities(
     scores = _drawn_scores([(t.number, p[0], runs[t.number]) for t, p in placed], spread)
     latencies = _drawn_latencies(placed)
     smalls = [point[2] if third is not None else 0.0 for _, point in placed]
-    kept = _kept_shares(scores, latencies, smalls)
-    return {trial.number: share for (trial, _), share in zip(placed, kept, strict=True)}
+    kept = _kept(scores, latencies, smalls)
+    if tie_spread > 0.0:
+        _leave_out_tied(kept, scores, latencies, smalls, tie_spread)
+    shares = kept.mean(axis=1).tolist()
+    return {trial.number: share for (trial, _), share in zip(placed, shares, strict=True)}
 
 
 def _drawn_scores(means: Sequence[tuple[int, float, int]], spread: Spread) -> "np.ndarray":
@@ -153,15 +178,13 @@ def _log_deviation(trial: TrialResult) -> float:
     return math.log(ratio.high / ratio.low) / _INTERVAL if bounded else 0.0
 
 
-def _kept_shares(
-    scores: "np.ndarray", latencies: "np.ndarray", smalls: Sequence[float]
-) -> list[float]:
-    """The share of draws in which nobody dominates a configuration, for each of them."""
+def _kept(scores: "np.ndarray", latencies: "np.ndarray", smalls: Sequence[float]) -> "np.ndarray":
+    """Whether nobody dominates a configuration in a draw (configurations, draws)."""
     import numpy as np
 
     third = np.asarray(smalls)
     slowest, fastest = latencies.max(axis=1), latencies.min(axis=1)
-    shares = []
+    kept = np.zeros(scores.shape, dtype=bool)
     for i in range(len(scores)):
         others = np.flatnonzero((third <= third[i]) & (fastest <= slowest[i]))
         open_draws = np.arange(scores.shape[1])
@@ -175,8 +198,26 @@ def _kept_shares(
             better |= (third[block] < third[i])[:, None]
             beaten = better & (their_scores >= score) & (their_latencies <= latency)
             open_draws = open_draws[~beaten.any(axis=0)]
-        shares.append(open_draws.size / scores.shape[1])
-    return shares
+        kept[i, open_draws] = True
+    return kept
+
+
+def _leave_out_tied(
+    kept: "np.ndarray",
+    scores: "np.ndarray",
+    latencies: "np.ndarray",
+    smalls: Sequence[float],
+    tie_spread: float,
+) -> None:
+    """Takes out of the front of each draw, a column of `kept`, who gives way for a tie there."""
+    import numpy as np
+
+    third = np.asarray(smalls)
+    for draw in range(kept.shape[1]):
+        members = np.flatnonzero(kept[:, draw])
+        columns = scores[members, draw], latencies[members, draw], third[members]
+        points = list(zip(*(column.tolist() for column in columns), strict=True))
+        kept[members, draw] = [other is None for other in told_apart(points, tie_spread)]
 
 
 def rivals(members: Iterable[TrialResult], probabilities: Mapping[int, float]) -> tuple[int, ...]:
@@ -205,7 +246,8 @@ def wanted_runs(
 
     Every member of the front (by means) and its control, where that is there, are to have their
     runs, each run of a member next to that of its control; then the likeliest rivals, at most as
-    many as the front has members. What has ended in whatever way, or is being trained, is not
+    many as the front has members. Ties in latency are left aside: a mean that is known better may
+    tell who has to give way. What has ended in whatever way, or is being trained, is not
     asked for. Asked again whenever a run has ended, until nothing is wanted: a rival that enters
     the front is then treated as its members are, and rivals are known once anything has two runs.
     Runs of a student that is another exit of a trained network are those of that network.
@@ -234,7 +276,7 @@ def wanted_runs(
     for group in (with_controls, [by_number[number] for number in likeliest]):
         for run in range(1, replicates):
             for trial in group:
-                asked = (_network(trial), run)
+                asked = (trial.network, run)
                 if asked not in begun and (trial.number, run) not in begun:
                     wanted.setdefault(asked)
     return list(wanted)
@@ -259,8 +301,8 @@ def missing_controls(trials: Iterable[TrialResult], space: Space, third: Third |
     for member in front_members(trials, third):
         if member.number in served or not is_distilled(member, space):
             continue
-        if _student(member, space) not in tried and _network(member) not in missing.values():
-            missing[_network(member)] = member.number
+        if _student(member, space) not in tried and member.network not in missing.values():
+            missing[member.network] = member.number
     return list(missing.values())
 
 
@@ -268,8 +310,3 @@ def _student(trial: TrialResult, space: Space) -> tuple[Any, ...]:
     """What a control has in common with its distilled twin before either is built."""
     exits = [(name, value) for name, value in untaught(trial, space) if name != EXIT]
     return (trial.epochs, tuple(exits))
-
-
-def _network(trial: TrialResult) -> int:
-    """The number of the trial that trained a student: its own, or that of which it is an exit."""
-    return trial.number if trial.trained_with is None else trial.trained_with

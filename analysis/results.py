@@ -311,9 +311,17 @@ class TrialResult:
         return trial_name(self.number)
 
     @property
+    def network(self) -> int:
+        """Number of the trial that trained its student: its own, unless it is another's exit.
+
+        What is drawn in training, its seed's luck, is that of the whole network.
+        """
+        return self.number if self.trained_with is None else self.trained_with
+
+    @property
     def trained_as(self) -> str:
         """Name of the trial that trained its student: its own, unless it is another's exit."""
-        return trial_name(self.number if self.trained_with is None else self.trained_with)
+        return trial_name(self.network)
 
     @property
     def searched(self) -> bool:

@@ -33,7 +33,12 @@ _COLUMNS: tuple[Column, ...] = (
     Column("status", "", "complete, stopped, infeasible, failed or running"),
     Column("reason", "", "why it did not complete"),
     Column("architecture", "", "the student network"),
-    Column("on_front", "", "no complete trial is better in all objectives"),
+    Column(
+        "on_front",
+        "",
+        "complete within the constraints; no other such trial is at least as good in all "
+        "objectives and better in one, or tied in latency and better in another",
+    ),
     Column("distilled", "", "whether a teacher had a part in it"),
     Column("epochs", "", "planned epochs"),
     Column("epochs_done", "", "epochs trained"),

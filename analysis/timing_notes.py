@@ -27,7 +27,7 @@ def tie_note(results: StudyResults) -> str | None:
     gave_way = [f"{titles[number]} to {stays.title}" for number, stays in results.tied.items()]
     if not gave_way:
         return f"{note}; none are on this front."
-    return f"{note}; gave way: {', '.join(gave_way)}."
+    return f"{note}, though the hypervolume counts both; gave way: {', '.join(gave_way)}."
 
 
 def unsettled(results: StudyResults) -> list[TrialResult]:

@@ -1,5 +1,6 @@
 """What a study found, in words: the few sentences that a report begins with."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from analysis.findings import (
@@ -7,6 +8,7 @@ from analysis.findings import (
     Findings,
     TimeSpent,
     flat_front,
+    independent,
     overall_gain,
     point_of,
     speed_up,
@@ -133,20 +135,57 @@ def _gain_headline(results: StudyResults, found: Findings) -> Headline:
     score = results.plan.space.score
     pairs = _told_by(found)
     gain, gains = overall_gain(pairs), [pair.val_gain for pair in pairs]
-    bound = "" if gain.interval is None else f"95{NBSP}% interval {span(gain.interval)}"
-    alike = f"the same in all {gain.runs}"
-    if gain.runs < 3:
-        alike = "no interval from " + ("one run" if gain.runs == 1 else "two students")
+    bound = _no_interval(pairs, gain)
+    if gain.interval is not None:
+        bound = f"95{NBSP}% interval {span(gain.interval)}"
     runs = _runs_each([pair.validation.runs for pair in pairs])
     figure = f"{signed(gain.mean)} {score.points}"
     sentence = f"Distillation changed validation {score.name} by {figure}"
     if len(pairs) == 1:
         sentence += f", comparing one student with its undistilled twin, {runs}"
     else:
-        sentence += f" in the mean of {len(pairs)} students beside their undistilled twins, {runs}"
+        sentence += f" in the mean of {_students(pairs)} beside their undistilled twins, {runs}"
         if signed(min(gains)) != signed(max(gains)):
             sentence += f"; single ones {span((min(gains), max(gains)))}"
-    return Headline(title, figure, bound or alike, f"{sentence}.")
+    return Headline(title, figure, bound, f"{sentence}.")
+
+
+def _witnesses(pairs: Sequence[KdPair]) -> tuple[int, str]:
+    """How many of some pairs tell of the gain independently, and what each of those is.
+
+    A student; a network, of pairs that are exits of fewer networks; or else a group of students
+    that are compared with one control.
+    """
+    count = len(independent(pairs))
+    if count == len(pairs):
+        return count, "student"
+    networks = len({pair.distilled.network for pair in pairs})
+    return count, "network" if count == networks else "group"
+
+
+def _students(pairs: Sequence[KdPair]) -> str:
+    """`10 students`, and how many networks or groups those are, where they are fewer."""
+    count, kind = _witnesses(pairs)
+    students = f"{len(pairs)} students"
+    if kind == "student":
+        return students
+    if kind == "network":
+        return f"{students} of {'one network' if count == 1 else f'{count} networks'}"
+    if count == 1:
+        return f"{students} that share a control"
+    return f"{students} in {count} groups that share no control"
+
+
+def _no_interval(pairs: Sequence[KdPair], gain: Estimate) -> str:
+    """Why an overall gain has no interval: too little tells it, or all of it is the same."""
+    count, kind = _witnesses(pairs)
+    if count > 2:
+        return f"the same in all {count} {kind}s"
+    if count == 2:
+        return f"no interval from two {kind}s"
+    if gain.runs > 1:
+        return "the same in both runs" if gain.runs == 2 else f"the same in all {gain.runs} runs"
+    return f"no interval from one {'run' if kind == 'student' else kind}"
 
 
 def _told_by(found: Findings) -> list[KdPair]:
@@ -249,7 +288,7 @@ def gain_sentence(results: StudyResults, found: Findings) -> str:
                 "" if gain.interval is None else f"95{NBSP}% interval {span(gain.interval)}, "
             )
             text += f" on average ({interval}single students {span((min(gains), max(gains)))})"
-        text = f"{text}, comparing {len(pairs)} students with their undistilled twins, {runs}."
+        text = f"{text}, comparing {_students(pairs)} with their undistilled twins, {runs}."
     return text
 
 

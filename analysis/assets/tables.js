@@ -13,6 +13,21 @@
     if (typeof a === "number" && typeof b === "number") return sign * (a - b);
     return sign * String(a).localeCompare(String(b), "en", { numeric: true });
   };
+  // Names of trials at the heads of rows. Of each table one is in the order of the Tab key, so that a
+  // thousand cost one stop; the arrows go on from there, and Enter picks.
+  const named = "tbody th:first-child b[role=button]";
+  for (const name of document.querySelectorAll("tbody th:first-child b")) {
+    if (!/^t\d+$/.test(name.textContent)) continue;
+    name.setAttribute("role", "button");
+    name.tabIndex = -1;
+  }
+  const shownIn = (table) => [...table.querySelectorAll(named)].filter((name) => !name.closest("tr").hidden);
+  const stopAt = (table, name = shownIn(table)[0]) => {
+    for (const other of table.querySelectorAll(named + "[tabindex='0']")) other.tabIndex = -1;
+    if (name) name.tabIndex = 0;
+  };
+  document.querySelectorAll("main table").forEach((table) => stopAt(table));
+
   for (const table of document.querySelectorAll("table.sortable")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
@@ -24,6 +39,7 @@
         const keyed = [...body.rows].map((row) => [keyOf(row.cells[column]), row]);
         keyed.sort((one, other) => compare(one[0], other[0], up ? 1 : -1));
         body.append(...keyed.map(([, row]) => row));
+        stopAt(table);
       });
     });
   }
@@ -42,6 +58,7 @@
         row.hidden = !words.every((word) => texts[i].includes(word));
         kept += !row.hidden;
       });
+      stopAt(table);
       count.textContent = words.length ? kept.toLocaleString("en") + " of " + whole : whole;
     });
   }
@@ -81,8 +98,22 @@
     if (mark) window.pickTrial(mark.dataset.trial);
     else if (name && getSelection().isCollapsed && !event.target.closest("button, a")) window.pickTrial(name.textContent);
   });
+  document.addEventListener("focusin", (event) => {
+    if (event.target.matches(named)) stopAt(event.target.closest("table"), event.target);
+  });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") window.pickTrial("");
+    const name = event.target;
+    if (!(name instanceof Element) || !name.matches(named) || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.key === "Enter" || event.key === " ") window.pickTrial(name.textContent);
+    else {
+      const names = shownIn(name.closest("table"));
+      const at = names.indexOf(name);
+      const next = names[{ ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: names.length - 1 }[event.key]];
+      if (!next) return;
+      next.focus();
+    }
+    event.preventDefault(); // neither scrolls the page
   });
 
   // Tables are copied as they stand: rows that are shown, in their order, with what is read there.
@@ -104,9 +135,9 @@
       return [line(head), line(head.map(() => "---")).replaceAll("\\", ""), ...rows.map(line)].join("\n") + "\n";
     },
     latex: (head, rows) => {
-      const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "–": "--", "±": "$\\pm$", "×": "$\\times$", "α": "$\\alpha$", "†": "\\dag{}", "‡": "\\ddag{}", "≥": "$\\geq$", "≤": "$\\leq$" };
-      const line = (row) => row.map((cell) => cell.replace(/[\\~^−–±×α†‡≥≤]|[&%$#_{}]/g, (c) => special[c] || "\\" + c)).join(" & ") + " \\\\";
-      const right = head.map((_, i) => i > 0 && rows.every((row) => /^[−+±\d.,\s–†x×%]*$/.test(row[i])));
+      const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "–": "--", "±": "$\\pm$", "×": "$\\times$", "α": "$\\alpha$", "†": "\\dag{}", "‡": "\\ddag{}", "§": "\\S{}", "¶": "\\P{}", "<": "\\textless{}", ">": "\\textgreater{}", "≥": "$\\geq$", "≤": "$\\leq$" };
+      const line = (row) => row.map((cell) => cell.replace(/[\\~^−–±×α†‡§¶<>≥≤]|[&%$#_{}]/g, (c) => special[c] || "\\" + c)).join(" & ").replace(/^\[/, "{}[") + " \\\\";
+      const right = head.map((_, i) => i > 0 && rows.every((row) => /^[−+±\d.,\s–†x×%<>]*$/.test(row[i])));
       const kinds = right.map((number) => (number ? "r" : "l")).join("");
       return ["\\begin{tabular}{" + kinds + "}", "\\toprule", line(head), "\\midrule", ...rows.map(line), "\\bottomrule", "\\end{tabular}"].join("\n") + "\n";
     },
@@ -124,6 +155,8 @@
       if (!done) throw new Error("not copied");
     }
   };
+  // What a button's own words say is not read out, as it has a name; the line at the end is.
+  const announced = document.getElementById("announced");
   for (const button of document.querySelectorAll("button[data-copy]")) {
     const name = button.textContent;
     button.addEventListener("click", async () => {
@@ -132,7 +165,8 @@
       const text = written[button.dataset.format](headOf(table), rows);
       button.dataset.copied = text.length;
       button.textContent = await copy(text).then(() => "Copied", () => "Not allowed");
-      setTimeout(() => { button.textContent = name; }, 1500);
+      announced.textContent = button.getAttribute("aria-label").replace("Copy", button.textContent === "Copied" ? "Copied" : "Not allowed to copy");
+      setTimeout(() => { button.textContent = name; announced.textContent = ""; }, 1500);
     });
   }
 })();

@@ -5,7 +5,7 @@ The curves of replicates are those of their configuration, drawn thinner than it
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from analysis.charts.palette import light
@@ -61,7 +61,8 @@ class CurvesInfo(NamedTuple):
         teacher: the teacher's validation score, or None.
         floor: the score of always naming the largest class, where that is the score's floor.
         score: name and unit of the score.
-        rungs: epochs at which trials were stopped, or stand and wait, with how many they were.
+        rungs: epochs at which trials were stopped, with how many they were.
+        waiting: epochs at which trials stand, free to go on, with how many they are.
     """
 
     curves: tuple[Curve, ...]
@@ -70,6 +71,7 @@ class CurvesInfo(NamedTuple):
     floor: float | None
     score: Score
     rungs: tuple[tuple[int, int], ...] = ()
+    waiting: tuple[tuple[int, int], ...] = ()
 
 
 def curves_info(results: StudyResults) -> CurvesInfo:
@@ -95,18 +97,14 @@ def curves_info(results: StudyResults) -> CurvesInfo:
         teacher=None if results.teacher is None else results.teacher.val_score,
         floor=results.plan.data.floor_score if score.has_majority_floor else None,
         score=score,
-        rungs=_rungs(results),
+        rungs=_counted(t.outcome.rung for t in results.trials if t.outcome is not None),
+        waiting=_counted(trial.waits_at for trial in results.trials),
     )
 
 
-def _rungs(results: StudyResults) -> tuple[tuple[int, int], ...]:
-    """The rungs that stopped or hold a trial, ascending, and how many trials each has."""
-    counts: Counter[int] = Counter()
-    for trial in results.trials:
-        rung = trial.waits_at if trial.outcome is None else trial.outcome.rung
-        if rung is not None:
-            counts[rung] += 1
-    return tuple(sorted(counts.items()))
+def _counted(rungs: Iterable[int | None]) -> tuple[tuple[int, int], ...]:
+    """The rungs that are named, ascending, each with how many trials name it."""
+    return tuple(sorted(Counter(rung for rung in rungs if rung is not None).items()))
 
 
 def _group(
@@ -166,16 +164,19 @@ def curves_figure(info: CurvesInfo) -> "go.Figure":
     if info.floor is not None:
         label = f"{info.score.floor_name} {score_text(info.floor, info.score.unit)}"
         level_line(figure, info.floor, label, "muted", width=1.0, below=True)
-    for place, (rung, count) in enumerate(info.rungs):
-        _rung_line(figure, rung, count, 13 * (place % 3))
+    out, waiting = dict(info.rungs), dict(info.waiting)
+    for place, rung in enumerate(sorted({*out, *waiting})):
+        _rung_line(figure, rung, out.get(rung, 0), waiting.get(rung, 0), 13 * (place % 3))
     figure.update_xaxes(range=[0.5, max(longest, 2) * (1.09 if info.labelled else 1.02)])
     if longest < 8:
         figure.update_xaxes(dtick=1)
     return figure
 
 
-def _rung_line(figure: "go.Figure", rung: int, count: int, above: int) -> None:
-    """A thin line up a chart at a rung, with how many trials it stopped near its foot."""
+def _rung_line(figure: "go.Figure", rung: int, out: int, waiting: int, above: int) -> None:
+    """A thin line up a chart at a rung; near its foot, how many it stopped and how many wait."""
+    words = [f"{out} out"] if out else []
+    words += [f"{waiting} waiting"] if waiting else []
     figure.add_shape(
         type="line",
         x0=rung,
@@ -187,7 +188,7 @@ def _rung_line(figure: "go.Figure", rung: int, count: int, above: int) -> None:
         layer="below",
     )
     figure.add_annotation(
-        text=f"{count} out",
+        text=", ".join(words),
         font={"color": light("muted"), "size": 11},
         x=rung,
         xanchor="left",

@@ -97,7 +97,7 @@ def _steps(members: tuple[Member, ...]) -> list[tuple[float, float]]:
 
 def _hover(comparison: Comparison, study: Compared, member: Member) -> str:
     unit = study.results.plan.space.score.unit
-    place = "on the joint front" if member.joint else "another study's student is better"
+    place = "on the joint front" if member.joint else "not on the joint front"
     across = (
         f"{number(member.across, 3)} of its {study.results.plan.space.yardstick}'s latency"
         if comparison.relative

@@ -13,7 +13,6 @@ def compared_page(comparison: Comparison) -> str:
     """The comparison as one HTML document that loads nothing."""
     names = [study.label for study in comparison.studies]
     title = f"{', '.join(names[:-1])} and {names[-1]}"
-    space = comparison.studies[0].results.plan.space
     best = max(comparison.studies, key=lambda study: study.hypervolume)
     lede = (
         f"{best.label} has the largest hypervolume, {number(best.hypervolume, 3)}; the joint front "
@@ -24,11 +23,18 @@ def compared_page(comparison: Comparison) -> str:
         )
         + "."
     )
-    entries = [
-        (look(place)[0], look(place)[1], study.label)
-        for place, study in enumerate(comparison.studies)
+    looks = [look(place) for place in range(len(names))]
+    keyed = [
+        (f"study-{i + 1}", symbol, name)
+        for i, ((_, symbol, _), name) in enumerate(zip(looks, names, strict=True))
     ]
-    keyed = [(f"study-{i + 1}", symbol, name) for i, (_, symbol, name) in enumerate(entries)]
+    colours = {f"study-{i + 1}": colour for i, (colour, _, _) in enumerate(looks)}
+    caption = (
+        "Up and left is better. A filled mark is on the joint front of score and latency, a hollow "
+        "one is not"
+    )
+    if any(study.results.teacher is not None for study in comparison.studies):
+        caption += "; stars are the teachers"
     body = [
         tag(
             "header",
@@ -39,12 +45,10 @@ def compared_page(comparison: Comparison) -> str:
         _warnings(comparison),
         tag(
             "figure",
-            key("fronts", keyed),
+            key("fronts", keyed, colours),
             tag("div", id="chart-fronts", class_="chart tall", role="img",
                 aria_label=f"Fronts of {title}"),
-            tag("figcaption", f"Up and left is better. A filled mark is on the joint front, a "
-                f"hollow one is dominated by a student of another study; stars are the "
-                f"{space.yardstick}s."),
+            tag("figcaption", f"{caption}."),
             class_="main",
         ),
         _hypervolumes(comparison),
@@ -84,7 +88,7 @@ def _hypervolumes(comparison: Comparison) -> Html:
         Head("Trials"),
         Head("Epochs", "spent"),
         Head("Best", unit),
-        Head("Fastest", "of its teacher's" if comparison.relative else "ms"),
+        Head("Fastest", f"of its {space.yardstick}'s" if comparison.relative else "ms"),
     ]
     rows = []
     for study in comparison.studies:
@@ -112,13 +116,13 @@ def _hypervolumes(comparison: Comparison) -> Html:
 
 
 def _members(comparison: Comparison) -> Html:
-    unit = comparison.studies[0].results.plan.space.score.unit
+    space = comparison.studies[0].results.plan.space
     heads = [
         Head("Study", numeric=False),
         Head("Trial", numeric=False),
         Head("Student", numeric=False),
-        Head("Validation", unit),
-        Head("Latency", "share of teacher's" if comparison.relative else "ms"),
+        Head("Validation", space.score.unit),
+        Head("Latency", f"share of {space.yardstick}'s" if comparison.relative else "ms"),
         Head("Ratio", "batch 1"),
         Head("Parameters", "M"),
         Head("Joint front", numeric=False),
@@ -145,7 +149,8 @@ def _members(comparison: Comparison) -> Html:
 
 def _differences(comparison: Comparison) -> Html:
     if not comparison.differences:
-        note = "Plans, spaces, data, teachers and versions are the same."
+        yardstick = comparison.studies[0].results.plan.space.yardstick
+        note = f"Plans, spaces, data, {yardstick}s and versions are the same."
         return section("differences", "How they differ", tag("p", note, class_="note"))
     heads = [Head("Field", numeric=False)]
     heads += [Head(study.label, numeric=False) for study in comparison.studies]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.findings import Findings
+from analysis.findings import Findings, independent
 from analysis.formatting import (
     NBSP,
     NONE,
@@ -149,10 +149,15 @@ def _what_runs_tell(results: StudyResults) -> str:
         "error; gains stand over their 95 % interval, by a paired t test over runs of one seed."
     )
     if results.spread is not None:
+        ties = (
+            ", nor one that is tied with it in latency takes its place"
+            if results.tie_spread
+            else ""
+        )
         text += (
             f" {_spread_in_words(results, results.spread)}; the probability of being on the front "
             "is the share of bootstrap draws, every mean moved by as much as that allows, in which "
-            "no student dominates it."
+            f"no student dominates it{ties}."
         )
     return f"{text} The first runs chose who was run again, so they lean to the lucky side."
 
@@ -270,7 +275,8 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
         "What distillation added",
         tag(
             "p",
-            f"{_gains_note(results, several=several)}{sure_gains(results, findings)}",
+            f"{_gains_note(results, several=several)}{_shared_note(findings)}"
+            f"{sure_gains(results, findings)}",
             class_="note",
         ),
         sortable_table(
@@ -296,6 +302,16 @@ def _gains_note(results: StudyResults, *, several: bool) -> str:
         f"{text}Runs of one seed are compared with each other: a gain is the mean of their "
         "differences, over its 95 % interval by Student's t; scores are means ± standard error. "
         f"Where it says one run, one run of each was compared, {once}"
+    )
+
+
+def _shared_note(findings: Findings) -> str:
+    """That some pairs share a training, where they do; begins with a space."""
+    if len(independent(findings.pairs)) == len(findings.pairs):
+        return ""
+    return (
+        " Exits of one network, and students beside one control, share the luck of a training: "
+        "in the mean over all, and in its interval, they count as one."
     )
 
 

@@ -1,6 +1,7 @@
 """Sections of a report that show the evidence: curves, trials, failures, time, provenance."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from analysis.charts.curves import CurveGroup, CurvesInfo
@@ -48,14 +49,7 @@ def curves_section(info: CurvesInfo) -> Html | None:
     entries = [
         (group, f"line-{group}", name) for group, name in _CURVE_NAMES.items() if group in groups
     ]
-    note = None
-    if info.rungs:
-        epochs = ", ".join(str(rung) for rung, _ in info.rungs)
-        total = sum(count for _, count in info.rungs)
-        note = (
-            f"Dashed lines are the rungs that stopped trials, after epoch {epochs}: "
-            f"{counted(total, 'trial')} in all, each where its curve ends in a cross."
-        )
+    note = _rungs_note(info)
     return section(
         "curves",
         "Learning curves",
@@ -67,6 +61,29 @@ def curves_section(info: CurvesInfo) -> Html | None:
                 aria_label=f"Validation {info.score.name} by epoch"),
         ),
     )  # fmt: skip
+
+
+def _rungs_note(info: CurvesInfo) -> str:
+    """What the lines at rungs tell: who was stopped there, and who waits; empty of no lines."""
+    notes = []
+    if info.rungs:
+        notes.append(
+            f"Dashed lines are the rungs that stopped trials, {_after(info.rungs)} in all, each "
+            "where its curve ends in a cross."
+        )
+    if info.waiting:
+        where = "Others wait" if info.rungs else "Dashed lines are the rungs where trials wait"
+        notes.append(
+            f"{where} to be gone on with, {_after(info.waiting)}, each where its curve ends in a "
+            "triangle."
+        )
+    return " ".join(notes)
+
+
+def _after(rungs: Sequence[tuple[int, int]]) -> str:
+    """Rungs and their trials: `after epoch 1, 3: 10 trials`."""
+    epochs = ", ".join(str(rung) for rung, _ in rungs)
+    return f"after epoch {epochs}: {counted(sum(count for _, count in rungs), 'trial')}"
 
 
 def trials_section(results: StudyResults, findings: Findings) -> Html | None:

@@ -154,15 +154,23 @@ def found(results: StudyResults, findings: Findings) -> Html:
     return tag("section", tag("h2", "What was found", class_="quiet"), *lines, class_="found")
 
 
-def key(identifier: str, entries: Sequence[tuple[str, str, str]]) -> Html:
-    """The key of a chart: buttons that show and hide a group; entries are (group, glyph, name)."""
+def key(
+    identifier: str,
+    entries: Sequence[tuple[str, str, str]],
+    colours: Mapping[str, str] | None = None,
+) -> Html:
+    """The key of a chart: buttons that show and hide a group; entries are (group, glyph, name).
+
+    A glyph has the colour of its group's name, or that which `colours` names for it.
+    """
+    classes = colours or {}
     buttons = [
         tag(
             "button",
             Html(f'<svg viewBox="0 0 16 16" aria-hidden="true">{_GLYPHS[glyph]}</svg>'),
             tag("span", name),
             type="button",
-            class_=f"key {group}",
+            class_=f"key {classes.get(group, group)}",
             data_chart=identifier,
             data_group=group,
             aria_pressed="true",

@@ -1,6 +1,6 @@
 """The section of a report that sets the literature's table beside what was measured."""
 
-from analysis.formatting import figure, plus_minus, signed
+from analysis.formatting import figure, figure_apart, plus_minus
 from analysis.markup import Html, copy_buttons, join, scroll_box, tag
 from analysis.record import StudyResults
 from analysis.sections.comparisons import ratio_cell, section
@@ -79,7 +79,7 @@ def _published_row(
     for column in columns:
         published, measured = result.comparisons[column.key]
         cells.append(tag("td", figure(column.key, published), class_="n first"))
-        apart = _difference(column.key, result.comparisons[column.key].difference)
+        apart = figure_apart(column.key, result.comparisons[column.key].difference)
         if column.key == "time_ratio":
             one = None if latency is None else latency.ratio_batch_1
             many = None if latency is None else latency.ratio_batch_64
@@ -95,12 +95,6 @@ def _published_row(
         cells.append(tag("td", shown, class_="n measured"))
         cells.append(tag("td", apart, class_="n"))
     return Html(tag("tr", *cells) + "\n")
-
-
-def _difference(key: str, difference: float | None) -> str:
-    """Measured minus published, with the decimals of its column."""
-    digits = {"train_seconds": 0, "time_ratio": 2}
-    return signed(difference, digits.get(key, 1))
 
 
 def _footnotes(rows: tuple[PublishedResult, ...], note: str | None, score: Score) -> list[Html]:

@@ -64,17 +64,23 @@ def importance_section(results: StudyResults, info: Importances | None) -> Html 
     if info is None:
         if not results.trials:
             return None
+        shared = any(trial.trained_with is not None for trial in results.trials)
+        of_exits = ", of which exits of one network count as one" if shared else ""
         note = (
-            f"Told from {FEWEST_STUDENTS} fully trained students on, and of parameters that were "
-            "searched; fewer would tell chance."
+            f"Told from {FEWEST_STUDENTS} fully trained students on{of_exits}, and of parameters "
+            "that were searched; fewer would tell chance."
         )
         return section("importance", "What mattered", tag("p", note, class_="note"))
     of_best = f"{100 * BEST_SHARE:.0f}{NBSP}%"
+    students, shuffles = counted(info.students, "student"), "shuffles of the objective"
+    if info.networks < info.students:
+        students += f" of {info.networks:,} networks"
+        shuffles += " that keep the exits of a network together"
     note = (
         f"How much each parameter has to do with reaching the best {of_best} in an objective, over "
-        f"{counted(info.students, 'student')}, by conditional PED-ANOVA (Watanabe et al., 2023). "
+        f"{students}, by conditional PED-ANOVA (Watanabe et al., 2023). "
         "Shares of a column add to 100. The tick on a bar is what chance gave at most in ten "
-        "shuffles of the objective: a bar that ends before it is pale and says nothing."
+        f"{shuffles}: a bar that ends before it is pale and says nothing."
     )
     heads = [
         Head("Parameter", numeric=False),
@@ -184,8 +190,8 @@ def parallel_section(results: StudyResults, info: ParallelInfo | None) -> Html |
         return None
     note = (
         "A line a fully trained student, across its parameters to its score and its latency; "
-        "where a parameter does not apply, it passes below the axis. Point at a line to see whose "
-        "it is, click it to mark its trial."
+        "where a parameter does not apply, it passes below the axis. Point at a line of the front "
+        "or of a control to see whose it is, click it to mark its trial."
     )
     if info.left_out:
         note += f" {counted(info.left_out, 'more parameter')} had no room."

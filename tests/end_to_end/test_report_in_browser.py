@@ -395,6 +395,38 @@ def test_a_clicked_mark_marks_its_row_and_a_clicked_row_its_mark(visit, report):
     until(page, f"{ring}.length === 0")
 
 
+def test_a_trial_is_picked_by_keyboard_at_one_stop_of_its_table(visit, large_report):
+    page = visit(large_report)
+    stops = "document.querySelectorAll('#trials-table [tabindex=\"0\"]').length"
+    assert page.evaluate(stops) == 1
+    page.locator("#trials-table [tabindex='0']").focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+    focused = "document.activeElement.textContent"
+    assert page.evaluate(focused) == "t0001"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#picked').textContent.startsWith('t0001')")
+    assert page.locator("#trials-table tr.picked-trial b").text_content() == "t0001"
+    page.keyboard.press("End")
+    assert page.evaluate(focused) == "t0999"
+    assert page.evaluate(stops) == 1
+    page.locator("input[data-table=trials-table]").fill("stopped")
+    assert page.evaluate(stops) == 1
+    assert "stopped" in page.locator("#trials-table tr:has([tabindex='0'])").text_content()
+    page.keyboard.press("Escape")
+    assert page.locator("tr.picked-trial").count() == 0
+
+
+def test_what_became_of_a_copy_is_said_in_a_status_line(visit, report):
+    page = visit(report)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("[data-copy=front-table][data-format=csv]").click()
+    status = "document.querySelector('#announced[role=status]').textContent"
+    until(page, f"{status} === 'Copied Students on the front as CSV'")
+    until(page, f"{status} === ''")
+
+
 def test_tables_are_copied_as_they_stand(visit, report):
     page = visit(report)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

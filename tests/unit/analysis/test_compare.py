@@ -1,8 +1,10 @@
 """Studies beside each other, as numbers; nothing is mixed silently."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 
@@ -10,6 +12,7 @@ from analysis.charts.fronts import SYMBOLS, fronts_figure, look
 from analysis.compare import main
 from analysis.comparison import NotComparableError, compare
 from analysis.front import front_hypervolume
+from analysis.results import DefaultStudent
 from analysis.sections.compared import compared_page
 
 EVIL = """</script><img src=x onerror=alert(1)>"'&"""
@@ -45,6 +48,60 @@ def test_members_beaten_by_another_study_are_not_on_the_joint_front(sample, stud
     for member in told.studies[0].members:
         assert member.joint == (member.across < winner.across or member.val_score > 90.0)
     assert [m.across for m in told.members] == sorted(m.across for m in told.members)
+
+
+def test_a_member_that_its_own_study_beats_in_score_and_latency_blames_no_other(
+    sample, study, realistic
+):
+    plan = sample.plan()
+    plan["space"]["objectives"].append(
+        {"key": "params_m", "label": "parameters", "unit": "M", "direction": "minimize"}
+    )
+    large, small = sample.params((2, 2, 2, 2)), sample.params((1, 0, 0, 0))
+    trials = [
+        sample.trial(large, accuracy=99.0, ratio=20.0),
+        sample.trial(small, accuracy=98.0, ratio=19.0),
+    ]
+    told = compare([study(trials, plan_content=plan), realistic])
+    assert [member.joint for member in told.studies[0].members] == [True, False]
+    marks = fronts_figure(told).data[1]
+    assert "not on the joint front" in marks.hovertext[1]
+    page = compared_page(told)
+    assert "another study" not in page
+    assert "a hollow one is not; stars are the teachers." in page
+
+
+def without_teacher(results):
+    """The same as a study without a teacher has it."""
+    teacher = results.teacher
+    student = DefaultStudent("[1,1,1,1]", teacher.params_m, teacher.flops_m, teacher.latency)
+    space = replace(results.plan.space, taught=False)
+    return replace(
+        results, teacher=None, default_student=student, plan=replace(results.plan, space=space)
+    )
+
+
+def test_studies_without_a_teacher_have_no_word_of_one(realistic):
+    first = without_teacher(realistic)
+    elsewhere = replace(first.default_student.latency, device="NVIDIA H100")
+    second = replace(first, default_student=replace(first.default_student, latency=elsewhere))
+    for told in (compare([first, first]), compare([first, second])):
+        body = compared_page(told).partition("<body>")[2].partition("<script")[0]
+        assert "teacher" not in re.sub("<[^>]+>", " ", body).lower()
+        assert "stars" not in body
+    assert "of its default student" in body
+    with pytest.raises(NotComparableError, match="its default student was not timed"):
+        compare([first, replace(first, reference=None)])
+
+
+def test_the_key_has_the_colour_of_each_chart_beyond_the_sixth_study_too(realistic):
+    told = compare([realistic] * 8)
+    buttons = re.findall(r'class="key (\S+)" data-chart="fronts" data-group="(\S+)"',
+                         compared_page(told))  # fmt: skip
+    assert buttons == [(look(i)[0], f"study-{i + 1}") for i in range(8)]
+    known = set(re.findall(r"\.key\.(study-\d+) ", files("analysis").joinpath(
+        "assets", "report.css").read_text()))  # fmt: skip
+    assert {name for name, _ in buttons} <= known
 
 
 def timed(results, **differently):

@@ -177,6 +177,32 @@ def test_every_colour_of_a_chart_has_a_dark_twin(realistic):
         assert found <= lights
 
 
+def contrast(one, other):
+    """The ratio of two colours' luminances as WCAG has it, from 1 to 21."""
+
+    def luminance(colour):
+        shares = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        linear = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares)
+        return sum(c * share for c, share in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_mark_stands_out_from_its_paper(scheme):
+    beside = {"paper", "raised", "line", "grid"}  # what no number is told by
+    scale = {"scale-low", "scale-high"}  # the ends of a scale, whose marks say it by size too
+    paper = getattr(SHADES["paper"], scheme)
+    told = {
+        name: contrast(getattr(shade, scheme), paper)
+        for name, shade in SHADES.items()
+        if name not in beside | scale
+    }
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert {name: ratio for name, ratio in told.items() if ratio < 3} == {}
+
+
 def test_long_lists_are_stored_shorter_without_loss():
     def expand(value):
         if isinstance(value, dict) and "$rows" in value:

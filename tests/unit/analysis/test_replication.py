@@ -336,6 +336,54 @@ def test_probabilities_agree_with_comparing_every_pair_in_every_draw(third: Any)
     assert sum(found.values()) == pytest.approx(sum(counts.values()) / 300, rel=0.05)
 
 
+def test_who_gives_way_for_a_tie_in_every_draw_is_never_on_the_front() -> None:
+    gives_way, stays = runs(1, between(80.0, 0.1), 1.00), runs(2, between(85.0, 0.1), 1.02)
+    trials = [*gives_way, *stays, trained(3, 60.0, 0.5)]
+    assert front_probabilities(trials) == {1: 1.0, 2: 1.0, 3: 1.0}
+    assert front_probabilities(trials, tie_spread=0.03) == {1: 0.0, 2: 1.0, 3: 1.0}
+    assert front_probabilities(trials, tie_spread=0.01) == {1: 1.0, 2: 1.0, 3: 1.0}
+
+
+def test_of_two_tied_students_of_one_mean_either_may_be_on_the_front() -> None:
+    trials = [*runs(1, between(80.0, 0.5), 1.00), *runs(2, between(80.0, 0.5), 1.02)]
+    found = front_probabilities(trials, tie_spread=0.03)
+    assert found[1] == pytest.approx(0.5, abs=0.04)
+    assert found[1] + found[2] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("third", [None, "params_m"])
+def test_ties_are_taken_in_every_draw_as_the_front_takes_them(third: Any) -> None:
+    from analysis import replication
+
+    draw = random.Random(4)
+    trials = [
+        trial
+        for n in range(1, 25)
+        for trial in runs(
+            n,
+            between(draw.gauss(80, 0.8), 0.5),
+            draw.uniform(1, 1.3),
+            params_m=float(draw.randint(1, 3)),
+        )
+    ]
+    firsts = [trial for trial in trials if trial.replicate_of is None]
+    drawn = replication._drawn_scores(
+        [(n, e.mean, e.runs) for n, e in estimates(trials).items()],
+        pooled_spread(trials) or Spread(0.0, 0),
+    )
+    counts = dict.fromkeys((trial.number for trial in firsts), 0)
+    for column in drawn.T:
+        alone = [
+            replace(trial, outcome=replace(trial.outcome, val_score=float(score)))
+            for trial, score in zip(firsts, column, strict=True)
+            if trial.outcome is not None
+        ]
+        for member in front_members(alone, third, 0.03):
+            counts[member.number] += 1
+    found = front_probabilities(trials, third, tie_spread=0.03)
+    assert found == {number: count / 2000 for number, count in counts.items()}
+
+
 # Gains
 
 

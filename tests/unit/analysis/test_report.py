@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,30 @@ def test_what_was_asked_and_found_comes_first(page):
         "Within one point of the teacher 22.1 M parameters", "95 % interval +1.5 to +2.3",
     ):  # fmt: skip
         assert fact in first
+
+
+def test_what_became_of_a_copy_is_announced(page):
+    (status,) = [attrs for _, attrs in page.elements if attrs.get("id") == "announced"]
+    assert status["role"] == "status"
+    labels = [attrs["aria-label"] for _, attrs in page.elements if "data-copy" in attrs]
+    assert len(labels) == len(set(labels)) > 9
+    # The words that are announced are the name of the button with this one in another form.
+    assert all(label.startswith("Copy ") for label in labels)
+    script = files("analysis").joinpath("assets", "tables.js").read_text(encoding="utf-8")
+    assert 'button.getAttribute("aria-label").replace("Copy", ' in script
+    assert 'getElementById("announced")' in script
+
+
+def test_trials_are_picked_by_keyboard_at_one_stop_of_a_table(page, html):
+    # A row is no stop of its own: the script makes the name of one row in each table a stop.
+    rows = re.findall("<tr.*?</tr>", html[html.index('<table id="trials-table"') :], re.DOTALL)
+    assert not any("tabindex" in row for row in rows)
+    names = re.findall(r'<th scope="row"[^>]*><span class="stack"><b>(t\d+)</b>', html)
+    assert len(names) >= 48
+    script = files("analysis").joinpath("assets", "tables.js").read_text(encoding="utf-8")
+    assert 'const named = "tbody th:first-child b[role=button]";' in script
+    assert 'event.key === "Enter"' in script
+    assert "ArrowDown: at + 1, ArrowUp: at - 1" in script
 
 
 def test_every_section_is_there(page):

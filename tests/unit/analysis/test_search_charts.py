@@ -1,6 +1,7 @@
 """The charts on the search itself: what they show, as numbers."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from analysis.charts.vector import parallel_svg, slice_svg
 from analysis.front import front_hypervolume
 from analysis.importance import FEWEST_STUDENTS, importances
 from analysis.record import read_record
+from analysis.report import render
 
 
 def test_every_axis_keeps_the_chart_and_moves_its_marks(realistic):
@@ -174,6 +176,37 @@ def test_rungs_say_how_many_they_stopped(realistic):
     figure = curves_figure(info)
     lines = [shape.x0 for shape in figure.layout.shapes if shape.x0 == shape.x1]
     assert lines == [1, 3, 9]
+
+
+def test_who_waits_at_a_rung_is_not_said_to_be_stopped(sample, study, realistic):
+    values = sample.params()
+    stopped = sample.trial(values, accuracy=70.0, ratio=3.0, status="stopped", done=3, rung=3)
+    waiting = sample.trial(values, accuracy=72.0, ratio=3.0, status=None, done=3)
+    longer = sample.trial(values, accuracy=74.0, ratio=3.0, status=None, done=9)
+    for item in (waiting, longer):
+        item["attributes"]["waits"] = len([key for key in item["attributes"] if "epoch:" in key])
+    results = study([stopped, waiting, longer])
+    info = curves_info(results)
+    assert (info.rungs, info.waiting) == (((3, 1),), ((3, 1), (9, 1)))
+    notes = [note.text for note in curves_figure(info).layout.annotations]
+    assert [text for text in notes if "out" in text or "waiting" in text] == [
+        "1 out, 1 waiting", "1 waiting",
+    ]  # fmt: skip
+    page = render(results).replace("\u00a0", " ")
+    assert "after epoch 3: 1 trial in all, each where its curve ends in a cross." in page
+    assert "after epoch 3, 9: 2 trials, each where its curve ends in a triangle." in page
+    assert "ends in a triangle" not in render(realistic)
+    only = render(replace(results, trials=results.trials[1:]))
+    assert "Dashed lines are the rungs where trials wait to be gone on with" in only
+    assert "ends in a cross" not in only
+
+
+def test_only_lines_that_tell_whose_they_are_are_said_to(realistic):
+    info = parallel_info(realistic)
+    drawn = parallel_svg(info, "label")
+    named = sum(line.group != "dominated" for line in info.lines)
+    assert drawn.count("data-trial") == named < len(info.lines)
+    assert "Point at a line of the front or of a control" in render(realistic)
 
 
 @pytest.mark.parametrize(

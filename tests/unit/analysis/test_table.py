@@ -21,6 +21,13 @@ def test_one_row_a_trial_with_the_documented_columns(realistic):
     assert len(set(table.columns)) == len(table.columns)
 
 
+def test_the_column_of_the_front_says_the_rule_of_the_front(realistic):
+    (meaning,) = [c.meaning for c in columns(realistic.plan.space) if c.name == "on_front"]
+    assert "at least as good in all objectives and better in one" in meaning
+    assert "constraints" in meaning
+    assert "tied in latency" in meaning
+
+
 def test_values_of_a_row(realistic, sample):
     row = results_table(realistic).set_index("trial").loc["t0004"]
     assert row["label"] == "[1,1,1,1], stride 2"
