@@ -123,6 +123,12 @@ def _does_not_answer(error: BaseException) -> bool:
     return isinstance(error, gone) or bool(getattr(error, "connection_invalidated", False))
 
 
+def unusable(storage: str, error: Exception) -> str:
+    """Say that a record, at a URL or in a folder, cannot be opened, with the mend."""
+    what = f"the record at {without_password(storage)} cannot be opened ({cause_of(error)})"
+    return f"{what}; check --storage or the folder"
+
+
 def cause_of(error: BaseException) -> str:
     """Return the first line of what a storage's driver says, without passwords."""
     # SQLAlchemy names the driver's own error first, in parentheses, then what was asked of it.
