@@ -41,7 +41,7 @@ def check_database(url: str, name: str, stored: Mapping[str, Any] | None) -> str
     except Exception:
         return f"{shown} is not a database URL; write it as postgresql+psycopg://user@host/name"
     backend = where.get_backend_name()
-    if backend == "sqlite":
+    if backend == "sqlite" and not Path(where.database or "").is_file():
         # Made when it is opened; a folder that is not there would be found out too late.
         folder = Path(where.database or "").absolute().parent
         return None if folder.is_dir() else f"{shown}: there is no folder {folder}; make it first"
