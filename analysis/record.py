@@ -286,7 +286,9 @@ def _load_study(plan: StoredPlan, study_folder: Path) -> "optuna.Study | None":
     try:
         url = _database(plan)
         if url is not None:
-            return optuna.load_study(study_name=plan.name, storage=url)
+            return optuna.load_study(
+                study_name=plan.name, storage=_place(url, plan.name, study_folder)
+            )
         if not journal.exists():  # the backend would create it
             return None
         storage = JournalStorage(JournalFileBackend(str(journal)))
@@ -301,6 +303,30 @@ def _database(plan: StoredPlan) -> str | None:
     return url if isinstance(url, str) and "://" in url else None
 
 
+def _place(url: str, name: str, study_folder: Path) -> str:
+    """The URL of a database as seen from here; the file of a SQLite one is there.
+
+    A relative path begins where the study was started, as long as that is there.
+
+    Raises:
+        RecordReadError: there is no such file, which the backend would create.
+    """
+    from sqlalchemy.engine import make_url
+
+    where = make_url(url)
+    path = where.database or ""
+    if not url.startswith("sqlite:///") or not path or path.startswith((":memory:", "file:")):
+        return url
+    content = json.loads((study_folder / PLAN_FILE).read_text(encoding="utf-8"))
+    directory = Path(content.get("directory", "."))
+    file = (directory if directory.is_dir() else Path()).absolute() / path
+    if not file.is_file():
+        raise RecordReadError(
+            f"the record of study {name!r} is in {file}, which is not there; bring that file back"
+        )
+    return where.set(database=str(file)).render_as_string(hide_password=False)
+
+
 @contextmanager
 def _explained(plan: StoredPlan, study_folder: Path) -> Iterator[None]:
     """Turns what a storage raises into a line for the user, and keeps Optuna quiet meanwhile."""
@@ -310,6 +336,8 @@ def _explained(plan: StoredPlan, study_folder: Path) -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         yield
+    except RecordReadError:
+        raise
     except Exception as error:  # every driver raises its own kind
         if _database(plan) is not None:
             kind = type(error).__name__

@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
-    from study.refusals import refusals, refuse
+    from study.refusals import INTERRUPTED, refusals, refuse
 
     args = make_parser().parse_args(argv)
     try:
@@ -75,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = args.run(args)
     except refusals() as error:
         return refuse(error)
+    except KeyboardInterrupt:
+        print(f"{args.verb} was interrupted; give the same command again", file=sys.stderr)
+        return INTERRUPTED
     return code
 
 

@@ -35,7 +35,9 @@ class Constraints:
     A student that is too slow or too large is refused before its first epoch, by the worker that
     has just measured it. One that scores too little is told only by its last epoch. Configurations
     tried first (a preset's rows, the default and its control) are there to be compared with, so
-    below the least score they are complete all the same, and on no front.
+    below the least score they are complete all the same, and on no front. So are the further runs
+    of a configuration, for a mean over those alone that did well would be too good, and the
+    controls that are trained after the search.
 
     Attributes:
         max_latency_ms: Of one image.

@@ -25,6 +25,22 @@ def record_id(stored: Mapping[str, Any] | None) -> str:
     return str((stored or {}).get(RECORD_ID) or uuid.uuid4().hex)
 
 
+def seen_from_here(url: str, document: Mapping[str, Any]) -> str:
+    """Return a stored plan's URL of a database; of a SQLite file, with the path as seen from here.
+
+    A relative path begins where the study was started, as long as that is there: see
+    :func:`study.exporting.source.enter_directory`.
+
+    Args:
+        url: As the plan has it.
+        document: The content of plan.json.
+    """
+    from study.tracking.tracker import absolute_uri
+
+    directory = Path(document.get("directory", "."))
+    return absolute_uri(url, directory if directory.is_dir() else Path())
+
+
 def check_database(url: str, name: str, stored: Mapping[str, Any] | None) -> str | None:
     """Say why a study cannot keep its record in a database, or nothing; writes nothing there.
 
@@ -41,7 +57,7 @@ def check_database(url: str, name: str, stored: Mapping[str, Any] | None) -> str
     except Exception:
         return f"{shown} is not a database URL; write it as postgresql+psycopg://user@host/name"
     backend = where.get_backend_name()
-    if backend == "sqlite":
+    if backend == "sqlite" and not Path(where.database or "").is_file():
         # Made when it is opened; a folder that is not there would be found out too late.
         folder = Path(where.database or "").absolute().parent
         return None if folder.is_dir() else f"{shown}: there is no folder {folder}; make it first"
@@ -121,6 +137,12 @@ def _does_not_answer(error: BaseException) -> bool:
 
     gone = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.DisconnectionError)
     return isinstance(error, gone) or bool(getattr(error, "connection_invalidated", False))
+
+
+def unusable(storage: str, error: Exception) -> str:
+    """Say that a record, at a URL or in a folder, cannot be opened, with the mend."""
+    what = f"the record at {without_password(storage)} cannot be opened ({cause_of(error)})"
+    return f"{what}; check --storage or the folder"
 
 
 def cause_of(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from analysis.formatting import without_password
 from analysis.record import RecordReadError, read_record
 from analysis.results import PLAN_FILE
+from study.database import seen_from_here
 from study.disk import disk_use
 from study.listing import find_study
 from study.lock import Holder, check_free, study_lock
@@ -199,7 +200,8 @@ def _find_storage(folder: Path) -> tuple[str | None, str]:
     """Return the URL of the record's database, if it is in one, and the study's name there."""
     try:
         document = read_plan_file(folder) or {}
-        return document["plan"]["storage"], str(document["name"])
+        url, name = document["plan"]["storage"], str(document["name"])
+        return None if url is None else seen_from_here(url, document), name
     except RecordError as error:
         raise _PlanDamagedError(str(error)) from error
     except (KeyError, TypeError) as error:

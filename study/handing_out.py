@@ -19,11 +19,11 @@ class Queue(ABC):
         enough: Says whether no further trial is to be started (budget, signal, failures).
 
     Attributes:
-        exhausted: Every configuration of the space has been tried.
+        exhausted: Why there is no configuration left to try, in a clause; empty where there is.
         out_of_time: What is left of the budget would end no further training.
     """
 
-    exhausted = False
+    exhausted = ""
     out_of_time = False
 
     def __init__(self, record: StudyRecord, space: SearchSpace, enough: Callable[[], bool]) -> None:

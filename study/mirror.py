@@ -24,6 +24,9 @@ from study.object_store import SCHEME, ObjectStore, StoreError, digest
 # In a studies folder: that it is the copy of one in an object store, and of which.
 MARK_FILE = ".object-store"
 _STUDENT_FILE = "student.pt"
+# Of a study's folder, what its driver does not sweep: what trials left is removed one by one, and
+# exports are put there by whoever asked for them, also from elsewhere while it runs.
+_NOT_SWEPT = ("checkpoints", "exports")
 # Of a study's folder, what is brought of it: its plan, all but what trials left, or students too.
 Part = Literal["plan", "files", "students"]
 
@@ -266,8 +269,8 @@ def send_study(folder: Path, *parts: str, sweep: bool = False) -> None:
     Args:
         folder: The study's folder.
         parts: Names of folders in it that alone are sent; none for all that lasts.
-        sweep: Remove from the store what is not here any more. To be asked with the study's lock,
-            by one who has brought all of it.
+        sweep: Remove from the store what is not here any more, but for students and exports. To be
+            asked with the study's lock, by one who has brought all of it.
 
     Raises:
         StoreError: if the store does not take it.
@@ -285,10 +288,10 @@ def send_study(folder: Path, *parts: str, sweep: bool = False) -> None:
 
     mirror.send_all(folder, lasting)
     if sweep:
+        stays = tuple(f"{folder.name}/{part}/" for part in _NOT_SWEPT)
         gone = [
             key
             for key in mirror.store.digests(f"{folder.name}/")
-            if not key.startswith(f"{folder.name}/checkpoints/")
-            and not (mirror.folder / key).exists()
+            if not key.startswith(stays) and not (mirror.folder / key).exists()
         ]
         mirror.remove(gone)

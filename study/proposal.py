@@ -26,7 +26,7 @@ _ENOUGH_SCORES = 5
 
 
 class Exhausted(Exception):
-    """Every configuration of a finite space has been tried."""
+    """No configuration is left to try, as far as can be found; the message says why."""
 
 
 def distribution(parameter: Parameter) -> "optuna.distributions.BaseDistribution":
@@ -105,11 +105,15 @@ def propose(
         params = _draw(sketch, space, drawn, trial)
         if configuration_key(params) not in tried and not refuse(params):
             return params
-    if space.configurations() is not None:
-        for params in space.enumerate():
-            if configuration_key(params) not in tried and not refuse(params):
-                return params
-    raise Exhausted
+    if space.configurations() is None:
+        raise Exhausted(
+            f"each of the last {_TRIES + _TRIES_AT_RANDOM} configurations drawn has been tried or "
+            "is known to break a constraint"
+        )
+    for params in space.enumerate():
+        if configuration_key(params) not in tried and not refuse(params):
+            return params
+    raise Exhausted("every configuration of the space has been tried")
 
 
 def _sketch(

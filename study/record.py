@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import results
-from analysis.formatting import without_password
 from analysis.results import (
     Confirmation,
     EpochResult,
@@ -27,7 +26,7 @@ from analysis.results import (
     Usage,
 )
 from search_spaces.space import EXIT
-from study.database import cause_of, open_database
+from study.database import open_database, unusable
 from study.journal import mend_journal, open_journal
 from study.trial_attributes import now, of_exit, of_replicate, of_trial
 
@@ -118,7 +117,7 @@ class StudyRecord:
             # SQLAlchemy's errors: they cannot be named without importing it.
             if storage is None and not isinstance(error, ImportError | OSError | ValueError):
                 raise
-            raise RecordError(_unusable(storage or str(folder), error)) from error
+            raise RecordError(unusable(storage or str(folder), error)) from error
         self._study_id = self._storage.get_study_id_from_name(name)
 
     # Trials
@@ -241,6 +240,7 @@ class StudyRecord:
         latency: Latency,
         curve: Sequence[EpochResult],
         refusal: str | None = None,
+        breaks: str | None = None,
         violations: Mapping[str, float] | None = None,
     ) -> int:
         """Add another exit of a trial's student as a finished trial, whole, and return its number.
@@ -252,7 +252,8 @@ class StudyRecord:
             model: Its size.
             latency: Its timing; where the architecture has been timed before, that one stands.
             curve: Its score after each epoch of the shared training.
-            refusal: The constraint that it breaks, if it does.
+            refusal: The constraint that it breaks, if it does and is refused for it.
+            breaks: The one that it breaks and is complete all the same.
             violations: Of each constraint, as :meth:`finish` takes them.
         """
         from optuna.trial import TrialState, create_trial
@@ -262,6 +263,7 @@ class StudyRecord:
         outcome = Outcome(
             status="complete" if refusal is None else "infeasible",
             reason=refusal,
+            breaks=breaks if refusal is None else None,
             epochs_done=curve[-1].epoch,
             val_score=curve[-1].val_score,
             latency_ms=self.search_latency_ms(latency),
@@ -442,8 +444,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="optuna")
         yield
-
-
-def _unusable(storage: str, error: Exception) -> str:
-    what = f"the record at {without_password(storage)} cannot be opened ({cause_of(error)})"
-    return f"{what}; check --storage or the folder"

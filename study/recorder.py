@@ -267,6 +267,8 @@ class Recorder(StatelessForRay, Callback):
             model, latency = ModelSize.from_json(body["model"]), Latency.from_json(body["latency"])
             curve = [EpochResult.from_json(epoch) for epoch in body["curve"]]
             score, constraints = curve[-1].val_score, self._limits.constraints
+            too_poor = constraints.too_poor(score)
+            kept = not self._trial(number).searched
             added = self._record.add_exit(
                 number,
                 body["exit"],
@@ -274,7 +276,8 @@ class Recorder(StatelessForRay, Callback):
                 model=model,
                 latency=latency,
                 curve=curve,
-                refusal=body["infeasible"] or constraints.too_poor(score),
+                refusal=body["infeasible"] or (None if kept else too_poor),
+                breaks=too_poor if kept else None,
                 violations=constraints.violations(
                     self._record.search_latency_ms(latency), model.params_m, score
                 ),
@@ -419,8 +422,8 @@ class Recorder(StatelessForRay, Callback):
         if trial.epochs_done >= trial.epochs:
             too_poor = self._limits.constraints.too_poor(trial.val_score)
             # Whoever is there to be compared with is complete all the same: see `Constraints`.
-            kept = too_poor is None or trial.label is not None
-            return ("complete", None) if kept else ("infeasible", too_poor)
+            kept = trial.label is not None or not trial.searched
+            return ("complete", None) if kept or too_poor is None else ("infeasible", too_poor)
         cause = facts.get("stopped", "stopped by the cluster")
         return "stopped", cause if trial.curve else f"{cause}, before its first epoch"
 

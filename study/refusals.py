@@ -2,7 +2,7 @@
 
 import sys
 
-USAGE, LOCKED = 2, 4
+USAGE, LOCKED, INTERRUPTED = 2, 4, 130
 
 
 def refusals() -> tuple[type[Exception], ...]:

@@ -41,7 +41,8 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     presets = len(space.presets[args.preset]) if args.preset else 0
     name = StudyName(args.name or f"{space.name}-{short}")
     objectives = parsing.parse_objectives(args.objectives, space)
-    stored = _stored(name, args)
+    document = _stored(name, args)
+    stored = None if document is None else document.get("plan")
     sampler, scheduler = chosen(args.sampler, args.scheduler, stored)
     plan = StudyPlan(
         name=str(name),
@@ -74,7 +75,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         gpus_per_trial=args.gpus_per_trial,
         retries=args.retries,
         max_failures=args.max_failures,
-        storage=args.storage,
+        storage=None if args.storage is None else _storage(args.storage, document or {}),
         tracking_uri=args.tracking_uri,
         address=args.address,
         objectives=objectives,
@@ -93,13 +94,26 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
 
 
 def _stored(name: StudyName, args: argparse.Namespace) -> Mapping[str, Any] | None:
-    """The plan of the study that has this name already, if one does."""
+    """The plan file of the study that has this name already, if one does."""
     from study.mirror import bring_study
     from study.record import read_plan_file
 
     bring_study(Path(args.studies), name.text, "students")
-    stored = read_plan_file(name.folder(Path(args.studies)))
-    return None if stored is None else stored.get("plan")
+    return read_plan_file(name.folder(Path(args.studies)))
+
+
+def _storage(asked: str, document: Mapping[str, Any]) -> str:
+    """The record's database; the path of a SQLite file absolute: it is read from anywhere.
+
+    A plan of before may have it relative. Where that is the same file it stays as it is, for
+    otherwise the plan would be another.
+    """
+    from study.database import seen_from_here
+    from study.tracking.tracker import absolute_uri
+
+    here = absolute_uri(asked, Path())
+    same = (document.get("plan") or {}).get("storage") == asked
+    return asked if same and seen_from_here(asked, document) == here else here
 
 
 def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) -> str:

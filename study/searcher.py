@@ -71,6 +71,8 @@ class TrialQueue(Queue):
             self._interrupted = [n for n in self._interrupted if not waits(record.trial(n))]
         self._tried: set[tuple[tuple[str, Value], ...]] = set()
         self._looked_at = 0
+        # How many trials there were, and how many had ended, when nothing was left to propose.
+        self._exhausted_at: tuple[int, int] | None = None
 
     def owns(self, trial: TrialResult) -> bool:
         """Whether a trial is one of the search, which further runs and their controls are not."""
@@ -99,7 +101,6 @@ class TrialQueue(Queue):
             if params is not None:
                 source = "control" if self._space.is_control(params) else "sampler"
                 return self._add(params, source, None)
-            self.exhausted = True
             goes_on = self._next_to_go_on(trials, False, left, worth)
         if goes_on is None and not may_begin and not self.out_of_time and left.is_bounded:
             # Whoever still waits would go on if there were time for it.
@@ -123,7 +124,14 @@ class TrialQueue(Queue):
     def _propose(
         self, trials: Sequence[TrialResult], tried: set[tuple[tuple[str, Value], ...]]
     ) -> dict[str, Value] | None:
-        """Return an untried configuration; None if there is none left."""
+        """Return an untried configuration; None if there is none left.
+
+        It is searched for once: what is tried or refused changes when a trial is added or ends.
+        """
+        known = len(trials), sum(trial.status != "running" for trial in trials)
+        if known == self._exhausted_at:
+            return None
+        self._exhausted_at, self.exhausted = None, ""
         refused = Refused(self._space, trials, Constraints.of(self._plan, self._space))
         if self._proposing is not None:
 
@@ -146,7 +154,8 @@ class TrialQueue(Queue):
                 refuse=refused,
                 earlier=self._handed_over(trials) if sampler == "tpe" else (),
             )
-        except Exhausted:
+        except Exhausted as error:
+            self._exhausted_at, self.exhausted = known, str(error)
             return None
 
     def _handed_over(self, trials: Sequence[TrialResult]) -> "list[FrozenTrial]":

@@ -273,7 +273,7 @@ def check_tracking_uri(uri: str) -> str | None:
 def absolute_uri(uri: str, directory: Path) -> str:
     """The URI, where it is that of a SQLite file, with the path as seen from a directory."""
     start, path = "sqlite:///", uri.removeprefix("sqlite:///")
-    if path == uri or path.startswith("/"):
+    if path == uri or not path or path.startswith(("/", ":memory:", "file:")):
         return uri
     return f"{start}{directory.absolute() / path}"
 

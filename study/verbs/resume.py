@@ -1,6 +1,7 @@
 """`python -m study resume`: continue a study, or extend it, without repeating its arguments."""
 
 import argparse
+from pathlib import Path
 
 from study.verbs.arguments import add_name, add_own_code
 
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from study.plan import PlanError, StudyPlan
     from study.record import read_plan_file
     from study.resolving import changed
+    from study.tracking.tracker import absolute_uri
 
     studies = open_studies(args.studies).absolute()
     document = read_plan_file(find_study(studies, args.name, "students")) or {}
@@ -37,6 +39,11 @@ def run(args: argparse.Namespace) -> int:
         raise PlanError(
             f"the folder {args.name} holds the study {stored.name}; give it that name again"
         )
+    # Given here, so meant from here; the stored plan's own begin where the study was started.
+    if args.data_dir is not None:
+        args.data_dir = str(Path(args.data_dir).absolute())
+    if args.tracking_uri is not None:
+        args.tracking_uri = absolute_uri(args.tracking_uri, Path())
     plan = changed(stored, args)
     enter_directory(document)
     space = load_space(plan.space).with_fixed(plan.fixed).with_objectives(plan.objectives)

@@ -189,6 +189,39 @@ def test_a_storage_named_by_url_is_read(tmp_path, sample):
     assert read_record(tmp_path).teacher.params_m == 23.52
 
 
+def test_a_relative_file_of_sqlite_is_looked_for_where_the_study_was_started(
+    tmp_path, sample, monkeypatch
+):
+    started, elsewhere, folder = (tmp_path / name for name in ("started", "elsewhere", "near"))
+    for each in (started, elsewhere, folder):
+        each.mkdir()
+    content = {**sample.plan("near", storage="sqlite:///r.db"), "directory": str(started)}
+    (folder / "plan.json").write_text(json.dumps(content))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stored = optuna.create_study(
+            study_name="near",
+            storage=f"sqlite:///{started / 'r.db'}",
+            directions=["maximize", "minimize"],
+        )
+        stored.set_user_attr("teacher", sample.teacher())
+    monkeypatch.chdir(elsewhere)
+
+    assert read_record(folder).teacher.params_m == 23.52
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_file_of_sqlite_that_is_not_there_is_named_and_not_made(tmp_path, sample, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "far"
+    folder.mkdir()
+    for url in ("sqlite:///r.db", f"sqlite:///{tmp_path / 'r.db'}"):
+        (folder / "plan.json").write_text(json.dumps(sample.plan("far", storage=url)))
+        with pytest.raises(RecordReadError, match=r"/r\.db, which is not there"):
+            read_record(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["far"]
+
+
 def test_a_storage_that_cannot_be_reached_is_refused_without_its_password(tmp_path, sample):
     url = f"sqlite://me:s3cret@/{tmp_path}/none/record.db"
     (tmp_path / "plan.json").write_text(json.dumps(sample.plan("far", storage=url)))

@@ -31,6 +31,24 @@ def test_a_verb_mistyped_is_named_with_the_nearest(
     assert left.value.code == 2
 
 
+@pytest.mark.parametrize("verb", ["export", "stop", "list", "status", "report", "resume"])
+def test_a_verb_that_is_interrupted_says_so_in_one_line(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("study.listing.find_study", interrupted)
+    monkeypatch.setattr("study.listing.study_states", interrupted)
+    arguments = {"list": ["list"], "export": ["export", "x", "--trial", "7", "--format", "pt2"]}
+
+    assert main(arguments.get(verb, [verb, "x"])) == 130
+
+    shown = capsys.readouterr()
+    assert shown.err == f"{verb} was interrupted; give the same command again\n"
+    assert shown.out == ""
+
+
 def test_a_launch_mistyped_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         parser().parse_args(["--spce", "cifar_blocks"])

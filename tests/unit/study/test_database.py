@@ -10,6 +10,7 @@ from sqlalchemy.exc import (
 )
 
 from study.database import RECORD_ID, check_database, database_gone, open_database, record_id
+from study.record import StudyRecord
 
 
 def test_a_folder_keeps_the_mark_that_ties_it_to_its_record() -> None:
@@ -38,6 +39,31 @@ def test_what_cannot_hold_a_record_is_said_without_its_password(url: str, words:
 def test_a_file_of_sqlite_may_be_new(tmp_path: Path) -> None:
     assert check_database(f"sqlite:///{tmp_path / 'record.db'}", "mine", None) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_sqlite_that_holds_the_study_of_another_folder_is_refused(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    (tmp_path / "one").mkdir()
+    record = StudyRecord(tmp_path / "one", "mine", url)
+    record.set_attribute(RECORD_ID, "abc")
+
+    assert check_database(url, "mine", {RECORD_ID: "abc"}) is None
+    assert check_database(url, "another", None) is None
+    for stored in (None, {}, {RECORD_ID: "other"}):
+        assert "of another folder" in (check_database(url, "mine", stored) or "")
+
+
+def test_a_look_at_a_file_of_sqlite_writes_nothing_into_it(tmp_path: Path) -> None:
+    path = tmp_path / "record.db"
+    path.touch()
+    assert check_database(f"sqlite:///{path}", "mine", None) is None
+    assert path.read_bytes() == b""
+
+    path.write_bytes(b"notes of somebody, and no database" * 9)
+    problem = check_database(f"sqlite:///{path}", "mine", None) or ""
+    assert "cannot be opened (file is not a database)" in problem
 
 
 def test_a_database_that_went_away_is_named_with_the_mend_and_other_errors_are_not() -> None:

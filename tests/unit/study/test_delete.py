@@ -275,6 +275,22 @@ def test_a_database_that_cannot_be_reached_is_refused_and_nothing_removed(
     assert not missing.exists()
 
 
+def test_a_relative_database_is_looked_for_where_the_study_was_started(
+    sample: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    folder = in_database(sample, tmp_path / "studies", "first", url)
+    document = sample.plan("first", storage="sqlite:///records.db")
+    (folder / "plan.json").write_text(json.dumps({**document, "directory": str(tmp_path)}))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert delete(tmp_path / "studies", "first", "--yes") == 0
+
+    assert optuna.get_all_study_names(url) == []
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_a_copy_leaves_the_record_in_the_database_to_the_original(
     sample: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

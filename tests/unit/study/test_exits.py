@@ -524,6 +524,28 @@ def test_an_exit_that_scores_less_than_the_least_is_infeasible(finished: Any) ->
         assert record.frozen_trials()[trial.number].constraints["score"] > 0
 
 
+def test_an_exit_of_a_further_run_that_scores_less_than_the_least_is_complete(
+    finished: Any,
+) -> None:
+    reports, record = finished
+    Driver(record).run(reports)
+    again = record.add_replicate(0, 1)
+    last = json.loads(json.dumps(reports[-1]))
+    last["exits"][3]["infeasible"] = "0.40 M parameters, more than 0.39 M"
+    driver = Driver(record)
+    driver.recorder._limits = Limits(constraints=Constraints(min_score=99.9))
+    scores = [each["curve"][-1]["val_score"] for each in last["exits"]]
+    assert min(scores) < 99.9
+    driver.end(driver.run([*reports[:-1], last], again))
+
+    *others, ensemble = record.trials()[6:]
+    for trial, score in zip(others, scores[:3], strict=True):
+        assert trial.status == "complete"
+        assert ("less than" in (trial.reason or "")) == (score < 99.9)
+    # A limit that is known before training holds for all runs alike.
+    assert (ensemble.status, ensemble.reason) == ("infeasible", last["exits"][3]["infeasible"])
+
+
 def test_the_hypervolume_told_live_is_that_of_the_record(finished: Any) -> None:
     reports, record = finished
     driver = Driver(record)

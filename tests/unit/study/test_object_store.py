@@ -168,6 +168,23 @@ def test_what_a_driver_has_swept_goes_from_the_store_and_students_stay(mirror: M
     assert sorted(mirror.store.digests()) == ["s/checkpoints/t0000/student.pt", "s/plan.json"]
 
 
+def test_what_was_exported_elsewhere_while_a_driver_ran_is_not_swept(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan(mirror, "s")
+    folder = mirror.folder / "s"
+    write(folder / "models" / "t0000.pt2", "model")
+    send_study(folder)
+    with monkeypatch.context() as there:
+        elsewhere(there, tmp_path)
+        bring_study(mirror.folder, "s", "students")
+        write(mirror.folder / "s" / "exports" / "t0000.onnx", "export")
+        send_study(mirror.folder / "s", "exports")
+    (folder / "models" / "t0000.pt2").unlink()
+    send_study(folder, sweep=True)
+    assert sorted(mirror.store.digests()) == ["s/exports/t0000.onnx", "s/plan.json"]
+
+
 def test_the_copy_of_a_study_that_is_gone_or_another_now_is_dropped(mirror: Mirror) -> None:
     for name in ("gone", "other", "same"):
         plan(mirror, name)

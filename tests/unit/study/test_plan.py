@@ -1,6 +1,7 @@
 import argparse
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,45 @@ def test_objectives_are_named_in_any_order(
     assert plan.objectives == objectives
     assert plan.third == third
     assert StudyPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def stored_as(studies: Path, storage: str, directory: Path) -> None:
+    """A plan stored there under the name that :func:`make_plan` gives."""
+    folder = studies / "cifar_blocks-digits"
+    folder.mkdir(parents=True, exist_ok=True)
+    body = {**make_plan().to_json(), "storage": storage}
+    document = {"format": 2, "plan": body, "directory": str(directory)}
+    (folder / "plan.json").write_text(json.dumps(document))
+
+
+def test_a_record_in_a_file_of_sqlite_is_the_same_one_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert make_plan().storage is None
+    assert make_plan("--storage", "sqlite:///r.db").storage == f"sqlite:///{tmp_path / 'r.db'}"
+    for url in ("sqlite:////data/r.db", "postgresql+psycopg://me@db/r", "sqlite:///:memory:"):
+        assert make_plan("--storage", url).storage == url
+
+
+def test_a_relative_database_of_a_stored_plan_is_no_other_plan_where_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, elsewhere, studies = (tmp_path / name for name in ("a", "b", "studies"))
+    for each in (started, elsewhere):
+        each.mkdir()
+    asked = ("--storage", "sqlite:///r.db", "--studies", str(studies))
+    monkeypatch.chdir(started)
+
+    stored_as(studies, "sqlite:///r.db", started)
+    assert make_plan(*asked).storage == "sqlite:///r.db"
+    stored_as(studies, f"sqlite:///{started / 'r.db'}", started)
+    assert make_plan(*asked).storage == f"sqlite:///{started / 'r.db'}"
+    # From elsewhere it is another file.
+    stored_as(studies, "sqlite:///r.db", started)
+    monkeypatch.chdir(elsewhere)
+    assert make_plan(*asked).storage == f"sqlite:///{elsewhere / 'r.db'}"
 
 
 def test_the_name_of_a_spaces_own_score_stands_for_it() -> None:

@@ -12,6 +12,7 @@ from ray.exceptions import ActorDiedError
 
 from analysis.front import front_members
 from analysis.results import EpochResult, Latency, ModelSize, Ratio, ReferencePoint, Timing, Usage
+from analysis.runs import estimates
 from search_spaces.cifar_blocks import SPACE
 from study.arguments import parser
 from study.constraints import Constraints
@@ -70,7 +71,9 @@ class Bench:
     stops: dict[int, Stop]
     queue: TrialQueue
 
-    def start(self, epochs: int = 2, label: str | None = None) -> RayTrial:
+    def start(
+        self, epochs: int = 2, label: str | None = None, control_of: int | None = None
+    ) -> RayTrial:
         params = SPACE.complete({"learning_rate": 0.01 + len(self.record.trials()) / 1000})
         number = self.record.add_trial(
             params,
@@ -79,6 +82,7 @@ class Bench:
             label=label,
             architecture="a",
             epochs=epochs,
+            control_of=control_of,
         )
         trial = RayTrial({"number": number})
         self.recorder.on_trial_start(0, [], trial)
@@ -168,6 +172,42 @@ def test_a_student_below_the_least_score_is_on_no_front(bench: Bench, label: str
     told = [trial.constraints for trial in bench.record.frozen_trials()]
     assert told[0] == pytest.approx({"params": -0.5, "score": 1 - 52 / 52.5})
     assert told[1] == pytest.approx({"params": -0.5, "score": 1 - 53 / 52.5})
+
+
+def test_a_further_run_below_the_least_score_counts_in_the_mean(bench: Bench) -> None:
+    bench.recorder._limits = Limits(constraints=Constraints(min_score=52.5))
+    first = bench.start(epochs=3)
+    poor = RayTrial({"number": bench.record.add_replicate(0, 1)})
+    bench.recorder.on_trial_start(0, [], poor)
+    bench.train(first, 1, 2, 3)
+    bench.report(poor, model=MODEL, latency=LATENCY)
+    for epoch in (1, 2, 3):
+        curve = [EpochResult(epoch, 1.0, 1.0, 50.0, 0.1, 3.0).to_json()]
+        bench.report(poor, curve=curve)
+    for trial in (first, poor):
+        bench.recorder.on_trial_complete(0, [], trial)
+
+    trials = bench.record.trials()
+    assert bench.status(poor) == ("complete", "accuracy 50.00\u00a0%, less than 52.50\u00a0%")
+    assert estimates(trials)[0].mean == (53.0 + 50.0) / 2
+    assert front_members(trials) == (trials[0],)
+    told = bench.record.frozen_trials()[1].constraints
+    assert told == pytest.approx({"score": 1 - 50 / 52.5})
+
+
+def test_a_control_trained_after_the_search_is_complete_below_the_least_score(
+    bench: Bench,
+) -> None:
+    bench.recorder._limits = Limits(constraints=Constraints(min_score=52.5))
+    distilled = bench.start(epochs=3)
+    bench.train(distilled, 1, 2, 3)
+    bench.recorder.on_trial_complete(0, [], distilled)
+    control = bench.start(control_of=0)
+    bench.train(control, 1, 2)
+    bench.recorder.on_trial_complete(0, [], control)
+
+    assert bench.status(control) == ("complete", "accuracy 52.00\u00a0%, less than 52.50\u00a0%")
+    assert front_members(bench.record.trials()) == (bench.record.trial(0),)
 
 
 def test_a_poor_score_says_nothing_of_the_architecture_and_a_large_student_does(
