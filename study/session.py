@@ -355,7 +355,7 @@ class Session:
             note = f"{len(reasons)} trials failed, most often: {most}"
             return Ending("too many failures", 3, note)
         if queue.exhausted:
-            return Ending("complete", 0, "every configuration of the space has been tried")
+            return Ending("complete", 0, queue.exhausted)
         spent = self._spent(recorder) or (_OUT_OF_TIME if queue.out_of_time else None)
         return Ending("complete", 0) if spent is None else Ending("budget", 0, spent)
 
