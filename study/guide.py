@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # Spaces of no more configurations are looked through whole.
 _SMALL = 2_000
+_MOST_NAMES = 100_000  # of students, remembered by their parameters
 # A study goes on with trials that wait while any promises this share of the front's whole area.
 WORTH_GOING_ON = 1e-3
 
@@ -62,11 +63,12 @@ class Guide:
         from study.search.training import Limits
 
         self._record, self._space = record, space
-        self._shaping = frozenset(p.name for p in space.parameters if p.architecture)
         self._shown: dict[int, tuple[tuple[Any, ...], Training]] = {}
-        self._latencies: dict[tuple[tuple[str, Value], ...], float] = {}
-        self._sizes: dict[tuple[tuple[str, Value], ...], float] = {}
-        self._thirds: dict[tuple[tuple[str, Value], ...], float] = {}
+        # By the student's name, as in the record.
+        self._latencies: dict[str, float] = {}
+        self._sizes: dict[str, float] = {}
+        self._thirds: dict[str, float] = {}
+        self._names: dict[tuple[tuple[str, Value], ...], str] = {}
         point = ReferencePoint.from_json(record.attribute(results.ATTR_REFERENCE_POINT))
         slowest = min(point.latency_ms, plan.max_latency_ms or math.inf)
         largest = point.third
@@ -78,16 +80,18 @@ class Guide:
         first = first_wait(plan.max_epochs)
         self._rungs = rung_epochs(plan.max_epochs, first)
         coding = coding_of(space)
+        coded = {each.name for each in coding.dimensions}
+        self._held = {p.name: p.default for p in space.parameters if p.name not in coded}
         self._search: LatencyFirst = LatencyFirst(
             coding,
             Corner(floor, slowest, point.best_score, largest),
             first_rung=first,
             seed=plan.seed,
-            latency_of=lambda params: self._latencies.get(self._shape(params)),
-            shaping=self._shaping,
+            latency_of=lambda params: self._latencies.get(self._student(params)),
+            shaping=[p.name for p in space.parameters if p.architecture],
             limits=Limits(plan.max_latency_ms or math.inf, plan.max_params_m or math.inf),
-            size_of=lambda params: self._sizes.get(self._shape(params)),
-            third_of=lambda params: self._thirds.get(self._shape(params)),
+            size_of=lambda params: self._sizes.get(self._student(params)),
+            third_of=lambda params: self._thirds.get(self._student(params)),
             earlier=None
             if earlier is None
             else _earlier(coding, earlier, point.best_score, self._third),
@@ -250,23 +254,30 @@ class Guide:
                     size=size,
                     third=third,
                     epoch_seconds=_epoch_seconds(trial) if self._is_timed else 1.0,
+                    telling=all(self._held.get(n, v) == v for n, v in trial.params.items()),
                 )
                 known = self._shown[trial.number] = (facts, training)
-                self._learn_figures(training)
+                self._learn_figures(trial.architecture, training)
             seen.append(known[1])
         return seen
 
-    def _learn_figures(self, training: "Training") -> None:
-        shape = self._shape(training.params)
+    def _learn_figures(self, student: str, training: "Training") -> None:
         if training.latency_ms is not None:
-            self._latencies.setdefault(shape, training.latency_ms)
+            self._latencies.setdefault(student, training.latency_ms)
         if training.size is not None:
-            self._sizes.setdefault(shape, training.size)
+            self._sizes.setdefault(student, training.size)
         if training.third is not None:
-            self._thirds.setdefault(shape, training.third)
+            self._thirds.setdefault(student, training.third)
 
-    def _shape(self, params: Params) -> tuple[tuple[str, Value], ...]:
-        return tuple(sorted((n, v) for n, v in params.items() if n in self._shaping))
+    def _student(self, params: Params) -> str:
+        """Name the student that parameters build, with defaults where they say nothing."""
+        key = tuple(sorted(params.items()))
+        name = self._names.get(key)
+        if name is None:
+            if len(self._names) >= _MOST_NAMES:
+                self._names.clear()
+            name = self._names[key] = self._space.describe(self._space.complete(params))
+        return name
 
 
 def _epoch_seconds(trial: TrialResult) -> float:

@@ -63,6 +63,7 @@ class Belief:
         self.running: Collection[int] = set()
         self._to_end: Sequence[Training] = ()
         self.told: Sequence[Training] = ()
+        self._others: Sequence[Training] = ()
 
     def state(self) -> dict[str, Any]:
         """What seeing all trials again would not tell: JSON."""
@@ -85,8 +86,11 @@ class Belief:
         if not is_late and (late or running == self.running):
             return True
         begun = [each for each in trainings if each.scores and each.latency_ms is not None]
+        telling = [each for each in begun if each.telling]
+        if len(telling) < 2:
+            return False
         if is_late:
-            self._learn(begun)
+            self._learn(telling)
             self._seen = seen
         self.running = running
         just = (t for t in self.tally.running.values() if not t.scores)
@@ -97,6 +101,7 @@ class Belief:
         ]
         self._supposes = False
         self.front = self._front_of(begun)
+        self._others = [each for each in begun if not each.telling]
         self._their_ends: Array | None = None
         self._expected_front: Front | None = None
         self.looks += 1
@@ -134,7 +139,7 @@ class Belief:
     def expected_front(self) -> Front:
         """The front there is if all that was begun is trained to its end, as expected."""
         if self._expected_front is None:
-            points = self.whole_points(self.told)
+            points = self.whole_points([*self.told, *self._others])
             points += self.points_of(self._to_end, self._expected_ends())
             self._expected_front = self.front_of_points(points)
         return self._expected_front

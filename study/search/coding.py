@@ -160,6 +160,16 @@ class Coding:
                 params[each.name] = each.value_of(float(gene))
         return params
 
+    def with_parents(self, chosen: Collection[int]) -> list[int]:
+        """Numbers of some dimensions and of those that they depend on, in order."""
+        names = [each.name for each in self.dimensions]
+        found = set(chosen)
+        for i in reversed(range(len(names))):  # parents come before those that depend on them
+            parent = self.dimensions[i].parent
+            if i in found and parent is not None:
+                found.add(names.index(parent))
+        return sorted(found)
+
     def canonical(self, genes: Array) -> Array:
         """The same configurations by the genes of their values; the middle where none applies."""
         columns = [each.canonical(genes[:, i]) for i, each in enumerate(self.dimensions)]

@@ -91,7 +91,9 @@ class LatencyFirst:
         self._first_rung = first_rung
         self._seed = seed
         names = [each.name for each in coding.dimensions]
-        shapes = [i for i, name in enumerate(names) if shaping is None or name in shaping]
+        shapes = coding.with_parents(
+            [i for i, name in enumerate(names) if shaping is None or name in shaping]
+        )
         self._latency = ArchitectureFigure(coding, shapes, latency_of)
         self._size = ArchitectureFigure(coding, shapes, size_of)
         self._third = None
@@ -298,7 +300,7 @@ class LatencyFirst:
         found = None
         if self._ranked is not None:
             # It knows nothing of those begun since, which are to be unlike each other.
-            since = self._belief.genes_of(trainings[self._ranked_for :])
+            since = self._belief.genes_of(_telling(trainings[self._ranked_for :]))
             self._ranked = apart(self._ranked, since, _APART_AT_ONCE)
             found = self._first_allowed(self._ranked, is_refused)
         if found is None:
@@ -306,10 +308,12 @@ class LatencyFirst:
             # Many workers ask before more is known: then each takes what the others have left.
             many = len(self._belief.running) >= MANY
             kept = max(_RANKED, int(np.sum(worth >= 0.0))) if many else _RANKED
-            self._ranked = apart(candidates[:kept], self._belief.genes_of(trainings), _APART)
+            begun = self._belief.genes_of(_telling(trainings))
+            self._ranked = apart(candidates[:kept], begun, _APART)
             # Of those that were only just begun nothing is known yet.
             just = [t for t in trainings if t.runs and len(t.scores) <= self._first_rung]
-            self._ranked = apart(self._ranked, self._belief.genes_of(just), _APART_AT_ONCE)
+            just_begun = self._belief.genes_of(_telling(just))
+            self._ranked = apart(self._ranked, just_begun, _APART_AT_ONCE)
             found = self._first_allowed(self._ranked, is_refused)
             found = found or self._first_allowed(candidates, is_refused)
         self._ranked_for = len(trainings)
@@ -417,3 +421,7 @@ class LatencyFirst:
             worth = worth * self._likelihood(genes)
         beyond = self._excess(genes, latencies)
         return np.where(beyond > 0.0, -beyond, worth)
+
+
+def _telling(trainings: Sequence[Training]) -> list[Training]:
+    return [each for each in trainings if each.telling]

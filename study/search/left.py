@@ -104,4 +104,5 @@ def _to_next(training: Training, rungs: Sequence[int]) -> int:
     if not training.runs:
         return 0
     done = len(training.scores)
-    return next((rung for rung in rungs if rung > done), training.epochs) - done
+    further = next((rung for rung in rungs if rung > done), training.epochs)
+    return min(further, training.epochs) - done

@@ -33,6 +33,8 @@ class Training:
         waits: It stands at a rung, and may go on.
         runs: It is being trained.
         counts: It was trained by itself; of trials that share a training, one counts.
+        telling: Nothing that is not searched is otherwise than in all others, so that it tells of
+            them; one that tells nothing is still a point of the front.
     """
 
     number: int
@@ -47,6 +49,7 @@ class Training:
     third: float | None = None
     feasible: bool = True
     epoch_seconds: float = 1.0
+    telling: bool = True
 
     @property
     def is_whole(self) -> bool:

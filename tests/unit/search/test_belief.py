@@ -69,6 +69,21 @@ def test_who_waits_is_on_the_front_that_is_expected_and_not_on_the_one_there_is(
         assert alone.expected_front.edges.tolist() == [0.0, 8.0, 65.0]
 
 
+def test_who_tells_nothing_of_others_is_a_point_of_the_front_alone() -> None:
+    trainings = begun(16)
+    unlike = replace(training(16, 8, 0.9, EPOCHS), telling=False, scores=(99.0,) * EPOCHS)
+    without, beside = belief_of(trainings), belief_of([*trainings, unlike])
+
+    assert 16 not in {each.number for each in beside.told}
+    assert isinstance(beside.front, Steps)
+    assert beside.front.edges.tolist() == [0.0, 8.0, 65.0]
+    assert isinstance(beside.expected_front, Steps)
+    assert beside.expected_front.best[-1] == 99.0
+    assert beside.expected_front.edges[-2] == 8.0
+    new = training(17, 8, 0.9, 0)
+    assert expected_of(beside, new) == pytest.approx(expected_of(without, new))
+
+
 def test_what_was_just_begun_is_counted_on_to_end_as_expected() -> None:
     trainings = begun(16)
     new = training(16, 64, 0.31, 0)

@@ -12,6 +12,7 @@ from study.budget import UNBOUNDED, Budget, Left
 from study.search.belief import MANY
 from study.search.coding import Coding, Dimension
 from study.search.latency_first import FIRST, LatencyFirst
+from study.search.left import _to_next
 from study.search.scale import Corner
 from study.search.training import Training
 
@@ -178,3 +179,9 @@ def test_what_is_left_is_what_was_given_less_what_was_taken() -> None:
     assert left.slowed(2.0) == Left(450, 250, 4)
     assert not Budget(trials=5).left(100, 100, workers=4, devices=1.0).is_bounded
     assert budget.left(9e9, 9e9, workers=1, devices=1.0).together == 0.0
+
+
+def test_a_short_training_needs_no_more_than_its_own_end() -> None:
+    short = Training(0, {}, (1.0,), 2, 1.0, runs=True)
+    assert _to_next(short, (1, 3)) == 1
+    assert _to_next(replace(short, epochs=5), (1, 3)) == 2

@@ -1,12 +1,19 @@
 """The search in the words of a study: spaces, trials, rungs."""
 
+from pathlib import Path
+
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from search_spaces import cifar_hybrid, cifar_modern, mnist_subclass
+from analysis.results import EpochResult, Latency, ModelSize, Ratio, ReferencePoint, Timing
+from search_spaces import cifar_hybrid, cifar_modern, cifar_self, mhist_mobilenet, mnist_subclass
 from search_spaces.cifar_blocks import SPACE
-from search_spaces.space import SearchSpace
-from study.guide import coding_of
+from search_spaces.space import Params, SearchSpace
+from study.arguments import parser
+from study.guide import Guide, coding_of
+from study.proposal import distributions
+from study.record import StudyRecord
+from study.resolving import resolve
 
 SPACES = (SPACE, cifar_hybrid.SPACE, cifar_modern.SPACE, mnist_subclass.SPACE)
 
@@ -43,3 +50,77 @@ def test_a_choice_keeps_its_values() -> None:
 
     assert isinstance(method.distribution, CategoricalDistribution)
     assert set(method.choices or ()) == set(cifar_modern.SPACE.drawn_values("method"))
+
+
+def measured(ratio: float) -> Latency:
+    timing, teacher = Timing(1.0, 1.0), Timing(100.0, 100.0)
+    known = Ratio(ratio, ratio, ratio)
+    return Latency("cpu", 1, "float32", False, 9, timing, timing, teacher, teacher, known, known)
+
+
+def add(record: StudyRecord, space: SearchSpace, params: Params) -> str:
+    """Add a trial whose student is measured, unless one like it was, and trained for an epoch."""
+    student = space.describe(params)
+    others = [t for t in record.trials() if t.architecture == student]
+    ratio = 2.0 + len({t.architecture for t in record.trials()})
+    latency = others[0].latency if others and others[0].latency else measured(ratio)
+    number = record.add_trial(
+        dict(params),
+        distributions(space, params),
+        source="sampler",
+        label=None,
+        architecture=student,
+        epochs=9,
+    )
+    record.measured(number, ModelSize(1.0, 2.0, 3), latency)
+    record.epoch(number, EpochResult(1, 1.0, 1.0, 50.0 + number, 0.1, 1.0))
+    return student
+
+
+def guide_of(space: SearchSpace, record: StudyRecord) -> Guide:
+    record.set_attribute("reference_point", ReferencePoint(10.0, 100.0, 100.0).to_json())
+    plan, _ = resolve(parser().parse_args(["--space", "cifar_blocks", "--data", "digits"]))
+    return Guide(record, space, plan)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        *(*SPACES, cifar_self.SPACE, mhist_mobilenet.SPACE),
+        SPACE.with_fixed({"width": 16}),
+    ],
+    ids=lambda space: space.name,
+)
+def test_the_latency_of_a_measured_student_is_known_of_all_that_build_it(
+    space: SearchSpace, tmp_path: Path
+) -> None:
+    record = StudyRecord(tmp_path, "study", None)
+    drawn = {p.name for p in space.parameters if space.can_be_drawn(p.name)}
+    held = {p.name: p.default for p in space.parameters if p.name not in drawn}
+    samples = [
+        params
+        for params in space.samples()
+        if all(held.get(name, value) == value for name, value in params.items())
+    ]
+    for params in samples:
+        add(record, space, params)
+    guide = guide_of(space, record)
+    trials = record.trials()
+    guide._seen(trials, ())
+    found = guide._search._latency.of(coding_of(space).genes_of(samples))
+
+    expected = [trial.search_latency_ms or trial.latency_ms for trial in trials]
+    assert found.tolist() == expected
+    assert len({trial.architecture for trial in trials}) == len(set(expected)) > 1
+
+
+def test_a_trial_that_is_unlike_what_is_searched_is_no_example_of_it(tmp_path: Path) -> None:
+    record = StudyRecord(tmp_path, "study", None)
+    for rate in (0.01, 0.02, 0.03):
+        add(record, SPACE, SPACE.complete({"learning_rate": rate}))
+    add(record, SPACE, SPACE.complete({"train_share": 0.1, "learning_rate": 0.04}))
+    add(record, SPACE, SPACE.complete({"stem": "cifar", "learning_rate": 0.05}))
+    guide = guide_of(SPACE, record)
+
+    seen = guide._seen(record.trials(), ())
+    assert [training.telling for training in seen] == [True, True, True, False, False]
