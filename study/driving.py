@@ -175,7 +175,7 @@ def _load(
     recipe = teacher_recipe(plan, space, summary.name) if space.taught else None
     earlier = earlier_for(plan, space, studies)
     for name, text in plan_rows(plan, space, summary, recipe, earlier):
-        progress.say(f"{name:<13}{text}")
+        progress.fact(name, text)
     check_student_weights(plan, space, progress)
     with progress.phase(f"data {Path(plan.data).name}") as phase:
         data = task.load(

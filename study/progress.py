@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # What a view calls the score before it has been told of which space it is.
 _SOME_SCORE = Score("score", "", 100.0)
+_NAME_WIDTH = 13  # of what a fact is about
 _RUNNING_SHOWN = 8
 _FRONT_SHOWN = 10
 
@@ -97,6 +98,17 @@ class Progress:
         """Show one line."""
         if not self.quiet:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def fact(self, name: str, text: str) -> None:
+        """Show what something is; on a terminal folded between words, beside its name."""
+        if self.quiet or not self.console.is_terminal:
+            self.say(f"{name:<{_NAME_WIDTH}}{text}")
+            return
+        row = Table.grid()
+        row.add_column(width=_NAME_WIDTH)
+        row.add_column(overflow="fold")
+        row.add_row(Text(name), Text(text))
+        self.console.print(row, highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
         """Show one warning, also when quiet."""

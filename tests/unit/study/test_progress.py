@@ -40,6 +40,22 @@ def stored(space: SearchSpace) -> Space:
     return Space.from_json(space.to_json())
 
 
+def test_a_fact_is_one_line_in_a_pipe_and_folded_between_words_on_a_terminal() -> None:
+    text = "ResNet-26 [2,2,2,2], 1 epoch (1,200 small images do not carry a ResNet-50)"
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.fact("teacher", text)
+    assert stream.getvalue() == f"teacher      {text}\n"
+
+    shown = io.StringIO()
+    progress.console = Console(file=shown, force_terminal=True, width=60, color_system=None)
+    progress.fact("teacher", text)
+    first, second = (line.rstrip() for line in shown.getvalue().splitlines())
+    assert first.startswith("teacher      ResNet-26 ")
+    assert second.startswith(" " * 13)
+    assert f"{first[13:]} {second[13:]}" == text
+
+
 def test_in_a_pipe_every_end_of_a_trial_is_one_plain_line() -> None:
     stream = io.StringIO()
     progress = make_progress(stream, quiet=False)
