@@ -94,10 +94,11 @@ class Progress:
         self.begun = time.monotonic()
         self.deadline: float | None = None
 
-    def say(self, text: str) -> None:
-        """Show one line."""
+    def say(self, text: str, *, fold: bool = False) -> None:
+        """Show one line; on a terminal folded between words if it is not there to be copied."""
         if not self.quiet:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            whole = not (fold and self.console.is_terminal)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=whole)
 
     def fact(self, name: str, text: str) -> None:
         """Show what something is; on a terminal folded between words, beside its name."""
@@ -189,7 +190,7 @@ class Progress:
     def exit_added(self, trial: TrialResult) -> None:
         """Another exit of a student that has just been trained."""
         self.trials[trial.number], self._front = trial, None
-        self.say(trial_line(trial, self.score))
+        self.say(trial_line(trial, self.score), fold=True)
 
     def close(self) -> None:
         """Stop drawing."""
@@ -233,7 +234,7 @@ class LiveProgress(Progress):
     def trial_finished(self, trial: TrialResult) -> None:
         """A trial ended: one line above the live table."""
         self.trials[trial.number], self._front = trial, None
-        self.say(trial_line(trial, self.score))
+        self.say(trial_line(trial, self.score), fold=True)
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:

@@ -56,6 +56,16 @@ def test_a_fact_is_one_line_in_a_pipe_and_folded_between_words_on_a_terminal() -
     assert f"{first[13:]} {second[13:]}" == text
 
 
+def test_on_a_terminal_the_end_of_a_trial_is_folded_between_words() -> None:
+    shown = io.StringIO()
+    progress = LiveProgress(shown)
+    progress.console = Console(file=shown, force_terminal=True, width=50, color_system=None)
+    progress.trial_finished(trial(1, "failed"))
+    lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+    assert " ".join(lines) == "t0001 [1,1,1,1] stride 2: failed, loss is not a number"
+    assert len(lines) == 2
+
+
 def test_in_a_pipe_every_end_of_a_trial_is_one_plain_line() -> None:
     stream = io.StringIO()
     progress = make_progress(stream, quiet=False)
