@@ -1,0 +1,181 @@
+"""What the sampler makes of trials that are not as usual, and of what it was not told."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from study.search.sampler import LatencyFirstSampler, _finite, report_score
+from study.search.training import Limits, Training
+
+RANGE = range(1, 30, 3)  # widths that are seen
+SPACE: dict[str, BaseDistribution] = {
+    "width": IntDistribution(1, 64),
+    "rate": FloatDistribution(0.0, 1.0),
+}
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def latency(params: Mapping[str, Any]) -> float:
+    return float(params["width"])
+
+
+def make(**settings: Any) -> LatencyFirstSampler:
+    shown = {"latency_of": latency, "shaping": ("width",), "search_space": SPACE, "seed": 0}
+    return LatencyFirstSampler(**{**shown, **settings})
+
+
+def begun(sampler: LatencyFirstSampler, costs: int = 1) -> optuna.Study:
+    directions = ["maximize", *["minimize"] * costs]
+    return optuna.create_study(directions=directions, sampler=sampler)
+
+
+def ended(
+    width: int, *values: float, constraints: Mapping[str, float] | None = None, **known: float
+) -> FrozenTrial:
+    return create_trial(
+        params={"width": width, "rate": 0.5},
+        distributions=SPACE,
+        values=values,
+        constraints=None if constraints is None else dict(constraints),
+        user_attrs=known,
+    )
+
+
+def widths(study: optuna.Study, count: int = 8) -> list[int]:
+    """Widths that are asked for, each told before the next."""
+    found = []
+    for _ in range(count):
+        trial = study.ask(SPACE)
+        found.append(trial.params["width"])
+        costs = [latency(trial.params)] * (len(study.directions) - 1)
+        study.tell(trial, [score(trial.params["width"]), *costs])
+    return found
+
+
+def score(width: int) -> float:
+    return 50.0 + width / 2
+
+
+def shown(sampler: LatencyFirstSampler, trial: FrozenTrial) -> Training:
+    return sampler._training(trial, trial.params, has_third=False)
+
+
+# Figures that are no numbers
+
+
+@pytest.mark.parametrize("best", [100.0, math.inf])
+@pytest.mark.parametrize(
+    "odd",
+    [(math.inf, 5.0), (-math.inf, 5.0), (60.0, math.inf), (60.0, 0.0), (60.0, -1.0)],
+    ids=str,
+)
+def test_one_trial_of_an_impossible_figure_stops_nothing(
+    odd: tuple[float, float], best: float
+) -> None:
+    study = begun(make(best_score=best, slowest=65.0))
+    study.add_trials([ended(width, score(width), latency({"width": width})) for width in RANGE])
+    study.add_trial(ended(7, *odd))
+
+    assert max(widths(study, 4)) > max(RANGE)
+
+
+@pytest.mark.parametrize("third", [math.inf, 0.0])
+def test_nor_does_an_impossible_third(third: float) -> None:
+    study = begun(make(third_of=latency, slowest=65.0), costs=2)
+    study.add_trials([ended(width, score(width), width, width) for width in RANGE])
+    study.add_trial(ended(7, 60.0, 7.0, third))
+
+    assert len(set(widths(study, 3))) == 3
+
+
+def test_a_latency_that_is_computed_to_be_impossible_is_guessed() -> None:
+    def of_some(params: Mapping[str, Any]) -> float:
+        return 0.0 if params["width"] % 2 else latency(params)
+
+    study = begun(make(latency_of=of_some, slowest=65.0))
+    study.add_trials([ended(width, score(width), width) for width in RANGE])
+
+    assert max(widths(study, 4)) > max(RANGE)
+
+
+@pytest.mark.parametrize("violation", [math.inf, -math.inf, 1e200])
+def test_an_infinite_violation_is_a_violation_like_the_largest(violation: float) -> None:
+    study = begun(make(slowest=65.0))
+    for width in RANGE:
+        study.add_trial(ended(width, score(width), width, constraints={"c": width - 40.0}))
+    study.add_trial(ended(60, 80.0, 60.0, constraints={"c": violation}))
+
+    assert len(set(widths(study, 3))) == 3
+    assert shown(make(), study.trials[len(RANGE)]).feasible == (violation == -math.inf)
+
+
+def test_a_violation_that_is_no_number_counts_as_the_largest() -> None:
+    found = _finite(np.array([-2.0, 0.5, math.nan, -math.inf]))
+
+    assert found.tolist() == [-2.0, 0.5, 2.0, -2.0]
+    assert _finite(np.array([math.inf])).tolist() == [1.0]
+
+
+# Parameters that a figure takes and that are not varied
+
+
+def of_depth(params: Mapping[str, Any]) -> float:
+    return float(params["width"] * params["depth"])
+
+
+@pytest.mark.parametrize("shaping", [None, ("width", "depth")])
+def test_a_parameter_of_one_value_is_shown_to_what_computes_latencies(
+    shaping: Sequence[str] | None,
+) -> None:
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        trial.suggest_int("depth", 3, 3)
+        width = trial.suggest_int("width", 1, 64)
+        report_score(trial, 1, score(width))
+        if trial.number % 3 == 1:
+            raise optuna.TrialPruned
+        return score(width), of_depth(trial.params)
+
+    limits = Limits(slowest_ms=48.0)
+    sampler = make(latency_of=of_depth, shaping=shaping, search_space=None, limits=limits)
+    study = begun(sampler)
+    study.optimize(objective, n_trials=14)
+
+    assert all(trial.params["width"] <= 16 for trial in study.trials[1:])
+    assert shown(sampler, study.trials[1]).latency_ms == of_depth(study.trials[1].params)
+
+
+@pytest.mark.parametrize("shaping", [None, ("width", "depth")])
+def test_a_latency_that_takes_what_is_not_drawn_yet_is_learnt(
+    shaping: Sequence[str] | None,
+) -> None:
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        width = trial.suggest_int("width", 1, 64)
+        depth = trial.suggest_int("depth", 1, 4) if trial.number % 2 else 2
+        value = float(width * depth)
+        return score(width), value
+
+    sampler = make(latency_of=of_depth, shaping=shaping, search_space=None)
+    study = begun(sampler)
+    older = {"width": IntDistribution(1, 64)}
+    study.add_trial(create_trial(params={"width": 5}, distributions=older, values=[52.0, 10.0]))
+    pruned = create_trial(params={"width": 5}, distributions=older, state=TrialState.PRUNED)
+    study.add_trial(pruned)
+    study.optimize(objective, n_trials=12)
+
+    assert len({trial.params["width"] for trial in study.trials}) > 6
+    assert shown(sampler, study.trials[0]).latency_ms == 10.0
+    assert shown(sampler, study.trials[1]).latency_ms is None
+
+
+def test_what_is_looked_up_beside_the_shaping_parameters_is_a_mistake_that_shows() -> None:
+    study = begun(make(latency_of=of_depth))
+    study.add_trials([ended(width, score(width), width) for width in RANGE])
+
+    with pytest.raises(KeyError, match="depth"):
+        study.ask(SPACE)
