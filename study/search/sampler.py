@@ -41,7 +41,14 @@ def report_score(
     Optuna's own ``Trial.report`` is for studies of one objective. The latency, and the third of a
     study of three, are of use where the sampler cannot compute them: of a trial that is pruned,
     nothing else tells them.
+
+    Raises:
+        ValueError: if the epoch lies beyond the last one that the study's sampler was given.
     """
+    # A trial of fixed values, which an objective can be tried with, is of no study.
+    sampler = getattr(getattr(trial, "study", None), "sampler", None)
+    if isinstance(sampler, LatencyFirstSampler):
+        _refuse_beyond(sampler._epochs, epoch, trial.number)
     trial.set_user_attr(f"{_SCORE}{epoch:04d}", float(score))
     for name, value in ((_LATENCY, latency), (_THIRD, third)):
         if value is not None:
@@ -59,8 +66,9 @@ class LatencyFirstSampler(BaseSampler):
     end as they promise, so parallel ones do not repeat each other; no configuration of the relative
     space is proposed twice. Parameters that not all trials have are drawn independently.
 
-    A score that is not finite is left out with its trial; a latency or third that is not finite and
-    above 0 counts as unknown.
+    A trial that is complete ends at the score that it returned. One that was pruned or failed is
+    learnt from as far as it told its scores, and is on no front. A score that is not finite is left
+    out with its trial; a latency or third that is not finite and above 0 counts as unknown.
 
     Example:
         ::
@@ -91,7 +99,7 @@ class LatencyFirstSampler(BaseSampler):
             counts as unknown where it looks up another one in vain (a ``KeyError``).
         shaping: Names of the parameters that the latency depends on; all, if left out.
         search_space: What is varied; left out, the parameters that all trials have in common.
-        epochs: Of a whole training, as scores are reported.
+        epochs: Of a whole training, as scores are reported; what reports more is refused.
         floor: Score of the reference corner; the lowest one seen, if left out.
         slowest: Latency of the reference corner; the largest one seen, if left out.
         best_score: The best score there is; infinite where none bounds it.
@@ -263,11 +271,12 @@ class LatencyFirstSampler(BaseSampler):
         return search
 
     def _training(self, trial: FrozenTrial, params: Params, *, has_third: bool) -> Training:
-        scores = _curve(trial)
+        scores = _curve(trial, self._epochs)
         all_params = {**self._fixed, **params, **trial.params}
         if trial.state == TrialState.COMPLETE:
             end, latency, third = trial.values[0], trial.values[1], trial.values[-1]
-            # Without its curve, the end stands for all of it.
+            # Its end is what it returned; without its curve, that stands for all of it.
+            scores = scores[: self._epochs - 1]
             scores = (*scores, *[end] * (self._epochs - len(scores)))
             scores = scores if math.isfinite(end) else ()
         else:
@@ -288,7 +297,8 @@ class LatencyFirstSampler(BaseSampler):
             latency,
             third=third if has_third else None,
             runs=trial.state == TrialState.RUNNING,
-            feasible=kept,
+            # Nor is anything to be had of what was pruned or failed, however far it came.
+            feasible=kept and trial.state not in (TrialState.PRUNED, TrialState.FAIL),
         )
 
     def _figure_of(
@@ -369,6 +379,14 @@ def _figure(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) and value > 0.0 else None
 
 
+def _refuse_beyond(epochs: int, epoch: int, number: int) -> None:
+    if epoch > epochs:
+        raise ValueError(
+            f"trial {number} reports epoch {epoch}, and LatencyFirstSampler was given "
+            f"epochs={epochs}; give it the epochs of a whole training"
+        )
+
+
 def _params_of(
     trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
 ) -> dict[str, Any] | None:
@@ -385,13 +403,14 @@ def _params_of(
     return {name: params[name] for name in search_space} if alike else None
 
 
-def _curve(trial: FrozenTrial) -> tuple[float, ...]:
+def _curve(trial: FrozenTrial, epochs: int) -> tuple[float, ...]:
     """Scores from the first epoch, as far as they were told without a gap."""
     told = {
         int(name.removeprefix(_SCORE)): float(value)
         for name, value in trial.user_attrs.items()
         if name.startswith(_SCORE)
     }
+    _refuse_beyond(epochs, max(told, default=0), trial.number)
     scores: list[float] = []
     while len(scores) + 1 in told and math.isfinite(told[len(scores) + 1]):
         scores.append(told[len(scores) + 1])

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from study.search.sampler import LatencyFirstSampler, _finite, report_score
 from study.search.training import Limits, Training
 
+EPOCHS = 3
 RANGE = range(1, 30, 3)  # widths that are seen
 SPACE: dict[str, BaseDistribution] = {
     "width": IntDistribution(1, 64),
@@ -179,3 +180,69 @@ def test_what_is_looked_up_beside_the_shaping_parameters_is_a_mistake_that_shows
 
     with pytest.raises(KeyError, match="depth"):
         study.ask(SPACE)
+
+
+# Scores
+
+
+def with_curve(*scores: float, state: TrialState, values: Sequence[float] | None) -> FrozenTrial:
+    return create_trial(
+        state=state,
+        params={"width": 5, "rate": 0.5},
+        distributions=SPACE,
+        values=values,
+        user_attrs={f"score:{epoch:04d}": value for epoch, value in enumerate(scores, start=1)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ((10.0, 30.0, 20.0), (10.0, 30.0, 30.0)),
+        ((10.0,), (10.0, 30.0, 30.0)),
+        ((), (30.0, 30.0, 30.0)),
+    ],
+)
+def test_a_complete_trial_ends_at_what_it_returned(
+    told: Sequence[float], expected: Sequence[float]
+) -> None:
+    trial = with_curve(*told, state=TrialState.COMPLETE, values=[30.0, 5.0])
+
+    seen = shown(make(epochs=EPOCHS), trial)
+
+    assert seen.scores == expected
+    assert seen.feasible
+
+
+@pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.FAIL])
+def test_what_was_pruned_or_failed_is_on_no_front_and_still_teaches(state: TrialState) -> None:
+    trial = with_curve(10.0, 30.0, 20.0, state=state, values=None)
+
+    seen = shown(make(epochs=EPOCHS), trial)
+
+    assert seen.scores == (10.0, 30.0, 20.0)
+    assert not seen.feasible
+
+
+def test_an_epoch_beyond_the_last_is_refused_with_the_mend() -> None:
+    study = begun(make(epochs=EPOCHS))
+    trial = study.ask(SPACE)
+    for epoch in range(1, EPOCHS + 1):
+        report_score(trial, epoch, 50.0)
+
+    with pytest.raises(ValueError, match=r"trial 0 reports epoch 4, .* given epochs=3; give it"):
+        report_score(trial, EPOCHS + 1, 50.0)
+
+    study.tell(trial, state=TrialState.FAIL)
+    study.ask(SPACE)  # nothing of it was kept
+    study.add_trial(with_curve(*[50.0] * 4, state=TrialState.COMPLETE, values=[50.0, 5.0]))
+    with pytest.raises(ValueError, match="trial 2 reports epoch 4"):
+        study.ask(SPACE)
+
+
+def test_an_objective_that_reports_can_be_tried_with_fixed_values() -> None:
+    trial = optuna.trial.FixedTrial({"width": 5})
+
+    report_score(trial, 7, 50.0)  # type: ignore[arg-type]
+
+    assert trial.user_attrs == {"score:0007": 50.0}
