@@ -14,7 +14,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.special import ndtr
 
-from study.search.architecture import Figures
+from study.search.architecture import ArchitectureFigure, Figures
+from study.search.candidates import drawn
 from study.search.coding import Array, Coding, Dimension
 from study.search.curve_model import MOST_FIGURES, CurveModel
 from study.search.latency_first import LatencyFirst
@@ -26,6 +27,8 @@ Params = Mapping[str, Any]
 # Attributes of a trial: what it was proposed, and what it scored after an epoch.
 _PROPOSED, _SCORE, _LATENCY, _THIRD = "latency_first:params", "score:", "latency", "third"
 _CONSTRAINTS = "constraints"  # as Optuna has those of a `constraints_func`
+# Draws from the space that are to tell how large a figure may be, and how far beyond a bound lies.
+_DRAWS, _BEYOND = 200, 1.1
 _MOST_VIOLATED = 1e100  # its square is still a number
 
 
@@ -101,7 +104,9 @@ class LatencyFirstSampler(BaseSampler):
         search_space: What is varied; left out, the parameters that all trials have in common.
         epochs: Of a whole training, as scores are reported; what reports more is refused.
         floor: Score of the reference corner; the lowest one seen, if left out.
-        slowest: Latency of the reference corner; the largest one seen, if left out.
+        slowest: Latency of the reference corner: whatever is slower is worth nothing. Give it where
+            you know it. Left out, it is a tenth above the largest one that was seen, or that is
+            expected of draws from the space.
         best_score: The best score there is; infinite where none bounds it.
         third_of: As ``latency_of``, of a third objective.
         largest: As ``slowest``, of a third objective.
@@ -250,9 +255,9 @@ class LatencyFirstSampler(BaseSampler):
         scores = [each.scores[-1] for each in trainings if each.scores]
         slowest, largest = self._slowest, self._largest if has_third else None
         if slowest is None:
-            slowest = max((value for _, value in latencies), default=1.0)
+            slowest = self._most("latency", coding, shaping, latency_of, latencies)
         if has_third and largest is None:
-            largest = max((value for _, value in thirds), default=1.0)
+            largest = self._most("third", coding, shaping, third_of, thirds)
         floor = min(scores, default=0.0) if self._floor is None else self._floor
         corner = Corner(floor, slowest, self._best, largest)
         search = LatencyFirst(
@@ -269,6 +274,27 @@ class LatencyFirstSampler(BaseSampler):
         if self._learnt is not None and self._learnt[0] == coding:
             search.load_state(self._learnt[1])
         return search
+
+    def _most(
+        self,
+        name: str,
+        coding: Coding,
+        shaping: Collection[str],
+        figure_of: Callable[[Params], float | None],
+        known: Figures,
+    ) -> float:
+        """A bound on a figure where none was given: beyond all that is known, or expected.
+
+        What was largest so far is no bound: whoever is larger would be worth nothing for ever.
+        """
+        shapes = [i for i, each in enumerate(coding.dimensions) if each.name in shaping]
+        figure = ArchitectureFigure(coding, shapes, figure_of)
+        if self._learnt is not None and self._learnt[0] == coding:
+            figure.load_state(self._learnt[1].get(name, {}))
+        figure.learn(len(known), lambda: known)
+        expected = figure.of(drawn(coding, np.random.default_rng(self._seed), _DRAWS))
+        largest = max([*expected[np.isfinite(expected)], *(value for _, value in known)], default=0)
+        return _BEYOND * float(largest) if largest else 1.0
 
     def _training(self, trial: FrozenTrial, params: Params, *, has_third: bool) -> Training:
         scores = _curve(trial, self._epochs)

@@ -182,6 +182,24 @@ def test_what_is_looked_up_beside_the_shaping_parameters_is_a_mistake_that_shows
         study.ask(SPACE)
 
 
+# A corner that was not given
+
+
+@pytest.mark.parametrize("latency_of", [latency, None], ids=["computed", "learnt"])
+def test_without_a_slowest_slower_ones_than_any_so_far_are_tried(latency_of: Any) -> None:
+    study = begun(make(latency_of=latency_of))
+    study.add_trials([ended(width, score(width), width) for width in RANGE])
+
+    assert sum(width > max(RANGE) for width in widths(study)) >= 4
+
+
+def test_without_a_largest_larger_ones_than_any_so_far_are_tried() -> None:
+    study = begun(make(third_of=latency, slowest=65.0), costs=2)
+    study.add_trials([ended(width, score(width), width, width) for width in RANGE])
+
+    assert sum(width > max(RANGE) for width in widths(study)) >= 4
+
+
 # Scores
 
 
