@@ -14,6 +14,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.special import ndtr
 
+from study.search.architecture import ArchitectureFigure, Figures
+from study.search.candidates import drawn
 from study.search.coding import Array, Coding, Dimension
 from study.search.curve_model import MOST_FIGURES, CurveModel
 from study.search.latency_first import LatencyFirst
@@ -25,6 +27,9 @@ Params = Mapping[str, Any]
 # Attributes of a trial: what it was proposed, and what it scored after an epoch.
 _PROPOSED, _SCORE, _LATENCY, _THIRD = "latency_first:params", "score:", "latency", "third"
 _CONSTRAINTS = "constraints"  # as Optuna has those of a `constraints_func`
+# Draws from the space that are to tell how large a figure may be, and how far beyond a bound lies.
+_DRAWS, _BEYOND = 200, 1.1
+_MOST_VIOLATED = 1e100  # its square is still a number
 
 
 def report_score(
@@ -39,7 +44,14 @@ def report_score(
     Optuna's own ``Trial.report`` is for studies of one objective. The latency, and the third of a
     study of three, are of use where the sampler cannot compute them: of a trial that is pruned,
     nothing else tells them.
+
+    Raises:
+        ValueError: if the epoch lies beyond the last one that the study's sampler was given.
     """
+    # A trial of fixed values, which an objective can be tried with, is of no study.
+    sampler = getattr(getattr(trial, "study", None), "sampler", None)
+    if isinstance(sampler, LatencyFirstSampler):
+        _refuse_beyond(sampler._epochs, epoch, trial.number)
     trial.set_user_attr(f"{_SCORE}{epoch:04d}", float(score))
     for name, value in ((_LATENCY, latency), (_THIRD, third)):
         if value is not None:
@@ -56,6 +68,10 @@ class LatencyFirstSampler(BaseSampler):
     ones too, as far as they were told with :func:`report_score`. Trials that run are expected to
     end as they promise, so parallel ones do not repeat each other; no configuration of the relative
     space is proposed twice. Parameters that not all trials have are drawn independently.
+
+    A trial that is complete ends at the score that it returned. One that was pruned or failed is
+    learnt from as far as it told its scores, and is on no front. A score that is not finite is left
+    out with its trial; a latency or third that is not finite and above 0 counts as unknown.
 
     Example:
         ::
@@ -82,12 +98,15 @@ class LatencyFirstSampler(BaseSampler):
 
     Args:
         latency_of: The latency of what the shaping parameters build, or None where it is unknown;
-            left out, it is learnt from the trials' values.
+            left out, it is learnt from the trials' values. It is shown what is known of them, and
+            counts as unknown where it looks up another one in vain (a ``KeyError``).
         shaping: Names of the parameters that the latency depends on; all, if left out.
         search_space: What is varied; left out, the parameters that all trials have in common.
-        epochs: Of a whole training, as scores are reported.
+        epochs: Of a whole training, as scores are reported; what reports more is refused.
         floor: Score of the reference corner; the lowest one seen, if left out.
-        slowest: Latency of the reference corner; the largest one seen, if left out.
+        slowest: Latency of the reference corner: whatever is slower is worth nothing. Give it where
+            you know it. Left out, it is a tenth above the largest one that was seen, or that is
+            expected of draws from the space.
         best_score: The best score there is; infinite where none bounds it.
         third_of: As ``latency_of``, of a third objective.
         largest: As ``slowest``, of a third objective.
@@ -128,6 +147,7 @@ class LatencyFirstSampler(BaseSampler):
         self._common = IntersectionSearchSpace(include_pruned=True)
         self._lock = threading.Lock()
         self._learnt: tuple[Coding, Mapping[str, Any]] | None = None
+        self._fixed: dict[str, Any] = {}  # of parameters of one value, which nothing varies
 
     # What Optuna asks
 
@@ -141,6 +161,8 @@ class LatencyFirstSampler(BaseSampler):
         """Return what is varied together: as given, or what all trials have in common."""
         with self._lock:
             found = self._common.calculate(study) if self._space is None else self._space
+            single = [(name, each) for name, each in found.items() if each.single()]
+            self._fixed = {name: Dimension(name, each).value_of(0.0) for name, each in single}
         return {name: each for name, each in sorted(found.items()) if not each.single()}
 
     def sample_relative(
@@ -226,27 +248,25 @@ class LatencyFirstSampler(BaseSampler):
     ) -> LatencyFirst:
         """Return the search as it stands: what it fitted last goes on from trial to trial."""
         shaping = self._shaping or frozenset(each.name for each in coding.dimensions)
-        latencies = [(each.params, each.latency_ms) for each in trainings]
-        thirds = [(each.params, each.third) for each in trainings]
+        latencies = [(t.params, t.latency_ms) for t in trainings if t.latency_ms is not None]
+        thirds = [(t.params, t.third) for t in trainings if t.third is not None]
+        latency_of = self._figure_of(latencies, shaping, self._latency_of)
+        third_of = self._figure_of(thirds, shaping, self._third_of)
         scores = [each.scores[-1] for each in trainings if each.scores]
-        slowest = max((each.latency_ms or 0.0 for each in trainings), default=0.0)
-        largest = None
-        if has_third:
-            seen_largest = max((each.third or 0.0 for each in trainings), default=0.0) or 1.0
-            largest = seen_largest if self._largest is None else self._largest
-        corner = Corner(
-            min(scores, default=0.0) if self._floor is None else self._floor,
-            (slowest or 1.0) if self._slowest is None else self._slowest,
-            self._best,
-            largest,
-        )
+        slowest, largest = self._slowest, self._largest if has_third else None
+        if slowest is None:
+            slowest = self._most("latency", coding, shaping, latency_of, latencies)
+        if has_third and largest is None:
+            largest = self._most("third", coding, shaping, third_of, thirds)
+        floor = min(scores, default=0.0) if self._floor is None else self._floor
+        corner = Corner(floor, slowest, self._best, largest)
         search = LatencyFirst(
             coding,
             corner,
             first_rung=1,
             seed=self._seed,
-            latency_of=_figure_of(latencies, shaping, self._latency_of),
-            third_of=_figure_of(thirds, shaping, self._third_of),
+            latency_of=latency_of,
+            third_of=third_of,
             shaping=shaping,
             limits=self._limits,
             likelihood=_Feasibility(coding, seen),
@@ -255,21 +275,46 @@ class LatencyFirstSampler(BaseSampler):
             search.load_state(self._learnt[1])
         return search
 
+    def _most(
+        self,
+        name: str,
+        coding: Coding,
+        shaping: Collection[str],
+        figure_of: Callable[[Params], float | None],
+        known: Figures,
+    ) -> float:
+        """A bound on a figure where none was given: beyond all that is known, or expected.
+
+        What was largest so far is no bound: whoever is larger would be worth nothing for ever.
+        """
+        shapes = [i for i, each in enumerate(coding.dimensions) if each.name in shaping]
+        figure = ArchitectureFigure(coding, shapes, figure_of)
+        if self._learnt is not None and self._learnt[0] == coding:
+            figure.load_state(self._learnt[1].get(name, {}))
+        figure.learn(len(known), lambda: known)
+        expected = figure.of(drawn(coding, np.random.default_rng(self._seed), _DRAWS))
+        largest = max([*expected[np.isfinite(expected)], *(value for _, value in known)], default=0)
+        return _BEYOND * float(largest) if largest else 1.0
+
     def _training(self, trial: FrozenTrial, params: Params, *, has_third: bool) -> Training:
-        scores = _curve(trial)
-        if trial.state == TrialState.COMPLETE and len(scores) < self._epochs:
-            # Without its curve, the end stands for all of it.
-            scores = (*scores, *[trial.values[0]] * (self._epochs - len(scores)))
-        latency = trial.user_attrs.get(_LATENCY)
-        if latency is None and self._latency_of is not None:
-            latency = self._latency_of(params)
-        third = trial.user_attrs.get(_THIRD)
-        if third is None and self._third_of is not None:
-            third = self._third_of(params)
+        scores = _curve(trial, self._epochs)
+        all_params = {**self._fixed, **params, **trial.params}
         if trial.state == TrialState.COMPLETE:
-            latency, third = trial.values[1], trial.values[-1]
+            end, latency, third = trial.values[0], trial.values[1], trial.values[-1]
+            # Its end is what it returned; without its curve, that stands for all of it.
+            scores = scores[: self._epochs - 1]
+            scores = (*scores, *[end] * (self._epochs - len(scores)))
+            scores = scores if math.isfinite(end) else ()
+        else:
+            latency, third = trial.user_attrs.get(_LATENCY), trial.user_attrs.get(_THIRD)
+            if latency is None:
+                latency = self._computed(self._latency_of, all_params)
+            if third is None:
+                third = self._computed(self._third_of, all_params)
+        latency, third = _figure(latency), _figure(third)
         if has_third and third is None:
             latency = None  # what is known of one alone is of no use
+        kept = all(violation <= 0.0 for violation in trial.constraints.values())
         return Training(
             trial.number,
             params,
@@ -278,8 +323,41 @@ class LatencyFirstSampler(BaseSampler):
             latency,
             third=third if has_third else None,
             runs=trial.state == TrialState.RUNNING,
-            feasible=all(violation <= 0.0 for violation in trial.constraints.values()),
+            # Nor is anything to be had of what was pruned or failed, however far it came.
+            feasible=kept and trial.state not in (TrialState.PRUNED, TrialState.FAIL),
         )
+
+    def _figure_of(
+        self,
+        known: Figures,
+        shaping: frozenset[str],
+        otherwise: Callable[[Params], float | None] | None,
+    ) -> Callable[[Params], float | None]:
+        """A figure of architectures: as known of another trial's, else as it can be computed."""
+        figures = {_key(params, shaping): value for params, value in known}
+
+        def figure(params: Params) -> float | None:
+            params = {**self._fixed, **params}
+            if not shaping <= params.keys():
+                return None  # it depends on what is still to be drawn
+            found = figures.get(_key(params, shaping - self._fixed.keys()))
+            return self._computed(otherwise, params) if found is None else found
+
+        return figure
+
+    def _computed(
+        self, figure: Callable[[Params], float | None] | None, params: Params
+    ) -> float | None:
+        """A figure as it can be computed; None where that takes a parameter that is not there."""
+        if figure is None:
+            return None
+        try:
+            return _figure(figure(params))
+        except KeyError as error:
+            name = error.args[0] if error.args else None
+            if name in params or (self._shaping is not None and name not in self._shaping):
+                raise
+            return None
 
 
 class _Feasibility:
@@ -306,7 +384,7 @@ class _Feasibility:
 
     def _fitted(self, known: Sequence[tuple[Params, float]]) -> CurveModel:
         rows = known[-MOST_FIGURES:]
-        values = np.array([violation for _, violation in rows])
+        values = _finite(np.array([violation for _, violation in rows]))
         # Constraints lie at 0, whatever the mean of what was seen.
         deviation = max(float(np.sqrt(np.mean(values**2))), 1e-9)
         genes = self._coding.canonical(self._coding.genes_of([params for params, _ in rows]))
@@ -315,20 +393,24 @@ class _Feasibility:
         )
 
 
-def _figure_of(
-    known: Sequence[tuple[Params, float | None]],
-    shaping: Collection[str],
-    otherwise: Callable[[Params], float | None] | None,
-) -> Callable[[Params], float | None]:
-    """A figure of architectures: as known of another trial's, else as it can be computed."""
-    figures = {_key(params, shaping): value for params, value in known if value is not None}
+def _finite(violations: Array) -> Array:
+    """Violations with infinite ones as large as the largest of the others; so what is no number."""
+    sizes = np.abs(violations[np.isfinite(violations)])
+    most = min(float(sizes.max(initial=0.0)) or 1.0, _MOST_VIOLATED)
+    return np.clip(np.nan_to_num(violations, nan=most, posinf=most, neginf=-most), -most, most)
 
-    def figure(params: Params) -> float | None:
-        if (found := figures.get(_key(params, shaping))) is not None:
-            return found
-        return None if otherwise is None else otherwise(params)
 
-    return figure
+def _figure(value: float | None) -> float | None:
+    """What a latency or third is to be: finite and above 0; else it counts as unknown."""
+    return value if value is not None and math.isfinite(value) and value > 0.0 else None
+
+
+def _refuse_beyond(epochs: int, epoch: int, number: int) -> None:
+    if epoch > epochs:
+        raise ValueError(
+            f"trial {number} reports epoch {epoch}, and LatencyFirstSampler was given "
+            f"epochs={epochs}; give it the epochs of a whole training"
+        )
 
 
 def _params_of(
@@ -347,13 +429,14 @@ def _params_of(
     return {name: params[name] for name in search_space} if alike else None
 
 
-def _curve(trial: FrozenTrial) -> tuple[float, ...]:
+def _curve(trial: FrozenTrial, epochs: int) -> tuple[float, ...]:
     """Scores from the first epoch, as far as they were told without a gap."""
     told = {
         int(name.removeprefix(_SCORE)): float(value)
         for name, value in trial.user_attrs.items()
         if name.startswith(_SCORE)
     }
+    _refuse_beyond(epochs, max(told, default=0), trial.number)
     scores: list[float] = []
     while len(scores) + 1 in told and math.isfinite(told[len(scores) + 1]):
         scores.append(told[len(scores) + 1])

@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +109,18 @@ def epochs_ratio(runs: dict[Job, Run], arm: str, workers: int) -> float:
     """
     budget = budget_of(workers)
     goal = medians(runs, YARDSTICK, workers, lambda run: run.last)
+
+    def needed_to(regret: float, run: Run) -> int:
+        epochs = run.epochs_to(regret)
+        return 2 * budget if epochs is None else epochs
+
     ratios = []
     for task, regret in goal.items():
         needed = medians(
             {job: run for job, run in runs.items() if job[1] == task},
             arm,
             workers,
-            lambda run, regret=regret: run.epochs_to(regret) or 2 * budget,
+            partial(needed_to, regret),
         )
         ratios.append(needed[task] / budget)
     return statistics.median(ratios)

@@ -92,6 +92,12 @@ def course(record: StudyResults, folder: Path, ms: Mapping[str, float], corner_m
     return Course(tuple(points), len(begun))
 
 
+def share_to(theirs: Course, ours: Course, budget: int) -> float:
+    """Epochs until ours is where theirs ends, over the budget; 2 if it never is."""
+    epochs = ours.epochs_to(theirs.after(budget))
+    return (2 * budget if epochs is None else epochs) / budget
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -120,7 +126,7 @@ def main() -> None:
     budget = args.trainings * max(trial.epochs for trial in everyone[0].trials)
     areas = {arm: [each.after(budget) for each in of_arm] for arm, of_arm in courses.items()}
     needed = [
-        (ours.epochs_to(theirs.after(budget)) or 2 * budget) / budget
+        share_to(theirs, ours, budget)
         for ours, theirs in zip(courses["ours"], courses["TPE"], strict=True)
     ]
     if args.json:

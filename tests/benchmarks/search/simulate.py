@@ -17,7 +17,8 @@ class Run:
     """What one simulated study came to.
 
     Attributes:
-        regret: After each tenth of the budget, and more finely: (epochs spent, regret).
+        regret: Of every training that came to its end, and at last of the whole budget, though
+            not all of it need be spent: (epochs spent, regret).
         trials: Begun.
         whole: Trained to their end.
         seconds: That the search itself took, in all.
@@ -103,6 +104,7 @@ def simulate(arm: Arm, bench: LcBench, task: str, workers: int, budget: int) -> 
             asking, idle[:] = [worker, *idle], []
             for free in asking:
                 occupy(now, free)
-    regrets.append((spent, reference.regret(front)))
+    # Where nothing was worth beginning any more, the rest of the budget changes nothing.
+    regrets.append((budget, reference.regret(front)))
     finished = sum(len(trial.scores) == EPOCHS for trial in trials)
     return Run(tuple(regrets), len(trials), finished, seconds, suggestions)

@@ -1,6 +1,9 @@
 """The simulator of the search benchmark: epochs, workers, areas."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from analysis.front import hypervolume
 from analysis.results import ReferencePoint
 from study.budget import Left
+from tests.benchmarks.search.__main__ import YARDSTICK, epochs_ratio, load
 from tests.benchmarks.search.arms import ARMS, OPTIONAL, Halved, LatencyFirstArm, Random, Trial
 from tests.benchmarks.search.lcbench import (
     BEST,
@@ -23,7 +27,8 @@ from tests.benchmarks.search.lcbench import (
     latency_ms,
     weights,
 )
-from tests.benchmarks.search.simulate import Run, simulate
+from tests.benchmarks.search.real import Course, share_to
+from tests.benchmarks.search.simulate import Run, budget_of, simulate
 from tests.benchmarks.search.three import covered, spend
 
 
@@ -56,6 +61,13 @@ class Watched(Halved):
         self.trials = trials
         self.most = max(self.most, sum(trial.runs for trial in trials))
         return super().next(trials, left)
+
+
+class Content(Random):
+    """Wants nothing more after some trials."""
+
+    def next(self, trials: list[Trial], left: Left) -> Trial | None:
+        return super().next(trials, left) if len(trials) < 2 else None
 
 
 def run(arm: Any, workers: int = 1, budget: int = 6 * EPOCHS) -> Run:
@@ -92,6 +104,43 @@ def test_regret_never_rises_and_tells_when_it_was_reached() -> None:
     assert found.last < 1.0
     assert found.epochs_to(1.0) == 0
     assert found.epochs_to(-1.0) is None
+
+
+def test_a_study_whose_workers_end_idle_is_kept_as_whole(tmp_path: Path) -> None:
+    found = run(Content(0), budget=budget_of(1))
+    cut_off = run(Random(0), budget=budget_of(1) // 2)
+    lines = [
+        {"job": ["ours", "made up", seed, 1], "run": asdict(one)}
+        for seed, one in enumerate((found, cut_off))
+    ]
+    kept = tmp_path / "runs.jsonl"
+    kept.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert found.trials == found.whole == 2
+    assert found.regret[-1] == (budget_of(1), found.regret[-2][1])
+    assert load(kept) == {("ours", "made up", 0, 1): found}
+
+
+def test_what_is_reached_at_once_takes_no_epochs_and_what_never_is_more_than_all() -> None:
+    budget = budget_of(1)
+    lost = Run(((0, 1.0), (budget, 1.0)), 0, 0, 0.0, 1)
+    good = Run(((0, 1.0), (budget // 2, 0.1), (budget, 0.1)), 1, 1, 0.0, 1)
+    jobs = ((YARDSTICK, "made up", 0, 1), ("ours", "made up", 0, 1))
+
+    ratios = [
+        epochs_ratio(dict(zip(jobs, runs, strict=True)), "ours", 1)
+        for runs in ((lost, good), (good, good), (good, lost))
+    ]
+
+    assert ratios == [0.0, 0.5, 2.0]
+
+
+def test_a_real_front_that_is_reached_at_once_takes_no_epochs() -> None:
+    nothing, much = Course(((0, 0.0),), 1), Course(((0, 0.0), (6, 0.5)), 1)
+
+    assert share_to(nothing, much, 12) == 0.0
+    assert share_to(much, much, 12) == 0.5
+    assert share_to(much, nothing, 12) == 2.0
 
 
 def test_the_same_seed_is_the_same_study() -> None:
