@@ -499,6 +499,7 @@ def measured(chromium, path, scheme):
     return figures
 
 
+@pytest.mark.alone  # it measures seconds
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_measured_figures_of_a_small_and_a_large_report(chromium, report, large_report, scheme):
     """With `-s`, prints the table that analysis/README.md holds."""
