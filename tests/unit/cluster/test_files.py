@@ -186,6 +186,22 @@ def test_clusters_on_kubernetes_ask_for_a_token_and_publish_nothing(name: str) -
     assert len(spec["workerGroupSpecs"]) == 1
 
 
+def gibibytes(quantity: str) -> float:
+    return float(quantity.removesuffix("Gi"))
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_rays_objects_have_room_in_the_shared_memory_of_a_pod(name: str) -> None:
+    from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
+
+    spec = PODS[name]["spec"]
+    (container,) = spec["containers"]
+    (shm,) = (each["emptyDir"] for each in spec["volumes"] if each["name"] == "shm")
+    memory = gibibytes(container["resources"]["limits"]["memory"])
+    assert shm["medium"] == "Memory"
+    assert gibibytes(shm["sizeLimit"]) > DEFAULT_OBJECT_STORE_MEMORY_PROPORTION * memory
+
+
 @pytest.mark.parametrize("name", PODS)
 def test_pods_are_nobody_special_and_under_the_network_policy(name: str) -> None:
     template = PODS[name]
@@ -395,6 +411,7 @@ def test_the_job_on_kubernetes_is_a_command_that_this_package_understands() -> N
     assert words[:3] == ["python", "-m", "study.launch"]
     asked = parser().parse_args(words[3:])
     assert (asked.address, asked.studies) == ("auto", "/studies")
+    assert job["spec"]["backoffLimit"] == 0  # whoever stops a study does not want it begun again
     mounts = [pod["spec"]["containers"][0]["volumeMounts"] for pod in PODS.values()]
     assert all(asked.studies in [mount["mountPath"] for mount in each] for each in mounts)
 
