@@ -154,8 +154,22 @@ def test_workers_on_aws_may_have_a_gpu_and_the_head_has_none() -> None:
     assert types["head"]["node_config"]["InstanceType"] == "m7i.xlarge"
 
 
+def asked_of_slurm(script: str) -> list[str]:
+    """The options that `sbatch` reads from a script: those before its first command."""
+    lines = script.splitlines()
+    first = next(n for n, line in enumerate(lines) if line and not line.startswith("#"))
+    return re.findall(r"^#SBATCH (.+)$", "\n".join(lines[:first]), flags=re.MULTILINE)
+
+
 def test_a_slurm_job_may_ask_for_gpus() -> None:
-    assert "\n##SBATCH --gres=gpu:1\n" in (FILES / "slurm.sh").read_text()
+    script = (FILES / "slurm.sh").read_text()
+    assert "--gres=gpu:1" not in asked_of_slurm(script)
+    on_gpus = re.sub(r"^##(SBATCH --gres)", r"#\1", script, flags=re.MULTILINE)
+    assert "--gres=gpu:1" in asked_of_slurm(on_gpus)
+
+
+def test_a_slurm_job_has_its_machines_to_itself() -> None:
+    assert {"--exclusive", "--mem=0"} <= set(asked_of_slurm((FILES / "slurm.sh").read_text()))
 
 
 def as_pod(template: dict[str, Any]) -> dict[str, Any]:
@@ -318,19 +332,23 @@ def test_the_slurm_script_is_a_sound_shell_script(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def slurm_job(folder: Path, ray: str, driver: str) -> subprocess.Popen[str]:
+def slurm_job(
+    folder: Path, ray: str, driver: str, others: int | None = None
+) -> subprocess.Popen[str]:
     """The script as SLURM begins it; `srun` and `scontrol` are stood in for, and so are two more.
 
     Args:
         folder: The user's home.
         ray: What `ray` does, in shell.
         driver: What `python -m study.launch` does, in shell.
+        others: With which code the other machines' part ends, if not with that of `ray`.
     """
+    ends = "" if others is None else f'[ "$1" != ray ] || {{ "$@"; exit {others}; }}; '
     (folder / "bin").mkdir()
     scripts = {
         "scontrol": "echo first; sleep 0.1; echo second",
         "hostname": "echo 10.0.0.7 fe80::1",
-        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
+        "srun": f'while [ "${{1#--}}" != "$1" ]; do shift; done; {ends}exec "$@"',
         "ray": ray,
         "python": f'[ "$1" = -m ] || exec {sys.executable} "$@"\n{driver}',
     }
@@ -398,6 +416,35 @@ def test_when_its_time_is_nearly_up_the_slurm_script_asks_the_driver_alone_to_st
         printed, errors = job.communicate(timeout=60)
     assert job.returncode == 5, errors
     assert printed == "closed\n"
+    assert list(tmp_path.glob(".study-ray-*")) == []
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 130])
+def test_a_slurm_job_ends_as_its_driver_and_not_as_the_machines_that_are_ended_then(
+    code: int, tmp_path: Path
+) -> None:
+    with slurm_job(tmp_path, ENTRYPOINT, f"exit {code}", others=143) as job:
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == code, errors
+
+
+@pytest.mark.parametrize(("ray", "code"), [("exit 0", 1), ("exit 7", 7)])
+def test_a_slurm_job_without_a_driver_has_failed(ray: str, code: int, tmp_path: Path) -> None:
+    with slurm_job(tmp_path, ray, "exit 0") as job:
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == code, errors
+
+
+def test_a_slurm_job_that_is_told_before_there_is_a_driver_ends(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    with slurm_job(tmp_path, f": >{begun}; exec sleep 60", "exit 0") as job:
+        for _ in range(200):
+            if begun.exists():
+                break
+            time.sleep(0.05)
+        job.terminate()
+        _, errors = job.communicate(timeout=30)
+    assert job.returncode == 143, errors
     assert list(tmp_path.glob(".study-ray-*")) == []
 
 
