@@ -236,6 +236,14 @@ def test_the_network_policy_lets_in_the_studys_own_pods_and_the_operator_to_one_
     own, operator = policy["spec"]["ingress"]
     assert own == {"from": [{"podSelector": {"matchLabels": LABEL}}]}
     assert [port["port"] for port in operator["ports"]] == [8265]
+    labels = [peer["podSelector"]["matchLabels"] for peer in operator["from"]]
+    assert labels == [  # of Helm's chart, and of its kustomization
+        {"app.kubernetes.io/name": "kuberay-operator"},
+        {
+            "app.kubernetes.io/name": "kuberay",
+            "app.kubernetes.io/component": "kuberay-operator",
+        },
+    ]
     assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     assert all(rule.get("to") for rule in policy["spec"]["egress"])
 
