@@ -80,9 +80,37 @@ def test_ray_up_starts_every_node_with_the_token_and_the_dashboard_on_loopback(n
 
 
 @pytest.mark.parametrize("name", ["aws.yaml", "machines.yaml"])
-def test_passwords_records_and_data_stay_at_home(name: str) -> None:
+def test_what_is_installed_is_sent_and_passwords_records_and_data_stay_at_home(name: str) -> None:
     (config,) = documents(FILES / name)
-    assert {"**/.env", "**/.git", "/data", "/studies"} <= set(config["rsync_exclude"])
+    token = "~/.ray/auth_token"
+    sent = {there: here for there, here in config["file_mounts"].items() if there != token}
+    assert {f"~/distillation-study/{here}" for here in sent.values()} == set(sent)
+    assert set(sent.values()) == copied_into_the_image()
+    assert all((ROOT / here).exists() for here in sent.values())
+    assert "**/.env" in config["rsync_exclude"]
+
+
+def copied_into_the_image() -> set[str]:
+    lines = (FILES / "Dockerfile").read_text().splitlines()
+    return {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+
+
+def test_every_machine_has_the_same_extras_and_builds_what_was_sent() -> None:
+    (aws,), (machines,) = documents(FILES / "aws.yaml"), documents(FILES / "machines.yaml")
+    installs = [config["setup_commands"][-1] for config in (aws, machines)]
+    assert all("rm -rf build *.egg-info && " in install for install in installs)
+    extras = {
+        tuple(re.findall(r"'\.\[(.+)\]'", text))
+        for text in (*installs, (FILES / "Dockerfile").read_text())
+    }
+    assert extras == {("cluster,quantize,export",)}
+
+
+def test_a_machine_of_aws_is_set_up_once_it_has_set_itself_up() -> None:
+    (config,) = documents(FILES / "aws.yaml")
+    assert config["initialization_commands"] == ["cloud-init status --wait || true"]
+    (apt,) = (command for command in config["setup_commands"] if "apt-get" in command)
+    assert apt.count("apt-get ") == apt.count("apt-get -o DPkg::Lock::Timeout=300 ")
 
 
 def test_of_ones_own_machines_the_head_trains_nothing() -> None:
@@ -321,7 +349,7 @@ def test_the_image_is_pinned_runs_as_nobody_special_and_holds_every_room() -> No
     users = [line for line in lines if line.startswith("USER ")]
     assert users == ["USER 1000:1000"]
     assert lines.index(users[0]) > max(i for i, line in enumerate(lines) if "RUN" in line)
-    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+    copied = copied_into_the_image()
     assert {"study", "search_spaces", "cluster", "analysis"} < copied
     let_in = (ROOT / ".dockerignore").read_text().splitlines()
     assert {f"!{name}" for name in copied} <= set(let_in)
@@ -481,12 +509,17 @@ def test_what_is_to_be_replaced_says_so() -> None:
                 assert "REPLACE" in near, f"{path.name}:{number + 1}"
 
 
-def test_every_file_is_packaged() -> None:
+@pytest.mark.parametrize("package", ["study", "search_spaces", "cluster", "analysis"])
+def test_every_file_is_packaged(package: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["package-data"]["cluster"]
-    packaged = {path for pattern in patterns for path in FILES.glob(pattern) if path.is_file()}
-    tracked = {path for path in FILES.rglob("*") if path.is_file()}
-    assert {p for p in tracked if p.suffix not in (".py", ".pyc")} <= packaged
+    patterns = project["tool"]["setuptools"]["package-data"][package]
+    place = ROOT / package
+    packaged = {path for pattern in patterns for path in place.glob(pattern) if path.is_file()}
+    there = {path for path in place.rglob("*") if path.is_file()}
+    # Pages, and the picture that one of them shows, are read where the project lies.
+    pages = {path for path in there if path.suffix == ".md"}
+    pages |= {ROOT / "analysis" / "example-report.png"}
+    assert there - pages - {p for p in there if p.suffix in (".py", ".pyc")} <= packaged
 
 
 def commands_of_readme(module: str) -> list[str]:
