@@ -70,7 +70,8 @@ mlflow: $(STAMP)
 		--host 127.0.0.1 --port $(PORT) --workers 1
 
 # The browser tests drive a system Chromium. Where one cannot be installed they are skipped, but
-# never under CI, where a skipped test would pass for a green one.
+# never under CI, where a skipped test would pass for a green one. Two faults, which not every machine
+# can be given, are skipped there too: tests/faults/README.md.
 chromium:
 	@for browser in chromium chromium-browser google-chrome; do \
 		if command -v "$$browser" >/dev/null; then exit 0; fi; \

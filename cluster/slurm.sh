@@ -7,6 +7,8 @@
 #SBATCH --nodes=3
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
+# All CPUs are this job's then, and with this all memory too.
+#SBATCH --mem=0
 #SBATCH --time=08:00:00
 #SBATCH --requeue
 # Two minutes before the time is up this script (B) is told, which asks the driver to stop; what runs
@@ -37,17 +39,19 @@ ip=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | awk '
 # Jobs that share a machine do not share a port.
 port=$((20000 + SLURM_JOB_ID % 20000))
 
-# Notes its process and becomes the driver.
+# Notes the driver's process, and what it ended with: `srun` ends with the highest code of all
+# machines, among them those that it kills once the driver has ended.
 # shellcheck disable=SC2016
-drive='echo $$ >"$0"; exec python -m study.launch --address auto "$@"'
+drive='python -m study.launch --address auto "$@" & echo "$!" >"$0"
+code=0; wait "$!" || code=$?; echo "$code" >"$0.code"; exit "$code"'
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
     ray symmetric-run --address "$ip:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus "${SLURM_CPUS_ON_NODE}" --include-dashboard false \
     -- sh -c "$drive" "$secrets/driver" "$@" &
 run=$!
-# The driver is on this machine, the first of the job.
+# The driver is on this machine, the first of the job; before there is one, all is ended.
 asked=""
-trap 'asked=yes; kill -TERM "$(cat "$secrets/driver")" || true' TERM
+trap 'asked=yes; kill -TERM "$(grep -s . "$secrets/driver" || echo "$run")" || true' TERM
 code=0
 wait "$run" || code=$?
 # The signal ends a wait before its time.
@@ -56,4 +60,10 @@ while [ -n "$asked" ]; do
     code=0
     wait "$run" || code=$?
 done
+if [ -s "$secrets/driver.code" ]; then
+    code=$(cat "$secrets/driver.code")
+elif [ "$code" = 0 ]; then
+    # `ray symmetric-run` ends with 0 where Ray did not start.
+    code=1
+fi
 exit "$code"

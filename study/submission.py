@@ -256,7 +256,8 @@ def _copy_own(source: Path, folder: Path) -> None:
             and not (place == source and name in ROOMS)
         ]
         for name in files:
-            if not name.endswith(".py"):
+            # What begins with a dot may be passwords; an editor's lock is a link to nowhere.
+            if name.startswith(".") or not name.endswith(".py") or not (place / name).is_file():
                 continue
             left -= (place / name).stat().st_size
             if left < 0:

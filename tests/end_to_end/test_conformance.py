@@ -131,7 +131,12 @@ def test_its_students_are_kept_as_plain_state_dicts(studied: tuple[SearchSpace, 
     trials = read_record(run.studies / "tiny").trials
     classes = len(read_record(run.studies / "tiny").plan.data.classes)
     shape = read_record(run.studies / "tiny").plan.data.shape
-    for path in sorted((run.studies / "tiny" / "checkpoints").glob("*/student.pt")):
+    students = sorted((run.studies / "tiny" / "checkpoints").glob("*/student.pt"))
+    kept_of = {int(path.parent.name[1:]) for path in students}
+    front = {member["trial"] for member in run.result["front"]}
+    assert front
+    assert front <= kept_of  # of each member, at least
+    for path in students:
         state = checkpoint.load(path)
         trial = trials[int(path.parent.name[1:])]
         assert state["params"] == dict(trial.params)

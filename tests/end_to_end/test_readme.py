@@ -13,18 +13,37 @@ from study.arguments import parser
 from study.submission import check_paths
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), ROOT / "search_spaces/MEASURED.md"]
+ROOMS = ("analysis", "cluster", "search_spaces", "study", "tests")
+PAGES = [
+    ROOT / "README.md",
+    *(page for room in ROOMS for page in sorted((ROOT / room).rglob("README.md"))),
+    ROOT / "search_spaces/MEASURED.md",
+]
+# What goes on in the next line is one command.
+TEXT = re.sub(r"\\\n\s*", "", "\n".join(page.read_text() for page in PAGES))
 SPACES = (ROOT / "search_spaces" / "README.md").read_text()
 
 
 def commands(module: str) -> list[str]:
-    joined = re.sub(r"\\\n\s*", "", "\n".join(page.read_text() for page in PAGES))
-    lines = re.findall(rf"^python -m {module} (.+?)(?:\s+#.*)?$", joined, flags=re.MULTILINE)
+    lines = re.findall(rf"^python -m {module} (.+?)(?:\s+#.*)?$", TEXT, flags=re.MULTILINE)
     assert lines
     return lines
 
 
-@pytest.mark.parametrize("line", commands(r"study\.launch"))
+def handed_on() -> list[str]:
+    """What benchmarks hand to a launch: behind `--` in their commands, in brackets in the text."""
+    behind = [line.partition(" -- ")[2] for line in commands(r"tests\.benchmarks\.[\w.]+")]
+    named = re.findall(r"\(`(--space [^`]+)`", TEXT)
+    assert named
+    return [line for line in (*behind, *(" ".join(each.split()) for each in named)) if line]
+
+
+def test_pages_are_found_wherever_they_lie() -> None:
+    deep = ("study/distillation", "tests/benchmarks", "tests/benchmarks/search", "tests/faults")
+    assert {ROOT / place / "README.md" for place in deep} <= set(PAGES)
+
+
+@pytest.mark.parametrize("line", [*commands(r"study\.launch"), *handed_on()])
 def test_every_launch_in_a_readme_is_one_the_parser_takes(line: str) -> None:
     asked = parser().parse_args(line.split())
     if asked.submit:
@@ -36,6 +55,18 @@ def test_every_verb_in_a_readme_is_one_the_parser_takes(line: str) -> None:
     asked = verbs().parse_args(line.split())
     if getattr(asked, "submit", None):
         check_paths(asked)
+
+
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (tests\.[\w.]+)", TEXT))))
+def test_every_benchmark_in_a_readme_is_there(module: str) -> None:
+    place = ROOT.joinpath(*module.split("."))
+    assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()
+
+
+def test_every_test_that_a_readme_names_is_there() -> None:
+    named = set(re.findall(r"pytest (tests/[\w/]+\.py)", TEXT))
+    assert len(named) > 8
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 @pytest.mark.end_to_end

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import optuna
 import pytest
 
 from analysis.front import hypervolume
@@ -156,14 +157,37 @@ def test_this_search_beats_random_draws() -> None:
     assert np.median(ours) < 0.7 * np.median(blind)
 
 
-@pytest.mark.parametrize("name", [name for name in ARMS if name != "GP"])
-def test_every_arm_searches(name: str) -> None:
+@pytest.mark.parametrize("name", ARMS)
+def test_every_arm_that_is_installed_begins(name: str) -> None:
+    """A few trials each, which Optuna's arms draw at random.
+
+    MOASHA is skipped where its package is not installed, as it is in none of the extras.
+    """
     if name in OPTIONAL:
         pytest.importorskip(OPTIONAL[name][0])
     found = run(ARMS[name](0), workers=3, budget=4 * EPOCHS)
 
     assert found.trials >= 3
     assert found.suggestions >= found.trials
+
+
+def test_the_gaussian_process_proposes_after_its_ten_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One proposal alone: each takes seconds."""
+    sampler = optuna.samplers.GPSampler
+    relative, proposed = sampler.sample_relative, []
+
+    def noted(*given: Any) -> dict[str, Any]:
+        proposed.append(relative(*given))
+        return proposed[-1]
+
+    monkeypatch.setattr(sampler, "sample_relative", noted)
+
+    found = run(ARMS["GP"](0), budget=10 * EPOCHS + 1)
+
+    assert found.trials == 11
+    assert [sorted(params) for params in proposed] == [*[[]] * 10, sorted(SPACE)]
 
 
 def test_draws_stay_within_their_ranges() -> None:

@@ -80,9 +80,37 @@ def test_ray_up_starts_every_node_with_the_token_and_the_dashboard_on_loopback(n
 
 
 @pytest.mark.parametrize("name", ["aws.yaml", "machines.yaml"])
-def test_passwords_records_and_data_stay_at_home(name: str) -> None:
+def test_what_is_installed_is_sent_and_passwords_records_and_data_stay_at_home(name: str) -> None:
     (config,) = documents(FILES / name)
-    assert {"**/.env", "**/.git", "/data", "/studies"} <= set(config["rsync_exclude"])
+    token = "~/.ray/auth_token"
+    sent = {there: here for there, here in config["file_mounts"].items() if there != token}
+    assert {f"~/distillation-study/{here}" for here in sent.values()} == set(sent)
+    assert set(sent.values()) == copied_into_the_image()
+    assert all((ROOT / here).exists() for here in sent.values())
+    assert "**/.env" in config["rsync_exclude"]
+
+
+def copied_into_the_image() -> set[str]:
+    lines = (FILES / "Dockerfile").read_text().splitlines()
+    return {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+
+
+def test_every_machine_has_the_same_extras_and_builds_what_was_sent() -> None:
+    (aws,), (machines,) = documents(FILES / "aws.yaml"), documents(FILES / "machines.yaml")
+    installs = [config["setup_commands"][-1] for config in (aws, machines)]
+    assert all("rm -rf build *.egg-info && " in install for install in installs)
+    extras = {
+        tuple(re.findall(r"'\.\[(.+)\]'", text))
+        for text in (*installs, (FILES / "Dockerfile").read_text())
+    }
+    assert extras == {("cluster,quantize,export",)}
+
+
+def test_a_machine_of_aws_is_set_up_once_it_has_set_itself_up() -> None:
+    (config,) = documents(FILES / "aws.yaml")
+    assert config["initialization_commands"] == ["cloud-init status --wait || true"]
+    (apt,) = (command for command in config["setup_commands"] if "apt-get" in command)
+    assert apt.count("apt-get ") == apt.count("apt-get -o DPkg::Lock::Timeout=300 ")
 
 
 def test_of_ones_own_machines_the_head_trains_nothing() -> None:
@@ -154,8 +182,22 @@ def test_workers_on_aws_may_have_a_gpu_and_the_head_has_none() -> None:
     assert types["head"]["node_config"]["InstanceType"] == "m7i.xlarge"
 
 
+def asked_of_slurm(script: str) -> list[str]:
+    """The options that `sbatch` reads from a script: those before its first command."""
+    lines = script.splitlines()
+    first = next(n for n, line in enumerate(lines) if line and not line.startswith("#"))
+    return re.findall(r"^#SBATCH (.+)$", "\n".join(lines[:first]), flags=re.MULTILINE)
+
+
 def test_a_slurm_job_may_ask_for_gpus() -> None:
-    assert "\n##SBATCH --gres=gpu:1\n" in (FILES / "slurm.sh").read_text()
+    script = (FILES / "slurm.sh").read_text()
+    assert "--gres=gpu:1" not in asked_of_slurm(script)
+    on_gpus = re.sub(r"^##(SBATCH --gres)", r"#\1", script, flags=re.MULTILINE)
+    assert "--gres=gpu:1" in asked_of_slurm(on_gpus)
+
+
+def test_a_slurm_job_has_its_machines_to_itself() -> None:
+    assert {"--exclusive", "--mem=0"} <= set(asked_of_slurm((FILES / "slurm.sh").read_text()))
 
 
 def as_pod(template: dict[str, Any]) -> dict[str, Any]:
@@ -186,6 +228,22 @@ def test_clusters_on_kubernetes_ask_for_a_token_and_publish_nothing(name: str) -
     assert len(spec["workerGroupSpecs"]) == 1
 
 
+def gibibytes(quantity: str) -> float:
+    return float(quantity.removesuffix("Gi"))
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_rays_objects_have_room_in_the_shared_memory_of_a_pod(name: str) -> None:
+    from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
+
+    spec = PODS[name]["spec"]
+    (container,) = spec["containers"]
+    (shm,) = (each["emptyDir"] for each in spec["volumes"] if each["name"] == "shm")
+    memory = gibibytes(container["resources"]["limits"]["memory"])
+    assert shm["medium"] == "Memory"
+    assert gibibytes(shm["sizeLimit"]) > DEFAULT_OBJECT_STORE_MEMORY_PROPORTION * memory
+
+
 @pytest.mark.parametrize("name", PODS)
 def test_pods_are_nobody_special_and_under_the_network_policy(name: str) -> None:
     template = PODS[name]
@@ -206,6 +264,14 @@ def test_the_network_policy_lets_in_the_studys_own_pods_and_the_operator_to_one_
     own, operator = policy["spec"]["ingress"]
     assert own == {"from": [{"podSelector": {"matchLabels": LABEL}}]}
     assert [port["port"] for port in operator["ports"]] == [8265]
+    labels = [peer["podSelector"]["matchLabels"] for peer in operator["from"]]
+    assert labels == [  # of Helm's chart, and of its kustomization
+        {"app.kubernetes.io/name": "kuberay-operator"},
+        {
+            "app.kubernetes.io/name": "kuberay",
+            "app.kubernetes.io/component": "kuberay-operator",
+        },
+    ]
     assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     assert all(rule.get("to") for rule in policy["spec"]["egress"])
 
@@ -283,7 +349,7 @@ def test_the_image_is_pinned_runs_as_nobody_special_and_holds_every_room() -> No
     users = [line for line in lines if line.startswith("USER ")]
     assert users == ["USER 1000:1000"]
     assert lines.index(users[0]) > max(i for i, line in enumerate(lines) if "RUN" in line)
-    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+    copied = copied_into_the_image()
     assert {"study", "search_spaces", "cluster", "analysis"} < copied
     let_in = (ROOT / ".dockerignore").read_text().splitlines()
     assert {f"!{name}" for name in copied} <= set(let_in)
@@ -302,19 +368,23 @@ def test_the_slurm_script_is_a_sound_shell_script(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def slurm_job(folder: Path, ray: str, driver: str) -> subprocess.Popen[str]:
+def slurm_job(
+    folder: Path, ray: str, driver: str, others: int | None = None
+) -> subprocess.Popen[str]:
     """The script as SLURM begins it; `srun` and `scontrol` are stood in for, and so are two more.
 
     Args:
         folder: The user's home.
         ray: What `ray` does, in shell.
         driver: What `python -m study.launch` does, in shell.
+        others: With which code the other machines' part ends, if not with that of `ray`.
     """
+    ends = "" if others is None else f'[ "$1" != ray ] || {{ "$@"; exit {others}; }}; '
     (folder / "bin").mkdir()
     scripts = {
         "scontrol": "echo first; sleep 0.1; echo second",
         "hostname": "echo 10.0.0.7 fe80::1",
-        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
+        "srun": f'while [ "${{1#--}}" != "$1" ]; do shift; done; {ends}exec "$@"',
         "ray": ray,
         "python": f'[ "$1" = -m ] || exec {sys.executable} "$@"\n{driver}',
     }
@@ -385,6 +455,35 @@ def test_when_its_time_is_nearly_up_the_slurm_script_asks_the_driver_alone_to_st
     assert list(tmp_path.glob(".study-ray-*")) == []
 
 
+@pytest.mark.parametrize("code", [0, 1, 3, 130])
+def test_a_slurm_job_ends_as_its_driver_and_not_as_the_machines_that_are_ended_then(
+    code: int, tmp_path: Path
+) -> None:
+    with slurm_job(tmp_path, ENTRYPOINT, f"exit {code}", others=143) as job:
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == code, errors
+
+
+@pytest.mark.parametrize(("ray", "code"), [("exit 0", 1), ("exit 7", 7)])
+def test_a_slurm_job_without_a_driver_has_failed(ray: str, code: int, tmp_path: Path) -> None:
+    with slurm_job(tmp_path, ray, "exit 0") as job:
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == code, errors
+
+
+def test_a_slurm_job_that_is_told_before_there_is_a_driver_ends(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    with slurm_job(tmp_path, f": >{begun}; exec sleep 60", "exit 0") as job:
+        for _ in range(200):
+            if begun.exists():
+                break
+            time.sleep(0.05)
+        job.terminate()
+        _, errors = job.communicate(timeout=30)
+    assert job.returncode == 143, errors
+    assert list(tmp_path.glob(".study-ray-*")) == []
+
+
 def test_the_job_on_kubernetes_is_a_command_that_this_package_understands() -> None:
     import shlex
 
@@ -395,6 +494,7 @@ def test_the_job_on_kubernetes_is_a_command_that_this_package_understands() -> N
     assert words[:3] == ["python", "-m", "study.launch"]
     asked = parser().parse_args(words[3:])
     assert (asked.address, asked.studies) == ("auto", "/studies")
+    assert job["spec"]["backoffLimit"] == 0  # whoever stops a study does not want it begun again
     mounts = [pod["spec"]["containers"][0]["volumeMounts"] for pod in PODS.values()]
     assert all(asked.studies in [mount["mountPath"] for mount in each] for each in mounts)
 
@@ -409,12 +509,17 @@ def test_what_is_to_be_replaced_says_so() -> None:
                 assert "REPLACE" in near, f"{path.name}:{number + 1}"
 
 
-def test_every_file_is_packaged() -> None:
+@pytest.mark.parametrize("package", ["study", "search_spaces", "cluster", "analysis"])
+def test_every_file_is_packaged(package: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["package-data"]["cluster"]
-    packaged = {path for pattern in patterns for path in FILES.glob(pattern) if path.is_file()}
-    tracked = {path for path in FILES.rglob("*") if path.is_file()}
-    assert {p for p in tracked if p.suffix not in (".py", ".pyc")} <= packaged
+    patterns = project["tool"]["setuptools"]["package-data"][package]
+    place = ROOT / package
+    packaged = {path for pattern in patterns for path in place.glob(pattern) if path.is_file()}
+    there = {path for path in place.rglob("*") if path.is_file()}
+    # Pages, and the picture that one of them shows, are read where the project lies.
+    pages = {path for path in there if path.suffix == ".md"}
+    pages |= {ROOT / "analysis" / "example-report.png"}
+    assert there - pages - {p for p in there if p.suffix in (".py", ".pyc")} <= packaged
 
 
 def commands_of_readme(module: str) -> list[str]:

@@ -151,7 +151,11 @@ def test_this_package_and_the_users_own_code_are_sent_and_nothing_else(
     for name in ("mine.py", "parts/more.py", ".venv/x.py", "env/lib/y.py", "study/old.py", "a.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x = 1\n")
+    for name in (".secrets.py", "parts/.keys.py"):
+        (tmp_path / name).write_text("PASSWORD = 1\n")
     (tmp_path / "env" / "pyvenv.cfg").write_text("")
+    (tmp_path / ".#mine.py").symlink_to("user@machine.1234")  # as Emacs locks a file
+    (tmp_path / "gone.py").symlink_to("nowhere.py")
     monkeypatch.chdir(tmp_path)
     with _folder_to_send(own_code=True) as folder:
         sent = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
