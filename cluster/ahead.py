@@ -11,6 +11,17 @@ _FLAGS = ("--num_prestart_python_workers=", "--maximum_startup_concurrency=")
 
 
 @contextlib.contextmanager
+def replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
+    """Have an attribute be another for a while."""
+    before = getattr(owner, name)
+    setattr(owner, name, by)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextlib.contextmanager
 def beginning_with(workers: int) -> Iterator[None]:
     """Have the Ray that is started meanwhile begin with so many workers.
 
@@ -26,11 +37,8 @@ def beginning_with(workers: int) -> Iterator[None]:
     def started(command: list[str], *positional: Any, **named: Any) -> Any:
         return start([_told(word, workers) for word in command], *positional, **named)
 
-    services.start_ray_process = started
-    try:
+    with replaced(services, "start_ray_process", started):
         yield
-    finally:
-        services.start_ray_process = start
 
 
 def _told(word: str, workers: int) -> str:
@@ -50,18 +58,13 @@ def without_bystanders() -> Iterator[None]:
 
     parameter: Any = ray._private.parameter
     node: Any = ray._private.node.Node
-    whole, serve = parameter.RayParams, node.start_api_server
 
     def served(self: Any, **_: Any) -> None:
         self._webui_url = ""
 
-    parameter.RayParams = functools.partial(whole, no_monitor=True, include_log_monitor=False)
-    node.start_api_server = served
-    try:
+    fewer = functools.partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
+    with replaced(parameter, "RayParams", fewer), replaced(node, "start_api_server", served):
         yield
-    finally:
-        parameter.RayParams = whole
-        node.start_api_server = serve
 
 
 @contextlib.contextmanager
@@ -72,13 +75,8 @@ def keeping_handlers() -> Iterator[None]:
     """
     import ray
 
-    utils: Any = ray._private.utils
-    install = utils.set_sigterm_handler
-    utils.set_sigterm_handler = lambda handler: None
-    try:
+    with replaced(ray._private.utils, "set_sigterm_handler", lambda handler: None):
         yield
-    finally:
-        utils.set_sigterm_handler = install
 
 
 @contextlib.contextmanager
@@ -92,10 +90,6 @@ def in_groups_of_their_own() -> Iterator[None]:
     import ray
 
     services: Any = ray._private.services
-    start = services.ConsolePopen
-    if os.name == "posix":
-        services.ConsolePopen = functools.partial(start, process_group=0)
-    try:
+    group = {"process_group": 0} if os.name == "posix" else {}
+    with replaced(services, "ConsolePopen", functools.partial(services.ConsolePopen, **group)):
         yield
-    finally:
-        services.ConsolePopen = start

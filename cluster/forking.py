@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.ahead import replaced
 from cluster.forked_worker import SCRIPT, SERVER
 
 _HERE = Path(__file__).parent
@@ -66,13 +67,10 @@ def forked_workers() -> Iterator[None]:
     import ray
 
     parameter: Any = ray._private.parameter
-    whole = parameter.RayParams
     script = str(_HERE / "forked_worker.py")
-    parameter.RayParams = functools.partial(whole, worker_path=script)
-    try:
+    forked = functools.partial(parameter.RayParams, worker_path=script)
+    with replaced(parameter, "RayParams", forked):
         yield
-    finally:
-        parameter.RayParams = whole
 
 
 def _worker_script() -> str:
