@@ -227,7 +227,8 @@ def _where(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--precision",
         default="auto",
-        help="float32, bfloat16, or auto: bfloat16 where the hardware is faster with it "
+        help="float32, bfloat16, or auto: bfloat16 where the hardware trains the space's default "
+        "student faster with it "
         "(default: auto)",
     )
     group.add_argument(

@@ -103,6 +103,14 @@ class ClassTask:
             student, shape, classes, batch_size, device, precision=precision
         )
 
+    def work_a_layer(
+        self, student: "torch.nn.Module", shape: tuple[int, int, int], batch_size: int
+    ) -> float:
+        """Count it in the student as it is trained."""
+        from study.distillation.measurement import work_a_layer
+
+        return work_a_layer(student, shape, batch_size)
+
     def measured(self, student: "torch.nn.Module") -> "torch.nn.Module":
         """Return what is shipped of the student, whole."""
         from study.distillation.deployment import deployed

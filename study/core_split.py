@@ -96,13 +96,13 @@ def _images_a_second(
 
     import torch
 
-    from study.distillation.precision import resolve_precision
+    from study.precision import resolve_for
     from study.task import task_of
 
     device, task = torch.device("cpu"), task_of(space)
     times: list[float] = []
     with torch_threads(threads):
-        resolved = resolve_precision(precision, device)
+        resolved = resolve_for(space, precision, classes, shape, device)
         student = space.build_student(params, classes, shape)
         batch = int(params["batch_size"])
         begun = time.perf_counter()

@@ -71,12 +71,12 @@ def _measure(
 
     from study.distillation.acceleration import prepare_gpu
     from study.distillation.measurement import profile_model
-    from study.distillation.precision import resolve_precision
+    from study.precision import resolve_for
     from study.task import task_of
 
     prepare_gpu(1.0 if on_gpu else 0.0)
     device = torch.device("cuda" if on_gpu else "cpu")
-    resolved = resolve_precision(precision, device)
+    resolved = resolve_for(space, precision, data.num_classes, data.shape, device)
     if known is not None:
         return known, resolved
     torch.manual_seed(seed)

@@ -127,16 +127,16 @@ def measure_estimate(
         serving_seconds,
         training_step_seconds,
     )
-    from study.distillation.precision import resolve_precision
     from study.distillation.runtime import as_runtime
     from study.distillation.teacher_network import build_network
     from study.method_check import check_methods_here
+    from study.precision import resolve_for
 
     device = torch.device("cuda" if plan.gpus_per_trial > 0 else "cpu")
-    precision = resolve_precision(plan.precision, device)
     shape = _shape(plan, data, recipe)
     classes = len(data.classes)
     check_methods_here(plan, space, data.name, classes, shape)
+    precision = resolve_for(space, plan.precision, classes, shape, device)
     task, students = task_of(space), _students_to_time(plan, space)
     threads = available_cpus()
     with progress.phase("timing a few steps") as phase:

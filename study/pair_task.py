@@ -93,6 +93,14 @@ class PairTask:
 
         return training_step_seconds(_both(student), shape, batch_size, device, precision=precision)
 
+    def work_a_layer(
+        self, student: "torch.nn.Module", shape: tuple[int, int, int], batch_size: int
+    ) -> float:
+        """Count it in one autoencoder: the other is like it."""
+        from study.distillation.measurement import work_a_layer
+
+        return work_a_layer(self.measured(student), shape, batch_size)
+
     def measured(self, student: "torch.nn.Module") -> "torch.nn.Module":
         """Return one autoencoder, X to Y: the other has the same shape."""
         return _both(student).one_direction()

@@ -272,6 +272,7 @@ def prepare(
         views=plan.number_of_views,
         outputs=plan.teacher_outputs == "ahead",
         network=plan.teacher_outputs == "live" or space.teacher_asked == "both",
+        space=space,
         precision=precision,
         threads=node.cpus,
         trial_threads=plan.cpus_per_trial,

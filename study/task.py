@@ -92,6 +92,12 @@ class Task(Protocol):
         """Time a training step, in seconds an image or a pair."""
         ...
 
+    def work_a_layer(
+        self, student: "torch.nn.Module", shape: tuple[int, int, int], batch_size: int
+    ) -> float:
+        """Count what a layer computes in a training step, forward, in MFLOPs."""
+        ...
+
     def measured(self, student: "torch.nn.Module") -> "torch.nn.Module":
         """Return the part of a student whose size and latency count."""
         ...

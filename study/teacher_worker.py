@@ -17,6 +17,7 @@ from study.names import TEACHERS_FOLDER
 from study.timing import time_alone
 
 if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace
     from study.distillation.image_data import ImageData
     from study.distillation.teacher_recipe import TeacherRecipe
 
@@ -32,6 +33,7 @@ class TeacherRequest:
     ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed
     ahead, its weights, or both. ``described`` asks for it to be scored on the test split and timed;
     ``known`` is what an earlier run of the study found of it: that is done once a study.
+    By the default student of ``space`` it is decided in which number format all are computed.
     ``runtime`` runs it while it is timed. ``mirror`` is the studies folder in an object
     store, if it is in one; teachers are then kept there, and ``teachers`` is another machine's.
     """
@@ -43,6 +45,7 @@ class TeacherRequest:
     views: int | None
     outputs: bool
     network: bool
+    space: "SearchSpace"
     precision: str
     threads: int
     trial_threads: int
@@ -99,12 +102,12 @@ def _teach(
     from study.distillation import teacher as teachers
     from study.distillation.acceleration import prepare_gpu
     from study.distillation.evaluation import evaluate
-    from study.distillation.precision import resolve_precision
+    from study.precision import resolve_for
 
     device = torch.device("cuda" if request.on_gpu else "cpu")
     prepare_gpu(1.0 if request.on_gpu else 0.0)
     torch.set_num_threads(request.trial_threads)
-    precision = resolve_precision(request.precision, device)
+    precision = resolve_for(request.space, request.precision, data.num_classes, data.shape, device)
     torch.set_num_threads(request.threads)
     folder = request.folder
     curve: list[dict[str, Any]] = []

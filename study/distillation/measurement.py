@@ -274,6 +274,31 @@ def profile_model(model: nn.Module, shape: Shape) -> ModelProfile:
     FLOPs are those of convolutions and matrix products as torch's `FlopCounterMode` counts them:
     one multiply-accumulate is 2 FLOPs; biases, normalisation, activations and pooling are free.
     """
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    return ModelProfile(
+        params_m=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+        flops_m=_flops_m(model, shape),
+        bytes=file.getbuffer().nbytes,
+    )
+
+
+def work_a_layer(model: nn.Module, shape: Shape, batch_size: int) -> float:
+    """MFLOPs that a layer with a matrix of weights computes for a batch, forward; their mean.
+
+    Counted as `profile_model` does. What a number format wins grows with it, and what casting
+    weights and calling kernels costs does not.
+
+    Args:
+        model: Maps `(batch, c, h, w)` to anything.
+        shape: `(h, w, c)` of an image.
+        batch_size: Images in the batch.
+    """
+    layers = sum(1 for parameter in model.parameters() if parameter.dim() > 1)
+    return _flops_m(model, shape) * batch_size / max(1, layers)
+
+
+def _flops_m(model: nn.Module, shape: Shape) -> float:
     height, width, channels = shape
     place = next(model.parameters(), torch.empty(0)).device
     image = torch.zeros(1, channels, height, width, dtype=weights_type(model), device=place)
@@ -281,13 +306,7 @@ def profile_model(model: nn.Module, shape: Shape) -> ModelProfile:
     counted = getattr(model, "reference", model)
     with in_eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         counted(image)
-    file = io.BytesIO()
-    torch.save(model.state_dict(), file)
-    return ModelProfile(
-        params_m=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        flops_m=counter.get_total_flops() / 1e6,
-        bytes=file.getbuffer().nbytes,
-    )
+    return float(counter.get_total_flops() / 1e6)
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Which number format a student is trained in: bfloat16 only where it is faster."""
 
 import functools
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -14,20 +15,28 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 # A format that only ties is not worth its rounding.
 _WORTHWHILE_SPEEDUP = 1.15
+# MFLOPs a layer from which a network was found that much faster on a processor: at 34 to 50 of them
+# 1.2 to 1.3 times as fast, at 16 to 30 about level, at 8 a sixth slower for casting its weights.
+_WORTHWHILE_WORK = 32.0
 
 
 class PrecisionError(ValueError):
     """The precision asked for is unknown, or the device has no instructions for it."""
 
 
-def resolve_precision(asked: str, device: torch.device) -> Precision:
+def resolve_precision(asked: str, device: torch.device, work: float = math.inf) -> Precision:
     """The precision to train in on `device`.
 
     `"auto"` takes bfloat16 on a GPU that computes in it natively, and on a processor that has
-    instructions for it (AVX512-BF16, AMX-BF16) and is seen to be faster with them in a
-    measurement of about 0.2 s, made once a process; elsewhere, where bfloat16 is emulated at a
-    tenth of the speed, float32. Processes on a busy machine may see different speeds: students
-    to be compared should get one answer.
+    instructions for it (AVX512-BF16, AMX-BF16), is seen to be faster with them in a
+    measurement of about 0.2 s, made once a process, and has enough to do in each layer to win by
+    it; elsewhere, where bfloat16 is emulated at a tenth of the speed, float32. Processes on a busy
+    machine may see different speeds: students to be compared should get one answer.
+
+    Args:
+        asked: One of `PRECISIONS`.
+        device: Where it is trained.
+        work: Of the network, as `measurement.work_a_layer` counts it; no matter on a GPU.
 
     Raises:
         PrecisionError: `asked` is unknown, or is `"bfloat16"` and the device would emulate it.
@@ -41,7 +50,9 @@ def resolve_precision(asked: str, device: torch.device) -> Precision:
         if not native:
             raise PrecisionError(f"{device.type} has no bfloat16 instructions; use float32 or auto")
         return "bfloat16"
-    if native and (device.type == "cuda" or bfloat16_speedup() >= _WORTHWHILE_SPEEDUP):
+    if device.type == "cuda":
+        return "bfloat16" if native else "float32"
+    if native and work >= _WORTHWHILE_WORK and bfloat16_speedup() >= _WORTHWHILE_SPEEDUP:
         return "bfloat16"
     return "float32"
 

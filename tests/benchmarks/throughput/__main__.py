@@ -44,6 +44,7 @@ _CORES = str(available_cpus())
 WITHOUT = {
     "service, teacher asked at each step": ("--teacher-outputs", "live"),
     "service, one trial at a time": ("--concurrent", "1", "--cpus-per-trial", _CORES),
+    "service, in float32": ("--precision", "float32"),
 }
 _ROOT = Path(__file__).parents[3]
 _SPACES = f"{__package__}.spaces"
@@ -164,8 +165,7 @@ def prepare(case: Case, studies: Path) -> Path:
 
 def cases(args: argparse.Namespace) -> list[Case]:
     """What is to be run."""
-    common = ("--preset", PRESET, "--scheduler", "none", "--precision", "float32")
-    common = (*common, "--tracking-uri", "none")
+    common = ("--preset", PRESET, "--scheduler", "none", "--tracking-uri", "none")
     blocks, dense = f"{_SPACES}:BLOCKS", f"{_SPACES}:DENSE"
     if args.quick:
         small = (*common, "--data", "digits", "--trials", "3", "--max-epochs", "3")

@@ -42,6 +42,23 @@ def test_with_instructions_the_measurement_decides(
     assert resolve_precision("auto", CPU) == expected
 
 
+@pytest.mark.parametrize("work", [50.0, 200.0])
+def test_layers_that_compute_much_are_worth_it(
+    monkeypatch: pytest.MonkeyPatch, work: float
+) -> None:
+    on_a_processor(monkeypatch, "avx512_bf16", speedup=1.8)
+    assert resolve_precision("auto", CPU, work) == "bfloat16"
+
+
+@pytest.mark.parametrize("work", [0.0, 8.0, 30.0])
+def test_layers_that_compute_little_are_not_and_nothing_is_measured(
+    monkeypatch: pytest.MonkeyPatch, work: float
+) -> None:
+    on_a_processor(monkeypatch, "avx512_bf16")
+    assert resolve_precision("auto", CPU, work) == "float32"
+    assert resolve_precision("bfloat16", CPU, work) == "bfloat16"
+
+
 def test_what_is_asked_for_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     on_a_processor(monkeypatch, "amx_bf16")
     assert resolve_precision("bfloat16", CPU) == "bfloat16"

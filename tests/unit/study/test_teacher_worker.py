@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from search_spaces.mnist_dense import SPACE as MNIST_DENSE
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.teacher_worker import TESTED_FILE, TeacherRequest, _test_score
@@ -41,6 +42,7 @@ def request_(tmp_path: Path) -> TeacherRequest:
         views=1,
         outputs=False,
         network=False,
+        space=MNIST_DENSE,
         precision="float32",
         threads=1,
         trial_threads=1,

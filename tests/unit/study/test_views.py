@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from search_spaces.mnist_dense import SPACE as MNIST_DENSE
 from study import preparation
 from study.arguments import parser
 from study.distillation.data import augmentation_of
@@ -96,6 +97,7 @@ def test_the_worker_that_prepares_a_teacher_answers_all_views_and_finds_them_aga
         views=None,
         outputs=True,
         network=False,
+        space=MNIST_DENSE,
         precision="float32",
         threads=threads,
         trial_threads=threads,

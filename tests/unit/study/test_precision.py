@@ -1,0 +1,56 @@
+"""The default student of a space decides in which number format the space is trained."""
+
+import pytest
+import torch
+
+from search_spaces.cifar_blocks import SPACE as CIFAR_BLOCKS
+from search_spaces.cifar_quantized import SPACE as CIFAR_QUANTIZED
+from search_spaces.mnist_dense import SPACE as MNIST_DENSE
+from search_spaces.pairs_autoencoder import SPACE as PAIRS
+from search_spaces.space import SearchSpace
+from study.distillation import precision
+from study.precision import resolve_for
+from study.task import task_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def fast_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(precision, "bfloat16_speedup", lambda: 1.7)
+
+
+@pytest.mark.parametrize(
+    ("space", "shape", "expected"),
+    [
+        (CIFAR_BLOCKS, (32, 32, 3), "bfloat16"),
+        (CIFAR_QUANTIZED, (32, 32, 3), "bfloat16"),
+        (PAIRS, (64, 64, 3), "bfloat16"),
+        (MNIST_DENSE, (28, 28, 1), "float32"),
+    ],
+    ids=lambda value: value.name if isinstance(value, SearchSpace) else None,
+)
+def test_convolutions_take_it_and_a_small_dense_network_does_not(
+    space: SearchSpace, shape: tuple[int, int, int], expected: str
+) -> None:
+    state = torch.get_rng_state()
+    assert resolve_for(space, "auto", 10, shape, CPU) == expected
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_narrower_student_stays_with_float32() -> None:
+    """A fixed width makes the default student another one."""
+    narrow = CIFAR_BLOCKS.with_fixed({"width": 16})
+    assert resolve_for(narrow, "auto", 10, (32, 32, 3), CPU) == "float32"
+
+
+def test_what_is_asked_for_by_name_builds_no_student() -> None:
+    assert resolve_for(MNIST_DENSE, "bfloat16", 10, (28, 28, 1), CPU) == "bfloat16"
+    assert resolve_for(MNIST_DENSE, "float32", 0, (0, 0, 0), CPU) == "float32"
+
+
+def test_work_is_that_of_the_matrices_for_all_images_of_a_step() -> None:
+    student = MNIST_DENSE.build_student(MNIST_DENSE.complete({"hidden": 300}), 10, (28, 28, 1))
+    work = task_of(MNIST_DENSE).work_a_layer(student, (28, 28, 1), 32)
+    assert work == pytest.approx(32 * 2 * (784 * 300 + 300 * 10) / 2 / 1e6)
