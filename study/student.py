@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from study.distillation.training import TrainingSettings
 
 
+# Of a latency taken while other trials run, and how long to go on while it has not settled.
+_SECONDS, _AT_MOST = 1.0, 1.6
+
+
 def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn.Module":
     """Build a student with its run's seed, so that twins start from the same weights.
 
@@ -101,6 +105,19 @@ def measure(
     )
     latency = Latency.from_json({**comparison.to_json(), "reference_ms": context.teacher_ms})
     return ModelSize(**asdict(profile)), latency
+
+
+def measure_beside_others(
+    context: TrialContext, student: "torch.nn.Module"
+) -> tuple[ModelSize, Latency]:
+    """Measure a student before its trial, while others are trained.
+
+    Briefly, since its training waits: whoever may be on the front is timed again at the end.
+
+    Raises:
+        study.distillation.runtime.ServingError: as of `measure`.
+    """
+    return measure(context, student, idle=False, seconds=_SECONDS, at_most=_AT_MOST)
 
 
 _COMPARED: "dict[tuple[Any, ...], Served]" = {}

@@ -14,7 +14,7 @@ from cluster.kinds import processor_name
 from study.death import OUT_OF_MEMORY, described
 from study.distillation.phases import PhaseClock
 from study.object_store import StoreError
-from study.student import build_student, measure, pin_threads
+from study.student import build_student, measure_beside_others, pin_threads
 from study.task import task_of
 from study.trial_context import (
     CHECKPOINT_FILE,
@@ -190,7 +190,7 @@ class StudentTrial:
         if self.task.model is not None and self.task.latency is not None:
             return ModelSize.from_json(self.task.model), Latency.from_json(self.task.latency)
         before = self._clock.enter("latency")
-        measured = measure(self.context, student, idle=False, seconds=1.2, at_most=2.4)
+        measured = measure_beside_others(self.context, student)
         self._clock.enter(before)
         return measured
 

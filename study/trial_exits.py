@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.results import EpochResult, Latency, ModelSize
 from search_spaces.space import EXIT
 from study.distillation.phases import PhaseClock
-from study.student import build_student, measure
+from study.student import build_student, measure_beside_others
 from study.trial import refusal
 from study.trial_context import TrialContext, TrialTask
 
@@ -92,4 +92,4 @@ def _measured(
     if known is not None:
         return ModelSize.from_json(known["model"]), Latency.from_json(known["latency"])
     # A network of its own: in the trained one, memory may be laid out for training.
-    return measure(context, build_student(context, params), idle=False, seconds=1.2, at_most=2.4)
+    return measure_beside_others(context, build_student(context, params))

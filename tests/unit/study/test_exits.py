@@ -220,7 +220,7 @@ def test_an_exit_that_breaks_a_constraint_is_told_so_and_not_kept(
 def test_no_exit_is_measured_that_the_record_knows(
     tmp_path: Path, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.trial_exits.measure", None)
+    monkeypatch.setattr("study.trial_exits.measure_beside_others", None)
     context = make_context(tmp_path, epochs=1)
 
     assert len(finish(StudentTrial(task(0, known), context))[-1]["exits"]) == 4

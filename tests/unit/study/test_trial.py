@@ -173,7 +173,7 @@ def test_a_trial_that_comes_to_another_kind_of_processor_is_not_measured_there(
 def test_a_known_latency_is_not_measured_again(
     context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.trial.measure", None)
+    monkeypatch.setattr("study.trial.measure_beside_others", None)
 
     report = StudentTrial(task(known=known), context).advance()
 
