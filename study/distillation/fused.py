@@ -42,6 +42,7 @@ from study.distillation.stack import (
 from study.distillation.stepping import (
     Diverged,
     LossLog,
+    forget_gradients,
     on_cpu,
     optimizer_of,
     steps_between_readings,
@@ -221,7 +222,7 @@ class FusedTrainer:
         labels = self._train.labels[picks]
         shapes = self._mask_shapes(pixels[0])
         losses = self._losses(method, pixels, labels, answers, masks.next(shapes))
-        self._optimizer.zero_grad(set_to_none=True)
+        forget_gradients(self._optimizer)
         torch.autograd.backward(losses.sum())  # no run's loss depends on another's weights
         for group in self._optimizer.param_groups:
             group["lr"] = rate

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from study.distillation.precision import as_given
+
 
 def cross_entropy(student_logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of `(batch, classes)` logits against int64 labels `(batch,)`."""
-    with torch.autocast(student_logits.device.type, enabled=False):
+    with as_given(student_logits.device.type):
         return functional.cross_entropy(at_least_float32(student_logits), labels)
 
 
@@ -34,7 +36,7 @@ def response_divergence(
         teacher_logits: `(batch, classes)`, any floating dtype; no gradient flows into it.
         temperature: T > 0.
     """
-    with torch.autocast(student_logits.device.type, enabled=False):
+    with as_given(student_logits.device.type):
         student = at_least_float32(student_logits) / temperature
         teacher = at_least_float32(teacher_logits.detach()) / temperature
         log_student = functional.log_softmax(student, dim=1)
@@ -80,7 +82,7 @@ def feature_distance(features: Sequence[Tensor], targets: Sequence[Tensor]) -> T
         features: At least one, each of any shape.
         targets: As many, each of the shape of its partner.
     """
-    with torch.autocast(features[0].device.type, enabled=False):
+    with as_given(features[0].device.type):
         pairs = zip(features, targets, strict=True)
         distances = [
             functional.mse_loss(at_least_float32(a), at_least_float32(b)) for a, b in pairs
@@ -106,7 +108,7 @@ def class_logits(logits: Tensor, classes: int) -> Tensor:
         return logits
     if columns % classes:
         raise ValueError(f"{columns} logits are no blocks of equal size for {classes} classes")
-    with torch.autocast(logits.device.type, enabled=False):
+    with as_given(logits.device.type):
         blocks = at_least_float32(logits).view(-1, classes, columns // classes)
         return torch.logsumexp(blocks, dim=2)
 

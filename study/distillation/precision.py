@@ -64,6 +64,17 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def as_given(device_type: str) -> AbstractContextManager[None]:
+    """The context in which nothing is computed in another format than it is given in.
+
+    Args:
+        device_type: Such as `"cpu"`.
+    """
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
+
+
 @functools.cache
 def bfloat16_speedup() -> float:
     """How many times faster this processor convolves, forward and backward, in bfloat16.

@@ -57,8 +57,9 @@ class LossLog:
     def _read(self) -> None:
         if not self._unread:
             return
-        losses = torch.stack([loss for loss, _, _ in self._unread]).tolist()
-        for loss, (_, images, rate) in zip(losses, self._unread, strict=True):
+        losses = [loss for loss, _, _ in self._unread]
+        read = [losses[0].item()] if len(losses) == 1 else torch.stack(losses).tolist()
+        for loss, (_, images, rate) in zip(read, self._unread, strict=True):
             self._steps += 1
             if not math.isfinite(loss):
                 raise Diverged(
@@ -106,6 +107,13 @@ def optimizer_of(
         nesterov=settings.momentum > 0,
         fused=fused,
     )
+
+
+def forget_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """As its `zero_grad`, without what that does for profilers: a tenth of a small step."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def ready_for_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> None:

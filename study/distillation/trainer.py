@@ -20,6 +20,7 @@ from study.distillation.precision import Precision
 from study.distillation.schedules import SCHEDULES
 from study.distillation.stepping import (
     Diverged,
+    forget_gradients,
     make_optimizer,
     on_cpu,
     ready_for_capture,
@@ -284,7 +285,7 @@ class EpochTrainer(ABC):
 
     def _update(self, loss: Tensor) -> Tensor:
         """One step of the optimiser; returns the loss, on the device."""
-        self._optimizer.zero_grad(set_to_none=True)
+        forget_gradients(self._optimizer)
         torch.autograd.backward(loss)
         self._optimizer.step()
         return loss.detach()

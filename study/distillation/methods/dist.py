@@ -21,6 +21,7 @@ from study.distillation.methods.base import (
     some_weight,
     zero_or_more,
 )
+from study.distillation.precision import as_given
 
 
 def pearson_distance(one: Tensor, other: Tensor, dim: int) -> Tensor:
@@ -143,7 +144,7 @@ def _relation(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float, dim: int
 ) -> Tensor:
     several_classes(student_logits.shape[1], Relations.name)
-    with torch.autocast(student_logits.device.type, enabled=False):
+    with as_given(student_logits.device.type):
         student = torch.softmax(at_least_float32(student_logits) / temperature, dim=1)
         teacher = torch.softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=1)
         return temperature**2 * pearson_distance(student, teacher, dim)

@@ -21,6 +21,7 @@ from study.distillation.methods.base import (
     some_weight,
     zero_or_more,
 )
+from study.distillation.precision import as_given
 
 
 def target_divergence(
@@ -38,7 +39,7 @@ def target_divergence(
         labels: int64 `(batch,)`.
         temperature: T > 0.
     """
-    with torch.autocast(student_logits.device.type, enabled=False):
+    with as_given(student_logits.device.type):
         student = _target_against_rest(student_logits, labels, temperature)
         teacher = _target_against_rest(teacher_logits.detach(), labels, temperature)
         return temperature**2 * response_divergence(student, teacher, 1.0)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from study.distillation.losses import at_least_float32, cross_entropy, response_divergence
@@ -20,6 +19,7 @@ from study.distillation.methods.base import (
     some_weight,
     zero_or_more,
 )
+from study.distillation.precision import as_given
 
 # Keeps a row without any spread finite; that of the published code.
 _EPSILON = 1e-7
@@ -53,7 +53,7 @@ def standardised_divergence(
         MethodError: There are two classes: z is then ±1/√2, whatever the logits are.
     """
     several_classes(student_logits.shape[1], StandardisedResponse.name)
-    with torch.autocast(student_logits.device.type, enabled=False):
+    with as_given(student_logits.device.type):
         student = standardised(at_least_float32(student_logits))
         teacher = standardised(at_least_float32(teacher_logits.detach()))
         return response_divergence(student, teacher, temperature)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from study.distillation.methods import features
 from study.distillation.methods.base import Answers, Method, MethodError
+from study.distillation.precision import as_given
 from study.distillation.projectors import DIRECTIONS
 
 _STEPS = 127
@@ -30,7 +31,7 @@ def fake_quantize(values: Tensor) -> Tensor:
     Args:
         values: Any shape and floating dtype; computed in float32 or wider, returned so.
     """
-    with torch.autocast(values.device.type, enabled=False):
+    with as_given(values.device.type):
         wide = values.to(torch.promote_types(values.dtype, torch.float32))
         exact = wide.detach()
         scale = exact.abs().amax() / _STEPS

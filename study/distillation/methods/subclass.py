@@ -25,6 +25,7 @@ from study.distillation.methods.base import (
     required,
 )
 from study.distillation.methods.response import courses
+from study.distillation.precision import as_given
 
 _EPS = 1e-9
 
@@ -43,7 +44,7 @@ def auxiliary_loss(logits: Tensor, temperature: float) -> Tensor:
         logits: `(batch, S)`, S of 2 or more, any floating dtype; memory grows with batch² · S.
         temperature: τ > 0.
     """
-    with torch.autocast(logits.device.type, enabled=False):
+    with as_given(logits.device.type):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         centred = logits - logits.mean(dim=1, keepdim=True)
         rows = centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + _EPS)
@@ -75,7 +76,7 @@ def subclass_cross_entropy(
             f"the student answers {student_logits.shape[1]} subclasses and its teacher "
             f"{teacher_logits.shape[1]}"
         )
-    with torch.autocast(student_logits.device.type, enabled=False):
+    with as_given(student_logits.device.type):
         wide = torch.promote_types(student_logits.dtype, torch.float32)
         targets = functional.softmax(teacher_logits.detach().to(wide) / temperature, dim=1)
         return temperature**2 * functional.cross_entropy(
