@@ -58,6 +58,12 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
         "help": "runs in all, each under its own seed, of every student of the front, of those "
         "close behind it and of their controls (default: 1, and no run is added)",
     },
+    "--timing-seconds": {
+        "type": float,
+        "metavar": "S",
+        "help": "most seconds to time a student of the front on the idle device; less is enough "
+        "once its ratio to the teacher is known to 3 %% (default: 6)",
+    },
     "--concurrent": {"type": int, "metavar": "N", "help": "trials at once"},
     "--data-dir": {"metavar": "DIR", "help": "where cifar10, mnist and mhist lie (default: data)"},
     "--tracking-uri": {
@@ -210,6 +216,7 @@ def _how_much(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--replicates", default=1, **CHANGEABLE["--replicates"])
     group.add_argument("--retries", default=2, **CHANGEABLE["--retries"])
     group.add_argument("--max-failures", default=0.5, **CHANGEABLE["--max-failures"])
+    group.add_argument("--timing-seconds", default=6.0, **CHANGEABLE["--timing-seconds"])
 
 
 def _where(group: "argparse._ArgumentGroup") -> None:

@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
     from study.distillation.serving import Served
 
-# Of a confirmed latency: seconds, and how long to go on while the ratio has not settled.
+# Seconds of a confirmed latency, before it goes on, up to the plan's, while it has not settled.
 _TIMED_SECONDS = 1.6
-_TIMED_AT_MOST = 6.0
-# The A/A test: fewest and most copies of a student, seconds for each, the spread up to which the
-# fewest are enough, and seconds after which no more are made (an int8 network takes some to make).
+# The A/A test: fewest and most copies of a student, the part of the plan's seconds for each, the
+# spread up to which the fewest are enough, and how many times the plan's seconds after which no
+# more are made (an int8 network takes some to make).
 _COPIES = 5, 10
-_COPIES_WITHIN = 20.0
-_COPY_SECONDS = 0.4
+_COPIES_WITHIN = 3.3
+_COPY_SECONDS = 1 / 15
 _SPREAD_ENOUGH = 0.05
 _SAY_AFTER_SECONDS = 3.0
 
@@ -248,23 +248,25 @@ def _confirm(
     pin_threads(cpus)
     tested = task_of(context.space).test(student, context)
     if latency is None:
-        latency = _timed(context, student)
+        latency = time_idle(context, student)
     return Confirmation(tested.score, latency, tested.figures)
 
 
 def _time(context: TrialContext, number: int) -> Latency:
     from study.student import load_student
 
-    return _timed(context, load_student(context, number))
+    return time_idle(context, load_student(context, number))
 
 
-def _timed(context: TrialContext, student: "torch.nn.Module") -> Latency:
+def time_idle(context: TrialContext, student: "torch.nn.Module") -> Latency:
+    """Time a student beside the teacher, with nothing else at work on the node."""
     from study.student import measure, pin_threads
 
     # Timed with the threads that a trial has.
     pin_threads(context.threads)
+    most = context.timing_seconds
     _, latency = measure(
-        context, student, idle=True, seconds=_TIMED_SECONDS, at_most=_TIMED_AT_MOST
+        context, student, idle=True, seconds=min(_TIMED_SECONDS, most), at_most=most
     )
     return latency
 
@@ -284,7 +286,7 @@ def time_copies(context: TrialContext, number: int, architecture: str) -> TieTes
     while len(latencies) < fewest or (
         spread > _SPREAD_ENOUGH
         and len(latencies) < most
-        and time.monotonic() - begun < _COPIES_WITHIN
+        and time.monotonic() - begun < _COPIES_WITHIN * context.timing_seconds
     ):
         if student.runtime == "eager":
             # Loaded anew: where a network lies in memory is part of the noise. To export or compile
@@ -295,7 +297,7 @@ def time_copies(context: TrialContext, number: int, architecture: str) -> TieTes
             compared_with(context),
             context.data.shape,
             device_of(context),
-            seconds=_COPY_SECONDS,
+            seconds=_COPY_SECONDS * context.timing_seconds,
         )
         latencies.append(1.0 / ratio.median)
         if len(latencies) >= fewest:

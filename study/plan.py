@@ -41,6 +41,7 @@ _FREE = frozenset(
         "retries",
         "replicates",
         "device_kind",
+        "timing_seconds",
     }
 )
 # Not in the plans of studies that were made before these could be asked for, and what those meant.
@@ -52,6 +53,7 @@ _LATER: Mapping[str, Any] = {
     "warm_start": None,
     "device_kind": None,
     "runtime": "eager",
+    "timing_seconds": 6.0,
 }
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
@@ -78,6 +80,7 @@ class StudyPlan:
     ``cpus_per_trial`` is :data:`TO_BE_MEASURED` until it was.
     ``replicates`` are the runs in all of every configuration of the front. ``device_kind`` names
     the processor or GPU that trials are to run on, where a cluster has several.
+    ``timing_seconds`` are the most for one latency on the idle device.
     """
 
     name: str
@@ -117,6 +120,7 @@ class StudyPlan:
     warm_start: str | None = None
     device_kind: str | None = None
     runtime: str = "eager"
+    timing_seconds: float = 6.0
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
@@ -253,6 +257,7 @@ def _problems(plan: StudyPlan) -> list[str]:
             ("max-latency", plan.max_latency_ms, "milliseconds"),
             ("max-params", plan.max_params_m, "millions"),
             ("min-score", plan.min_score, "the score's unit"),
+            ("timing-seconds", plan.timing_seconds, "seconds"),
         )
         if value is not None and not value > 0
     ]

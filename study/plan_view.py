@@ -46,7 +46,11 @@ def plan_rows(
         ("trials", f"{plan.budget.trials}, of at most {_many(plan.max_epochs, 'epoch')}"),
         *budget_rows(plan.budget),
         *_replicate_rows(plan),
-        ("runtime", f"{plan.runtime} ({RUNTIME_TITLES[plan.runtime]}), for latencies"),
+        (
+            "runtime",
+            f"{plan.runtime} ({RUNTIME_TITLES[plan.runtime]}), for latencies; each timed for "
+            f"{plan.timing_seconds:g} s at most",
+        ),
         ("objectives", ", ".join(f"{o.label}, {o.unit}" for o in space.objectives)),
         ("sampler", plan.sampler),
         ("scheduler", plan.scheduler),

@@ -324,6 +324,7 @@ def _context(
         # The nodes of a cluster that hold GPUs are found by the type of those.
         processor="" if plan.gpus_per_trial > 0 or cluster.address == "local" else cluster.kind,
         runtime=plan.runtime,
+        timing_seconds=plan.timing_seconds,
         # As it was timed: an earlier driver may have done so before networks were folded.
         folded=compared.folded,
         gpus=plan.gpus_per_trial,

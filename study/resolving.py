@@ -86,6 +86,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         warm_start=args.warm_start,
         device_kind=args.device_kind,
         runtime=args.runtime,
+        timing_seconds=args.timing_seconds,
     )
     check_min_score(plan.min_score, space)
     space = space.with_fixed(fixed).with_objectives(plan.objectives)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from study.distillation.training import TrainingSettings
 
 
-# Of a latency taken while other trials run, and how long to go on while it has not settled.
+# Of a latency taken while other trials run, and how long to go on while it has not settled; less
+# where less is given for one on the idle device.
 _SECONDS, _AT_MOST = 1.0, 1.6
 
 
@@ -117,7 +118,10 @@ def measure_beside_others(
     Raises:
         study.distillation.runtime.ServingError: as of `measure`.
     """
-    return measure(context, student, idle=False, seconds=_SECONDS, at_most=_AT_MOST)
+    most = context.timing_seconds
+    return measure(
+        context, student, idle=False, seconds=min(_SECONDS, most), at_most=min(_AT_MOST, most)
+    )
 
 
 _COMPARED: "dict[tuple[Any, ...], Served]" = {}

@@ -52,6 +52,8 @@ class TrialContext:
             before that was done.
         gpus: GPUs of a trial; a part of one is shared by several.
         mirror: The studies folder in an object store, if it is in one.
+        timing_seconds: The most for one latency on the idle device; while other trials run, and
+            for each copy of the A/A test, it takes a part of that.
     """
 
     space: "SearchSpace"
@@ -76,6 +78,7 @@ class TrialContext:
     folded: bool = True
     gpus: float = 0.0
     mirror: Mirror | None = None
+    timing_seconds: float = 6.0
 
     @property
     def place(self) -> Path:

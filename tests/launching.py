@@ -11,10 +11,13 @@ from typing import Any
 REPOSITORY = Path(__file__).parents[1]
 # What tests tell the Ray of their own process, a command line has to tell its own.
 _TOLD_TO_ALL = frozenset(os.environ)
+# What is not about latencies needs them but roughly.
+BRIEF = ("--timing-seconds", "0.5")
 # Real digits and real training, small: narrow students, two views, three epochs.
 SMALL = (
     *("--space", "cifar_blocks", "--data", "digits", "--fix", "width=16", "--views", "2"),
     *("--max-epochs", "3", "--teacher-epochs", "3"),
+    *BRIEF,
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import find_free_port
 from evidence import Patient, assert_sound
-from launching import Launched, Launcher
+from launching import BRIEF, Launched, Launcher
 from ray_nodes import LOOPBACK, TOKEN, cut_off, lose, node, wait_for_dashboard, wait_for_nodes
 
 from analysis.record import read_record
@@ -102,7 +102,8 @@ def test_a_study_sent_to_a_cluster_is_followed_asked_after_and_stopped_from_here
     (here / "own_parts.py").write_text("WIDTH = 16\n")
     follower = subprocess.Popen(
         [
-            *(sys.executable, "-m", "study.launch", "--space", "own_space.py", "--data", "digits"),
+            *(sys.executable, "-m", "study.launch", *BRIEF),
+            *("--space", "own_space.py", "--data", "digits"),
             *("--views", "2", "--teacher-epochs", "1", "--max-epochs", "40", "--trials", "50"),
             *("--name", "sent", "--tracking-uri", "none", "--scheduler", "none"),
             *("--studies", str(head.folder / "there"), "--submit", head.url),

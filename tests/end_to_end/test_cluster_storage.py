@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import find_free_port
-from launching import REPOSITORY, Launcher
+from launching import BRIEF, REPOSITORY, Launcher
 from postgres import PASSWORD, Postgres, running_postgres
 
 from analysis.record import StudyResults, read_record
@@ -20,6 +20,7 @@ from analysis.record import StudyResults, read_record
 pytestmark = pytest.mark.end_to_end
 NAME = "in-a-database"
 PLAN = (
+    *BRIEF,
     *("--space", "cifar_blocks", "--data", "digits", "--views", "2", "--max-epochs", "3"),
     *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
     *("--teacher-epochs", "2", "--concurrent", "1", "--scheduler", "none", "--name", NAME),

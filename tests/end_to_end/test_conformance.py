@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launching import Launched, Launcher
+from launching import BRIEF, Launched, Launcher
 from mhist_images import write_mhist
 
 from analysis.record import read_record
@@ -46,6 +46,7 @@ def arguments(space: SearchSpace, trials: int) -> tuple[str, ...]:
         epochs = ("--fix", f"epochs={least}")
     teacher = ("--teacher-epochs", "1") if space.taught else ()
     return (
+        *BRIEF,
         *("--space", space.name, "--data", DATA.get(space.name, "digits"), "--name", "tiny"),
         *("--trials", str(trials), "--tracking-uri", "none", "--json"),
         *("--scheduler", "none", *epochs, *teacher, *BESIDES.get(space.name, ())),

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from launching import Launcher
+from launching import BRIEF, Launcher
 
 from analysis.record import read_record
 from analysis.results import trained_alone
@@ -39,7 +39,8 @@ def test_a_driver_killed_between_two_exits_goes_on_and_everybody_counts_alike(
     script = studies.parent / "dying.py"
     script.write_text(DYING)
     narrow = ("--fix", "width=16", "--fix", "stem_stride=4")
-    plan = ("--space", "cifar_self", "--data", "digits", *narrow, "--views", "2", "--name", "exits")
+    plan = (*BRIEF, "--space", "cifar_self", "--data", "digits", *narrow, "--views", "2")
+    plan = (*plan, "--name", "exits")
     short = ("--teacher-epochs", "3", "--max-epochs", "2", "--trials", "2", "--concurrent", "1")
     killed = launcher.run(*plan, *short, studies=studies, script=str(script))
     assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from launching import Launcher
+from launching import BRIEF, Launcher
 
 WRONG = """\
 from dataclasses import replace
@@ -40,6 +40,7 @@ def test_a_tap_that_is_not_there_is_refused_before_anything_is_written(
 @pytest.mark.end_to_end
 def test_a_hybrid_study_runs_to_its_end(tmp_path: Path, launcher: Launcher) -> None:
     run = launcher.run(
+        *BRIEF,
         *("--space", "cifar_hybrid", "--data", "digits", "--fix", "width=16", "--views", "1"),
         *("--trials", "3", "--max-epochs", "1", "--teacher-epochs", "1", "--preset", "paper"),
         *("--tracking-uri", "none", "--json"),

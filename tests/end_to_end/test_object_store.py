@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import find_free_port
 from evidence import COUNTED
-from launching import Launched, Launcher
+from launching import BRIEF, Launched, Launcher
 from objects import KEYS, running_objects
 from postgres import PASSWORD, Postgres, running_postgres
 from ray_nodes import LOOPBACK, lose, node, wait_for_nodes
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.end_to_end
 NAME, BUCKET, EPOCHS = "in-objects", "studies-of-tests", 12
 URL = f"s3://{BUCKET}/of/a/team"
 PLAN = (
+    *BRIEF,
     *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", str(EPOCHS)),
     *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
     *(word for n in range(1, 5) for word in ("--fix", f"blocks_{n}=1")),

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from launching import REPOSITORY, Launcher
+from launching import BRIEF, REPOSITORY, Launcher
 
 pytestmark = pytest.mark.end_to_end
 
-SMALL = ("--space", "cifar_quantized", "--data", "digits", "--name", "tiny")
+SMALL = (*BRIEF, "--space", "cifar_quantized", "--data", "digits", "--name", "tiny")
 
 
 def test_without_torchao_the_space_is_refused_and_the_extra_is_named(studies: Path) -> None:

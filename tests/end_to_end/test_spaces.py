@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from launching import Launcher
+from launching import BRIEF, Launcher
 
 from analysis.record import read_record
 
@@ -15,6 +15,7 @@ def test_dense_students_learn_from_a_dense_teacher_and_its_one_view(
 ) -> None:
     studies = tmp_path_factory.mktemp("dense") / "studies"
     run = launcher.run(
+        *BRIEF,
         *("--space", "mnist_dense", "--data", "digits", "--fix", "epochs=2", "--trials", "4"),
         *("--teacher-epochs", "6", "--tracking-uri", "none", "--json"),
         studies=studies,

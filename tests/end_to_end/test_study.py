@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from launching import Launched, Launcher
+from launching import BRIEF, Launched, Launcher
 
 from analysis.record import StudyResults, read_record
 from analysis.results import TrialResult
@@ -331,6 +331,7 @@ def test_ones_own_teacher_can_be_asked_live_and_the_record_kept_in_a_database(
     shutil.copy(weights, own)
 
     run = launcher.run(
+        *BRIEF,
         *("--space", "cifar_blocks", "--data", "digits", "--fix", "width=16", "--max-epochs", "1"),
         *("--teacher", str(own), "--teacher-outputs", "live", "--tracking-uri", "none"),
         *("--storage", f"sqlite:///{studies.parent / 'record.db'}", "--trials", "2", "--json"),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from launching import Launcher
+from launching import BRIEF, Launcher
 
 from analysis.record import read_record
 
@@ -16,6 +16,7 @@ def test_each_number_of_subclasses_has_a_teacher_that_is_trained_once(
 ) -> None:
     studies = tmp_path / "studies"
     asked = (
+        *BRIEF,
         *("--space", "mnist_subclass", "--preset", "paper", "--data", "digits2x5"),
         *("--teacher-epochs", "1", "--max-epochs", "1", "--scheduler", "none"),
         *("--tracking-uri", "none", "--name", "halves", "--json"),

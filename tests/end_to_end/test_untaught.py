@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from launching import Launched, Launcher
+from launching import BRIEF, Launched, Launcher
 
 from analysis.record import read_record
 
@@ -16,7 +16,8 @@ SPACE = str(Path(__file__).with_name("untaught.py"))
 def alone(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Launched:
     """A study without a teacher."""
     studies = tmp_path_factory.mktemp("untaught") / "studies"
-    return launcher.run("--space", SPACE, "--trials", "4", "--name", "alone", studies=studies)
+    plan = (*BRIEF, "--space", SPACE, "--trials", "4", "--name", "alone")
+    return launcher.run(*plan, studies=studies)
 
 
 def test_students_are_compared_with_the_default_student(alone: Launched) -> None:
@@ -48,7 +49,7 @@ def test_its_report_names_no_teacher(alone: Launched) -> None:
 def test_it_goes_on_and_is_compared_as_before(alone: Launched, launcher: Launcher) -> None:
     before = read_record(alone.studies / "alone")
     run = launcher.run(
-        *("--space", SPACE, "--trials", "6", "--name", "alone"), studies=alone.studies
+        *(*BRIEF, "--space", SPACE, "--trials", "6", "--name", "alone"), studies=alone.studies
     )
 
     assert run.returncode == 0, run.stderr

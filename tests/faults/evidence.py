@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launching import Launched, Launcher
+from launching import BRIEF, Launched, Launcher
 
 from analysis.record import StudyResults, read_record
 from analysis.results import TrialResult, trial_name
@@ -25,6 +25,7 @@ PLAN = (
     *("--teacher-epochs", "3", "--trials", str(TRIALS), "--concurrent", "1"),
     # Studies are compared to the last bit: what "auto" finds faster is up to the moment.
     *("--scheduler", "none", "--precision", "float32"),
+    *BRIEF,
 )
 _SET_STATE, _SET_ATTRIBUTE = 6, 8
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from evidence import Patient, assert_equal_studies, assert_sound, note, selecting
-from launching import Launcher
+from launching import BRIEF, Launcher
 
 from analysis.results import TrialResult
 
@@ -127,6 +127,7 @@ def test_data_damaged_between_two_runs_is_named_and_nothing_is_lost(
     pictures: Path, tmp_path: Path, launcher: Launcher
 ) -> None:
     plan = (
+        *BRIEF,
         *("--space", "cifar_blocks", "--data", str(pictures), "--fix", "width=16"),
         *("--views", "2", "--max-epochs", "2", "--teacher-epochs", "2", "--concurrent", "1"),
         *("--name", "pictures", "--tracking-uri", "none", "--json"),

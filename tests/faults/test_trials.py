@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from evidence import EPOCHS, Patient, assert_equal_studies, assert_sound, note
-from launching import Launcher
+from launching import BRIEF, Launcher
 
 from analysis.results import TrialResult
 
@@ -111,6 +111,7 @@ def test_a_faulty_student_ends_its_trial_alone_and_says_why(
         "RAY_memory_monitor_refresh_ms": "100",
     }
     run = launcher.run(
+        *BRIEF,
         *("--space", FAULTY, "--data", "digits", "--fix", "width=16", "--views", "2"),
         *("--max-epochs", "2", "--teacher-epochs", "3", "--trials", "2", "--concurrent", "1"),
         *("--name", study.name, "--json"),

@@ -320,6 +320,17 @@ def test_a_plan_from_before_runtimes_could_be_asked_for_means_eager_and_is_the_s
     assert differences(identity(plan), asked) == ["runtime 'eager', now 'onnx'"]
 
 
+def test_how_long_latencies_take_is_no_part_of_the_question() -> None:
+    plan, brief = make_plan(), make_plan("--timing-seconds", "0.5")
+
+    assert (plan.timing_seconds, brief.timing_seconds) == (6.0, 0.5)
+    assert identity(plan) == identity(brief)
+    older = {name: value for name, value in plan.to_json().items() if name != "timing_seconds"}
+    assert StudyPlan.from_json(older) == plan
+    with pytest.raises(PlanError, match="--timing-seconds 0 is not above 0; give a positive"):
+        make_plan("--timing-seconds", "0")
+
+
 def test_a_resume_changes_the_replicates_where_it_names_them() -> None:
     command = argparse.ArgumentParser()
     resume.configure(command)

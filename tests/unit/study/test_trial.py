@@ -15,13 +15,13 @@ from analysis.results import ModelSize
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
-from study.confirmation import spread_of_equals, time_copies
+from study.confirmation import spread_of_equals, time_copies, time_idle
 from study.distillation import checkpoint
 from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
 from study.student import build_student as build_seeded
-from study.student import load_student, training_settings
+from study.student import load_student, measure_beside_others, training_settings
 from study.trial import StudentTrainable, StudentTrial, refusal
 from study.trial_context import (
     CHECKPOINT_FILE,
@@ -459,6 +459,29 @@ def test_where_another_worker_may_go_on_an_epoch_is_on_the_disk_before_it_is_rep
 
     state = checkpoint.load(trial_folder(Path(context.folder), 0) / CHECKPOINT_FILE)
     assert state["trainer"]["epochs_done"] == 1
+
+
+def test_no_latency_takes_longer_than_the_plan_gives_it(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[float, float | None]] = []
+
+    def compare(*_: Any, seconds: float, at_most: float | None, **__: Any) -> Any:
+        given.append((seconds, at_most))
+        raise Interrupted
+
+    class Interrupted(Exception):
+        pass
+
+    monkeypatch.setattr("study.distillation.measurement.compare_latency", compare)
+    student = build_seeded(context, task().params)
+    for most in (6.0, 0.5):
+        allowed = replace(context, timing_seconds=most)
+        with pytest.raises(Interrupted):
+            measure_beside_others(allowed, student)
+        with pytest.raises(Interrupted):
+            time_idle(allowed, student)
+    assert given == [(1.0, 1.6), (1.6, 6.0), (0.5, 0.5), (0.5, 0.5)]
 
 
 def test_copies_of_a_finished_student_are_timed_as_if_they_were_students(
