@@ -48,7 +48,10 @@ def _row(
     )
 
 
-_REDUCED = "A tenth of the study's training images for each class (the paper's first 500 of 5,000)."
+_REDUCED = (
+    "A tenth of the study's training images for each class (the paper's first 500 of 5,000); the "
+    "teacher keeps them all."
+)
 
 SPACE = SearchSpace(
     name="cifar_blocks",

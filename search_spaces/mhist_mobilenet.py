@@ -107,7 +107,7 @@ SPACE = SearchSpace(
         Choice(
             "schedule",
             ("constant", "cosine", "onecycle"),
-            "course of the learning rate within the phases",
+            "course of the learning rate over the whole training; a phase scales it",
             searched=False,
         ),
     ),

@@ -163,6 +163,10 @@ def training_data(context: "TrialContext", share: float) -> "TrainingData":
 
     data = class_data(context.data)
     rows = context.reduced_rows.get(share)
+    if rows is None and share < 1:
+        raise ValueError(
+            f"no rows are known for train_share {share:g}; declare it as a Choice of shares"
+        )
     train = data.train if rows is None else Split(data.train.images[rows], data.train.labels[rows])
     return TrainingData(
         train,
@@ -197,7 +201,7 @@ def teacher_source(
         )
     network = teacher_network(teacher, context.data, context.folder).to(device)
     data = class_data(context.data)
-    return LiveTeacher(network, data.mean, data.std, device, context.precision)
+    return LiveTeacher(network, data.mean, data.std, device, teacher.precision)
 
 
 def class_data(data: "Data") -> "ImageData":

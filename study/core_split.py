@@ -96,13 +96,13 @@ def _images_a_second(
 
     import torch
 
-    from study.precision import resolve_for
+    from study.precision import precision_of_students
     from study.task import task_of
 
     device, task = torch.device("cpu"), task_of(space)
     times: list[float] = []
     with torch_threads(threads):
-        resolved = resolve_for(space, precision, classes, shape, device)
+        resolved = precision_of_students(space, precision, classes, shape, device)
         student = space.build_student(params, classes, shape)
         batch = int(params["batch_size"])
         begun = time.perf_counter()

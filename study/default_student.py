@@ -24,6 +24,7 @@ def prepare_default_student(
     *,
     on_gpu: bool,
     runtime: str = "eager",
+    timing_seconds: float = 6.0,
     known: DefaultStudent | None = None,
 ) -> tuple[DefaultStudent, str]:
     """Have the default student timed on a worker that has a node to itself.
@@ -38,6 +39,7 @@ def prepare_default_student(
         progress: Shows it.
         on_gpu: Whether trials run on a GPU.
         runtime: What runs it while it is timed.
+        timing_seconds: The most that this may take.
         known: What an earlier run of the study found, which stays.
 
     Returns:
@@ -47,11 +49,12 @@ def prepare_default_student(
 
     from study.preparation import get
 
+    timed = runtime, timing_seconds
     node = whole_node(ray.nodes(), gpus=on_gpu, selector=cluster.selector)
     worker = ray.remote(_measure).options(**node.options(), max_retries=0)
     with progress.phase("default student") as phase:
         found: tuple[DefaultStudent, str] = get(
-            worker.remote(space, ray.put(data), precision, seed, threads, on_gpu, runtime, known)
+            worker.remote(space, ray.put(data), precision, seed, threads, on_gpu, timed, known)
         )
         phase.note = f"{found[0].latency.batch_1_ms.median:.2f} ms"
     return found
@@ -64,25 +67,26 @@ def _measure(
     seed: int,
     threads: int,
     on_gpu: bool,
-    runtime: str,
+    timed: tuple[str, float],
     known: DefaultStudent | None,
 ) -> tuple[DefaultStudent, str]:
     import torch
 
     from study.distillation.acceleration import prepare_gpu
     from study.distillation.measurement import profile_model
-    from study.precision import resolve_for
+    from study.precision import precision_of_students
     from study.task import task_of
 
     prepare_gpu(1.0 if on_gpu else 0.0)
     device = torch.device("cuda" if on_gpu else "cpu")
-    resolved = resolve_for(space, precision, data.num_classes, data.shape, device)
+    asked = space, precision, data.num_classes, data.shape, device
+    resolved = precision_of_students(*asked)
     if known is not None:
         return known, resolved
     torch.manual_seed(seed)
     params = space.complete({})
     student = task_of(space).measured(space.build_student(params, data.num_classes, data.shape))
     profile = profile_model(student, data.shape)
-    latency = time_alone(student.to(device), data.shape, device, threads, runtime)
+    latency = time_alone(student.to(device), data.shape, device, threads, *timed)
     name = space.describe(params)
     return DefaultStudent(name, profile.params_m, profile.flops_m, latency), resolved

@@ -130,13 +130,13 @@ def measure_estimate(
     from study.distillation.runtime import as_runtime
     from study.distillation.teacher_network import build_network
     from study.method_check import check_methods_here
-    from study.precision import resolve_for
+    from study.precision import precision_of_students, precision_of_teacher
 
     device = torch.device("cuda" if plan.gpus_per_trial > 0 else "cpu")
     shape = _shape(plan, data, recipe)
     classes = len(data.classes)
     check_methods_here(plan, space, data.name, classes, shape)
-    precision = resolve_for(space, plan.precision, classes, shape, device)
+    precision = precision_of_students(space, plan.precision, classes, shape, device)
     task, students = task_of(space), _students_to_time(plan, space)
     threads = available_cpus()
     with progress.phase("timing a few steps") as phase:
@@ -144,10 +144,9 @@ def measure_estimate(
         step = forward = 0.0
         if recipe is not None:
             teacher = build_network(recipe, classes, shape, auxiliary=True)
-            step = training_step_seconds(
-                teacher, shape, classes, _BATCH, device, precision=precision
-            )
-            forward = forward_seconds(teacher, shape, _BATCH, device, precision=precision)
+            own = precision_of_teacher(recipe, plan.precision, classes, shape, device)
+            step = training_step_seconds(teacher, shape, classes, _BATCH, device, precision=own)
+            forward = forward_seconds(teacher, shape, _BATCH, device, precision=own)
         torch.set_num_threads(plan.threads)
         steps = []
         for index, params in enumerate(students, start=1):
@@ -209,7 +208,8 @@ def _scale(
         outputs=images * views * teacher_forward,
         trials=trials,
         trials_stopped_early=trials * share,
-        confirmation=min(plan.budget.trials, 12) * (4 + data.test * student_step / 3),
+        confirmation=min(plan.budget.trials, 12)
+        * (min(4.0, plan.timing_seconds) + data.test * student_step / 3),
         replicates=replicates,
         views=views,
         outputs_bytes=2 * images * views * outputs,

@@ -1,5 +1,6 @@
-"""The number format that a study trains in, by the default student of its space."""
+"""The number formats of a study: its students', by the default one, and each teacher's."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from search_spaces.space import SearchSpace
@@ -9,16 +10,17 @@ if TYPE_CHECKING:
     import torch
 
     from study.distillation.precision import Precision
+    from study.distillation.teacher_recipe import TeacherRecipe
+
+Shape = tuple[int, int, int]
 
 
-def resolve_for(
-    space: SearchSpace,
-    asked: str,
-    classes: int,
-    shape: tuple[int, int, int],
-    device: "torch.device",
+def precision_of_students(
+    space: SearchSpace, asked: str, classes: int, shape: Shape, device: "torch.device"
 ) -> "Precision":
     """Return the format for all students of a space, of which the default one is looked at.
+
+    Where that one cannot be built on these images, others may be: it is then float32.
 
     Args:
         space: The space, with ``--fix`` applied.
@@ -30,14 +32,51 @@ def resolve_for(
     Raises:
         study.distillation.precision.PrecisionError: if the device would emulate what was asked for.
     """
+
+    def work() -> float:
+        params = space.complete({})
+        student = space.build_student(params, classes, shape)
+        return task_of(space).work_a_layer(student, shape, int(params["batch_size"]))
+
+    return _resolved(asked, device, work)
+
+
+def precision_of_teacher(
+    recipe: "TeacherRecipe", asked: str, classes: int, shape: Shape, device: "torch.device"
+) -> "Precision":
+    """Return the format in which a teacher is trained and answers.
+
+    Args:
+        recipe: Its network and batch.
+        asked: ``float32``, ``bfloat16`` or ``auto``.
+        classes: Number of classes.
+        shape: ``(h, w, c)`` of an image.
+        device: Where it is.
+
+    Raises:
+        study.distillation.precision.PrecisionError: if the device would emulate what was asked for.
+    """
+
+    def work() -> float:
+        from study.distillation.measurement import work_a_layer
+        from study.distillation.teacher_network import build_network
+
+        return work_a_layer(build_network(recipe, classes, shape), shape, recipe.batch_size)
+
+    return _resolved(asked, device, work)
+
+
+def _resolved(asked: str, device: "torch.device", work: Callable[[], float]) -> "Precision":
     import torch
 
     from study.distillation.precision import resolve_precision
 
-    if asked != "auto" or device.type != "cpu":
-        return resolve_precision(asked, device)
-    params = space.complete({})
-    with torch.random.fork_rng(devices=()):
-        student = space.build_student(params, classes, shape)
-    work = task_of(space).work_a_layer(student, shape, int(params["batch_size"]))
-    return resolve_precision(asked, device, work)
+    def counted() -> float:
+        try:
+            with torch.random.fork_rng(devices=()):
+                return work()
+        except Exception:
+            # What is wrong with the network is said by whoever needs it.
+            return 0.0
+
+    return resolve_precision(asked, device, counted)

@@ -256,6 +256,7 @@ def prepare(
             progress,
             on_gpu=plan.gpus_per_trial > 0,
             runtime=plan.runtime,
+            timing_seconds=plan.timing_seconds,
             known=known if isinstance(known, DefaultStudent) else None,
         )
         context = _context(plan, space, students, folder, cluster, None, default.latency, resolved)
@@ -274,6 +275,8 @@ def prepare(
         network=plan.teacher_outputs == "live" or space.teacher_asked == "both",
         space=space,
         precision=precision,
+        asked_precision=plan.precision,
+        timing_seconds=plan.timing_seconds,
         threads=node.cpus,
         trial_threads=plan.cpus_per_trial,
         on_gpu=plan.gpus_per_trial > 0,
@@ -287,7 +290,7 @@ def prepare(
     )
     own, timed = teachers[0], found["result"].latency
     context = replace(
-        _context(plan, space, students, folder, cluster, own, timed, found["precision"]),
+        _context(plan, space, students, folder, cluster, own, timed, found["students_precision"]),
         variants=dict(zip(variants, teachers, strict=True)) if variants else {},
     )
     described = {**own.recipe.to_json(), "key": found["key"]}
@@ -356,10 +359,14 @@ def _get_teachers(
     own: dict[str, Any] = {}
     teachers = []
     for recipe in tuple(variants.values()) or (request.recipe,):
-        asked = replace(request, recipe=recipe, described=not own)
+        # Students to be compared get one answer, whoever their teacher is.
+        resolved = str(own["students_precision"]) if own else request.precision
+        asked = replace(request, recipe=recipe, described=not own, precision=resolved)
         found, outputs = _follow(worker.remote(asked, *shared), progress, recipe.title, unit)
         own = own or found
-        teachers.append(TeacherVariant(found["recipe"], outputs, found["weights"]))
+        teachers.append(
+            TeacherVariant(found["recipe"], outputs, found["weights"], found["precision"])
+        )
     return own, teachers
 
 

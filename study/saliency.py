@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from study.distillation.saliency import Looked
     from study.trial_context import TrialContext
 
+# What a method is called that asks no teacher, though its students have controls.
+_TAUGHT_BY_ITSELF = "self"
 _CAPTION = """\
 Saliency maps (Simonyan et al., 2013): how strongly each pixel moves the logit of the image's true \
 class, as the absolute gradient, of the channels the largest. Black is nothing. Each map is scaled \
@@ -28,7 +30,10 @@ map stands the class that the network predicts."""
 
 
 def pairs_to_show(trials: Sequence[TrialResult], space: Space) -> Iterator[Trials]:
-    """Yield distilled students with their controls: of the front, then of presets, best first."""
+    """Yield distilled students with their controls: of the front, then of presets, best first.
+
+    Students that their own deeper exits taught are not shown beside a teacher they never asked.
+    """
     members = {trial.number for trial in front_members(trials, space.third)}
 
     def order(pair: KdPair) -> tuple[bool, float, float, int]:
@@ -42,6 +47,8 @@ def pairs_to_show(trials: Sequence[TrialResult], space: Space) -> Iterator[Trial
         )
 
     for pair in sorted(kd_pairs(trials, space), key=order):
+        if pair.distilled.params.get("method") == _TAUGHT_BY_ITSELF:
+            continue
         if pair.distilled.number in members or pair.distilled.source == "preset":
             yield pair.distilled, pair.control
 

@@ -33,7 +33,8 @@ class TeacherRequest:
     ``outputs`` and ``network`` say in which form trials ask the teacher: its answers computed
     ahead, its weights, or both. ``described`` asks for it to be scored on the test split and timed;
     ``known`` is what an earlier run of the study found of it: that is done once a study.
-    By the default student of ``space`` it is decided in which number format all are computed.
+    ``precision`` is that of the students, to be resolved by the default one of ``space`` where it
+    is ``auto``; ``asked_precision`` is what was asked for, which each teacher is resolved by.
     ``runtime`` runs it while it is timed. ``mirror`` is the studies folder in an object
     store, if it is in one; teachers are then kept there, and ``teachers`` is another machine's.
     """
@@ -47,12 +48,14 @@ class TeacherRequest:
     network: bool
     space: "SearchSpace"
     precision: str
+    asked_precision: str
     threads: int
     trial_threads: int
     on_gpu: bool
     described: bool = True
     known: TeacherResult | None = None
     runtime: str = "eager"
+    timing_seconds: float = 6.0
     mirror: Mirror | None = None
 
     @property
@@ -102,12 +105,17 @@ def _teach(
     from study.distillation import teacher as teachers
     from study.distillation.acceleration import prepare_gpu
     from study.distillation.evaluation import evaluate
-    from study.precision import resolve_for
+    from study.precision import precision_of_students, precision_of_teacher
 
     device = torch.device("cuda" if request.on_gpu else "cpu")
     prepare_gpu(1.0 if request.on_gpu else 0.0)
     torch.set_num_threads(request.trial_threads)
-    precision = resolve_for(request.space, request.precision, data.num_classes, data.shape, device)
+    students = precision_of_students(
+        request.space, request.precision, data.num_classes, data.shape, device
+    )
+    precision = precision_of_teacher(
+        request.recipe, request.asked_precision, data.num_classes, data.shape, device
+    )
     torch.set_num_threads(request.threads)
     folder = request.folder
     curve: list[dict[str, Any]] = []
@@ -161,6 +169,7 @@ def _teach(
             "val_score": score,
             "recipe": recipe,
             "precision": precision,
+            "students_precision": students,
             "curve": curve,
             "weights": weights,
             "note": note,
@@ -253,7 +262,14 @@ def _describe(
         test_score=test_score,
         train_seconds=seconds,
         epochs=epochs,
-        latency=time_alone(model, data.shape, device, request.trial_threads, request.runtime),
+        latency=time_alone(
+            model,
+            data.shape,
+            device,
+            request.trial_threads,
+            request.runtime,
+            request.timing_seconds,
+        ),
         source=source,
     )
 

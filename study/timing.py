@@ -10,7 +10,7 @@ from analysis.results import SoloLatency, Timing
 if TYPE_CHECKING:
     import torch
 
-_SECONDS = 1.2  # as a student of a trial is timed; trials wait meanwhile
+_SECONDS = 1.2  # trials wait meanwhile
 
 
 @contextlib.contextmanager
@@ -32,6 +32,7 @@ def time_alone(
     device: "torch.device",
     threads: int,
     runtime: str = "eager",
+    at_most: float = _SECONDS,
 ) -> SoloLatency:
     """Time a network on a worker that has a node to itself.
 
@@ -41,6 +42,7 @@ def time_alone(
         device: Where to.
         threads: Of torch, for as long as this takes: those of a trial.
         runtime: What runs it.
+        at_most: Seconds, where less than usual are to be spent on it.
 
     Raises:
         study.distillation.runtime.ServingError: if that cannot run this network.
@@ -50,7 +52,9 @@ def time_alone(
     from study.distillation.stopwatch import clock_for
 
     with torch_threads(threads):
-        times = measure_alone(network, shape, device, _SECONDS, runtime=as_runtime(runtime))
+        times = measure_alone(
+            network, shape, device, min(_SECONDS, at_most), runtime=as_runtime(runtime)
+        )
     return SoloLatency(
         Timing(**asdict(times["batch_1_ms"])),
         Timing(**asdict(times["batch_64_ms"])),

@@ -13,6 +13,7 @@ from study.names import TEACHERS_FOLDER
 if TYPE_CHECKING:
     import torch
 
+    from study.distillation.precision import Precision
     from study.distillation.teacher_recipe import TeacherRecipe
     from study.task import Data
 
@@ -25,11 +26,13 @@ class TeacherVariant:
         recipe: Its network, for its latency and, live, its answers.
         outputs: Float16 logits ``(views, images, outputs)``, or None for a live teacher.
         weights: The live teacher's state dictionary as arrays, or None.
+        precision: What it answers in, live.
     """
 
     recipe: "TeacherRecipe"
     outputs: np.ndarray[Any, Any] | None = None
     weights: Mapping[str, np.ndarray[Any, Any]] | None = None
+    precision: "Precision" = "float32"
 
 
 # Of the keys of a teacher's own files, in an object store: its answers lie a folder deeper.

@@ -75,7 +75,9 @@ class Course:
         return (1 - share) * self.start + share * self.end
 
     def _decayed(self, epoch: int, end: float) -> float:
-        if end <= self.start:
+        if end == self.start:
+            return end  # whatever the decay, which then leads nowhere
+        if end < self.start:
             return max(end, self.start * self.decay**epoch)
         # Compared as logarithms: the power may be beyond a float long after the end is reached.
         if epoch * math.log(self.decay) >= math.log(end / self.start):

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Of each operator the last arguments (lowest and highest value) only say what the type says.
+# Lowest and highest value of a type, by ONNX's number for it.
+_RANGES = {2: (0, 255), 3: (-128, 127)}
 
 
 def onnx_operators() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -28,6 +29,9 @@ def onnx_operators() -> dict[Callable[..., Any], Callable[..., Any]]:
         return op.Cast(op.Constant(value_int=zero), to=int(dtype))
 
     def quantize(x: Any, scale: float, zero: int, low: int, high: int, dtype: int) -> Any:
+        if (low, high) != _RANGES[int(dtype)]:  # of fewer bits than the type has
+            bounds = [op.Constant(value_float=(bound - zero) * scale) for bound in (low, high)]
+            x = op.Clip(x, *bounds)
         return op.QuantizeLinear(x, op.Constant(value_float=scale), zero_point(zero, dtype))
 
     def dequantize(x: Any, scale: float, zero: int, low: int, high: int, dtype: int) -> Any:

@@ -308,7 +308,7 @@ def outlines(images: Images) -> Images:
     """
     levels = images[..., 0].astype(np.float32)
     down, right = np.gradient(levels, axis=(1, 2))
-    # Twice the gradient: an edge from black to white over four pixels is white.
+    # Four times the gradient: an edge from black to white over four pixels is white.
     length = np.rint(np.minimum(4 * np.hypot(down, right), 255)).astype(np.uint8)
     return np.ascontiguousarray(length[..., None])
 

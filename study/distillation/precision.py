@@ -1,8 +1,8 @@
 """Which number format a student is trained in: bfloat16 only where it is faster."""
 
 import functools
-import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -24,7 +24,9 @@ class PrecisionError(ValueError):
     """The precision asked for is unknown, or the device has no instructions for it."""
 
 
-def resolve_precision(asked: str, device: torch.device, work: float = math.inf) -> Precision:
+def resolve_precision(
+    asked: str, device: torch.device, work: Callable[[], float] | None = None
+) -> Precision:
     """The precision to train in on `device`.
 
     `"auto"` takes bfloat16 on a GPU that computes in it natively, and on a processor that has
@@ -36,7 +38,8 @@ def resolve_precision(asked: str, device: torch.device, work: float = math.inf) 
     Args:
         asked: One of `PRECISIONS`.
         device: Where it is trained.
-        work: Of the network, as `measurement.work_a_layer` counts it; no matter on a GPU.
+        work: Counts that of the network, as `measurement.work_a_layer` does; called only where it
+            decides, and None of one that has enough.
 
     Raises:
         PrecisionError: `asked` is unknown, or is `"bfloat16"` and the device would emulate it.
@@ -52,9 +55,9 @@ def resolve_precision(asked: str, device: torch.device, work: float = math.inf) 
         return "bfloat16"
     if device.type == "cuda":
         return "bfloat16" if native else "float32"
-    if native and work >= _WORTHWHILE_WORK and bfloat16_speedup() >= _WORTHWHILE_SPEEDUP:
-        return "bfloat16"
-    return "float32"
+    if not native or (work is not None and work() < _WORTHWHILE_WORK):
+        return "float32"
+    return "bfloat16" if bfloat16_speedup() >= _WORTHWHILE_SPEEDUP else "float32"
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:

@@ -94,11 +94,11 @@ def load_checkpoint(
     if recipe.network == "inception":
         state = {name: t for name, t in state.items() if not name.startswith("AuxLogits.")}
         if "fc.weight" in state and recipe.subclasses == 1:
-            _check_classes(path, state, num_classes)
+            _check_classes(path, state, num_classes, 1)
     if recipe.network != "resnet":
         return _of_recipe(path, state, replace(recipe, epochs=0), num_classes, shape)
-    recipe = _infer_recipe(state, path)
-    _check_classes(path, state, num_classes)
+    recipe = replace(_infer_recipe(state, path), subclasses=recipe.subclasses)
+    _check_classes(path, state, num_classes, recipe.subclasses)
     seen = state["conv1.weight"].shape[1]
     if seen != shape[2]:
         raise TeacherError(
@@ -108,13 +108,22 @@ def load_checkpoint(
     return _of_recipe(path, state, recipe, num_classes, shape)
 
 
-def _check_classes(path: Path, state: Mapping[str, "Tensor"], num_classes: int) -> None:
-    classes = state["fc.weight"].shape[0]
-    if classes != num_classes:
+def _check_classes(
+    path: Path, state: Mapping[str, "Tensor"], num_classes: int, subclasses: int
+) -> None:
+    answered = state["fc.weight"].shape[0]
+    if answered == num_classes * subclasses:
+        return
+    if subclasses == 1:
         raise TeacherError(
-            f"teacher checkpoint {path} answers {classes} classes, the data has {num_classes}; "
+            f"teacher checkpoint {path} answers {answered} classes, the data has {num_classes}; "
             "train its head on this data first"
         )
+    raise TeacherError(
+        f"teacher checkpoint {path} has {answered} answers, and {num_classes} classes of "
+        f"{subclasses} subclasses each need {num_classes * subclasses}; train its head on these, "
+        "or leave --teacher out"
+    )
 
 
 def _of_recipe(

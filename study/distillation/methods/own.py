@@ -101,12 +101,13 @@ def rehearse(
     def made_up(*shape: int, learns: bool) -> torch.Tensor:
         return torch.randn(_IMAGES, *shape, generator=draws).requires_grad_(learns)
 
+    paired = features if method.taps and method.taps.teacher else ()
     answers = Answers(
         made_up(classes, learns=True),
         torch.arange(_IMAGES) % classes,
         made_up(classes, learns=False) if method.needs_teacher else None,
         tuple(made_up(*shape, learns=True) for shape in features),
-        tuple(made_up(*shape, learns=False) for shape in features),
+        tuple(made_up(*shape, learns=False) for shape in paired),
     )
     try:
         terms = method.at(0, 1).loss(answers)
@@ -148,7 +149,7 @@ def _protocol_problems(method: Any) -> list[str]:
     taps = method.taps
     if taps is not None and not isinstance(taps, FeatureTaps):
         problems.append(f"taps is {taps!r}, neither None nor FeatureTaps")
-    elif taps is not None and not (method.needs_teacher and method.needs_network):
+    elif taps and taps.teacher and not (method.needs_teacher and method.needs_network):
         problems.append("taps need the teacher's network: set needs_teacher and needs_network")
     return problems
 

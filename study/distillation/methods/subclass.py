@@ -94,13 +94,11 @@ class Subclass:
         classes: Classes of the data.
         temperature: T in every epoch.
         alpha: α in every epoch.
-        epoch: The epoch that `at` named, and how many there are.
     """
 
     classes: int
     temperature: Course
     alpha: Course
-    epoch: tuple[int, int] = (0, 1)
 
     name: ClassVar[str] = "subclass"
     needs_teacher: ClassVar[bool] = True
@@ -109,7 +107,11 @@ class Subclass:
 
     def at(self, epoch: int, epochs: int) -> Self:
         """With the temperature and the α of an epoch."""
-        return replace(self, epoch=(epoch, epochs))
+        return replace(
+            self,
+            temperature=Course(self.temperature.at(epoch, epochs)),
+            alpha=Course(self.alpha.at(epoch, epochs)),
+        )
 
     def loss(self, answers: Answers) -> dict[str, Tensor]:
         """The total as `"loss"`, and each term present, unweighted, as `"ce"` and `"subclass_ce"`.
@@ -117,7 +119,7 @@ class Subclass:
         Raises:
             ValueError: Student and teacher have different numbers of subclasses.
         """
-        alpha, temperature = self.alpha.at(*self.epoch), self.temperature.at(*self.epoch)
+        alpha, temperature = self.alpha.start, self.temperature.start
         terms: dict[str, Tensor] = {}
         if alpha != 1:
             terms["ce"] = cross_entropy(class_logits(answers.logits, self.classes), answers.labels)

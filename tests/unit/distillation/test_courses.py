@@ -37,6 +37,11 @@ def test_an_exponential_course_decays_to_its_floor_and_stays_there() -> None:
     assert Course(8.0, 3.0, "exponential", 0.5).at(2, 6) == 3.0
 
 
+def test_a_course_that_ends_where_it_starts_stays_there_whatever_its_decay() -> None:
+    assert values(Course(0.8, 0.8, "exponential", 1.05), 8) == [0.8] * 8
+    assert values(Course(0.8, 0.8, "exponential", 0.5), 8) == [0.8] * 8
+
+
 def test_an_exponential_course_may_rise_to_a_ceiling() -> None:
     course = Course(1.0, 6.0, "exponential", 2.0)
     assert values(course, 5) == [1.0, 2.0, 4.0, 6.0, 6.0]

@@ -22,6 +22,7 @@ from study.distillation.export import (
     write,
 )
 from study.distillation.export_check import agreement, time_beside
+from study.distillation.export_int8 import onnx_operators
 from study.distillation.losses import class_logits
 from study.distillation.views import Normalizer
 
@@ -170,6 +171,36 @@ def test_an_int8_student_keeps_its_bytes_and_its_classes(
     program = torch.export.load(tmp_path / "student.pt2")
     assert "quantized_decomposed" not in str(program.graph)  # torch alone can open it
     assert sum(t.dtype == torch.int8 for t in program.state_dict.values()) >= 5
+
+
+class Rounded(nn.Module):
+    """Rounds to seven bits in a type of eight, as activations are where sums have sixteen."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        ops = torch.ops.quantized_decomposed
+        how = 0.5, 3, 0, 127, torch.uint8
+        rounded: Tensor = ops.dequantize_per_tensor(ops.quantize_per_tensor(values, *how), *how)
+        return rounded
+
+
+def test_what_is_rounded_to_fewer_bits_than_its_type_has_is_so_in_onnx(
+    quantised: int8.Int8Network, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    values = torch.tensor([[-9.0, -1.5, -1.2, 0.0, 0.26, 61.9, 62.0, 62.4, 90.0, 1e6]])
+    program = torch.export.export(Rounded(), (values,))
+    torch.onnx.export(
+        program,
+        f=str(tmp_path / "r.onnx"),
+        custom_translation_table=onnx_operators(),
+        opset_version=18,
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(str(tmp_path / "r.onnx"))
+    (found,) = session.run(None, {session.get_inputs()[0].name: values.numpy()})
+    assert found.max() == 62.0  # (127 - 3) / 2, where the type would go to 126
+    assert torch.equal(torch.from_numpy(found), Rounded()(values))
 
 
 def test_an_int8_student_is_no_torchscript_and_the_mend_is_named(

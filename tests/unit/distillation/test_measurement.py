@@ -18,6 +18,7 @@ from study.distillation.measurement import (
     quartile_ratio,
     random_images,
 )
+from study.distillation.stopwatch import Turns
 
 CPU = torch.device("cpu")
 SHAPE = (8, 8, 3)
@@ -177,6 +178,23 @@ def test_turns_are_taken_until_the_ratio_has_settled_or_the_time_is_up(one_threa
     assert few.repeats == 24
     assert not result.settled
     assert few.repeats < result.repeats
+
+
+def test_no_more_time_is_taken_than_there_is(
+    one_thread: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    take = Turns.take
+
+    def note(turns: Turns, seconds: float) -> bool:
+        given.append(seconds)
+        return take(turns, 0.01)
+
+    monkeypatch.setattr(Turns, "take", note)
+    monkeypatch.setattr(Ratio, "settled", False)
+    networks = nn.Flatten(), nn.Flatten()
+    compare_latency(*networks, SHAPE, CPU, idle=True, seconds=1.0, at_most=1.6)
+    assert given == pytest.approx([0.5, 0.5, 0.1, 0.5])
 
 
 def test_a_steady_network_settles_at_once(one_thread: None) -> None:

@@ -225,6 +225,30 @@ def test_a_method_that_taps_is_held_to_its_taps_and_given_maps_of_one_shape() ->
         check_methods([("c", {"method": "maps", "tap": "conv"})], networks(True))
 
 
+class OwnMaps(Maps):
+    """Looks at the student's maps alone."""
+
+    needs_teacher, needs_network = False, False
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self.taps = FeatureTaps((params["tap"],))
+
+    def loss(self, answers: Answers) -> dict[str, Tensor]:
+        (own,) = answers.features
+        assert answers.teacher_features == ()
+        return {"loss": own.square().mean() + 0 * answers.logits.mean()}
+
+
+def test_a_method_may_tap_the_student_alone_and_ask_no_teacher() -> None:
+    networks = Networks(
+        lambda params, classes, shape: Convolution(classes),
+        TeacherRecipe(depths=(1, 1, 1, 1), block="basic"),
+        *(3, (32, 32, 1), False),
+        {"maps": OwnMaps},
+    )
+    check_methods([("c", {"method": "maps", "tap": "0"})], networks)
+
+
 def test_a_rehearsal_draws_no_random_numbers_and_leaves_no_gradient_behind() -> None:
     before = torch.get_rng_state()
     rehearse("margin", build(PARAMS, {"margin": in_file()}), 10)

@@ -24,8 +24,11 @@ def on_a_processor(
 
 
 def test_without_instructions_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted() -> float:
+        raise AssertionError("nothing should have been counted")
+
     on_a_processor(monkeypatch, "avx2", "avx512_f")
-    assert resolve_precision("auto", CPU) == "float32"
+    assert resolve_precision("auto", CPU, counted) == "float32"
     assert resolve_precision("float32", CPU) == "float32"
     with pytest.raises(PrecisionError, match="use float32 or auto"):
         resolve_precision("bfloat16", CPU)
@@ -47,7 +50,7 @@ def test_layers_that_compute_much_are_worth_it(
     monkeypatch: pytest.MonkeyPatch, work: float
 ) -> None:
     on_a_processor(monkeypatch, "avx512_bf16", speedup=1.8)
-    assert resolve_precision("auto", CPU, work) == "bfloat16"
+    assert resolve_precision("auto", CPU, lambda: work) == "bfloat16"
 
 
 @pytest.mark.parametrize("work", [0.0, 8.0, 30.0])
@@ -55,8 +58,8 @@ def test_layers_that_compute_little_are_not_and_nothing_is_measured(
     monkeypatch: pytest.MonkeyPatch, work: float
 ) -> None:
     on_a_processor(monkeypatch, "avx512_bf16")
-    assert resolve_precision("auto", CPU, work) == "float32"
-    assert resolve_precision("bfloat16", CPU, work) == "bfloat16"
+    assert resolve_precision("auto", CPU, lambda: work) == "float32"
+    assert resolve_precision("bfloat16", CPU, lambda: work) == "bfloat16"
 
 
 def test_what_is_asked_for_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,3 +297,11 @@ def test_a_teacher_learns_its_classes_and_the_auxiliary_loss_spreads_its_answers
         used.append(len(answers.argmax(dim=1).unique()))
     assert spread[1] < spread[0] - 0.05
     assert used[1] > used[0]
+
+
+def test_epochs_that_are_taught_alike_have_equal_methods() -> None:
+    """A step that was captured for one of them serves all."""
+    fixed = build(STUDENT)
+    assert fixed.at(0, 10) == fixed.at(7, 10)
+    falling = build({**STUDENT, "alpha_schedule": "linear", "alpha_end": 0.1})
+    assert falling.at(0, 10) != falling.at(7, 10)

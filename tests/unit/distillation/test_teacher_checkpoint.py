@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,20 @@ def test_torchvisions_resnet_18_in_the_old_format_is_loaded(tmp_path: Path) -> N
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     torch.save(small_state(), tmp_path / "teacher.pt")
     assert "answers 5 classes, the data has 10" in refusal(tmp_path / "teacher.pt", num_classes=10)
+
+
+def test_a_teacher_of_subclasses_has_an_answer_for_each(tmp_path: Path) -> None:
+    recipe = replace(SMALL, subclasses=2)
+    torch.save(build_network(recipe, 5, (32, 32, 3)).state_dict(), tmp_path / "teacher.pt")
+    teacher = load_checkpoint(tmp_path / "teacher.pt", 5, (32, 32, 3), recipe)
+    assert teacher.recipe == recipe
+    assert teacher.model(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_a_teacher_of_classes_is_refused_where_subclasses_are_asked(tmp_path: Path) -> None:
+    torch.save(small_state(), tmp_path / "teacher.pt")
+    with pytest.raises(TeacherError, match="has 5 answers, and 5 classes of 2 subclasses each"):
+        load_checkpoint(tmp_path / "teacher.pt", 5, (32, 32, 3), TeacherRecipe(subclasses=2))
 
 
 def test_another_number_of_channels_is_refused(tmp_path: Path) -> None:

@@ -177,6 +177,12 @@ def test_the_best_distilled_member_of_the_front_is_shown_with_its_control(study:
     assert [tuple(t.number for t in pair) for pair in pairs] == [(best, control), (preset, other)]
 
 
+def test_a_student_that_asked_no_teacher_is_not_shown_beside_one(study: Study) -> None:
+    study.add(96.0, 2.0, method="self")
+    study.add(93.0, 2.0, "control", **SPACE.control)
+    assert list(pairs_to_show(study.record.trials(), stored_space())) == []
+
+
 def test_teacher_student_and_control_are_drawn_for_the_same_images(study: Study) -> None:
     study.add(96.0, 2.0)
     study.add(93.0, 2.0, "control", **SPACE.control)

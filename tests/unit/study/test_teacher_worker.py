@@ -44,6 +44,7 @@ def request_(tmp_path: Path) -> TeacherRequest:
         network=False,
         space=MNIST_DENSE,
         precision="float32",
+        asked_precision="float32",
         threads=1,
         trial_threads=1,
         on_gpu=False,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from analysis.phases import Phases
-from analysis.results import ModelSize
+from analysis.results import Latency, ModelSize, Ratio, Timing
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
@@ -31,6 +31,14 @@ from study.trial_context import (
     trial_folder,
 )
 from study.trial_teacher import TeacherVariant
+
+# Between 2.0 and 2.2 ms: the teacher's 8 ms over the ratio.
+LATENCY = Latency(
+    *("cpu", 1, "float32", False, 20),
+    *(Timing(2.1, 2.2),) * 4,
+    *(Ratio(3.8, 8 / 2.2, 4.0),) * 2,
+    reference_ms=8.0,
+)
 
 
 def build_student(params: Params, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -482,6 +490,23 @@ def test_no_latency_takes_longer_than_the_plan_gives_it(
         with pytest.raises(Interrupted):
             time_idle(allowed, student)
     assert given == [(1.0, 1.6), (1.6, 6.0), (0.5, 0.5), (0.5, 0.5)]
+
+
+def test_near_the_limit_a_latency_is_taken_longer_before_a_student_is_refused(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float | None] = []
+
+    def measured(*_: Any, at_most: float | None, **__: Any) -> tuple[None, Latency]:
+        given.append(at_most)
+        return None, LATENCY
+
+    monkeypatch.setattr("study.student.measure", measured)
+    student = build_seeded(context, task().params)
+    for limit, taken in ((None, [1.6]), (3.0, [1.6]), (2.1, [1.6, 6.0]), (1.0, [1.6])):
+        given.clear()
+        measure_beside_others(replace(context, max_latency_ms=limit), student)
+        assert given == taken
 
 
 def test_copies_of_a_finished_student_are_timed_as_if_they_were_students(

@@ -99,6 +99,7 @@ def test_the_worker_that_prepares_a_teacher_answers_all_views_and_finds_them_aga
         network=False,
         space=MNIST_DENSE,
         precision="float32",
+        asked_precision="float32",
         threads=threads,
         trial_threads=threads,
         on_gpu=False,
