@@ -114,7 +114,8 @@ class RunUpdate:
 class PendingRun:
     """All that one run lacks in the store: the updates since the last delivery, folded.
 
-    `is_news` is whether any of them is more than a replay.
+    `is_news` is whether any of them is more than a replay. The store takes out the files it is done
+    with, and notes in `refused` what was said of the first that will never be taken.
     """
 
     started_at: int
@@ -130,6 +131,7 @@ class PendingRun:
     model: "StudentModel | None" = None
     replay: Replay | None = None
     is_news: bool = False
+    refused: str | None = None
     updates: int = 0
 
     def add(self, update: RunUpdate) -> None:

@@ -109,14 +109,7 @@ def close_study(
     """
     trials, front = record.trials(), front_of(record)
     students = [student_file(record.folder, trial.number) for trial in front]
-    for trial in front:
-        program = program_file(record.folder, trial.number)
-        model = student_model(plan, trial, program) if program.exists() else None
-        tracker.trial_on_front(trial.number, True, model, run_id=trial.mlflow_run_id)
-    members = {trial.number for trial in front}
-    for trial in trials:  # those that a larger study has left behind
-        if trial.confirmed is not None and trial.number not in members:
-            tracker.trial_on_front(trial.number, False, run_id=trial.mlflow_run_id)
+    # First of all: its status is not to wait for the models, which are large.
     tracker.study_finished(
         ending,
         study_metrics(trials, front, record.hypervolume()),
@@ -125,6 +118,14 @@ def close_study(
         description=closing_note(record.folder, plan),
         at=at,
     )
+    for trial in front:
+        program = program_file(record.folder, trial.number)
+        model = student_model(plan, trial, program) if program.exists() else None
+        tracker.trial_on_front(trial.number, True, model, run_id=trial.mlflow_run_id)
+    members = {trial.number for trial in front}
+    for trial in trials:  # those that a larger study has left behind
+        if trial.confirmed is not None and trial.number not in members:
+            tracker.trial_on_front(trial.number, False, run_id=trial.mlflow_run_id)
 
 
 def front_of(record: StudyRecord) -> list[TrialResult]:

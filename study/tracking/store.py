@@ -10,7 +10,7 @@ import logging
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -55,6 +55,9 @@ REFUSALS = frozenset(
         "RESOURCE_DOES_NOT_EXIST",
     }
 )
+# A file is answered for by HTTP alone, also by a proxy before MLflow: of the answers that blame the
+# request, another try may change these (too slow, too many).
+MAY_CHANGE = frozenset({408, 429})
 
 # What a run whose id was lost is found by: the study by its key, a teacher by its own, a trial by
 # its number below its study.
@@ -152,20 +155,15 @@ class MlflowStore:
     def deliver(self, key: RunKey, pending: PendingRun) -> str:
         """Brings one run up to date: opens it, logs in batches, closes it, then sends its files.
 
-        A student that it is to show as a model goes last.
+        A student that it is to show as a model goes last. A file or a model that is refused holds
+        nothing else up.
 
         Raises:
             Refused: MLflow answered that it will not take this.
             Exception: MLflow did not answer.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with _refusals():
             return self._deliver(key, pending)
-        except MlflowException as error:
-            if error.error_code in REFUSALS:
-                raise Refused(str(error)) from error
-            raise
 
     def _deliver(self, key: RunKey, pending: PendingRun) -> str:
         run = self._runs.get(key)
@@ -190,33 +188,44 @@ class MlflowStore:
         ):
             self._client.set_terminated(run_id, pending.status, pending.ended_at)
             run.ended(pending.status)
-        for path, folder in pending.files:
-            if path.exists() and not self._has_student(run_id, path, folder):
-                self._client.log_artifact(run_id, str(path), folder)
+        self._send_files(run_id, pending)
         if key.kind == "teacher":
             self._name_teacher(key, run_id, pending)
+        refused = pending.refused
         if pending.model is not None:
-            if not pending.model.program.is_file():
-                raise Refused(f"there is no {pending.model.program}")
             try:
                 self._show_model(run_id, pending.model)
-            except Refused as error:  # the run itself has all that it was told
-                raise Refused(str(error), run_id) from error
+            except Refused as error:
+                refused = refused or str(error)
+        if refused is not None:
+            raise Refused(refused, run_id)  # the run has all else that it was told
         return run_id
 
+    def _send_files(self, run_id: str, pending: PendingRun) -> None:
+        """Sends one file after another, and none twice where a later one has to be tried again."""
+        pending.files = list(_singly(pending.files))
+        while pending.files:
+            path, folder = pending.files[0]
+            try:
+                with _refusals():
+                    if path.exists() and not self._has_student(run_id, path, folder):
+                        self._client.log_artifact(run_id, str(path), folder)
+            except Refused as error:
+                pending.refused = pending.refused or f"{path.name}: {error}"
+            del pending.files[0]
+
     def _show_model(self, run_id: str, model: StudentModel) -> None:
-        """Show a student as a model; what is wrong with that alone holds nothing else up."""
+        """Shows a student as a model; what is wrong with that alone is a refusal."""
         from mlflow.exceptions import MlflowException
         from requests import RequestException
 
+        if not model.program.is_file():
+            raise Refused(f"there is no {model.program}")
         try:
-            show_model(self._client, self._experiment_id, run_id, model)
-        except MlflowException as error:
-            if error.error_code in REFUSALS:
-                raise Refused(str(error)) from error
-            raise
-        except (RequestException, OSError):
-            raise  # of the store, which may be away
+            with _refusals():
+                show_model(self._client, self._experiment_id, run_id, model)
+        except (Refused, MlflowException, RequestException, OSError):
+            raise  # MLflow's word, or none: it may be away
         except Exception as error:
             raise Refused(f"no model: {error}") from error
 
@@ -373,6 +382,40 @@ class MlflowStore:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         raise Refused(f"experiment {spec.name!r} can neither be found nor made")
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Tells an answer that another try will not change from a store that is away.
+
+    Raises:
+        Refused: for such an answer; all other errors go on as they are.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import HTTPError
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in REFUSALS:
+            raise Refused(str(error)) from error
+        raise
+    except HTTPError as error:
+        status = 0 if error.response is None else error.response.status_code
+        if 400 <= status < 500 and status not in MAY_CHANGE:
+            raise Refused(str(error)) from error
+        raise
+
+
+def _singly(files: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
+    """Files, and each file of a folder, with the artifact folder that each goes to."""
+    for path, folder in files:
+        if not path.is_dir():
+            yield path, folder
+            continue
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                yield file, f"{folder}/{file.relative_to(path.parent).parent.as_posix()}"
 
 
 def _differing(tags: dict[str, str], held: dict[str, str]) -> dict[str, str]:

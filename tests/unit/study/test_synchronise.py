@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from requests import HTTPError, Response
 
 from analysis.front import front_hypervolume, front_members
 from analysis.illustration import ILLUSTRATIONS_FOLDER
@@ -259,7 +260,8 @@ def test_students_that_are_there_are_not_sent_again(
     _count(monkeypatch, "log_artifact", asked)
 
     synchronise(folder, None, quiet())
-    assert asked == {"log_artifact": len(list((folder / "report").iterdir()))}
+    report = [path for path in (folder / "report").rglob("*") if path.is_file()]
+    assert asked == {"log_artifact": len(report)}
 
     member = front_members(read_record(folder).trials)[0]
     (trial_folder(folder, member.number) / STUDENT_FILE).write_bytes(b"weights of another size")
@@ -267,6 +269,31 @@ def test_students_that_are_there_are_not_sent_again(
     (study,) = runs_of(client, "study").values()
     (file,) = client.list_artifacts(study.info.run_id, f"students/{member.name}")
     assert file.file_size == len(b"weights of another size")
+
+
+def test_a_report_that_mlflow_refuses_is_named_and_keeps_no_study_open(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_large = Response()
+    too_large.status_code = 413
+
+    def refuse(*_: object) -> None:
+        raise HTTPError("413 Client Error: Request Entity Too Large", response=too_large)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
+    begun = time.monotonic()
+
+    report = synchronise(folder, None, quiet())
+
+    assert time.monotonic() - begun < 25  # it is not tried for the 30 s of an MLflow that is away
+    assert report.problem == (
+        f"MLflow at {default_tracking_uri(folder.parent)} refused an update: index.html: 413 "
+        "Client Error: Request Entity Too Large; all else that the record has is there"
+    )
+    assert_all_shown(client, folder)
+    (study,) = runs_of(client, "study").values()
+    assert (study.info.status, study.data.tags["outcome"]) == ("FINISHED", "complete")
+    assert study.data.metrics["final/trials"] == 14.0
 
 
 def test_passwords_in_a_plan_are_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
+from requests import HTTPError, Response
 
 from search_spaces.networks import dense
 from study.distillation.export import Shipped, write
@@ -21,6 +22,8 @@ from study.tracking.tracker import default_tracking_uri
 
 SHAPE, CLASSES = (8, 8, 1), 3
 DATA = DataInput("digits", "c085d9adf5747afa", "scikit-learn digits", {"train": 1222})
+FORBIDDEN = Response()
+FORBIDDEN.status_code = 403
 CURVE = {"epoch": 1, "val_score": 90.0, "val_loss": 0.1, "train_loss": 0.2, "seconds": 1.0}
 
 
@@ -222,8 +225,9 @@ def test_a_student_becomes_a_version_once_and_another_the_next(
     [
         AssertionError("an example of another shape"),
         MlflowException("no such route", error_code=ENDPOINT_NOT_FOUND),
+        HTTPError("403 Client Error", response=FORBIDDEN),
     ],
-    ids=["in making it", "a server without models"],
+    ids=["in making it", "a server without models", "files that are not taken"],
 )
 def test_what_is_wrong_with_a_model_holds_nothing_else_up(
     place: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, problem: Exception
