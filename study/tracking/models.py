@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from study.tracking.inputs import DataInput
 
 MODEL_TYPE: Final = "student"
-# What a model is found by: the run it is of, and what it takes.
+# What a model is found by: the run it is of, what it takes, and where it translates to.
 RUN_TAG: Final = "student_run"
 TAKES_TAG: Final = "takes"
+DIRECTION_TAG: Final = "direction"
 _VERSIONS_TAG: Final = "mlflow.modelVersions"
 _READY: Final = "READY"
 _EXAMPLES: Final = 2  # images in the input example
@@ -47,6 +48,8 @@ class StudentModel:
         tags: Further words to find it by.
         description: What it is, Markdown.
         data: What it learnt from and was scored on.
+        direction: Which of its trial's two networks it is, `x_to_y` or `y_to_x`; None of a student
+            that is the only one of its trial.
     """
 
     name: str
@@ -58,6 +61,7 @@ class StudentModel:
     tags: Mapping[str, str]
     description: str
     data: "DataInput"
+    direction: str | None = None
 
 
 def model_name(text: str) -> str:
@@ -75,7 +79,7 @@ def show_model(
     if found is not None and str(found.status) == _READY:
         return found
     if found is None:
-        tags = {RUN_TAG: run_id, TAKES_TAG: model.takes, NOTE_TAG: model.description}
+        tags = {**_identity(run_id, model), NOTE_TAG: model.description}
         found = client.create_logged_model(
             experiment_id,
             name=model.name,
@@ -92,11 +96,17 @@ def show_model(
     return client.finalize_logged_model(found.model_id, _READY)
 
 
+def _identity(run_id: str, model: StudentModel) -> dict[str, str]:
+    """The tags that no other model of the experiment has."""
+    tags = {RUN_TAG: run_id, TAKES_TAG: model.takes}
+    return tags if model.direction is None else {**tags, DIRECTION_TAG: model.direction}
+
+
 def _find(
     client: "MlflowClient", experiment_id: str, run_id: str, model: StudentModel
 ) -> "LoggedModel | None":
-    words = f"tags.`{RUN_TAG}` = '{run_id}' AND tags.`{TAKES_TAG}` = '{model.takes}'"
-    there = client.search_logged_models([experiment_id], words, max_results=1)
+    words = [f"tags.`{tag}` = '{value}'" for tag, value in _identity(run_id, model).items()]
+    there = client.search_logged_models([experiment_id], " AND ".join(words), max_results=1)
     return there[0] if there else None
 
 

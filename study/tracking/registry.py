@@ -54,6 +54,7 @@ def register_student(
     trial: TrialResult,
     program: Path,
     takes: str,
+    direction: str,
     name: str,
     where: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def register_student(
         trial: Whose student.
         program: The student as a pt2 file.
         takes: What images come as.
+        direction: Of students of pairs, which translation it is: `x_to_y` or `y_to_x`.
         name: Of the registered model.
         where: From :func:`check_registry`.
 
@@ -82,9 +84,10 @@ def register_student(
         # A registry in a database looks the student up where the process tracks, not the client.
         mlflow.set_tracking_uri(where["uri"])
         client = MlflowClient(tracking_uri=where["uri"], registry_uri=where["uri"])
-        model = student_model(results.plan, trial, program, takes)
+        model = student_model(results.plan, trial, program, takes, direction)
         shown = show_model(client, where["experiment"], where["run"], model)
-        made = register(client, shown, name, version_line(results.plan, trial))
+        about = version_line(results.plan, trial, model.direction)
+        made = register(client, shown, name, about)
     except Exception as error:  # MLflow's client raises of many kinds, requests' among them
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise RegistryError(

@@ -214,6 +214,7 @@ def test_a_student_becomes_a_version_once_and_another_the_next(
         return str(register(client, shown, "small", "first t0001: accuracy 90 %").version)
 
     assert [again(), again(), again(takes="float32"), again()] == ["1", "1", "2", "1"]
+    assert [again(direction=way) for way in ("x_to_y", "y_to_x", "x_to_y")] == ["3", "4", "3"]
     version = client.get_model_version("small", "1")
     assert version.run_id == run_id
     assert version.description == "first t0001: accuracy 90 %"
