@@ -92,7 +92,8 @@ class RunUpdate:
     when it is known from an earlier session. A tag whose value is None is taken away. A status
     that ends the run does so at `ended_at` (ms), or at the time of the call. `files` are pairs of
     a file and the artifact folder it goes to; `data` is what a run learns from, `model` the student
-    that came of it.
+    that came of it. An update that `gives_way` corrects what an earlier session told, and goes
+    when there is no news.
     """
 
     run: RunKey
@@ -108,14 +109,20 @@ class RunUpdate:
     data: "DataInput | None" = None
     model: "StudentModel | None" = None
     replay: Replay | None = None
+    gives_way: bool = False
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it tells more than what an earlier session has told, or should have."""
+        return self.replay is None and not self.gives_way
 
 
 @dataclass(slots=True)
 class PendingRun:
     """All that one run lacks in the store: the updates since the last delivery, folded.
 
-    `is_news` is whether any of them is more than a replay. The store takes out the files it is done
-    with, and notes in `refused` what was said of the first that will never be taken.
+    `is_news` is whether any of them is. The store takes out the files it is done with, and notes in
+    `refused` what was said of the first that will never be taken.
     """
 
     started_at: int
@@ -149,7 +156,7 @@ class PendingRun:
         self.data = update.data or self.data
         self.model = update.model or self.model
         self.replay = update.replay or self.replay
-        self.is_news = self.is_news or update.replay is None
+        self.is_news = self.is_news or update.is_news
         self.updates += 1
 
 

@@ -258,7 +258,9 @@ class MlflowTracker(Tracker):
     ) -> None:
         """Marks a trial of the front, and shows its student as a model; see `Tracker`."""
         mark = {FRONT_TAG: FRONT_VALUE if on_front else None}
-        self._tell(_trial_run(number), run_id=run_id, tags=mark, model=model)
+        self._tell(
+            _trial_run(number), run_id=run_id, tags=mark, model=model, gives_way=not on_front
+        )
 
     def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:
         """Adds a point to curves of the whole study; see `Tracker`."""
@@ -322,6 +324,7 @@ class MlflowTracker(Tracker):
         files: Sequence[tuple[Path, str]] = (),
         model: StudentModel | None = None,
         replay: Replay | None = None,
+        gives_way: bool = False,
     ) -> None:
         """Queues one update; nothing can be told before the study is, nor after the close."""
         if not self._study_name:
@@ -340,6 +343,7 @@ class MlflowTracker(Tracker):
             data=self._data if name else None,
             model=model,
             replay=replay,
+            gives_way=gives_way,
         )
         self._delivery.put(update)
         self._delivery.hand_back()

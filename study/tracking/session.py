@@ -123,8 +123,9 @@ def close_study(
         model = student_model(plan, trial, program) if program.exists() else None
         tracker.trial_on_front(trial.number, True, model, run_id=trial.mlflow_run_id)
     members = {trial.number for trial in front}
-    for trial in trials:  # those that a larger study has left behind
-        if trial.confirmed is not None and trial.number not in members:
+    # Those that a larger study has left behind, confirmed or not: an interrupted one marks them too.
+    for trial in trials:
+        if trial.status == "complete" and trial.number not in members:
             tracker.trial_on_front(trial.number, False, run_id=trial.mlflow_run_id)
 
 
