@@ -97,6 +97,7 @@ class MlflowTracker(Tracker):
         self._experiment_id: str | None = None
         self._data: DataInput | None = None
         self._open_trials: set[int] = set()
+        self._begun_trials: set[int] = set()
         self._study_open = self._ids_are_known = False
 
     @property
@@ -173,6 +174,7 @@ class MlflowTracker(Tracker):
     ) -> None:
         """Opens a trial's run; see `Tracker`."""
         self._open_trials.add(number)
+        self._begun_trials.add(number)
         self._tell(
             _trial_run(number),
             name=name,
@@ -227,10 +229,10 @@ class MlflowTracker(Tracker):
 
     def trial_replayed(self, trial: TrialResult) -> None:
         """Brings a trial's run to what the record says; see `Tracker`."""
-        if trial.number in self._open_trials:
-            return
-        facts, (start, end) = trial_facts(trial), span(trial, _now_ms())
         is_open = trial.status == "running"
+        if trial.number in (self._begun_trials if is_open else self._open_trials):
+            return  # its end, or its interruption, is told as it happens
+        facts, (start, end) = trial_facts(trial), span(trial, _now_ms())
         outcome = "interrupted" if is_open else trial.status
         tags = self._trial_tags(outcome, INTERRUPTED if is_open else trial.reason)
         if trial.confirmed is not None:

@@ -2,6 +2,7 @@
 
 import runpy
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +14,11 @@ from mlflow.entities import Run
 
 from analysis.front import front_members
 from analysis.record import read_record
+from analysis.results import TrialResult
 from analysis.stored_plan import read_plan
 from study.exporting.programs import program_file
 from study.record import StudyRecord
+from study.tracking.facts import trial_facts
 from study.tracking.models import StudentModel
 from study.tracking.session import close_study, open_study
 from study.tracking.synchronise import replay
@@ -122,6 +125,57 @@ def test_a_mark_that_is_not_there_costs_no_request(
     assert asked["delete_tag"] == 0
 
 
+# Trials without an end
+
+
+def test_trials_that_nobody_has_gone_on_with_are_closed_with_their_study(
+    folder: Path, client: MlflowClient
+) -> None:
+    record, killed = session(folder)
+    for number in (6, 7):
+        start(killed, record.trial(number))
+    assert killed.wait(60).undelivered == 0
+    assert trials_of(client)[7].info.status == "RUNNING"
+
+    record, resumed = session(folder)
+    start(resumed, record.trial(6))  # and the other one's turn does not come
+    begun = time.time()
+    closed(record, resumed, "SIGINT")
+
+    runs = trials_of(client)
+    for number, reason in {6: "the study ended: SIGINT", 7: "the study was stopped"}.items():
+        tags = runs[number].data.tags
+        assert (runs[number].info.status, tags["outcome"]) == ("KILLED", "interrupted")
+        assert tags["reason"] == reason
+        curve = client.get_metric_history(runs[number].info.run_id, "val_score")
+        assert [point.step for point in curve] == [1]
+    assert runs[6].info.end_time / 1000 >= begun  # by the clock, and not by its record
+    (study,) = client.search_runs([runs[6].info.experiment_id], "tags.kind = 'study'")
+    assert study.info.status == "KILLED"
+
+
+def start(tracker: Tracker, trial: TrialResult) -> None:
+    facts = trial_facts(trial)
+    tracker.trial_started(trial.number, facts.name, facts.params, facts.tags)
+    for epoch in trial.curve:
+        tracker.epoch(trial.number, epoch.to_json())
+
+
+def test_a_trial_of_this_session_that_the_record_holds_open_is_not_told_of_twice(
+    folder: Path, client: MlflowClient
+) -> None:
+    record, tracker = session(folder)
+    start(tracker, record.trial(7))
+    tracker.trial_finished(7, "interrupted", "the study was stopped", {})
+    begun = time.time()
+
+    closed(record, tracker, "SIGINT")
+
+    run = trials_of(client)[7]
+    assert run.data.tags["reason"] == "the study was stopped"
+    assert abs(run.info.end_time / 1000 - begun) < 60
+
+
 # What it is told of, in which order
 
 
@@ -131,6 +185,9 @@ def test_a_study_is_closed_before_the_models_of_its_front_are_sent(folder: Path)
     class Heard(Tracker):
         def study_finished(self, status: str, *_: Any, **__: Any) -> None:
             heard.append(status)
+
+        def trial_replayed(self, trial: TrialResult) -> None:
+            heard.append(f"{trial.number} {trial.status}")
 
         def trial_on_front(
             self, number: int, on_front: bool, model: StudentModel | None = None, **_: Any
@@ -145,4 +202,4 @@ def test_a_study_is_closed_before_the_models_of_its_front_are_sent(folder: Path)
     close_study(record, read_plan(folder / "plan.json"), Heard(), "complete", [])
 
     front = [f"{number} True {number == 2}" for number in range(6)]
-    assert heard == ["complete", *front]
+    assert heard == ["complete", *front, "6 running", "7 running"]
