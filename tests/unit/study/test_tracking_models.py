@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 from requests import HTTPError, Response
@@ -127,6 +127,44 @@ def test_it_carries_the_runs_final_figures_on_their_data_and_doubles_no_point(
     assert {metric.dataset_name for metric in figures.values()} == {"digits"}
     assert len(client.get_metric_history(run_id, "final/val_score")) == 1
     assert len(client.get_metric_history(run_id, "val_score")) == 1
+
+
+def test_a_model_follows_the_figures_of_its_run_once_these_are_confirmed(
+    place: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, _ = tracked(place, "confirmed", model=student(place))
+    (before,) = models(client, run_id)
+    confirmed = {"val_score": 90.0, "latency_ms": 0.4, "test_score": 89.0}
+
+    def shown_again() -> None:
+        tracker = MlflowTracker(
+            default_tracking_uri(place), place / "artifacts", pytest.fail, lambda *_: None, 0.01
+        )
+        tracker.study_started("first", "confirmed", "", {}, {}, study_key="first", data=DATA)
+        tracker.trial_confirmed(1, confirmed)
+        tracker.trial_on_front(1, True, student(place))
+        assert tracker.close(60).undelivered == 0
+
+    shown_again()
+    (model,) = models(client, run_id)
+    points = sorted(model.metrics, key=lambda metric: metric.timestamp)
+    assert model.model_id == before.model_id
+    assert {metric.key: metric.value for metric in points} == {
+        f"final/{key}": value for key, value in confirmed.items()
+    }
+    assert len(points) == 4  # what was told before confirmation stays in the history
+    assert {metric.dataset_name for metric in points} == {"digits"}
+    assert len(client.get_metric_history(run_id, "final/latency_ms")) == 2
+
+    log_batch, told = MlflowClient.log_batch, []
+
+    def heard(self: MlflowClient, run: str, points: list[Metric], *more: object) -> None:
+        told.extend(points)
+        log_batch(self, run, points, *more)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", heard)
+    shown_again()
+    assert told == []
 
 
 def test_shown_again_it_is_the_same_and_one_begun_is_finished(
