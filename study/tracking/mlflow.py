@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from analysis.formatting import without_password
 from analysis.results import TrialResult, trial_name
+from study.tracking.client import load_mlflow
 from study.tracking.delivery import (
     GATHER_SECONDS,
     STUDY_RUN,
@@ -40,7 +41,7 @@ from study.tracking.points import (
     teacher_times,
 )
 from study.tracking.run import NOTE_TAG, OUTCOME_TAG, REASON_TAG
-from study.tracking.store import STUDENTS, ExperimentSpec, connect, load_mlflow
+from study.tracking.store import STUDENTS, ExperimentSpec, connect
 from study.tracking.tracker import SERVERS, Tracker
 from study.tracking.views import FRONT_TAG, FRONT_VALUE
 
@@ -370,6 +371,7 @@ class MlflowTracker(Tracker):
                 artifact_location=location,
                 study_key=self._study_key,
             ),
+            self._delivery.heard,
         )
         self._experiment_id = store.experiment_id
         return store

@@ -8,9 +8,9 @@ from analysis.formatting import without_password
 from analysis.record import StudyResults
 from analysis.results import TrialResult
 from study.plan import PlanError
+from study.tracking.client import load_mlflow
 from study.tracking.models import register, show_model
 from study.tracking.notes import student_model, version_line
-from study.tracking.store import load_mlflow
 from study.tracking.tracker import NO_TRACKING, default_tracking_uri
 
 _NOT_IN_NAMES = "/:."

@@ -1,21 +1,20 @@
 """Runs in MLflow: an experiment a space, a run a study, its trials nested below it.
 
-The only module that speaks to MLflow, always on the delivery thread, and through an explicit
-client: the process's own tracking URI and active run are left as they are.
+Speaks to MLflow on the delivery thread alone, and through an explicit client: the process's own
+tracking URI and active run are left as they are.
 """
 
 import contextlib
 import fcntl
-import logging
 import os
-import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from study.tracking.client import attentive_client, load_mlflow, refusals
 from study.tracking.delivery import STUDY_RUN, PendingRun, Refused, RunKey
 from study.tracking.inputs import dataset_input, teacher_model
 from study.tracking.models import StudentModel, show_model
@@ -26,38 +25,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# Set where the user has not: a server that does not answer is to be noticed within seconds (the
-# delivery thread has a back-off of its own), a study does not call home on its user's behalf, and
-# the terminal belongs to the study (the client prints two lines and asks twice more a run).
-ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-QUIET_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
-
 # MLflow's limits on one request.
 METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
-
-# Error codes that another try will not change. All else is taken for a store that is away.
-REFUSALS = frozenset(
-    {
-        "BAD_REQUEST",
-        "ENDPOINT_NOT_FOUND",
-        "INVALID_PARAMETER_VALUE",
-        "INVALID_STATE",
-        "NOT_IMPLEMENTED",
-        "PERMISSION_DENIED",
-        "RESOURCE_ALREADY_EXISTS",
-        "RESOURCE_DOES_NOT_EXIST",
-    }
-)
-# A file is answered for by HTTP alone, also by a proxy before MLflow: of the answers that blame the
-# request, another try may change these (too slow, too many).
-MAY_CHANGE = frozenset({408, 429})
 
 # What a run whose id was lost is found by: the study by its key, a teacher by its own, a trial by
 # its number below its study.
@@ -89,27 +60,21 @@ class ExperimentSpec:
     study_key: str
 
 
-def load_mlflow() -> None:
-    """Imports MLflow, which takes seconds, and keeps it quiet."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401
-
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module="alembic")
-
-
-def connect(tracking_uri: str, experiment: ExperimentSpec) -> "MlflowStore":
+def connect(
+    tracking_uri: str, experiment: ExperimentSpec, heard: Callable[[], None]
+) -> "MlflowStore":
     """Imports MLflow, opens the store and finds or makes the experiment. Blocks; may raise.
 
     A new SQLite database takes MLflow one to five seconds to lay out.
+
+    Args:
+        tracking_uri: where to.
+        experiment: the experiment.
+        heard: called on this thread for each request or file that MLflow has answered.
     """
     load_mlflow()
-    from mlflow import MlflowClient
-
     with _alone(tracking_uri):
-        return MlflowStore(MlflowClient(tracking_uri=tracking_uri), experiment)
+        return MlflowStore(attentive_client(tracking_uri, heard), experiment)
 
 
 @contextlib.contextmanager
@@ -162,7 +127,7 @@ class MlflowStore:
             Refused: MLflow answered that it will not take this.
             Exception: MLflow did not answer.
         """
-        with _refusals():
+        with refusals():
             return self._deliver(key, pending)
 
     def _deliver(self, key: RunKey, pending: PendingRun) -> str:
@@ -207,7 +172,7 @@ class MlflowStore:
         while pending.files:
             path, folder = pending.files[0]
             try:
-                with _refusals():
+                with refusals():
                     if path.exists() and not self._has_student(run_id, path, folder):
                         self._client.log_artifact(run_id, str(path), folder)
             except Refused as error:
@@ -222,7 +187,7 @@ class MlflowStore:
         if not model.program.is_file():
             raise Refused(f"there is no {model.program}")
         try:
-            with _refusals():
+            with refusals():
                 show_model(self._client, self._experiment_id, run_id, model)
         except (Refused, MlflowException, RequestException, OSError):
             raise  # MLflow's word, or none: it may be away
@@ -382,29 +347,6 @@ class MlflowStore:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         raise Refused(f"experiment {spec.name!r} can neither be found nor made")
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """Tells an answer that another try will not change from a store that is away.
-
-    Raises:
-        Refused: for such an answer; all other errors go on as they are.
-    """
-    from mlflow.exceptions import MlflowException
-    from requests import HTTPError
-
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code in REFUSALS:
-            raise Refused(str(error)) from error
-        raise
-    except HTTPError as error:
-        status = 0 if error.response is None else error.response.status_code
-        if 400 <= status < 500 and status not in MAY_CHANGE:
-            raise Refused(str(error)) from error
-        raise
 
 
 def _singly(files: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:

@@ -127,7 +127,7 @@ def synchronise(
         folder: The study's folder.
         tracking_uri: Where to; None for where the plan has it.
         progress: Shows how far it is, once that takes a while.
-        patience: Gives up when MLflow has taken nothing for so long (s).
+        patience: Gives up when MLflow has answered nothing for so long (s).
 
     Raises:
         PlanError: if the URI is none, or of no use; nothing is written then.

@@ -198,7 +198,7 @@ class Tracker:
         """Waits until all that was told is delivered or refused, and hands run ids back meanwhile.
 
         Args:
-            patience: gives up once nothing has been delivered for so long (s).
+            patience: gives up once nothing has been answered for so long (s).
             watch: called again and again while it waits.
         """
         return DeliveryReport(0, 0)

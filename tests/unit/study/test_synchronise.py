@@ -296,6 +296,25 @@ def test_a_report_that_mlflow_refuses_is_named_and_keeps_no_study_open(
     assert study.data.metrics["final/trials"] == 14.0
 
 
+def test_the_patience_is_that_between_two_files_and_not_that_for_all_of_them(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronise(folder, None, quiet())  # the report and all else a first time
+    send, sent = MlflowClient.log_artifact, []
+
+    def slowly(self: MlflowClient, run_id: str, path: str, *more: Any) -> None:
+        time.sleep(0.5)
+        send(self, run_id, path, *more)
+        sent.append(path)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", slowly)
+
+    report = synchronise(folder, None, quiet(), patience=2.0)
+
+    assert len(sent) * 0.5 > 3.0
+    assert report.problem is None
+
+
 def test_passwords_in_a_plan_are_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, str] = {}
 
