@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -135,14 +136,16 @@ class MlflowStore:
         if run is None:
             run = self._runs[key] = self._open(key, pending)
             self._forget_listed(key)
-        if key.kind == "teacher" and run.status == "FINISHED":
-            self._name_teacher(key, run.run_id, pending)
-            return run.run_id
         run_id = run.run_id
+        history = partial(self._client.get_metric_history, run_id)
+        if key.kind == "teacher" and run.status == "FINISHED":
+            self._log(run, run.still_lacks(pending, history))
+            self._name_teacher(key, run_id, pending)
+            return run_id
         if pending.data is not None and not run.has_data:
             self._client.log_inputs(run_id, [dataset_input(pending.data)])
             run.has_data = True
-        lack = run.lacks(pending, lambda metric: self._client.get_metric_history(run_id, metric))
+        lack = run.lacks(pending, history)
         self._log(run, lack)
         if pending.status == "RUNNING":
             if run.status != "RUNNING":

@@ -80,6 +80,8 @@ class Tracker:
     ) -> None:
         """Shows the teacher as a run of its own; a teacher that has its run gets no second one.
 
+        What that run has stays; it is given what it has nothing of, such as a curve.
+
         Args:
             key: the teacher's key, of all that shaped it.
             name: what it is called, e.g. `ResNet-50 [3,4,6,3]`.

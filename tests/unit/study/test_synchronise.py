@@ -393,6 +393,43 @@ def test_a_kept_teacher_is_shown_with_its_curve_and_recipe(
     assert teacher.info.end_time - teacher.info.start_time == 180_000
 
 
+def test_a_teacher_that_was_shown_without_its_curve_gets_it_once_it_is_at_hand(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronise(folder, None, quiet())  # where its description is not
+    (before,) = runs_of(client, "teacher").values()
+    kept = folder.parent / "teachers" / "6f1d0c2b9a8e7d65" / DESCRIPTION_FILE
+    kept.parent.mkdir(parents=True)
+    epoch = {"train_loss": 1.0, "val_loss": 1.0, "learning_rate": 0.1, "seconds": 60.0}
+    curve = [{"epoch": n, "val_score": 70.0 + n, **epoch} for n in range(1, 301)]
+    kept.write_text(json.dumps({"recipe": {"depths": [3, 4, 6, 3], "epochs": 7}, "curve": curve}))
+    log_batch, lost = MlflowClient.log_batch, []
+
+    def lose_the_second(self: MlflowClient, run_id: str, points: Any, *more: Any) -> None:
+        if run_id == before.info.run_id:
+            lost.append(points)
+            if len(lost) == 2:
+                raise ConnectionError("connection reset")
+        log_batch(self, run_id, points, *more)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", lose_the_second)
+    assert synchronise(folder, None, quiet()).problem is None
+
+    (teacher,) = runs_of(client, "teacher").values()
+    told = [(n, 70.0 + n) for n in range(1, 301)]
+    assert len(lost) == 3
+    assert history(client, teacher.info.run_id, "val_score") == told
+    finals = {key: value for key, value in teacher.data.metrics.items() if "final/" in key}
+    assert finals == before.data.metrics
+    assert teacher.data.params == before.data.params | {"depths": "[3, 4, 6, 3]"}
+    assert teacher.data.tags == before.data.tags
+    assert teacher.info.end_time == before.info.end_time
+
+    lost.clear()
+    assert synchronise(folder, None, quiet()).problem is None
+    assert lost == []
+
+
 def test_a_kept_teacher_that_is_damaged_is_shown_without_its_curve(
     folder: Path, client: MlflowClient
 ) -> None:
