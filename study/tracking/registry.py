@@ -13,7 +13,7 @@ from study.tracking.models import register, show_model
 from study.tracking.notes import student_model, version_line
 from study.tracking.tracker import NO_TRACKING, default_tracking_uri
 
-_NOT_IN_NAMES = "/:."
+_NOT_IN_NAMES = "/:"
 
 
 class RegistryError(RuntimeError):
@@ -29,10 +29,10 @@ def check_registry(
         PlanError: if the study is in no MLflow, or MLflow takes no such name.
     """
     study = results.plan.name
-    if not name.strip() or any(letter in name for letter in _NOT_IN_NAMES):
+    if not _is_name(name):
         raise PlanError(
-            f"--register {name!r}: MLflow names a model without any of {' '.join(_NOT_IN_NAMES)}; "
-            f"try {study}"
+            f"--register {name!r}: MLflow names a model without any of {' '.join(_NOT_IN_NAMES)}, "
+            f"and none like . or ..; try {study}"
         )
     known = results.mlflow
     if known is None or trial.mlflow_run_id is None:
@@ -47,6 +47,12 @@ def check_registry(
         "experiment": str(known["experiment_id"]),
         "run": trial.mlflow_run_id,
     }
+
+
+def _is_name(text: str) -> bool:
+    """Whether MLflow takes a text for the name of a model, as it takes the name of any study."""
+    is_folder = text == "." or text.startswith("..")
+    return bool(text.strip()) and not is_folder and not set(_NOT_IN_NAMES) & set(text)
 
 
 def register_student(

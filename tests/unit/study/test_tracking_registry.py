@@ -6,9 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.utils.validation import _validate_model_name
 
 from analysis.record import StudyResults, read_record
 from analysis.stored_plan import read_plan
+from study.plan import PlanError
 from study.record import StudyRecord
 from study.tracking.registry import check_registry, register_student
 from study.tracking.session import open_study
@@ -86,3 +89,29 @@ def test_a_student_that_names_classes_is_one_model_whatever_the_direction(
     assert "direction" not in model.tags
     assert model.name == f"digits-0-5 t0000 {trial.architecture}"
     assert str(version.description).startswith("digits-0.5 t0000: accuracy")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["small", "digits-0.5", "a.b.c", ".x", "x..", "ä b", "", " ", ".", "..", "..x", "a/b", "a:b"],
+)
+def test_a_name_is_refused_where_mlflow_would_refuse_it_and_the_one_proposed_is_not(
+    sample: SimpleNamespace, tmp_path: Path, name: str
+) -> None:
+    results = written(sample, tmp_path)
+
+    def refusal(name: str) -> str:
+        with pytest.raises(PlanError) as error:
+            check_registry(results, results.trials[0], name, tmp_path)
+        return str(error.value)
+
+    try:
+        _validate_model_name(name)
+    except MlflowException:
+        assert "MLflow names a model" in refusal(name)
+        proposed = refusal(name).rpartition("try ")[2]
+        assert proposed == "digits-0.5"
+        _validate_model_name(proposed)
+        assert "is not in MLflow yet" in refusal(proposed)
+    else:
+        assert "is not in MLflow yet" in refusal(name)
