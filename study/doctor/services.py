@@ -63,7 +63,7 @@ def _pairs_summary(data: str, data_dir: Path | None) -> str | None:
 def check_mlflow(scope: Scope) -> Check:
     """Say whether MLflow, where runs would be shown, can be opened; nothing is written there."""
     from analysis.formatting import without_password
-    from study.tracking.store import ENVIRONMENT, QUIET_LOGGERS
+    from study.tracking.client import ENVIRONMENT, QUIET_LOGGERS
     from study.tracking.tracker import (
         NO_TRACKING,
         SERVERS,

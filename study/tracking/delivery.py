@@ -28,6 +28,7 @@ FIRST_WAIT_SECONDS = 0.5  # back-off after a failure: doubles from here
 LONGEST_WAIT_SECONDS = 30.0
 LONGEST_WAIT_AT_CLOSE_SECONDS = 1.0
 GOES_ON = "; the study goes on"  # how the one warning ends
+TRIES_HEARD = 3  # in how many failed passes in a row an answer is a sign of life
 LOOK_AT_CLOSE_SECONDS = 0.25
 LOOK_SECONDS = 0.05  # between two looks at how far the thread is, where it is waited for
 
@@ -92,7 +93,8 @@ class RunUpdate:
     when it is known from an earlier session. A tag whose value is None is taken away. A status
     that ends the run does so at `ended_at` (ms), or at the time of the call. `files` are pairs of
     a file and the artifact folder it goes to; `data` is what a run learns from, `model` the student
-    that came of it.
+    that came of it. An update that `gives_way` corrects what an earlier session told, and goes
+    when there is no news.
     """
 
     run: RunKey
@@ -108,13 +110,20 @@ class RunUpdate:
     data: "DataInput | None" = None
     model: "StudentModel | None" = None
     replay: Replay | None = None
+    gives_way: bool = False
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it tells more than what an earlier session has told, or should have."""
+        return self.replay is None and not self.gives_way
 
 
 @dataclass(slots=True)
 class PendingRun:
     """All that one run lacks in the store: the updates since the last delivery, folded.
 
-    `is_news` is whether any of them is more than a replay.
+    `is_news` is whether any of them is. The store takes out the files it is done with, and notes in
+    `refused` what was said of the first that will never be taken.
     """
 
     started_at: int
@@ -130,6 +139,7 @@ class PendingRun:
     model: "StudentModel | None" = None
     replay: Replay | None = None
     is_news: bool = False
+    refused: str | None = None
     updates: int = 0
 
     def add(self, update: RunUpdate) -> None:
@@ -147,7 +157,7 @@ class PendingRun:
         self.data = update.data or self.data
         self.model = update.model or self.model
         self.replay = update.replay or self.replay
-        self.is_news = self.is_news or update.replay is None
+        self.is_news = self.is_news or update.is_news
         self.updates += 1
 
 
@@ -216,7 +226,7 @@ class Delivery:
         self._store: RunStore | None = None
         self._pending: dict[RunKey, PendingRun] = {}
         self._known: dict[RunKey, str] = {}
-        self._put = self._delivered = self._refused = self._failures = 0
+        self._put = self._delivered = self._refused = self._failures = self._answers = 0
         self._warned = self._hopeless = False
         self._trouble: str | None = None
 
@@ -240,23 +250,31 @@ class Delivery:
             with contextlib.suppress(Exception):
                 notice()
 
+    def heard(self) -> None:
+        """A sign of life of the store: it answered a part of an update. Called on the thread.
+
+        Where it fails again and again all the same, its answers to what goes before are none.
+        """
+        if self._failures < TRIES_HEARD:
+            self._answers += 1
+
     def wait(self, patience: float, watch: Callable[[], None]) -> DeliveryReport:
         """Waits until all that was put is delivered or refused, and hands back meanwhile.
 
         Args:
-            patience: gives up once nothing has arrived for so long (s), and at once where the
-                store refuses the whole study.
+            patience: gives up once the store has given no sign of life for so long (s), and at once
+                where it refuses the whole study.
             watch: called on this thread again and again.
         """
-        arrived, moved = -1, time.monotonic()
+        signs, moved = -1, time.monotonic()
         while True:
             settled = self._delivered + self._refused
             self.hand_back()
             watch()
             if settled == self._put or self._hopeless:
                 return self._report()
-            if settled != arrived:
-                arrived, moved = settled, time.monotonic()
+            if settled + self._answers != signs:
+                signs, moved = settled + self._answers, time.monotonic()
             elif time.monotonic() - moved > patience:
                 return self._report()
             time.sleep(LOOK_SECONDS)

@@ -122,7 +122,7 @@ def hypervolume_curve(trials: Iterable[TrialResult], reference: ReferencePoint) 
     curve = []
     for count, (at, trial) in enumerate(ended, start=1):
         for student in (*exits[trial.number], trial):
-            point = trial_point(replace(student, confirmed=None))
+            point = trial_point(replace(student, confirmed=None, idle_latency=None))
             if point is not None and not any(dominates(other, point) for other in front):
                 front = [other for other in front if not dominates(point, other)] + [point]
                 covered = hypervolume(front, reference)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from analysis.formatting import without_password
 from analysis.results import TrialResult, trial_name
+from study.tracking.client import load_mlflow
 from study.tracking.delivery import (
     GATHER_SECONDS,
     STUDY_RUN,
@@ -40,7 +41,7 @@ from study.tracking.points import (
     teacher_times,
 )
 from study.tracking.run import NOTE_TAG, OUTCOME_TAG, REASON_TAG
-from study.tracking.store import STUDENTS, ExperimentSpec, connect, load_mlflow
+from study.tracking.store import STUDENTS, ExperimentSpec, connect
 from study.tracking.tracker import SERVERS, Tracker
 from study.tracking.views import FRONT_TAG, FRONT_VALUE
 
@@ -97,6 +98,7 @@ class MlflowTracker(Tracker):
         self._experiment_id: str | None = None
         self._data: DataInput | None = None
         self._open_trials: set[int] = set()
+        self._begun_trials: set[int] = set()
         self._study_open = self._ids_are_known = False
 
     @property
@@ -173,6 +175,7 @@ class MlflowTracker(Tracker):
     ) -> None:
         """Opens a trial's run; see `Tracker`."""
         self._open_trials.add(number)
+        self._begun_trials.add(number)
         self._tell(
             _trial_run(number),
             name=name,
@@ -227,10 +230,10 @@ class MlflowTracker(Tracker):
 
     def trial_replayed(self, trial: TrialResult) -> None:
         """Brings a trial's run to what the record says; see `Tracker`."""
-        if trial.number in self._open_trials:
-            return
-        facts, (start, end) = trial_facts(trial), span(trial, _now_ms())
         is_open = trial.status == "running"
+        if trial.number in (self._begun_trials if is_open else self._open_trials):
+            return  # its end, or its interruption, is told as it happens
+        facts, (start, end) = trial_facts(trial), span(trial, _now_ms())
         outcome = "interrupted" if is_open else trial.status
         tags = self._trial_tags(outcome, INTERRUPTED if is_open else trial.reason)
         if trial.confirmed is not None:
@@ -258,7 +261,9 @@ class MlflowTracker(Tracker):
     ) -> None:
         """Marks a trial of the front, and shows its student as a model; see `Tracker`."""
         mark = {FRONT_TAG: FRONT_VALUE if on_front else None}
-        self._tell(_trial_run(number), run_id=run_id, tags=mark, model=model)
+        self._tell(
+            _trial_run(number), run_id=run_id, tags=mark, model=model, gives_way=not on_front
+        )
 
     def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:
         """Adds a point to curves of the whole study; see `Tracker`."""
@@ -322,6 +327,7 @@ class MlflowTracker(Tracker):
         files: Sequence[tuple[Path, str]] = (),
         model: StudentModel | None = None,
         replay: Replay | None = None,
+        gives_way: bool = False,
     ) -> None:
         """Queues one update; nothing can be told before the study is, nor after the close."""
         if not self._study_name:
@@ -340,6 +346,7 @@ class MlflowTracker(Tracker):
             data=self._data if name else None,
             model=model,
             replay=replay,
+            gives_way=gives_way,
         )
         self._delivery.put(update)
         self._delivery.hand_back()
@@ -364,6 +371,7 @@ class MlflowTracker(Tracker):
                 artifact_location=location,
                 study_key=self._study_key,
             ),
+            self._delivery.heard,
         )
         self._experiment_id = store.experiment_id
         return store

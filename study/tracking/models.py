@@ -15,19 +15,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from study.tracking.points import FINAL
 from study.tracking.run import NOTE_TAG, origin
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
+    from mlflow.entities import LoggedModel, Metric
     from mlflow.entities.model_registry import ModelVersion
 
     from study.tracking.inputs import DataInput
 
 MODEL_TYPE: Final = "student"
-# What a model is found by: the run it is of, and what it takes.
+# What a model is found by: the run it is of, what it takes, and where it translates to.
 RUN_TAG: Final = "student_run"
 TAKES_TAG: Final = "takes"
+DIRECTION_TAG: Final = "direction"
 _VERSIONS_TAG: Final = "mlflow.modelVersions"
 _READY: Final = "READY"
 _EXAMPLES: Final = 2  # images in the input example
@@ -47,6 +49,8 @@ class StudentModel:
         tags: Further words to find it by.
         description: What it is, Markdown.
         data: What it learnt from and was scored on.
+        direction: Which of its trial's two networks it is, `x_to_y` or `y_to_x`; None of a student
+            that is the only one of its trial.
     """
 
     name: str
@@ -58,6 +62,7 @@ class StudentModel:
     tags: Mapping[str, str]
     description: str
     data: "DataInput"
+    direction: str | None = None
 
 
 def model_name(text: str) -> str:
@@ -68,14 +73,18 @@ def model_name(text: str) -> str:
 def show_model(
     client: "MlflowClient", experiment_id: str, run_id: str, model: StudentModel
 ) -> "LoggedModel":
-    """The model of a run: there already, or made; may be repeated after a failure."""
+    """The model of a run: there already, or made; may be repeated after a failure.
+
+    One that is there is given the figures that its run has got since.
+    """
     from mlflow.entities import LoggedModelOutput
 
     found = _find(client, experiment_id, run_id, model)
     if found is not None and str(found.status) == _READY:
+        _show_figures(client, run_id, found, model.data)
         return found
     if found is None:
-        tags = {RUN_TAG: run_id, TAKES_TAG: model.takes, NOTE_TAG: model.description}
+        tags = {**_identity(run_id, model), NOTE_TAG: model.description}
         found = client.create_logged_model(
             experiment_id,
             name=model.name,
@@ -88,39 +97,57 @@ def show_model(
         write_folder(Path(folder), model, run_id, found.model_id)
         client.log_model_artifacts(found.model_id, folder)
     client.log_outputs(run_id, [LoggedModelOutput(found.model_id, step=0)])
-    _show_figures(client, run_id, found.model_id, model.data)
+    _show_figures(client, run_id, found, model.data)
     return client.finalize_logged_model(found.model_id, _READY)
+
+
+def _identity(run_id: str, model: StudentModel) -> dict[str, str]:
+    """The tags that no other model of the experiment has."""
+    tags = {RUN_TAG: run_id, TAKES_TAG: model.takes}
+    return tags if model.direction is None else {**tags, DIRECTION_TAG: model.direction}
 
 
 def _find(
     client: "MlflowClient", experiment_id: str, run_id: str, model: StudentModel
 ) -> "LoggedModel | None":
-    words = f"tags.`{RUN_TAG}` = '{run_id}' AND tags.`{TAKES_TAG}` = '{model.takes}'"
-    there = client.search_logged_models([experiment_id], words, max_results=1)
+    words = [f"tags.`{tag}` = '{value}'" for tag, value in _identity(run_id, model).items()]
+    there = client.search_logged_models([experiment_id], " AND ".join(words), max_results=1)
     return there[0] if there else None
 
 
-def _show_figures(client: "MlflowClient", run_id: str, model_id: str, data: "DataInput") -> None:
-    """Give a model the final figures of its run: the very same points, so none is doubled."""
+def _show_figures(
+    client: "MlflowClient", run_id: str, shown: "LoggedModel", data: "DataInput"
+) -> None:
+    """Give a model the final figures of its run that it lacks, or has otherwise.
+
+    They are the very same points, so none is doubled.
+    """
     from mlflow.entities import Metric
 
-    finals = [key for key in client.get_run(run_id).data.metrics if key.startswith("final/")]
+    had = {metric.key: metric.value for metric in sorted(shown.metrics or (), key=_order)}
     points = []
-    for key in finals:
-        last = max(client.get_metric_history(run_id, key), key=lambda m: (m.step, m.timestamp))
+    for key, value in client.get_run(run_id).data.metrics.items():
+        if not key.startswith(FINAL) or had.get(key) == value:
+            continue
+        last = max(client.get_metric_history(run_id, key), key=_order)
         points.append(
             Metric(
                 key,
                 last.value,
                 last.timestamp,
                 last.step,
-                model_id=model_id,
+                model_id=shown.model_id,
                 dataset_name=data.name,
                 dataset_digest=data.digest,
             )
         )
     if points:
         client.log_batch(run_id, points)
+
+
+def _order(metric: "Metric") -> tuple[int, int, float]:
+    """Of the values of a metric MLflow takes the last one by this."""
+    return metric.step, metric.timestamp, metric.value
 
 
 def write_folder(folder: Path, model: StudentModel, run_id: str, model_id: str) -> None:

@@ -68,7 +68,11 @@ def closing_note(folder: Path, plan: StoredPlan) -> str | None:
 
 
 def student_model(
-    plan: StoredPlan, trial: TrialResult, program: Path, takes: str = "uint8"
+    plan: StoredPlan,
+    trial: TrialResult,
+    program: Path,
+    takes: str = "uint8",
+    direction: str = "x_to_y",
 ) -> StudentModel:
     """A trial's student as MLflow shows it.
 
@@ -77,12 +81,16 @@ def student_model(
         trial: The trial.
         program: The student as a pt2 file.
         takes: What images it takes: `uint8` or `float32`.
+        direction: Of students of pairs, which translation it is: `x_to_y` or `y_to_x`.
     """
     height, width, channels = plan.data.shape
     facts = trial_facts(trial)
-    answers = "an image from 0 to 1" if plan.space.of_pairs else "a logit for each class"
+    way, answers = "", "a logit for each class"
+    if plan.space.of_pairs:
+        way = f", {_in_words(direction)}"
+        answers = f"an image from 0 to 1{way}"
     return StudentModel(
-        name=model_name(f"{plan.name} {trial.name} {trial.architecture}"),
+        name=model_name(f"{plan.name} {trial.name} {trial.architecture}{way}"),
         program=program,
         shape=(height, width, channels),
         takes=takes,
@@ -96,10 +104,16 @@ def student_model(
             f"answers {answers}."
         ),
         data=data_of(plan),
+        direction=direction if plan.space.of_pairs else None,
     )
 
 
-def version_line(plan: StoredPlan, trial: TrialResult) -> str:
+def _in_words(direction: str) -> str:
+    """A direction for people: `X to Y`."""
+    return direction.replace("_", " ").upper().replace("TO", "to")
+
+
+def version_line(plan: StoredPlan, trial: TrialResult, direction: str | None = None) -> str:
     """What a version of a registered model is: a line, as the registry's table has room for."""
     score = plan.space.score
     which = "validation" if trial.test_score is None else "test"
@@ -107,4 +121,5 @@ def version_line(plan: StoredPlan, trial: TrialResult) -> str:
     parts = [f"{score.name} {score_text(reached, score.unit, 2)} ({which})"]
     parts += [milliseconds(trial.latency_ms)] if trial.latency_ms is not None else []
     parts += [f"{number(trial.model.params_m, 3)} M parameters"] if trial.model else []
-    return f"{plan.name} {trial.name}: {', '.join(parts)}"
+    way = "" if direction is None else f" {_in_words(direction)}"
+    return f"{plan.name} {trial.name}{way}: {', '.join(parts)}"

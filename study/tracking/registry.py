@@ -8,12 +8,12 @@ from analysis.formatting import without_password
 from analysis.record import StudyResults
 from analysis.results import TrialResult
 from study.plan import PlanError
+from study.tracking.client import load_mlflow
 from study.tracking.models import register, show_model
 from study.tracking.notes import student_model, version_line
-from study.tracking.store import load_mlflow
 from study.tracking.tracker import NO_TRACKING, default_tracking_uri
 
-_NOT_IN_NAMES = "/:."
+_NOT_IN_NAMES = "/:"
 
 
 class RegistryError(RuntimeError):
@@ -29,10 +29,10 @@ def check_registry(
         PlanError: if the study is in no MLflow, or MLflow takes no such name.
     """
     study = results.plan.name
-    if not name.strip() or any(letter in name for letter in _NOT_IN_NAMES):
+    if not _is_name(name):
         raise PlanError(
-            f"--register {name!r}: MLflow names a model without any of {' '.join(_NOT_IN_NAMES)}; "
-            f"try {study}"
+            f"--register {name!r}: MLflow names a model without any of {' '.join(_NOT_IN_NAMES)}, "
+            f"and none like . or ..; try {study}"
         )
     known = results.mlflow
     if known is None or trial.mlflow_run_id is None:
@@ -49,11 +49,18 @@ def check_registry(
     }
 
 
+def _is_name(text: str) -> bool:
+    """Whether MLflow takes a text for the name of a model, as it takes the name of any study."""
+    is_folder = text == "." or text.startswith("..")
+    return bool(text.strip()) and not is_folder and not set(_NOT_IN_NAMES) & set(text)
+
+
 def register_student(
     results: StudyResults,
     trial: TrialResult,
     program: Path,
     takes: str,
+    direction: str,
     name: str,
     where: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -64,6 +71,7 @@ def register_student(
         trial: Whose student.
         program: The student as a pt2 file.
         takes: What images come as.
+        direction: Of students of pairs, which translation it is: `x_to_y` or `y_to_x`.
         name: Of the registered model.
         where: From :func:`check_registry`.
 
@@ -82,9 +90,10 @@ def register_student(
         # A registry in a database looks the student up where the process tracks, not the client.
         mlflow.set_tracking_uri(where["uri"])
         client = MlflowClient(tracking_uri=where["uri"], registry_uri=where["uri"])
-        model = student_model(results.plan, trial, program, takes)
+        model = student_model(results.plan, trial, program, takes, direction)
         shown = show_model(client, where["experiment"], where["run"], model)
-        made = register(client, shown, name, version_line(results.plan, trial))
+        about = version_line(results.plan, trial, model.direction)
+        made = register(client, shown, name, about)
     except Exception as error:  # MLflow's client raises of many kinds, requests' among them
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise RegistryError(

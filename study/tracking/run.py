@@ -93,6 +93,20 @@ class KnownRun:
             points = [*pending.replay.points(), *points]
         return Lack(self._lacking_points(points, history), params, tags, self._stale(pending))
 
+    def still_lacks(self, pending: PendingRun, history: History) -> Lack:
+        """What a run that was closed, and that several studies share, has nothing of.
+
+        What one study told of it stays as it is; a curve that was not at hand then is filled in.
+        """
+        curves = [point for point in pending.points if point.step]
+        if self._has_all(Replay({point.key: point.value for point in curves}, list)):
+            curves = []
+        finals = [p for p in pending.points if not p.step and p.key not in self.metrics]
+        params = {k: v for k, v in pending.params.items() if mlflow_name(k) not in self.params}
+        return self.lacks(
+            replace(pending, points=[*curves, *finals], params=params, tags={}), history
+        )
+
     def took(
         self,
         points: Sequence[Point] = (),

@@ -97,7 +97,8 @@ def close_study(
 ) -> None:
     """Close a study's run: with its figures, its report and pictures, the students of its front.
 
-    Those whose program lies in the study's folder are shown as models of their trials' runs.
+    Those whose program lies in the study's folder are shown as models of their trials' runs. Trials
+    that an earlier session left open, and none has gone on with, are shown as interrupted.
 
     Args:
         record: The study's record.
@@ -109,14 +110,7 @@ def close_study(
     """
     trials, front = record.trials(), front_of(record)
     students = [student_file(record.folder, trial.number) for trial in front]
-    for trial in front:
-        program = program_file(record.folder, trial.number)
-        model = student_model(plan, trial, program) if program.exists() else None
-        tracker.trial_on_front(trial.number, True, model, run_id=trial.mlflow_run_id)
-    members = {trial.number for trial in front}
-    for trial in trials:  # those that a larger study has left behind
-        if trial.confirmed is not None and trial.number not in members:
-            tracker.trial_on_front(trial.number, False, run_id=trial.mlflow_run_id)
+    # First of all: its status is not to wait for the models, which are large.
     tracker.study_finished(
         ending,
         study_metrics(trials, front, record.hypervolume()),
@@ -125,6 +119,17 @@ def close_study(
         description=closing_note(record.folder, plan),
         at=at,
     )
+    for trial in front:
+        program = program_file(record.folder, trial.number)
+        model = student_model(plan, trial, program) if program.exists() else None
+        tracker.trial_on_front(trial.number, True, model, run_id=trial.mlflow_run_id)
+    members = {trial.number for trial in front}
+    for trial in trials:
+        # Whom a larger study has left behind, confirmed or not: an interrupted one marks them too.
+        if trial.status == "complete" and trial.number not in members:
+            tracker.trial_on_front(trial.number, False, run_id=trial.mlflow_run_id)
+        elif trial.status == "running":
+            tracker.trial_replayed(trial)
 
 
 def front_of(record: StudyRecord) -> list[TrialResult]:

@@ -1,21 +1,21 @@
 """Runs in MLflow: an experiment a space, a run a study, its trials nested below it.
 
-The only module that speaks to MLflow, always on the delivery thread, and through an explicit
-client: the process's own tracking URI and active run are left as they are.
+Speaks to MLflow on the delivery thread alone, and through an explicit client: the process's own
+tracking URI and active run are left as they are.
 """
 
 import contextlib
 import fcntl
-import logging
 import os
-import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from study.tracking.client import attentive_client, load_mlflow, refusals
 from study.tracking.delivery import STUDY_RUN, PendingRun, Refused, RunKey
 from study.tracking.inputs import dataset_input, teacher_model
 from study.tracking.models import StudentModel, show_model
@@ -26,35 +26,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# Set where the user has not: a server that does not answer is to be noticed within seconds (the
-# delivery thread has a back-off of its own), a study does not call home on its user's behalf, and
-# the terminal belongs to the study (the client prints two lines and asks twice more a run).
-ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-QUIET_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
-
 # MLflow's limits on one request.
 METRICS_A_BATCH = 800
 PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
-
-# Error codes that another try will not change. All else is taken for a store that is away.
-REFUSALS = frozenset(
-    {
-        "BAD_REQUEST",
-        "ENDPOINT_NOT_FOUND",
-        "INVALID_PARAMETER_VALUE",
-        "INVALID_STATE",
-        "NOT_IMPLEMENTED",
-        "PERMISSION_DENIED",
-        "RESOURCE_ALREADY_EXISTS",
-        "RESOURCE_DOES_NOT_EXIST",
-    }
-)
 
 # What a run whose id was lost is found by: the study by its key, a teacher by its own, a trial by
 # its number below its study.
@@ -86,27 +61,21 @@ class ExperimentSpec:
     study_key: str
 
 
-def load_mlflow() -> None:
-    """Imports MLflow, which takes seconds, and keeps it quiet."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401
-
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module="alembic")
-
-
-def connect(tracking_uri: str, experiment: ExperimentSpec) -> "MlflowStore":
+def connect(
+    tracking_uri: str, experiment: ExperimentSpec, heard: Callable[[], None]
+) -> "MlflowStore":
     """Imports MLflow, opens the store and finds or makes the experiment. Blocks; may raise.
 
     A new SQLite database takes MLflow one to five seconds to lay out.
+
+    Args:
+        tracking_uri: where to.
+        experiment: the experiment.
+        heard: called on this thread for each request or file that MLflow has answered.
     """
     load_mlflow()
-    from mlflow import MlflowClient
-
     with _alone(tracking_uri):
-        return MlflowStore(MlflowClient(tracking_uri=tracking_uri), experiment)
+        return MlflowStore(attentive_client(tracking_uri, heard), experiment)
 
 
 @contextlib.contextmanager
@@ -152,34 +121,31 @@ class MlflowStore:
     def deliver(self, key: RunKey, pending: PendingRun) -> str:
         """Brings one run up to date: opens it, logs in batches, closes it, then sends its files.
 
-        A student that it is to show as a model goes last.
+        A student that it is to show as a model goes last. A file or a model that is refused holds
+        nothing else up.
 
         Raises:
             Refused: MLflow answered that it will not take this.
             Exception: MLflow did not answer.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with refusals():
             return self._deliver(key, pending)
-        except MlflowException as error:
-            if error.error_code in REFUSALS:
-                raise Refused(str(error)) from error
-            raise
 
     def _deliver(self, key: RunKey, pending: PendingRun) -> str:
         run = self._runs.get(key)
         if run is None:
             run = self._runs[key] = self._open(key, pending)
             self._forget_listed(key)
-        if key.kind == "teacher" and run.status == "FINISHED":
-            self._name_teacher(key, run.run_id, pending)
-            return run.run_id
         run_id = run.run_id
+        history = partial(self._client.get_metric_history, run_id)
+        if key.kind == "teacher" and run.status == "FINISHED":
+            self._log(run, run.still_lacks(pending, history))
+            self._name_teacher(key, run_id, pending)
+            return run_id
         if pending.data is not None and not run.has_data:
             self._client.log_inputs(run_id, [dataset_input(pending.data)])
             run.has_data = True
-        lack = run.lacks(pending, lambda metric: self._client.get_metric_history(run_id, metric))
+        lack = run.lacks(pending, history)
         self._log(run, lack)
         if pending.status == "RUNNING":
             if run.status != "RUNNING":
@@ -190,33 +156,44 @@ class MlflowStore:
         ):
             self._client.set_terminated(run_id, pending.status, pending.ended_at)
             run.ended(pending.status)
-        for path, folder in pending.files:
-            if path.exists() and not self._has_student(run_id, path, folder):
-                self._client.log_artifact(run_id, str(path), folder)
+        self._send_files(run_id, pending)
         if key.kind == "teacher":
             self._name_teacher(key, run_id, pending)
+        refused = pending.refused
         if pending.model is not None:
-            if not pending.model.program.is_file():
-                raise Refused(f"there is no {pending.model.program}")
             try:
                 self._show_model(run_id, pending.model)
-            except Refused as error:  # the run itself has all that it was told
-                raise Refused(str(error), run_id) from error
+            except Refused as error:
+                refused = refused or str(error)
+        if refused is not None:
+            raise Refused(refused, run_id)  # the run has all else that it was told
         return run_id
 
+    def _send_files(self, run_id: str, pending: PendingRun) -> None:
+        """Sends one file after another, and none twice where a later one has to be tried again."""
+        pending.files = list(_singly(pending.files))
+        while pending.files:
+            path, folder = pending.files[0]
+            try:
+                with refusals():
+                    if path.exists() and not self._has_student(run_id, path, folder):
+                        self._client.log_artifact(run_id, str(path), folder)
+            except Refused as error:
+                pending.refused = pending.refused or f"{path.name}: {error}"
+            del pending.files[0]
+
     def _show_model(self, run_id: str, model: StudentModel) -> None:
-        """Show a student as a model; what is wrong with that alone holds nothing else up."""
+        """Shows a student as a model; what is wrong with that alone is a refusal."""
         from mlflow.exceptions import MlflowException
         from requests import RequestException
 
+        if not model.program.is_file():
+            raise Refused(f"there is no {model.program}")
         try:
-            show_model(self._client, self._experiment_id, run_id, model)
-        except MlflowException as error:
-            if error.error_code in REFUSALS:
-                raise Refused(str(error)) from error
-            raise
-        except (RequestException, OSError):
-            raise  # of the store, which may be away
+            with refusals():
+                show_model(self._client, self._experiment_id, run_id, model)
+        except (Refused, MlflowException, RequestException, OSError):
+            raise  # MLflow's word, or none: it may be away
         except Exception as error:
             raise Refused(f"no model: {error}") from error
 
@@ -373,6 +350,17 @@ class MlflowStore:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         raise Refused(f"experiment {spec.name!r} can neither be found nor made")
+
+
+def _singly(files: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
+    """Files, and each file of a folder, with the artifact folder that each goes to."""
+    for path, folder in files:
+        if not path.is_dir():
+            yield path, folder
+            continue
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                yield file, f"{folder}/{file.relative_to(path.parent).parent.as_posix()}"
 
 
 def _differing(tags: dict[str, str], held: dict[str, str]) -> dict[str, str]:

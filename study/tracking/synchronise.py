@@ -127,7 +127,7 @@ def synchronise(
         folder: The study's folder.
         tracking_uri: Where to; None for where the plan has it.
         progress: Shows how far it is, once that takes a while.
-        patience: Gives up when MLflow has taken nothing for so long (s).
+        patience: Gives up when MLflow has answered nothing for so long (s).
 
     Raises:
         PlanError: if the URI is none, or of no use; nothing is written then.
@@ -291,11 +291,13 @@ class _Synchronisation:
         lacking = len(self._trials) - self._arrived["trial"]
         if lacking:
             missing.append(f"{lacking} of {len(self._trials)} trials")
-        if not closed or not missing:
+        if not closed:
             missing.append("the end of the study with its report")
+        trouble = f"MLflow at {without_password(self._uri)} {delivery.trouble or 'is slow'}"
+        if not missing:
+            return f"{trouble}; all else that the record has is there"
         return (
-            f"MLflow at {without_password(self._uri)} {delivery.trouble or 'is slow'}; not "
-            f"delivered: {', '.join(missing)}; give the same command again to finish"
+            f"{trouble}; not delivered: {', '.join(missing)}; give the same command again to finish"
         )
 
     @contextlib.contextmanager

@@ -80,6 +80,8 @@ class Tracker:
     ) -> None:
         """Shows the teacher as a run of its own; a teacher that has its run gets no second one.
 
+        What that run has stays; it is given what it has nothing of, such as a curve.
+
         Args:
             key: the teacher's key, of all that shaped it.
             name: what it is called, e.g. `ResNet-50 [3,4,6,3]`.
@@ -144,7 +146,8 @@ class Tracker:
 
         The run is looked for by its recorded id, then by its tags, and made if there is none. What
         it has already is not sent again; one that has everything costs no request of its own. A
-        run that is made is dated by the record. A trial without an outcome is interrupted.
+        run that is made is dated by the record. A trial without an outcome is interrupted; one that
+        this session has opened is left as it is.
         """
 
     def trial_on_front(
@@ -197,7 +200,7 @@ class Tracker:
         """Waits until all that was told is delivered or refused, and hands run ids back meanwhile.
 
         Args:
-            patience: gives up once nothing has been delivered for so long (s).
+            patience: gives up once nothing has been answered for so long (s).
             watch: called again and again while it waits.
         """
         return DeliveryReport(0, 0)

@@ -112,7 +112,7 @@ def _export(
         return exported, None
     with progress.phase(f"registering {args.register}"):
         return exported, register_student(
-            results, trial, exported.file, args.input, args.register, where
+            results, trial, exported.file, args.input, direction, args.register, where
         )
 
 

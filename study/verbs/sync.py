@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="give up once MLflow has taken nothing for so long (default: 30)",
+        help="give up once MLflow has answered nothing for so long (default: 30)",
     )
     add_json(parser)
 

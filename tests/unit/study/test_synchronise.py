@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from requests import HTTPError, Response
 
 from analysis.front import front_hypervolume, front_members
 from analysis.illustration import ILLUSTRATIONS_FOLDER
@@ -259,7 +260,8 @@ def test_students_that_are_there_are_not_sent_again(
     _count(monkeypatch, "log_artifact", asked)
 
     synchronise(folder, None, quiet())
-    assert asked == {"log_artifact": len(list((folder / "report").iterdir()))}
+    report = [path for path in (folder / "report").rglob("*") if path.is_file()]
+    assert asked == {"log_artifact": len(report)}
 
     member = front_members(read_record(folder).trials)[0]
     (trial_folder(folder, member.number) / STUDENT_FILE).write_bytes(b"weights of another size")
@@ -267,6 +269,50 @@ def test_students_that_are_there_are_not_sent_again(
     (study,) = runs_of(client, "study").values()
     (file,) = client.list_artifacts(study.info.run_id, f"students/{member.name}")
     assert file.file_size == len(b"weights of another size")
+
+
+def test_a_report_that_mlflow_refuses_is_named_and_keeps_no_study_open(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_large = Response()
+    too_large.status_code = 413
+
+    def refuse(*_: object) -> None:
+        raise HTTPError("413 Client Error: Request Entity Too Large", response=too_large)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
+    begun = time.monotonic()
+
+    report = synchronise(folder, None, quiet())
+
+    assert time.monotonic() - begun < 25  # it is not tried for the 30 s of an MLflow that is away
+    assert report.problem == (
+        f"MLflow at {default_tracking_uri(folder.parent)} refused an update: index.html: 413 "
+        "Client Error: Request Entity Too Large; all else that the record has is there"
+    )
+    assert_all_shown(client, folder)
+    (study,) = runs_of(client, "study").values()
+    assert (study.info.status, study.data.tags["outcome"]) == ("FINISHED", "complete")
+    assert study.data.metrics["final/trials"] == 14.0
+
+
+def test_the_patience_is_that_between_two_files_and_not_that_for_all_of_them(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronise(folder, None, quiet())  # the report and all else a first time
+    send, sent = MlflowClient.log_artifact, []
+
+    def slowly(self: MlflowClient, run_id: str, path: str, *more: Any) -> None:
+        time.sleep(0.5)
+        send(self, run_id, path, *more)
+        sent.append(path)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", slowly)
+
+    report = synchronise(folder, None, quiet(), patience=2.0)
+
+    assert len(sent) * 0.5 > 3.0
+    assert report.problem is None
 
 
 def test_passwords_in_a_plan_are_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,6 +391,43 @@ def test_a_kept_teacher_is_shown_with_its_curve_and_recipe(
     assert history(client, teacher.info.run_id, "val_score") == [(1, 71), (2, 72), (3, 73)]
     assert teacher.info.end_time == pytest.approx(kept.stat().st_mtime * 1000, abs=1)
     assert teacher.info.end_time - teacher.info.start_time == 180_000
+
+
+def test_a_teacher_that_was_shown_without_its_curve_gets_it_once_it_is_at_hand(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronise(folder, None, quiet())  # where its description is not
+    (before,) = runs_of(client, "teacher").values()
+    kept = folder.parent / "teachers" / "6f1d0c2b9a8e7d65" / DESCRIPTION_FILE
+    kept.parent.mkdir(parents=True)
+    epoch = {"train_loss": 1.0, "val_loss": 1.0, "learning_rate": 0.1, "seconds": 60.0}
+    curve = [{"epoch": n, "val_score": 70.0 + n, **epoch} for n in range(1, 301)]
+    kept.write_text(json.dumps({"recipe": {"depths": [3, 4, 6, 3], "epochs": 7}, "curve": curve}))
+    log_batch, lost = MlflowClient.log_batch, []
+
+    def lose_the_second(self: MlflowClient, run_id: str, points: Any, *more: Any) -> None:
+        if run_id == before.info.run_id:
+            lost.append(points)
+            if len(lost) == 2:
+                raise ConnectionError("connection reset")
+        log_batch(self, run_id, points, *more)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", lose_the_second)
+    assert synchronise(folder, None, quiet()).problem is None
+
+    (teacher,) = runs_of(client, "teacher").values()
+    told = [(n, 70.0 + n) for n in range(1, 301)]
+    assert len(lost) == 3
+    assert history(client, teacher.info.run_id, "val_score") == told
+    finals = {key: value for key, value in teacher.data.metrics.items() if "final/" in key}
+    assert finals == before.data.metrics
+    assert teacher.data.params == before.data.params | {"depths": "[3, 4, 6, 3]"}
+    assert teacher.data.tags == before.data.tags
+    assert teacher.info.end_time == before.info.end_time
+
+    lost.clear()
+    assert synchronise(folder, None, quiet()).problem is None
+    assert lost == []
 
 
 def test_a_kept_teacher_that_is_damaged_is_shown_without_its_curve(

@@ -5,6 +5,8 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from study.tracking.delivery import Delivery, PendingRun, Refused, Replay, RunKey, RunUpdate
 
 
@@ -188,4 +190,61 @@ def test_waiting_for_a_store_that_refuses_the_study_gives_up_at_once() -> None:
     report = delivery.wait(60, lambda: None)
     assert time.monotonic() - start < 5
     assert report.trouble == "refused the study: its experiment was deleted"
+    delivery.close(0.0)
+
+
+def test_what_gives_way_comes_after_news_that_was_put_later() -> None:
+    begun, go_on, delivered = threading.Event(), threading.Event(), []
+
+    class Store:
+        def deliver(self, key: RunKey, pending: PendingRun) -> str:
+            delivered.append(key.name)
+            if len(delivered) == 1:
+                begun.set()
+                go_on.wait(10)
+            return key.name
+
+    delivery = Delivery(Store, "the store", print, lambda *_: None, gather_seconds=0.0)
+    delivery.put(RunUpdate(RunKey("trial", "t0000"), at=0))
+    assert begun.wait(10)
+    for number in (1, 2, 3):
+        run = RunKey("trial", f"t{number:04d}")
+        delivery.put(RunUpdate(run, at=0, tags={"front": None}, gives_way=True))
+    delivery.put(RunUpdate(RunKey("trial", "t0002"), at=0))
+    delivery.put(RunUpdate(RunKey("study", "study"), at=0))
+    go_on.set()
+    assert delivery.close(timeout=10).delivered == 6
+    assert delivered == ["t0000", "t0002", "study", "t0001", "t0003"]
+
+
+def test_waiting_goes_on_while_the_store_answers_a_part_at_a_time() -> None:
+    class Large:
+        def deliver(self, key: RunKey, pending: PendingRun) -> str:
+            for _ in range(8):
+                time.sleep(0.15)
+                delivery.heard()
+            return "id"
+
+    delivery = Delivery(Large, "the store", print, lambda *_: None, gather_seconds=0.0)
+    delivery.put(RunUpdate(RunKey("study"), at=0))
+    assert delivery.wait(0.6, lambda: None).delivered == 1
+
+
+def test_waiting_for_a_store_that_answers_and_then_fails_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("study.tracking.delivery.LONGEST_WAIT_SECONDS", 0.1)
+    tries = []
+
+    class Fails:
+        def deliver(self, key: RunKey, pending: PendingRun) -> str:
+            delivery.heard()
+            tries.append(key)
+            if len(tries) < 50:
+                raise ConnectionError("refused")
+            return "id"
+
+    delivery = Delivery(Fails, "the store", print, lambda *_: None, gather_seconds=0.0)
+    delivery.put(RunUpdate(RunKey("study"), at=0))
+    assert delivery.wait(1.0, lambda: None).undelivered == 1
     delivery.close(0.0)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
+from requests import HTTPError, Response
 
 from search_spaces.networks import dense
 from study.distillation.export import Shipped, write
@@ -21,6 +22,8 @@ from study.tracking.tracker import default_tracking_uri
 
 SHAPE, CLASSES = (8, 8, 1), 3
 DATA = DataInput("digits", "c085d9adf5747afa", "scikit-learn digits", {"train": 1222})
+FORBIDDEN = Response()
+FORBIDDEN.status_code = 403
 CURVE = {"epoch": 1, "val_score": 90.0, "val_loss": 0.1, "train_loss": 0.2, "seconds": 1.0}
 
 
@@ -126,6 +129,44 @@ def test_it_carries_the_runs_final_figures_on_their_data_and_doubles_no_point(
     assert len(client.get_metric_history(run_id, "val_score")) == 1
 
 
+def test_a_model_follows_the_figures_of_its_run_once_these_are_confirmed(
+    place: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, _ = tracked(place, "confirmed", model=student(place))
+    (before,) = models(client, run_id)
+    confirmed = {"val_score": 90.0, "latency_ms": 0.4, "test_score": 89.0}
+
+    def shown_again() -> None:
+        tracker = MlflowTracker(
+            default_tracking_uri(place), place / "artifacts", pytest.fail, lambda *_: None, 0.01
+        )
+        tracker.study_started("first", "confirmed", "", {}, {}, study_key="first", data=DATA)
+        tracker.trial_confirmed(1, confirmed)
+        tracker.trial_on_front(1, True, student(place))
+        assert tracker.close(60).undelivered == 0
+
+    shown_again()
+    (model,) = models(client, run_id)
+    points = sorted(model.metrics, key=lambda metric: metric.timestamp)
+    assert model.model_id == before.model_id
+    assert {metric.key: metric.value for metric in points} == {
+        f"final/{key}": value for key, value in confirmed.items()
+    }
+    assert len(points) == 4  # what was told before confirmation stays in the history
+    assert {metric.dataset_name for metric in points} == {"digits"}
+    assert len(client.get_metric_history(run_id, "final/latency_ms")) == 2
+
+    log_batch, told = MlflowClient.log_batch, []
+
+    def heard(self: MlflowClient, run: str, points: list[Metric], *more: object) -> None:
+        told.extend(points)
+        log_batch(self, run, points, *more)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", heard)
+    shown_again()
+    assert told == []
+
+
 def test_shown_again_it_is_the_same_and_one_begun_is_finished(
     place: Path, client: MlflowClient
 ) -> None:
@@ -211,6 +252,7 @@ def test_a_student_becomes_a_version_once_and_another_the_next(
         return str(register(client, shown, "small", "first t0001: accuracy 90 %").version)
 
     assert [again(), again(), again(takes="float32"), again()] == ["1", "1", "2", "1"]
+    assert [again(direction=way) for way in ("x_to_y", "y_to_x", "x_to_y")] == ["3", "4", "3"]
     version = client.get_model_version("small", "1")
     assert version.run_id == run_id
     assert version.description == "first t0001: accuracy 90 %"
@@ -222,8 +264,9 @@ def test_a_student_becomes_a_version_once_and_another_the_next(
     [
         AssertionError("an example of another shape"),
         MlflowException("no such route", error_code=ENDPOINT_NOT_FOUND),
+        HTTPError("403 Client Error", response=FORBIDDEN),
     ],
-    ids=["in making it", "a server without models"],
+    ids=["in making it", "a server without models", "files that are not taken"],
 )
 def test_what_is_wrong_with_a_model_holds_nothing_else_up(
     place: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, problem: Exception

@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from analysis.front import front_hypervolume
-from analysis.results import EpochResult, Outcome, ReferencePoint, TrialResult
+from analysis.results import (
+    Confirmation,
+    EpochResult,
+    Latency,
+    Outcome,
+    ReferencePoint,
+    TrialResult,
+)
 from study.tracking.facts import hypervolume_curve
 from study.tracking.points import curve_replay, epoch_times, milliseconds, span
 
@@ -95,6 +102,22 @@ def test_the_curve_of_a_study_is_its_hypervolume_after_each_end() -> None:
         pytest.approx(front_hypervolume(ended[:count], reference)) for count in range(1, 121)
     ]
     assert [c.at for c in curve] == [span(t, 0)[1] for t in ended]
+
+
+def test_the_curve_of_a_study_stays_that_of_the_latencies_searched_by() -> None:
+    trials, reference = many(20), ReferencePoint(10.0, 10.0, 100.0)
+    once, share = {"median": 20.0, "p95": 21.0}, {"median": 1.0, "low": 0.9, "high": 1.1}
+    batches = {f"{whose}batch_{n}_ms": once for whose in ("", "teacher_") for n in (1, 64)}
+    ratios = {f"ratio_batch_{n}": share for n in (1, 64)}
+    about = {"device": "cpu", "threads": 1, "precision": "float32", "idle": True, "repeats": 41}
+    idle = Latency.from_json({**about, **batches, **ratios})
+    confirmed = [
+        replace(t, idle_latency=idle, confirmed=Confirmation(50.0, idle) if t.number % 2 else None)
+        for t in trials
+    ]
+
+    assert confirmed[0].latency_ms == 20.0
+    assert hypervolume_curve(confirmed, reference) == hypervolume_curve(trials, reference)
 
 
 def test_the_curve_of_thousands_of_trials_takes_no_time() -> None:

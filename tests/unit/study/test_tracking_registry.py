@@ -1,0 +1,117 @@
+"""Students in the registry: each network of a trial a version of its own, under MLflow's names."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.utils.validation import _validate_model_name
+
+from analysis.record import StudyResults, read_record
+from analysis.stored_plan import read_plan
+from study.plan import PlanError
+from study.record import StudyRecord
+from study.tracking.registry import check_registry, register_student
+from study.tracking.session import open_study
+from study.tracking.synchronise import replay
+from study.tracking.tracker import default_tracking_uri
+
+SAMPLE = Path(__file__).parents[1] / "analysis" / "sample_record.py"
+
+
+@pytest.fixture(scope="module")
+def sample() -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(SAMPLE)))
+
+
+def written(sample: SimpleNamespace, studies: Path, kind: str | None = None) -> StudyResults:
+    """A study of one trial, which MLflow does not know."""
+    plan = sample.plan(name="digits-0.5")
+    plan["space"]["data_kind"] = kind
+    trials = [sample.trial(sample.params(), accuracy=81.0, ratio=3.0)]
+    return read_record(sample.write_record(studies / plan["name"], trials, plan_content=plan))
+
+
+def shown(results: StudyResults, studies: Path) -> StudyResults:
+    """The same study, shown to MLflow."""
+    folder = studies / results.plan.name
+    record, plan = StudyRecord(folder, folder.name, None), read_plan(folder / "plan.json")
+    tracker = open_study(record, plan, default_tracking_uri(studies), pytest.fail)
+    replay(record, tracker, pytest.fail)
+    assert tracker.wait(60).undelivered == 0
+    tracker.close(10)
+    return read_record(folder)
+
+
+def test_the_two_networks_of_a_translating_student_are_two_models(
+    sample: SimpleNamespace, tmp_path: Path
+) -> None:
+    results = shown(written(sample, tmp_path, "pairs"), tmp_path)
+    (trial,) = results.trials
+    where = check_registry(results, trial, "translator", tmp_path)
+    sizes = {"x_to_y": 7, "y_to_x": 12}
+    for direction, size in sizes.items():
+        (tmp_path / f"{direction}.pt2").write_bytes(bytes(size))
+
+    def register(direction: str) -> str:
+        program = tmp_path / f"{direction}.pt2"
+        made = register_student(results, trial, program, "uint8", direction, "translator", where)
+        return str(made["version"])
+
+    assert [register(way) for way in ("x_to_y", "y_to_x", "x_to_y")] == ["1", "2", "1"]
+    client = MlflowClient(where["uri"], where["uri"])
+    for version, (direction, words) in enumerate({"x_to_y": "X to Y", "y_to_x": "Y to X"}.items()):
+        made = client.get_model_version("translator", str(version + 1))
+        model = client.get_logged_model(str(made.source).removeprefix("models:/"))
+        (file,) = client.list_logged_model_artifacts(model.model_id, "data")
+        assert file.file_size == sizes[direction]
+        assert model.tags["direction"] == direction
+        assert model.name == f"digits-0-5 t0000 {trial.architecture}, {words}"
+        assert words in model.tags["mlflow.note.content"]
+        assert str(made.description).startswith(f"digits-0.5 t0000 {words}: accuracy")
+
+
+def test_a_student_that_names_classes_is_one_model_whatever_the_direction(
+    sample: SimpleNamespace, tmp_path: Path
+) -> None:
+    results = shown(written(sample, tmp_path), tmp_path)
+    (trial,) = results.trials
+    where = check_registry(results, trial, "small", tmp_path)
+    (tmp_path / "a.pt2").write_bytes(b"program")
+
+    made = register_student(results, trial, tmp_path / "a.pt2", "uint8", "x_to_y", "small", where)
+
+    client = MlflowClient(where["uri"], where["uri"])
+    version = client.get_model_version("small", str(made["version"]))
+    model = client.get_logged_model(str(version.source).removeprefix("models:/"))
+    assert "direction" not in model.tags
+    assert model.name == f"digits-0-5 t0000 {trial.architecture}"
+    assert str(version.description).startswith("digits-0.5 t0000: accuracy")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["small", "digits-0.5", "a.b.c", ".x", "x..", "ä b", "", " ", ".", "..", "..x", "a/b", "a:b"],
+)
+def test_a_name_is_refused_where_mlflow_would_refuse_it_and_the_one_proposed_is_not(
+    sample: SimpleNamespace, tmp_path: Path, name: str
+) -> None:
+    results = written(sample, tmp_path)
+
+    def refusal(name: str) -> str:
+        with pytest.raises(PlanError) as error:
+            check_registry(results, results.trials[0], name, tmp_path)
+        return str(error.value)
+
+    try:
+        _validate_model_name(name)
+    except MlflowException:
+        assert "MLflow names a model" in refusal(name)
+        proposed = refusal(name).rpartition("try ")[2]
+        assert proposed == "digits-0.5"
+        _validate_model_name(proposed)
+        assert "is not in MLflow yet" in refusal(proposed)
+    else:
+        assert "is not in MLflow yet" in refusal(name)
