@@ -202,7 +202,7 @@ def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:
     try:
         summary = summarise(folder)
     except RecordReadError:
-        if ending.word != "halted":
+        if ending.word not in ("halted", "failed"):
             raise
         print(f"error: {ending.note}", file=sys.stderr)
         return ending.exit_code

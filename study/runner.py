@@ -39,7 +39,7 @@ def run_study(
     stop: StopRequest,
     fork_server: ForkServer | None = None,
 ) -> Ending:
-    """Run a study, or continue it.
+    """Run a study, or continue it; what stands in its way once it has begun is in its ending.
 
     Raises:
         ClusterError: if the cluster cannot be reached, or is too small.
@@ -47,7 +47,6 @@ def run_study(
         PlanError: if a method of the space cannot work with the networks.
         LockedError: if another driver is at work on it.
         RecordError: if the record cannot be opened.
-        study.distillation.teacher_recipe.TeacherError: if the teacher cannot be had.
     """
     plan = inputs.plan
     begun = time.monotonic()

@@ -27,6 +27,7 @@ from study.preparation import Prepared, prepare
 from study.progress import Progress
 from study.record import StudyRecord
 from study.recorder import WAITED, Limits, Recorder
+from study.refusals import refusals
 from study.replicate_queue import ReplicateQueue
 from study.replicates import further, next_round
 from study.retention import (
@@ -96,9 +97,11 @@ class Session:
             ending = self._interrupted()
         except Exception as error:
             halted = error if isinstance(error, Halted) else halted_by(error, self._inputs.folder)
-            if halted is None:
+            if halted is None and not isinstance(error, refusals()):
                 raise
-            ending = Ending("halted", 1, str(halted))
+            # What is refused now is no mistake of the command line: the study has begun.
+            word = "failed" if halted is None else "halted"
+            ending = Ending(word, 1, str(halted or error))
         finally:
             ending = self._close(ending)
         return ending
