@@ -59,7 +59,7 @@ def read_source(asked: str, studies: Path) -> Source:
     for folder in (*_named(asked, studies), path):
         if (folder / PLAN_FILE).is_file():
             return _read_study(folder)
-    known = sorted(found.parent.name for found in studies.glob(f"*/{PLAN_FILE}"))
+    known = sorted(found.parent.name for found in studies.glob(f"[!.]*/{PLAN_FILE}"))
     end = nearest(asked, known) if known else f"; there are no studies in {studies}"
     raise PlanError(f"--warm-start {asked!r} is no study in {studies}, folder or table{end}")
 

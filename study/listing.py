@@ -135,7 +135,7 @@ def find_study(studies: Path, name: str, part: Part = "plan") -> Path:
         return folder
     bring_plans(studies)
     where = shown(studies)
-    known = [path.parent.name for path in studies.glob(f"*/{PLAN_FILE}")]
+    known = [path.parent.name for path in studies.glob(f"[!.]*/{PLAN_FILE}")]
     if not known:
         raise RecordError(
             f"no study {name!r}: there are no studies in {where}; name their folder with --studies"
@@ -221,7 +221,7 @@ def study_states(
     """
     bring_plans(studies)
     states = []
-    for path in sorted(studies.glob(f"*/{PLAN_FILE}")):
+    for path in sorted(studies.glob(f"[!.]*/{PLAN_FILE}")):
         on_read(path.parent.name)
         states.append(_state(path.parent))
     return sorted(states, key=lambda state: state["age_seconds"])

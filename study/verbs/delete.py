@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from study.delete import DeleteError, RemnantError, find_removal, finish_earlier, remove
     from study.mirror import open_studies
 
-    studies, name = open_studies(args.studies), args.name
+    studies, name = open_studies(args.studies, write=True), args.name
     # With --json standard output is for the object alone.
     shown = sys.stderr if args.json else sys.stdout
     try:

@@ -1,15 +1,19 @@
 """Files of a studies folder in an object store: a real server of S3 on loopback."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import find_free_port
 from objects import KEYS, running_objects, server_at
 
+from study.__main__ import main
+from study.delete import RemnantError, find_removal, remove
 from study.driver_row import row_of
 from study.lock import StudyLock, read_holder, study_lock
 from study.mirror import (
@@ -199,6 +203,45 @@ def test_the_copy_of_a_study_that_is_gone_or_another_now_is_dropped(mirror: Mirr
     assert "two" in own.read_text()
     assert [path.name for path in own.parent.iterdir()] == ["plan.json"]
     assert (mirror.folder / "same" / "checkpoints" / "t0000" / "last.pt").exists()
+
+
+def test_a_deletion_that_fails_in_the_middle_says_what_is_left_and_can_be_gone_on_with(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    plan(mirror, "s")
+    folder = mirror.folder / "s"
+    write(folder / "plan.json", json.dumps({"format": 2, "name": "s", "plan": {"storage": None}}))
+    write(folder / "report" / "index.html", "report")
+    send_study(folder)
+    removal = find_removal(mirror.folder, "s")
+    unreachable = replace(removal, storage=f"sqlite:///{tmp_path / 'gone.db'}")
+
+    with pytest.raises(RemnantError, match="left are its record and its plan:") as told:
+        remove(unreachable)
+
+    assert "nothing was removed" not in str(told.value)
+    assert list(mirror.store.digests()) == ["s/plan.json"]
+    assert (folder / "plan.json").is_file()
+    remove(removal)
+    assert mirror.store.digests() == {}
+    assert not folder.exists()
+
+
+def test_nothing_is_deleted_from_a_store_that_cannot_be_written(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(mirror, "s")
+    send_study(mirror.folder / "s")
+
+    def read_only(store: ObjectStore, *, write: bool = False) -> None:
+        if write:
+            raise StoreError("this key may not write there")
+
+    monkeypatch.setattr("study.object_store.ObjectStore.check", read_only)
+
+    assert main(["delete", "s", "--yes", "--studies", mirror.url]) == 2
+    assert capsys.readouterr().err == "error: this key may not write there\n"
+    assert list(mirror.store.digests()) == ["s/plan.json"]
 
 
 def test_an_ordinary_folder_is_left_alone(tmp_path: Path) -> None:
