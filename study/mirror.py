@@ -251,6 +251,18 @@ def bring_plans(studies: Path) -> None:
         bring_study(studies, name, "plan")
 
 
+def withdraw_plan(folder: Path) -> None:
+    """Take the plan of a study back that does not come to be, also from an object store.
+
+    Raises:
+        StoreError: if the store does not answer.
+    """
+    mirror, plan = mirror_of(folder.parent), folder / PLAN_FILE
+    if mirror is not None:
+        mirror.remove([mirror.key(plan)])
+    plan.unlink(missing_ok=True)
+
+
 def send_log(folder: Path) -> None:
     """Send what libraries printed, which is kept last; of an ordinary folder nothing.
 
