@@ -84,7 +84,9 @@ class StudyStatus:
             return None
         folder = self.summary.folder
         where = [] if folder.parent == Path("studies") else ["--studies", str(folder.parent)]
-        return shlex.join(["python", "-m", "study", "resume", folder.name, *where])
+        allow = self.summary.failures_to_allow
+        more = [] if allow is None else ["--max-failures", f"{allow:g}"]
+        return shlex.join(["python", "-m", "study", "resume", folder.name, *more, *where])
 
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts: the summary, and how the study is now."""
