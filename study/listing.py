@@ -153,7 +153,7 @@ def status_of(summary: StudySummary) -> StudyStatus:
     return StudyStatus(
         summary=summary,
         state=state,
-        phase=_phase(summary) if live else None,
+        phase=_phase(summary, driver) if driver and live else None,
         driver=driver if state in (RUNNING, SILENT) else None,
         seconds=summary.seconds + (_seconds_not_noted(driver, summary) if driver and live else 0.0),
         disk=disk_use(folder),
@@ -186,7 +186,12 @@ def _shows_life(holder: Holder, folder: Path) -> bool:
     return ago is None or ago < 2 * PATIENCE_SECONDS  # None: given back meanwhile
 
 
-def _phase(summary: StudySummary) -> str:
+def _phase(summary: StudySummary, driver: Holder) -> str:
+    """What a driver is at: as it has told the record, else as the trials look."""
+    noted = summary.results.open_session
+    # One that began before this driver is of another, which was killed.
+    if noted is not None and noted.stage is not None and noted.started_at >= driver.since:
+        return "preparing" if noted.stage == "starting" else noted.stage
     counts = summary.counts
     if not summary.trials:
         return "preparing"

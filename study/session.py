@@ -83,7 +83,7 @@ class Session:
         self._resources = resources
         self._progress = progress
         self._stop = stop
-        self._time = SessionTime(record, begun, resources.concurrent)
+        self._time = SessionTime(record, begun, resources.concurrent, stop.lock_lost)
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
 

@@ -2,6 +2,8 @@
 
 import io
 import runpy
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,7 @@ from study.progress import Progress
 from study.record import StudyRecord
 from study.resolving import resolve
 from study.session import Session
+from study.session_time import SessionTime
 
 SAMPLE = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "analysis" / "sample_record.py"))
@@ -71,6 +74,17 @@ def test_a_study_that_cannot_go_on_has_failed_and_is_no_mistake_of_its_command_l
     assert _conclude(folder, ending, Shown(quiet=True)) == 1
     told = capsys.readouterr().err
     assert told == "error: the training of the teacher diverged: name a checkpoint\n"
+
+
+def test_a_driver_that_was_taken_over_from_notes_nothing_more(folder: Path) -> None:
+    lost, record = threading.Event(), StudyRecord(folder, "mine", None)
+    clock = SessionTime(record, time.monotonic(), 2, lost)
+    clock.open()
+    lost.set()
+    clock.enter("confirming")
+    noted = read_record(folder).open_session
+    assert noted is not None
+    assert noted.stage == "starting"
 
 
 def test_an_error_of_this_program_is_raised_as_it_is(

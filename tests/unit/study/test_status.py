@@ -26,6 +26,7 @@ from study.ending import Ending
 from study.listing import StudyStatus, status_of
 from study.lock import LOCK_FILE, Holder, StudyLock
 from study.record import StudyRecord
+from study.session_time import SessionTime
 from study.status_view import changes, headline, print_status, reason_lines
 from study.summary import summarise
 
@@ -171,6 +172,40 @@ def test_a_study_whose_last_trials_have_ended_is_confirming(tmp_path: Path) -> N
     folder = write(tmp_path / "study", [finished()], planned=1, end=None)
     with StudyLock(folder):
         assert headline(status(folder)) == "study: running, confirming the front"
+
+
+@pytest.mark.parametrize(
+    ("stage", "phase", "told"),
+    [
+        ("starting", "preparing", ", preparing the teacher"),
+        ("preparing", "preparing", ", preparing the teacher"),
+        ("trials", "trials", ""),
+        ("replicates", "replicates", ", replicates 0 of 0"),
+        ("confirming", "confirming", ", confirming the front"),
+    ],
+)
+def test_what_a_driver_is_at_is_what_it_tells_the_record(
+    tmp_path: Path, stage: str, phase: str, told: str
+) -> None:
+    """Of a search that a budget ended there are trials still to come, which never will."""
+    folder = write(tmp_path / "study", [finished()], planned=9, end=None)
+    with StudyLock(folder):
+        clock = SessionTime(StudyRecord(folder, folder.name, None), time.monotonic(), 2)
+        clock.open()
+        clock.enter(stage)
+        found = status(folder)
+
+    assert found.phase == phase
+    assert headline(found) == f"study: running{told}"
+
+
+def test_what_a_killed_driver_was_at_is_not_what_the_next_one_is_at(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study", [finished()], planned=9, end=None)
+    record = StudyRecord(folder, folder.name, None)
+    killed = Session("2025-03-05T09:00:00+00:00", 240.0, "killed", stage="confirming")
+    record.set_attribute("open_session", killed.to_json())
+    with StudyLock(folder):
+        assert status(folder).phase == "trials"
 
 
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", None])
