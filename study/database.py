@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.formatting import without_password
+from study.commands import command
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -168,8 +169,7 @@ def database_gone(error: BaseException, folder: Path) -> str | None:
         if _does_not_answer(cause):
             return (
                 f"the database with the record does not answer ({cause_of(error)}); what it has "
-                "is safe: once it runs, go on with "
-                f"`python -m study resume {folder.name}`"
+                f"is safe: once it runs, go on with `{command('resume', folder)}`"
             )
         cause = cause.__cause__
     return None

@@ -1,6 +1,5 @@
 """Finding the studies of a folder, and saying how each one is."""
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.record import RecordReadError
 from analysis.results import PLAN_FILE, TrialResult
 from search_spaces.space import nearest
+from study.commands import command
 from study.disk import DiskUse, disk_use
 from study.lock import PATIENCE_SECONDS, Holder, beaten_ago, read_holder
 from study.mirror import Part, bring_plans, bring_study, mirror_of, shown
@@ -82,11 +82,9 @@ class StudyStatus:
         """The command that continues the study; None where it runs or has nothing left to do."""
         if self.is_live or self.state.startswith("finished") or self.state == "no front":
             return None
-        folder = self.summary.folder
-        where = [] if folder.parent == Path("studies") else ["--studies", str(folder.parent)]
         allow = self.summary.failures_to_allow
         more = [] if allow is None else ["--max-failures", f"{allow:g}"]
-        return shlex.join(["python", "-m", "study", "resume", folder.name, *more, *where])
+        return command("resume", self.summary.folder, *more)
 
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts: the summary, and how the study is now."""

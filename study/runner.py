@@ -14,6 +14,7 @@ from cluster.kinds import find_nodes, keep_to_one_kind
 from cluster.limits import free_memory
 from cluster.resources import TrialResources, plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
+from study.commands import command
 from study.core_split import measure_split
 from study.database import RECORD_ID, claim, record_id, unusable
 from study.ending import Ending, StopRequest
@@ -187,8 +188,7 @@ def _send(folder: Path, stop: StopRequest, progress: Progress) -> None:
             send_study(folder, sweep=True)
     except StoreError as error:
         progress.warn(
-            f"report and logs were not sent ({error}); once it answers: "
-            f"python -m study report {folder.name}"
+            f"report and logs were not sent ({error}); once it answers: {command('report', folder)}"
         )
 
 

@@ -15,6 +15,7 @@ from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
 from study.budget import Left
+from study.commands import command
 from study.constraints import Constraints
 from study.database import database_gone
 from study.ending import Ending, StopRequest
@@ -126,10 +127,10 @@ class Session:
         try:
             self._publish(ending)
         except KeyboardInterrupt:
-            name = self._plan.name
+            again = [command(verb, self._record.folder) for verb in ("report", "sync")]
             self._progress.warn(
                 "stopped while the report was written and MLflow brought up to date; the record is "
-                f"whole: python -m study report {name}, python -m study sync {name}"
+                f"whole: {', '.join(again)}"
             )
             return replace(ending, exit_code=self._stop.exit_code)
         return ending
@@ -204,7 +205,7 @@ class Session:
         if self._plan.tracking_uri == NO_TRACKING:
             return
         folder = self._record.folder
-        mend = f"python -m study sync {self._plan.name} tries again"
+        mend = f"{command('sync', folder)} tries again"
         try:
             make = on_worker(folder, self._inputs.space, self._cluster)
             make_programs(folder, front_of(self._record), make, self._progress, mend)
@@ -266,7 +267,8 @@ class Session:
             return ending
         bound = "--budget" if plan.budget.seconds is not None else "--device-hours"
         some = "not all" if further(trials) else "no"
-        again = f"python -m study resume {plan.name} --replicates {plan.replicates} {bound} MORE"
+        asked = ("--replicates", str(plan.replicates), bound, "MORE")
+        again = command("resume", self._record.folder, *asked)
         note = f"{ending.note}, so {some} replicates were trained; those missing: `{again}`"
         return Ending(ending.word, ending.exit_code, note)
 
@@ -418,9 +420,8 @@ class Session:
         except Exception as error:
             # The record is whole; the report can be made again from it.
             report = []
-            self._progress.warn(
-                f"no report: {error}; try `python -m study report {self._plan.name}`"
-            )
+            again = command("report", self._record.folder)
+            self._progress.warn(f"no report: {error}; try `{again}`")
         for trial in self._record.trials():
             if trial.outcome is not None and (trial.confirmed or trial.idle_latency):
                 self._tracker.trial_confirmed(
@@ -437,5 +438,5 @@ class Session:
         if delivery.undelivered:
             self._progress.warn(
                 f"{delivery.undelivered} updates did not reach MLflow; once it answers: "
-                f"python -m study sync {self._plan.name}"
+                f"{command('sync', self._record.folder)}"
             )

@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Delete a study."""
+    from study.commands import command
     from study.delete import DeleteError, RemnantError, find_removal, finish_earlier, remove
     from study.mirror import open_studies
 
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nstopped; `python -m study delete {name}` again to go on", file=sys.stderr)
+        again = command("delete", studies / name)
+        print(f"\nstopped; `{again}` again to go on", file=sys.stderr)
         return 130
     return _conclude(args, {**removal.to_json(), "deleted": True}, f"deleted {name}")
 
