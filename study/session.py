@@ -265,9 +265,11 @@ class Session:
         trials = self._record.trials()
         if not next_round(trials, self._stored.space, plan.third, plan.replicates):
             return ending
-        bound = "--budget" if plan.budget.seconds is not None else "--device-hours"
         some = "not all" if further(trials) else "no"
-        asked = ("--replicates", str(plan.replicates), bound, "MORE")
+        spent = sum(trial.usage.device_seconds for trial in trials)
+        left = self._time.left(plan.budget, spent, plan.devices_per_trial)
+        more = [word for option in left.bounds for word in (option, "MORE")]
+        asked = ("--replicates", str(plan.replicates), *more)
         again = command("resume", self._record.folder, *asked)
         note = f"{ending.note}, so {some} replicates were trained; those missing: `{again}`"
         return Ending(ending.word, ending.exit_code, note)

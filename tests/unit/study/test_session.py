@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from analysis.record import read_record
+from analysis.results import Usage
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
 from search_spaces.cifar_blocks import SPACE
 from study.arguments import parser
+from study.budget import Left
 from study.driving import Shown, _conclude
-from study.ending import StopRequest
+from study.ending import Ending, StopRequest
 from study.inputs import StudyInputs
 from study.plan import StudyPlan
 from study.progress import Progress
@@ -45,7 +47,7 @@ def session_of(folder: Path, plan: StudyPlan) -> Session:
         TrialResources(1, 0.0, 1),
         Progress(io.StringIO()),
         StopRequest(),
-        0.0,
+        time.monotonic(),
     )
 
 
@@ -85,6 +87,45 @@ def test_a_driver_that_was_taken_over_from_notes_nothing_more(folder: Path) -> N
     noted = read_record(folder).open_session
     assert noted is not None
     assert noted.stage == "starting"
+
+
+@pytest.mark.parametrize(
+    ("left", "bounds"),
+    [
+        (Left(), ()),
+        (Left(each=0.0), ("--budget",)),
+        (Left(in_all=0.0), ("--device-hours",)),
+        (Left(in_all=0.0, each=900.0), ("--device-hours",)),
+        (Left(in_all=900.0, each=0.0), ("--budget",)),
+        (Left(in_all=0.0, each=0.0), ("--budget", "--device-hours")),
+        # None is spent, and nothing more could come to its end.
+        (Left(in_all=100.0, each=60.0, workers=2), ("--device-hours",)),
+        (Left(in_all=200.0, each=60.0, workers=2), ("--budget",)),
+    ],
+)
+def test_the_bound_to_widen_is_the_one_that_was_reached(
+    left: Left, bounds: tuple[str, ...]
+) -> None:
+    assert left.bounds == bounds
+
+
+def test_replicates_that_are_missing_are_had_by_more_of_what_was_spent(tmp_path: Path) -> None:
+    plan = asked("--replicates", "3", "--budget", "2h", "--device-hours", "1")
+    folder = tmp_path / "other" / "mine"
+    trial = SAMPLE.trial(SAMPLE.params(), accuracy=70.0, ratio=3.0)
+    trial["attributes"]["usage"] = Usage(0, 3600.0).to_json()
+    content = {**SAMPLE.plan("mine"), "plan": plan.to_json()}
+    SAMPLE.write_record(folder, [trial], plan_content=content, sessions=[])
+
+    ending = session_of(folder, plan)._without_replicates(
+        Ending("budget", 0, "the device-hours were spent")
+    )
+
+    assert ending.note == (
+        "the device-hours were spent, so no replicates were trained; those missing: `python -m "
+        "study resume mine --replicates 3 --device-hours MORE --studies "
+        f"{folder.parent}`"
+    )
 
 
 def test_an_error_of_this_program_is_raised_as_it_is(
