@@ -28,8 +28,9 @@ class Source:
         parameters: Names of those that any trial can have.
         trials: Complete and stopped, as configurations of the source's own space.
         data: Hash of its data set; None of a table, which does not know.
-        score: Name of its score, in the same way.
+        score: Name and unit of its score, in the same way.
         max_epochs: Of a full training, in the same way.
+        train_per_class: Images of each class that students learnt from; None for all.
     """
 
     name: str
@@ -37,13 +38,17 @@ class Source:
     parameters: tuple[str, ...]
     trials: tuple[EarlierTrial, ...]
     data: str | None = None
-    score: str | None = None
+    score: tuple[str, str] | None = None
     max_epochs: int | None = None
+    train_per_class: int | None = None
 
     def alike(self, plan: StudyPlan, space: SearchSpace) -> bool:
-        """Whether its scores mean what they mean here, as far as the plan can tell."""
-        same = (self.score, self.max_epochs) == (space.score.name, plan.max_epochs)
-        return same and self.data == Path(plan.data).name
+        """Whether its scores mean what they mean here, on the same images.
+
+        Those of the plan have yet to be read: see :meth:`study.warm_start.Earlier.on`.
+        """
+        here = (space.score.name, space.score.unit), plan.max_epochs, plan.train_per_class
+        return here == (self.score, self.max_epochs, self.train_per_class)
 
 
 def read_source(asked: str, studies: Path) -> Source:
@@ -81,9 +86,10 @@ def _read_study(folder: Path) -> Source:
         described=f"study {folder.name}",
         parameters=tuple(parameter.name for parameter in plan.space.parameters),
         trials=tuple(map(_from_record, filter(_is_trained, record.trials))),
-        data=plan.data.name,
-        score=plan.space.score.name,
+        data=plan.data.hash,
+        score=(plan.space.score.name, plan.space.score.unit),
         max_epochs=plan.plan.get("max_epochs"),
+        train_per_class=plan.plan.get("train_per_class"),
     )
 
 
