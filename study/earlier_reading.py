@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.results import PLAN_FILE, TrialResult
 from search_spaces.space import SearchSpace, nearest
+from study.mirror import bring_plans, bring_study, shown
 from study.names import StudyName, StudyNameError
 from study.plan import PlanError, StudyPlan
 from study.warm_start import EarlierTrial, EpochScore
@@ -54,9 +55,12 @@ class Source:
 def read_source(asked: str, studies: Path) -> Source:
     """Return the trials of a study, by name or folder, or of a results table.
 
+    Of a study in an object store the plan is brought first; it tells where the record is.
+
     Raises:
         PlanError: if there is neither, or the table cannot be used.
         RecordReadError: if the study's record is damaged.
+        StoreError: if the object store does not answer.
     """
     path = Path(asked)
     if path.is_file():
@@ -64,16 +68,20 @@ def read_source(asked: str, studies: Path) -> Source:
     for folder in (*_named(asked, studies), path):
         if (folder / PLAN_FILE).is_file():
             return _read_study(folder)
+    bring_plans(studies)
+    where = shown(studies)
     known = sorted(found.parent.name for found in studies.glob(f"[!.]*/{PLAN_FILE}"))
-    end = nearest(asked, known) if known else f"; there are no studies in {studies}"
-    raise PlanError(f"--warm-start {asked!r} is no study in {studies}, folder or table{end}")
+    end = nearest(asked, known) if known else f"; there are no studies in {where}"
+    raise PlanError(f"--warm-start {asked!r} is no study in {where}, folder or table{end}")
 
 
 def _named(asked: str, studies: Path) -> list[Path]:
     try:
-        return [StudyName(asked).folder(studies)]
+        folder = StudyName(asked).folder(studies)
     except StudyNameError:
         return []
+    bring_study(studies, asked, "plan")
+    return [folder]
 
 
 def _read_study(folder: Path) -> Source:

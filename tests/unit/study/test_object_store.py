@@ -15,6 +15,7 @@ from objects import KEYS, running_objects, server_at
 from study.__main__ import main
 from study.delete import RemnantError, find_removal, remove
 from study.driver_row import row_of
+from study.earlier_reading import read_source
 from study.lock import StudyLock, read_holder, study_lock
 from study.mirror import (
     MARK_FILE,
@@ -27,6 +28,7 @@ from study.mirror import (
     send_study,
 )
 from study.object_store import ObjectStore, StoreError, _client, digest
+from study.plan import PlanError
 
 BUCKET = "studies-of-tests"
 DATABASE = "postgresql+psycopg://study@db.example.org/studies"
@@ -154,6 +156,20 @@ def test_a_study_is_brought_in_parts(
     assert here() == ["plan.json", "report/index.html"]
     bring_study(studies, "s", "students")
     assert here() == ["checkpoints/t0000/student.pt", "plan.json", "report/index.html"]
+
+
+def test_a_study_to_learn_from_is_found_by_its_name(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan(mirror, "other")
+    send_study(mirror.folder / "other")
+    elsewhere(monkeypatch, tmp_path)
+    monkeypatch.setattr("study.earlier_reading._read_study", lambda folder: folder)
+
+    assert str(read_source("other", mirror.folder)) == str(mirror.folder / "other")
+    assert "one" in (mirror.folder / "other" / "plan.json").read_text()
+    with pytest.raises(PlanError, match=f"no study in {mirror.url}, .*; did you mean other"):
+        read_source("othr", mirror.folder)
 
 
 def test_what_a_driver_has_swept_goes_from_the_store_and_students_stay(mirror: Mirror) -> None:
