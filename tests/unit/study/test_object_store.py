@@ -16,6 +16,7 @@ from study.__main__ import main
 from study.delete import RemnantError, find_removal, remove
 from study.driver_row import row_of
 from study.earlier_reading import read_source
+from study.inputs import store_plan
 from study.lock import StudyLock, read_holder, study_lock
 from study.mirror import (
     MARK_FILE,
@@ -258,6 +259,30 @@ def test_nothing_is_deleted_from_a_store_that_cannot_be_written(
     assert main(["delete", "s", "--yes", "--studies", mirror.url]) == 2
     assert capsys.readouterr().err == "error: this key may not write there\n"
     assert list(mirror.store.digests()) == ["s/plan.json"]
+
+
+def test_a_look_at_all_studies_leaves_the_plan_that_a_driver_has_just_stored(
+    mirror: Mirror,
+) -> None:
+    """A driver that starts, and a `list` of the same machine."""
+    folder = mirror.folder / "s"
+    folder.mkdir()
+    document = {"format": 2, "created_at": "today", "record_id": "one", "plan": {"trials": 9}}
+    for trials in (9, 20):
+        asked = {**document, "plan": {"trials": trials}}
+        store_plan(folder, asked)
+        bring_plans(mirror.folder)
+        assert json.loads((folder / "plan.json").read_text()) == asked
+    assert [path.name for path in folder.iterdir()] == ["plan.json"]
+
+
+def test_a_file_that_is_made_while_the_store_is_asked_for_it_stays(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mirror.folder / "s" / "plan.json"
+    monkeypatch.setattr(ObjectStore, "get", lambda *_: not write(path, "just made"))
+    assert not mirror.bring(path)
+    assert path.read_text() == "just made"
 
 
 def test_an_ordinary_folder_is_left_alone(tmp_path: Path) -> None:
