@@ -242,7 +242,8 @@ class Session(Stored):
 
     `stages` are its seconds by what it was at: `starting`, `preparing` (the teacher and what it
     answers), `trials`, `replicates`, `confirming`. `workers` are the trials that could run at
-    once, and `driver` the processor time of the driver itself (s). None of earlier records.
+    once, and `driver` the processor time of the driver itself (s). `stage` is the stage it was last
+    heard to be at. None of earlier records.
     """
 
     started_at: str
@@ -251,6 +252,7 @@ class Session(Stored):
     stages: Mapping[str, float] | None = None
     workers: int | None = None
     driver: float | None = None
+    stage: str | None = None
 
 
 @dataclass(frozen=True)

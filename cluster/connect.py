@@ -89,7 +89,7 @@ def check_address(address: str | None, timeout: float = 2.0) -> None:
         if named is None:
             raise ClusterError(
                 "--address auto: no Ray is running on this machine; start one with "
-                "`ray start --head`, or leave --address out"
+                "`ray start --head`, or run on this machine with --address local"
             )
     else:
         named = address
@@ -97,13 +97,13 @@ def check_address(address: str | None, timeout: float = 2.0) -> None:
     if place is None:
         raise ClusterError(
             f"{_called(address, named)} is not HOST:PORT of a Ray head; write it as "
-            "10.0.0.1:6379, or leave --address out"
+            "10.0.0.1:6379, or run on this machine with --address local"
         )
     problem = find_head(*place, timeout)
     if problem is not None:
         raise ClusterError(
             f"{_called(address, named)}: no Ray head answers there ({problem}); check it with "
-            f"`ray status --address {named}`, or leave --address out"
+            f"`ray status --address {named}`, or run on this machine with --address local"
         )
 
 

@@ -72,8 +72,8 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
         "(default: mlflow.db in the studies folder)",
     },
     "--address": {
-        "metavar": "HOST:PORT|auto",
-        "help": "a running Ray cluster (default: a local one)",
+        "metavar": "HOST:PORT|auto|local",
+        "help": "a running Ray cluster; local starts one on this machine alone (default: local)",
     },
 }
 

@@ -33,6 +33,17 @@ class Left:
         """Seconds that all workers have together."""
         return min(self.in_all, self.each * self.workers)
 
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """The options to give more of: those that are spent, else the one that ends training first.
+
+        Empty where nothing bounds it.
+        """
+        if not self.is_bounded:
+            return ()
+        bounds = {"--budget": self.each, "--device-hours": self.in_all / self.workers}
+        return tuple(option for option, left in bounds.items() if left == self.a_worker)
+
     def slowed(self, times: float) -> "Left":
         """What that is in seconds of training, which take so many times longer in all."""
         return Left(self.in_all / times, self.each / times, self.workers)

@@ -67,7 +67,19 @@ def _whereabouts(summary: StudySummary, ending: Ending) -> list[tuple[str, str]]
     mlflow = summary.results.mlflow
     if mlflow is not None:
         lines.append(("MLflow", where_to_look(mlflow)))
-    stopped = ending.exit_code in (130, 143)
-    again = "to continue" if stopped else "with a larger --trials or --budget"
-    lines.append(("go on", f"give the same command again {again}"))
+    lines.append(("go on", f"give the same command again {_again(summary, ending)}"))
     return lines
+
+
+def _again(summary: StudySummary, ending: Ending) -> str:
+    """What to give the command again with, or for."""
+    if ending.exit_code in (130, 143):
+        return "to continue"
+    if ending.exit_code == 4:
+        return "once the other driver has ended"
+    if ending.word in ("failed", "halted"):
+        return "once that is mended"
+    allow = summary.failures_to_allow
+    if allow is not None:
+        return f"with --max-failures {allow:g}"
+    return "with a larger --trials or --budget"

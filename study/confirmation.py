@@ -5,7 +5,7 @@ the cluster beside them: whoever times holds all CPUs and GPUs of a node. Before
 of one student are timed one after another, which tells what differences mean nothing. Whoever is
 then on the front, and every published row and control, is scored on the test split; of what was
 trained more than once, every run is. A study that trains more of the front waits with the test
-split until that is done.
+split until that is done. A student whose file cannot be read costs a warning: it is passed over.
 """
 
 import math
@@ -23,6 +23,7 @@ from analysis.results import (
     TieTest,
     TrialResult,
     first_runs,
+    trial_name,
 )
 from cluster.connect import Cluster
 from cluster.whole_node import whole_node
@@ -67,24 +68,28 @@ def confirm(
         progress: Shows how far it is.
     """
     worker = WholeNodeWorker(context_reference, on_gpu=context.on_gpu, selector=cluster.selector)
-    if _with_student(record, _waiting(record.trials(), record.third)):
+    kept = _Kept(record, worker)
+    if kept.waiting():
         with progress.phase("confirming the front") as phase:
             done = 0
-            _test_ties(record, worker, phase)
-            while waiting := _with_student(record, _waiting(record.trials(), record.third)):
+            _test_ties(record, kept, phase)
+            while waiting := kept.waiting():
                 for place, trial in enumerate(waiting):
                     phase.update(done, done + len(waiting) - place, trial.architecture)
                     known = record.trial(trial.number).idle_latency
-                    confirmation = worker.run(phase, _confirm, trial.number, known, worker.cpus)
-                    record.confirm(trial.number, confirmation)
-                    done += 1
+                    confirmation = kept.ask(phase, _confirm, trial, known, worker.cpus)
+                    if confirmation is not None:
+                        record.confirm(trial.number, confirmation)
+                        done += 1
             phase.update(done, done)
     reported = _reported(record.trials(), record.third)
     for trial in _waiting(record.trials(), record.third):
+        problem = kept.unreadable.get(trial.number)
         # Of others that were trained again, the runs that can be scored are enough.
-        if trial.number not in reported:
+        if problem is None and trial.number not in reported:
             continue
-        progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
+        why = problem or "its student is not kept any more"
+        progress.warn(f"{trial.name} could not be confirmed: {why}")
 
 
 def time_front(
@@ -104,23 +109,21 @@ def time_front(
         progress: Shows how far it is.
     """
     worker = WholeNodeWorker(context_reference, on_gpu=context.on_gpu, selector=cluster.selector)
-    if not _untimed(record):
+    kept = _Kept(record, worker)
+    if not kept.untimed():
         return
     with progress.phase("timing the front") as phase:
         done = 0
-        _test_ties(record, worker, phase)
-        while untimed := _untimed(record):
+        _test_ties(record, kept, phase)
+        while untimed := kept.untimed():
             phase.update(done, done + len(untimed), untimed[0].architecture)
-            record.timed(untimed[0].architecture, worker.run(phase, _time, untimed[0].number))
-            done += 1
+            latency = kept.ask(phase, _time, untimed[0])
+            if latency is not None:
+                record.timed(untimed[0].architecture, latency)
+                done += 1
         phase.update(done, done)
-
-
-def _untimed(record: StudyRecord) -> list[TrialResult]:
-    """Return a trial of each architecture that is to be timed, with its student."""
-    waiting = _with_student(record, _waiting(record.trials(), record.third))
-    found = {trial.architecture: trial for trial in waiting if trial.idle_latency is None}
-    return list(found.values())
+    for number, problem in kept.unreadable.items():
+        progress.warn(f"{trial_name(number)} could not be timed on the idle device: {problem}")
 
 
 def _waiting(trials: Sequence[TrialResult], third: Third | None) -> list[TrialResult]:
@@ -134,11 +137,6 @@ def _reported(trials: Sequence[TrialResult], third: Third | None) -> set[int]:
     near = near_front(first_runs(trials), CONFIRMED_WITHIN, third)
     named = (t for t in trials if t.label or t.source == "control")
     return {trial.number for trial in (*front_members(trials, third), *near, *named)}
-
-
-def _with_student(record: StudyRecord, trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """Those whose student is kept."""
-    return [t for t in trials if has_student(record.folder, t.number)]
 
 
 class WholeNodeWorker:
@@ -228,15 +226,57 @@ def _alone(begun: bytes, task: Any, context: TrialContext, *arguments: Any) -> A
     return task(context, *arguments)
 
 
-def _test_ties(record: StudyRecord, worker: WholeNodeWorker, phase: Phase) -> None:
+class _Kept:
+    """The students that wait to be confirmed, asked for one at a time.
+
+    One whose file is damaged, or lost between two looks, is as good as not kept from then on: no
+    run of the study can do better with it.
+
+    Args:
+        record: Read.
+        worker: Loads them.
+    """
+
+    def __init__(self, record: StudyRecord, worker: WholeNodeWorker) -> None:
+        self._record, self._worker = record, worker
+        self.unreadable: dict[int, str] = {}
+
+    def waiting(self) -> list[TrialResult]:
+        """Return the trials that wait, as far as their student is there."""
+        record = self._record
+        return [
+            trial
+            for trial in _waiting(record.trials(), record.third)
+            if trial.number not in self.unreadable and has_student(record.folder, trial.number)
+        ]
+
+    def untimed(self) -> list[TrialResult]:
+        """Return a trial of each architecture that is to be timed."""
+        waiting = self.waiting()
+        found = {trial.architecture: trial for trial in waiting if trial.idle_latency is None}
+        return list(found.values())
+
+    def ask(self, phase: Phase, task: Any, trial: TrialResult, *arguments: Any) -> Any:
+        """Return what a task finds of a trial's student; None, and what is wrong noted, of none."""
+        try:
+            return self._worker.run(phase, task, trial.number, *arguments)
+        except ValueError as error:
+            from study.distillation.checkpoint import CheckpointError
+
+            if not isinstance(error, CheckpointError):
+                raise
+            self.unreadable[trial.number] = str(error)
+            return None
+
+
+def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
     """Have the A/A test done, once a study: with its fastest student, whose noise is largest."""
-    if record.attribute(ATTR_TIE_TEST) is not None:
-        return
-    waiting = _with_student(record, _waiting(record.trials(), record.third))
-    fastest = min(waiting, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms)
-    phase.update(0, len(waiting), "the same student, timed again and again")
-    test: TieTest = worker.run(phase, time_copies, fastest.number, fastest.architecture)
-    record.set_attribute(ATTR_TIE_TEST, test.to_json())
+    while record.attribute(ATTR_TIE_TEST) is None and (waiting := kept.waiting()):
+        fastest = min(waiting, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms)
+        phase.update(0, len(waiting), "the same student, timed again and again")
+        test: TieTest | None = kept.ask(phase, time_copies, fastest, fastest.architecture)
+        if test is not None:
+            record.set_attribute(ATTR_TIE_TEST, test.to_json())
 
 
 def _confirm(

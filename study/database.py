@@ -1,15 +1,18 @@
-"""A record in a database: checked before anything is begun, opened, and told when it is gone."""
+"""A record in a database: checked before a study is begun, opened, claimed, and told when gone."""
 
+import contextlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.formatting import without_password
+from study.commands import command
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from sqlalchemy import Engine
 
 # In plan.json and in the database: which folder a record belongs to.
 RECORD_ID = "record_id"
@@ -56,13 +59,12 @@ def check_database(url: str, name: str, stored: Mapping[str, Any] | None) -> str
         where = make_url(url)
     except Exception:
         return f"{shown} is not a database URL; write it as postgresql+psycopg://user@host/name"
-    backend = where.get_backend_name()
-    if backend == "sqlite" and not Path(where.database or "").is_file():
+    if where.get_backend_name() == "sqlite" and not Path(where.database or "").is_file():
         # Made when it is opened; a folder that is not there would be found out too late.
         folder = Path(where.database or "").absolute().parent
         return None if folder.is_dir() else f"{shown}: there is no folder {folder}; make it first"
     try:
-        owner = _owner(url, backend, name)
+        owner = _owner(url, name)
     except ImportError as error:
         package = _DRIVERS.get(error.name or "", error.name)
         return f"{shown} needs {error.name}; install it with pip install '{package}'"
@@ -70,41 +72,86 @@ def check_database(url: str, name: str, stored: Mapping[str, Any] | None) -> str
         return f"{shown} cannot be opened ({cause_of(error)}); check that it runs, and the URL"
     if owner is None or (stored is not None and owner in ("", stored.get(RECORD_ID))):
         return None
+    return _of_another(url, name)
+
+
+def _of_another(url: str, name: str) -> str:
     return (
-        f"{shown} holds a study {name} of another folder already; give this one a --name of its "
-        "own, or a database of its own"
+        f"--storage {without_password(url)} holds a study {name} of another folder already; give "
+        "this one a --name of its own, or a database of its own"
     )
 
 
-def _owner(url: str, backend: str, name: str) -> str | None:
-    """The mark of who owns a record; empty where it bears none, None if there is no record."""
-    from sqlalchemy import create_engine, inspect, text
+def claim(url: str, name: str, mark: str) -> str | None:
+    """Mark a record as that of a folder, unless it is another's; say so then, or nothing.
 
-    timeout = {"connect_timeout": _CONNECT_SECONDS} if backend in ("postgresql", "mysql") else {}
-    engine = create_engine(url, connect_args=timeout)
-    try:
-        with engine.connect() as connection:
-            if not inspect(connection).has_table("study_user_attributes"):
-                return None
-            named = {"name": name, "key": RECORD_ID}
-            found = connection.execute(
-                text("SELECT study_id FROM studies WHERE study_name = :name"), named
-            ).scalar()
-            if found is None:
-                return None
-            value = connection.execute(
-                text(
-                    "SELECT value_json FROM study_user_attributes "
-                    'WHERE study_id = :study AND "key" = :key'
-                    if backend == "postgresql"
-                    else "SELECT value_json FROM study_user_attributes "
-                    "WHERE study_id = :study AND `key` = :key"
-                ),
-                {**named, "study": found},
-            ).scalar()
-    finally:
-        engine.dispose()
+    Of several that claim one at once, the first has it: a database keeps one mark a record, and
+    refuses a second.
+
+    Args:
+        url: The database, which holds the record.
+        name: The study's name there.
+        mark: From :func:`record_id`.
+    """
+    from sqlalchemy import exc, text
+
+    if _owner(url, name) == "":
+        written = {"name": name, "key": RECORD_ID, "mark": json.dumps(mark)}
+        statement = (
+            f"INSERT INTO study_user_attributes (study_id, {_key(url)}, value_json) "
+            "VALUES ((SELECT study_id FROM studies WHERE study_name = :name), :key, :mark)"
+        )
+        with (
+            contextlib.suppress(exc.IntegrityError),
+            _engine(url) as engine,
+            engine.begin() as connection,
+        ):
+            connection.execute(text(statement), written)
+    return None if _owner(url, name) == mark else _of_another(url, name)
+
+
+def _owner(url: str, name: str) -> str | None:
+    """The mark of who owns a record; empty where it bears none, None if there is no record."""
+    from sqlalchemy import inspect, text
+
+    with _engine(url) as engine, engine.connect() as connection:
+        if not inspect(connection).has_table("study_user_attributes"):
+            return None
+        found = connection.execute(
+            text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": name}
+        ).scalar()
+        if found is None:
+            return None
+        statement = (
+            "SELECT value_json FROM study_user_attributes "
+            f"WHERE study_id = :study AND {_key(url)} = :key"
+        )
+        marked = {"study": found, "key": RECORD_ID}
+        value = connection.execute(text(statement), marked).scalar()
     return "" if value is None else str(json.loads(value))
+
+
+@contextlib.contextmanager
+def _engine(url: str) -> "Iterator[Engine]":
+    from sqlalchemy import create_engine
+
+    patient = _backend(url) in ("postgresql", "mysql")
+    made = create_engine(url, connect_args={"connect_timeout": _CONNECT_SECONDS} if patient else {})
+    try:
+        yield made
+    finally:
+        made.dispose()
+
+
+def _backend(url: str) -> str:
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).get_backend_name()
+
+
+def _key(url: str) -> str:
+    """The name of a column as each database wants it quoted."""
+    return '"key"' if _backend(url) == "postgresql" else "`key`"
 
 
 def open_database(url: str) -> "BaseStorage":
@@ -122,8 +169,7 @@ def database_gone(error: BaseException, folder: Path) -> str | None:
         if _does_not_answer(cause):
             return (
                 f"the database with the record does not answer ({cause_of(error)}); what it has "
-                "is safe: once it runs, go on with "
-                f"`python -m study resume {folder.name}`"
+                f"is safe: once it runs, go on with `{command('resume', folder)}`"
             )
         cause = cause.__cause__
     return None

@@ -1,9 +1,13 @@
 """Deleting a study: its folder, and its record where that is in a database; nothing shared.
 
-The folder first gets a hidden name, in one step, and is then removed: a deletion that is killed
-leaves a whole study or none, and what it left under the hidden name goes with the next deletion.
+The folder first gets a hidden name, in one step, which shows that it can be removed. What lies
+elsewhere goes then, the record last, for it is what cannot be had again; if it does not go, the
+folder gets its name back. Only then are the folder's files removed, first its plan. So a deletion
+that is killed leaves under the hidden name a study, which is found again by its plan and deleted
+when that is asked for once more, or the rest of one, which goes with the next deletion.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -18,9 +22,10 @@ from analysis.results import PLAN_FILE
 from study.database import seen_from_here
 from study.disk import disk_use
 from study.listing import find_study
-from study.lock import Holder, check_free, study_lock
+from study.lock import Holder, LockedError, check_free, read_holder, study_lock
 from study.mirror import mirror_of
 from study.names import StudyName
+from study.object_store import StoreError
 from study.plan import check_writable
 from study.record import RecordError, read_plan_file
 
@@ -31,12 +36,27 @@ class DeleteError(RecordError):
     """A study that cannot be deleted; the message says why, and nothing of it was removed."""
 
 
+class _UnreachableError(DeleteError):
+    """The database of a study's record is not to be had; ``told`` says so without a mend."""
+
+    def __init__(self, url: str, name: str, error: Exception) -> None:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        self.told = (
+            f"the record of study {name} is in {without_password(url)}, which cannot be reached "
+            f"({without_password(first)})"
+        )
+        super().__init__(
+            f"{self.told}: nothing was removed; bring it up, or remove the study's folder by hand "
+            "to leave the record there"
+        )
+
+
 class _PlanDamagedError(ValueError):
     """A plan that does not tell where the record is."""
 
 
-class RemnantError(OSError):
-    """A deleted study some of whose files cannot be removed; the message names where they are."""
+class RemnantError(RuntimeError):
+    """A study of which a part is deleted; the message says what is left, and where."""
 
 
 @dataclass(frozen=True)
@@ -119,16 +139,20 @@ def remove(removal: Removal, on_wait: Callable[[Holder], None] | None = None) ->
     Raises:
         LockedError: if a driver has taken the study meanwhile.
         DeleteError: if it cannot be deleted; nothing was removed.
-        RemnantError: if the study is deleted, and some files are still there.
+        StoreError: if its object store does not answer; nothing was removed.
+        RemnantError: if a part of it is deleted, and another is still there.
     """
     folder = removal.folder
     hidden = folder.with_name(f".{removal.name}.deleted.{os.getpid()}")
     try:
         with study_lock(folder, on_wait):
-            if removal.storage is not None:
-                _delete_recorded(removal.storage, removal.name)
-            _remove_sent(folder)
             folder.rename(hidden)
+            try:
+                _remove_elsewhere(removal)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    hidden.rename(folder)
+                raise
     except FileNotFoundError:
         raise DeleteError(
             f"study {removal.name} has just been deleted by another process"
@@ -142,25 +166,68 @@ def remove(removal: Removal, on_wait: Callable[[Holder], None] | None = None) ->
     _sweep(folder.parent)
 
 
-def _remove_sent(folder: Path) -> None:
-    """Remove what an object store has of a study; first its plan, by which it is listed."""
-    mirror = mirror_of(folder.parent)
-    if mirror is not None:
-        mirror.remove([mirror.key(folder / PLAN_FILE)])
-        mirror.remove(mirror.store.digests(f"{folder.name}/"))
+def _remove_elsewhere(removal: Removal) -> None:
+    """Remove what an object store has of a study, and its record in a database.
+
+    Of what is in the store the plan goes last: by it the study is listed, and its record found,
+    until all of it is gone.
+    """
+    mirror = mirror_of(removal.folder.parent)
+    if mirror is None:
+        if removal.storage is not None:
+            _delete_recorded(removal.storage, removal.name)
+        return
+    plan = mirror.key(removal.folder / PLAN_FILE)
+    files = [key for key in mirror.store.digests(f"{removal.name}/") if key != plan]
+    left = "its record, its plan, and all or some of its files"
+    try:
+        mirror.remove(files)
+        left = "its record and its plan"
+        if removal.storage is not None:
+            _delete_recorded(removal.storage, removal.name)
+        left = "its plan"
+        mirror.remove([plan])
+    except (StoreError, _UnreachableError) as error:
+        told = error.told if isinstance(error, _UnreachableError) else error
+        raise RemnantError(
+            f"study {removal.name} is deleted in part ({told}); left are {left}: once that "
+            "answers, give the same command again"
+        ) from error
 
 
 def finish_earlier(studies: Path, name: str) -> bool:
     """Remove what a killed deletion left of a study; whether it did, and no such study is there.
 
+    One that was killed before it had removed anything here is undone: the study gets its name back.
+
     Raises:
         StudyNameError: if no study can have that name.
+        LockedError: if that deletion goes on.
         RemnantError: if some files cannot be removed.
     """
-    if (StudyName(name).folder(studies) / PLAN_FILE).is_file() or name not in leftovers(studies):
+    folder, left = StudyName(name).folder(studies), leftovers(studies).get(name, [])
+    if (folder / PLAN_FILE).is_file() or not left:
         return False
+    for path in left:
+        if (path / PLAN_FILE).is_file():
+            _bring_back(path, folder)
+            return False
     _sweep(studies)
     return True
+
+
+def _bring_back(hidden: Path, folder: Path) -> None:
+    """Give a study its name back whose deletion was killed."""
+    holder = read_holder(hidden)
+    if holder is not None and holder.is_visible() and not holder.is_gone():
+        raise LockedError(f"study {folder.name} is being deleted by {holder}; wait for it")
+    try:
+        hidden.rename(folder)
+    except OSError as error:
+        raise RemnantError(
+            f"a deletion of study {folder.name} was killed and left it in {hidden}, which cannot "
+            f"be renamed to {folder} ({error.strerror or error}); rename it, then delete it"
+        ) from error
 
 
 def leftovers(studies: Path) -> dict[str, list[Path]]:
@@ -174,9 +241,11 @@ def leftovers(studies: Path) -> dict[str, list[Path]]:
 
 
 def _sweep(studies: Path) -> None:
+    """Remove what killed deletions left; one with a plan may have its record still."""
     for paths in leftovers(studies).values():
         for path in paths:
-            _remove_tree(path)
+            if not (path / PLAN_FILE).is_file():
+                _remove_tree(path)
 
 
 def _remove_tree(path: Path) -> None:
@@ -220,7 +289,7 @@ def _count_recorded(url: str, name: str) -> int:
     except KeyError:
         return 0
     except Exception as error:  # every driver raises its own kind
-        raise _unreachable(url, name, error) from error
+        raise _UnreachableError(url, name, error) from error
 
 
 def _delete_recorded(url: str, name: str) -> None:
@@ -230,7 +299,7 @@ def _delete_recorded(url: str, name: str) -> None:
     except KeyError:
         pass  # a deletion that was killed here had done that much
     except Exception as error:
-        raise _unreachable(url, name, error) from error
+        raise _UnreachableError(url, name, error) from error
 
 
 def _open_storage(url: str, name: str) -> Any:
@@ -245,13 +314,4 @@ def _open_storage(url: str, name: str) -> Any:
             raise FileNotFoundError(f"no file {where.database}")
         return optuna.storages.get_storage(url)
     except Exception as error:
-        raise _unreachable(url, name, error) from error
-
-
-def _unreachable(url: str, name: str, error: Exception) -> DeleteError:
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return DeleteError(
-        f"the record of study {name} is in {without_password(url)}, which cannot be reached "
-        f"({without_password(first)}): nothing was removed; bring it up, or remove the "
-        "study's folder by hand to leave the record there"
-    )
+        raise _UnreachableError(url, name, error) from error

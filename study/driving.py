@@ -185,6 +185,7 @@ def _load(
             progress=lambda what, done, total: phase.update(done, total, what),
         )
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
+    earlier = earlier and earlier.on(data.content_hash)
     check_precision(plan)
     check_space(space, data, plan)
     teacher = "none"
@@ -202,7 +203,7 @@ def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:
     try:
         summary = summarise(folder)
     except RecordReadError:
-        if ending.word != "halted":
+        if ending.word not in ("halted", "failed"):
             raise
         print(f"error: {ending.note}", file=sys.stderr)
         return ending.exit_code

@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.results import PLAN_FILE, TrialResult
 from search_spaces.space import SearchSpace, nearest
+from study.mirror import bring_plans, bring_study, shown
 from study.names import StudyName, StudyNameError
 from study.plan import PlanError, StudyPlan
 from study.warm_start import EarlierTrial, EpochScore
@@ -28,8 +29,9 @@ class Source:
         parameters: Names of those that any trial can have.
         trials: Complete and stopped, as configurations of the source's own space.
         data: Hash of its data set; None of a table, which does not know.
-        score: Name of its score, in the same way.
+        score: Name and unit of its score, in the same way.
         max_epochs: Of a full training, in the same way.
+        train_per_class: Images of each class that students learnt from; None for all.
     """
 
     name: str
@@ -37,21 +39,28 @@ class Source:
     parameters: tuple[str, ...]
     trials: tuple[EarlierTrial, ...]
     data: str | None = None
-    score: str | None = None
+    score: tuple[str, str] | None = None
     max_epochs: int | None = None
+    train_per_class: int | None = None
 
     def alike(self, plan: StudyPlan, space: SearchSpace) -> bool:
-        """Whether its scores mean what they mean here, as far as the plan can tell."""
-        same = (self.score, self.max_epochs) == (space.score.name, plan.max_epochs)
-        return same and self.data == Path(plan.data).name
+        """Whether its scores mean what they mean here, on the same images.
+
+        Those of the plan have yet to be read: see :meth:`study.warm_start.Earlier.on`.
+        """
+        here = (space.score.name, space.score.unit), plan.max_epochs, plan.train_per_class
+        return here == (self.score, self.max_epochs, self.train_per_class)
 
 
 def read_source(asked: str, studies: Path) -> Source:
     """Return the trials of a study, by name or folder, or of a results table.
 
+    Of a study in an object store the plan is brought first; it tells where the record is.
+
     Raises:
         PlanError: if there is neither, or the table cannot be used.
         RecordReadError: if the study's record is damaged.
+        StoreError: if the object store does not answer.
     """
     path = Path(asked)
     if path.is_file():
@@ -59,16 +68,20 @@ def read_source(asked: str, studies: Path) -> Source:
     for folder in (*_named(asked, studies), path):
         if (folder / PLAN_FILE).is_file():
             return _read_study(folder)
-    known = sorted(found.parent.name for found in studies.glob(f"*/{PLAN_FILE}"))
-    end = nearest(asked, known) if known else f"; there are no studies in {studies}"
-    raise PlanError(f"--warm-start {asked!r} is no study in {studies}, folder or table{end}")
+    bring_plans(studies)
+    where = shown(studies)
+    known = sorted(found.parent.name for found in studies.glob(f"[!.]*/{PLAN_FILE}"))
+    end = nearest(asked, known) if known else f"; there are no studies in {where}"
+    raise PlanError(f"--warm-start {asked!r} is no study in {where}, folder or table{end}")
 
 
 def _named(asked: str, studies: Path) -> list[Path]:
     try:
-        return [StudyName(asked).folder(studies)]
+        folder = StudyName(asked).folder(studies)
     except StudyNameError:
         return []
+    bring_study(studies, asked, "plan")
+    return [folder]
 
 
 def _read_study(folder: Path) -> Source:
@@ -81,9 +94,10 @@ def _read_study(folder: Path) -> Source:
         described=f"study {folder.name}",
         parameters=tuple(parameter.name for parameter in plan.space.parameters),
         trials=tuple(map(_from_record, filter(_is_trained, record.trials))),
-        data=plan.data.name,
-        score=plan.space.score.name,
+        data=plan.data.hash,
+        score=(plan.space.score.name, plan.space.score.unit),
         max_epochs=plan.plan.get("max_epochs"),
+        train_per_class=plan.plan.get("train_per_class"),
     )
 
 

@@ -3,8 +3,8 @@
 import errno
 from pathlib import Path
 
+from study.commands import command
 from study.database import database_gone
-from study.mirror import shown
 from study.object_store import StoreError
 
 
@@ -26,7 +26,7 @@ def disk_full(folder: Path) -> str:
     """Say that the disk of a study is full, and the mend."""
     return (
         f"the disk that holds {folder} is full; nothing is lost: free some space there, then go on "
-        f"with `python -m study resume {folder.name}`"
+        f"with `{command('resume', folder)}`"
     )
 
 
@@ -37,7 +37,5 @@ def store_gone(told: str, folder: Path) -> str:
         told: What went wrong, with what to look at.
         folder: The study's folder on this machine.
     """
-    return (
-        f"{told}; nothing that was recorded is lost: then go on with "
-        f"`python -m study resume {folder.name} --studies {shown(folder.parent)}`"
-    )
+    again = command("resume", folder)
+    return f"{told}; nothing that was recorded is lost: then go on with `{again}`"

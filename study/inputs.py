@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import results
 from search_spaces.space import SearchSpace
 from study.atomic import write_atomically
+from study.mirror import mirror_of
 from study.plan import StudyPlan, differences, identity_hash
 from study.record import RecordError, read_plan_file
 from study.task import task_of
@@ -121,13 +122,20 @@ def make_folder(folder: Path) -> None:
 
 
 def store_plan(folder: Path, document: dict[str, Any]) -> None:
-    """Write plan.json; a study that is continued keeps its date.
+    """Write plan.json, first into an object store; a study that is continued keeps its date.
 
     To be called with the study's lock: what killed processes were writing is removed.
+
+    Raises:
+        StoreError: if the store does not take it.
     """
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
     stored = read_plan_file(folder)
     if stored is not None:
         document = {**document, "created_at": stored["created_at"]}
-    write_atomically(folder / results.PLAN_FILE, json.dumps(document, indent=1) + "\n")
+    path, text = folder / results.PLAN_FILE, json.dumps(document, indent=1) + "\n"
+    mirror = mirror_of(folder.parent)
+    if mirror is not None:
+        mirror.send_ahead(path, text)
+    write_atomically(path, text)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from study.commands import command
 from study.logs import Terminal, keep_log
 
 _IN_ORDER = b"in order"
@@ -39,7 +40,10 @@ def last_words(terminal: Terminal, folder: Path) -> Iterator[Callable[[str], Non
         What takes the reason, just before this process ends itself at once.
     """
     beside = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(terminal.log), str(folder)],
+        [
+            *(sys.executable, "-m", __name__),
+            *(str(terminal.log), str(folder), command("resume", folder)),
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -60,7 +64,9 @@ def _write(pipe: int, reason: str) -> None:
         os.write(pipe, reason.encode())
 
 
-def describe_death(text: str, kept: Path | None, folder: Path, reason: str = "") -> str:
+def describe_death(
+    text: str, kept: Path | None, folder: Path, reason: str = "", again: str | None = None
+) -> str:
     """Say that the driver died, what Ray said of it, and how to go on.
 
     Args:
@@ -68,6 +74,7 @@ def describe_death(text: str, kept: Path | None, folder: Path, reason: str = "")
         kept: Where it is kept; None if the study's folder was not there yet.
         folder: The study's folder.
         reason: What the driver said itself.
+        again: The command that goes on, as the driver's user is to give it.
     """
     if reason:
         first = f"{folder.name}: stopped at once: {reason}"
@@ -80,15 +87,15 @@ def describe_death(text: str, kept: Path | None, folder: Path, reason: str = "")
         lines.append("Nothing was recorded yet; give the same command again.")
     else:
         lines.append(f"Its log is {kept}. Nothing that was recorded is lost.")
-        lines.append(f"Go on with `python -m study resume {folder.name}`.")
+        lines.append(f"Go on with `{again or command('resume', folder)}`.")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Wait for the driver's end; the log and the study's folder are the arguments."""
+    """Wait for the driver's end; log, folder and the command that goes on are the arguments."""
     # Who ends everything around the driver tells this process, too, which is to outlive it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    log, folder = (Path(word) for word in sys.argv[1:])
+    log, folder, again = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     told = sys.stdin.buffer.read()
     if told == _IN_ORDER:
         return
@@ -97,7 +104,7 @@ def main() -> None:
         kept = keep_log(log, folder)
     except OSError:
         kept = log
-    print(describe_death(text, kept, folder, told.decode()), file=sys.stderr)
+    print(describe_death(text, kept, folder, told.decode(), again), file=sys.stderr)
 
 
 if __name__ == "__main__":

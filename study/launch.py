@@ -59,7 +59,7 @@ def _submit(plan: StudyPlan, args: argparse.Namespace, argv: Sequence[str]) -> i
             f"--space {plan.space}: with --submit, write it from the working directory: "
             f"--space {Path(plan.space).relative_to(Path.cwd())}"
         )
-    if plan.address is None:
+    if args.address is None:
         words = (*words, "--address", "auto")
     if args.data_dir is None and Path(plan.data).name == plan.data != "digits":
         words = (*words, *data_beside(args.studies))

@@ -1,6 +1,5 @@
 """Finding the studies of a folder, and saying how each one is."""
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.record import RecordReadError
 from analysis.results import PLAN_FILE, TrialResult
 from search_spaces.space import nearest
+from study.commands import command
 from study.disk import DiskUse, disk_use
 from study.lock import PATIENCE_SECONDS, Holder, beaten_ago, read_holder
 from study.mirror import Part, bring_plans, bring_study, mirror_of, shown
@@ -82,9 +82,9 @@ class StudyStatus:
         """The command that continues the study; None where it runs or has nothing left to do."""
         if self.is_live or self.state.startswith("finished") or self.state == "no front":
             return None
-        folder = self.summary.folder
-        where = [] if folder.parent == Path("studies") else ["--studies", str(folder.parent)]
-        return shlex.join(["python", "-m", "study", "resume", folder.name, *where])
+        allow = self.summary.failures_to_allow
+        more = [] if allow is None else ["--max-failures", f"{allow:g}"]
+        return command("resume", self.summary.folder, *more)
 
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts: the summary, and how the study is now."""
@@ -135,7 +135,7 @@ def find_study(studies: Path, name: str, part: Part = "plan") -> Path:
         return folder
     bring_plans(studies)
     where = shown(studies)
-    known = [path.parent.name for path in studies.glob(f"*/{PLAN_FILE}")]
+    known = [path.parent.name for path in studies.glob(f"[!.]*/{PLAN_FILE}")]
     if not known:
         raise RecordError(
             f"no study {name!r}: there are no studies in {where}; name their folder with --studies"
@@ -151,7 +151,7 @@ def status_of(summary: StudySummary) -> StudyStatus:
     return StudyStatus(
         summary=summary,
         state=state,
-        phase=_phase(summary) if live else None,
+        phase=_phase(summary, driver) if driver and live else None,
         driver=driver if state in (RUNNING, SILENT) else None,
         seconds=summary.seconds + (_seconds_not_noted(driver, summary) if driver and live else 0.0),
         disk=disk_use(folder),
@@ -184,7 +184,12 @@ def _shows_life(holder: Holder, folder: Path) -> bool:
     return ago is None or ago < 2 * PATIENCE_SECONDS  # None: given back meanwhile
 
 
-def _phase(summary: StudySummary) -> str:
+def _phase(summary: StudySummary, driver: Holder) -> str:
+    """What a driver is at: as it has told the record, else as the trials look."""
+    noted = summary.results.open_session
+    # One that began before this driver is of another, which was killed.
+    if noted is not None and noted.stage is not None and noted.started_at >= driver.since:
+        return "preparing" if noted.stage == "starting" else noted.stage
     counts = summary.counts
     if not summary.trials:
         return "preparing"
@@ -221,7 +226,7 @@ def study_states(
     """
     bring_plans(studies)
     states = []
-    for path in sorted(studies.glob(f"*/{PLAN_FILE}")):
+    for path in sorted(studies.glob(f"[!.]*/{PLAN_FILE}")):
         on_read(path.parent.name)
         states.append(_state(path.parent))
     return sorted(states, key=lambda state: state["age_seconds"])

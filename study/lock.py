@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from study.commands import command
 from study.mirror import mirror_of
 
 LOCK_FILE = "lock"
@@ -285,7 +286,7 @@ def check_free(folder: Path) -> None:
 def _locked(holder: Holder, folder: Path) -> LockedError:
     return LockedError(
         f"study {folder.name} is driven by {holder}; wait for it, or stop it with "
-        f"`python -m study stop {folder.name}`"
+        f"`{command('stop', folder)}`"
     )
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,14 +68,28 @@ class Mirror:
         """
         self.store.put(self.key(path), path)
 
+    def send_ahead(self, path: Path, text: str) -> None:
+        """Put into the store what is then to be written to a path.
+
+        For a file that others on this machine bring, who would have it be as the store has it.
+
+        Raises:
+            StoreError: if the store does not take it.
+        """
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(text)
+            file.flush()
+            self.store.put(self.key(path), Path(file.name))
+
     def bring(self, path: Path) -> bool:
         """Have a file be as it is in the store: the same, or not there; returns whether it is.
 
         Raises:
             StoreError: if the store does not answer.
         """
+        known = path.exists()
         there = self.store.get(self.key(path), path)
-        if not there:
+        if known and not there:  # else another process has just made it
             path.unlink(missing_ok=True)
         return there
 
@@ -249,6 +264,18 @@ def bring_plans(studies: Path) -> None:
         except StudyNameError:  # teachers, or not of this program
             continue
         bring_study(studies, name, "plan")
+
+
+def withdraw_plan(folder: Path) -> None:
+    """Take the plan of a study back that does not come to be, also from an object store.
+
+    Raises:
+        StoreError: if the store does not answer.
+    """
+    mirror, plan = mirror_of(folder.parent), folder / PLAN_FILE
+    if mirror is not None:
+        mirror.remove([mirror.key(plan)])
+    plan.unlink(missing_ok=True)
 
 
 def send_log(folder: Path) -> None:

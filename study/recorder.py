@@ -24,6 +24,7 @@ from analysis.results import (
 )
 from study.constraints import Constraints
 from study.death import death_of, error_of
+from study.ending import too_many_failed
 from study.halting import Halted, disk_full, halted_by, store_gone
 from study.mirror import mirror_of
 from study.record import StudyRecord
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 # Why a trial that stood at a rung when its study ended is not complete.
 WAITED = "others promised to add more to the front"
-# Fewer ended trials than this say nothing about the share that fails.
-_FEWEST_ENDED = 4
 # A driver that is killed forgets at most so much of a trial's device time.
 _NOTE_USAGE_SECONDS = 15.0
 
@@ -218,8 +217,8 @@ class Recorder(StatelessForRay, Callback):
 
     def too_many_failures(self) -> bool:
         """Whether more trials failed than may."""
-        ended = sum(self._ended.values())
-        return ended >= _FEWEST_ENDED and self._ended["failed"] > self._limits.max_failures * ended
+        failed, ended = self._ended["failed"], sum(self._ended.values())
+        return too_many_failed(failed, ended, self._limits.max_failures)
 
     def _start(self, number: int) -> None:
         if self._trial(number).waits_at is not None:

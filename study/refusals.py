@@ -1,4 +1,8 @@
-"""What a user asked for that cannot be done: errors that become one line and an exit code."""
+"""What a user asked for that cannot be done: errors that become one line and an exit code.
+
+Before a study has begun it is a mistake of its command line. Once it has begun, the study ends as
+one that failed: see :meth:`study.session.Session.run`.
+"""
 
 import sys
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from cluster.connect import is_own
 from search_spaces.catalogue import load_space
 from search_spaces.space import SearchSpace, SpaceError, nearest
 from study import parsing
@@ -77,7 +78,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         max_failures=args.max_failures,
         storage=None if args.storage is None else _storage(args.storage, document or {}),
         tracking_uri=args.tracking_uri,
-        address=args.address,
+        address=_address(args.address),
         objectives=objectives,
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
@@ -115,6 +116,11 @@ def _storage(asked: str, document: Mapping[str, Any]) -> str:
     here = absolute_uri(asked, Path())
     same = (document.get("plan") or {}).get("storage") == asked
     return asked if same and seen_from_here(asked, document) == here else here
+
+
+def _address(asked: str | None) -> str | None:
+    """Where it runs; None is a Ray of its own, which a plan with an address is brought back to."""
+    return None if is_own(asked) else asked
 
 
 def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) -> str:
@@ -219,8 +225,9 @@ def changed(plan: StudyPlan, args: argparse.Namespace) -> StudyPlan:
         for option in CHANGEABLE
         if (name := option[2:].replace("-", "_")) not in ("trials", "budget", "device_hours")
     }
+    changes = {name: value for name, value in others.items() if value is not None}
     return replace(
         plan,
         budget=replace(plan.budget, **{k: v for k, v in budget.items() if v is not None}),
-        **{name: value for name, value in others.items() if value is not None},
+        **{**changes, "address": _address(changes.get("address", plan.address))},
     )

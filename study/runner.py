@@ -14,18 +14,19 @@ from cluster.kinds import find_nodes, keep_to_one_kind
 from cluster.limits import free_memory
 from cluster.resources import TrialResources, plan_resources
 from search_spaces.catalogue import FILE_MODULE_PREFIX
+from study.commands import command
 from study.core_split import measure_split
-from study.database import RECORD_ID, record_id
+from study.database import RECORD_ID, claim, record_id, unusable
 from study.ending import Ending, StopRequest
 from study.environment import worker_environment
 from study.inputs import StudyInputs, check_same_plan, make_folder, plan_document, store_plan
 from study.lock import PATIENCE_SECONDS, Holder, study_lock
 from study.method_check import check_methods
-from study.mirror import bring_study, mirror_of, send_study
+from study.mirror import bring_study, mirror_of, send_study, withdraw_plan
 from study.object_store import StoreError
 from study.plan import TO_BE_MEASURED, StudyPlan
 from study.progress import Progress
-from study.record import StudyRecord, read_plan_file
+from study.record import RecordError, StudyRecord, read_plan_file
 from study.warm_start import keep
 from study.watch import watching
 
@@ -39,7 +40,7 @@ def run_study(
     stop: StopRequest,
     fork_server: ForkServer | None = None,
 ) -> Ending:
-    """Run a study, or continue it.
+    """Run a study, or continue it; what stands in its way once it has begun is in its ending.
 
     Raises:
         ClusterError: if the cluster cannot be reached, or is too small.
@@ -47,7 +48,6 @@ def run_study(
         PlanError: if a method of the space cannot work with the networks.
         LockedError: if another driver is at work on it.
         RecordError: if the record cannot be opened.
-        study.distillation.teacher_recipe.TeacherError: if the teacher cannot be had.
     """
     plan = inputs.plan
     begun = time.monotonic()
@@ -87,13 +87,12 @@ def run_study(
                 bring_study(inputs.studies, plan.name, "students")
             check_same_plan(inputs.folder, document)
             keep(inputs.folder, inputs.earlier)
-            mark = record_id(read_plan_file(inputs.folder))
+            stored = read_plan_file(inputs.folder)
+            mark = record_id(stored)
             kept = {results.DEVICE_KIND: cluster.kind, RECORD_ID: mark}
             store_plan(inputs.folder, {**document, **kept})
+            record = _open_record(inputs, mark, begun=stored is not None)
             send_study(inputs.folder)
-            record = StudyRecord(inputs.folder, plan.name, plan.storage, plan.third)
-            if plan.storage is not None:
-                record.set_attribute(RECORD_ID, mark)
             stop.lock_lost = lock_lost
             session = Session(inputs, record, cluster, resources, progress, stop, begun)
             try:
@@ -102,6 +101,32 @@ def run_study(
                 _send(inputs.folder, stop, progress)
     finally:
         disconnect()
+
+
+def _open_record(inputs: StudyInputs, mark: str, *, begun: bool) -> StudyRecord:
+    """Open the record; one in a database belongs to this folder from now on.
+
+    Args:
+        inputs: The plan, stored already: with the mark in it a killed driver finds its record.
+        mark: What ties the folder to its record.
+        begun: Whether there was a plan before.
+
+    Raises:
+        RecordError: if it cannot be opened, or another folder's driver was quicker.
+    """
+    plan = inputs.plan
+    record = StudyRecord(inputs.folder, plan.name, plan.storage, plan.third)
+    if plan.storage is None:
+        return record
+    try:
+        problem = claim(plan.storage, plan.name, mark)
+    except Exception as error:  # every driver of a database raises its own kind
+        raise RecordError(unusable(plan.storage, error)) from error
+    if problem is not None:
+        if not begun:
+            withdraw_plan(inputs.folder)
+        raise RecordError(problem)
+    return record
 
 
 def _of_one_kind(cluster: Cluster, inputs: StudyInputs, progress: Progress) -> Cluster:
@@ -163,8 +188,7 @@ def _send(folder: Path, stop: StopRequest, progress: Progress) -> None:
             send_study(folder, sweep=True)
     except StoreError as error:
         progress.warn(
-            f"report and logs were not sent ({error}); once it answers: "
-            f"python -m study report {folder.name}"
+            f"report and logs were not sent ({error}); once it answers: {command('report', folder)}"
         )
 
 

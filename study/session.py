@@ -15,6 +15,7 @@ from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
 from study.budget import Left
+from study.commands import command
 from study.constraints import Constraints
 from study.database import database_gone
 from study.ending import Ending, StopRequest
@@ -27,6 +28,7 @@ from study.preparation import Prepared, prepare
 from study.progress import Progress
 from study.record import StudyRecord
 from study.recorder import WAITED, Limits, Recorder
+from study.refusals import refusals
 from study.replicate_queue import ReplicateQueue
 from study.replicates import further, next_round
 from study.retention import (
@@ -82,7 +84,7 @@ class Session:
         self._resources = resources
         self._progress = progress
         self._stop = stop
-        self._time = SessionTime(record, begun, resources.concurrent)
+        self._time = SessionTime(record, begun, resources.concurrent, stop.lock_lost)
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
 
@@ -96,9 +98,11 @@ class Session:
             ending = self._interrupted()
         except Exception as error:
             halted = error if isinstance(error, Halted) else halted_by(error, self._inputs.folder)
-            if halted is None:
+            if halted is None and not isinstance(error, refusals()):
                 raise
-            ending = Ending("halted", 1, str(halted))
+            # What is refused now is no mistake of the command line: the study has begun.
+            word = "failed" if halted is None else "halted"
+            ending = Ending(word, 1, str(halted or error))
         finally:
             ending = self._close(ending)
         return ending
@@ -123,10 +127,10 @@ class Session:
         try:
             self._publish(ending)
         except KeyboardInterrupt:
-            name = self._plan.name
+            again = [command(verb, self._record.folder) for verb in ("report", "sync")]
             self._progress.warn(
                 "stopped while the report was written and MLflow brought up to date; the record is "
-                f"whole: python -m study report {name}, python -m study sync {name}"
+                f"whole: {', '.join(again)}"
             )
             return replace(ending, exit_code=self._stop.exit_code)
         return ending
@@ -201,7 +205,7 @@ class Session:
         if self._plan.tracking_uri == NO_TRACKING:
             return
         folder = self._record.folder
-        mend = f"python -m study sync {self._plan.name} tries again"
+        mend = f"{command('sync', folder)} tries again"
         try:
             make = on_worker(folder, self._inputs.space, self._cluster)
             make_programs(folder, front_of(self._record), make, self._progress, mend)
@@ -261,9 +265,12 @@ class Session:
         trials = self._record.trials()
         if not next_round(trials, self._stored.space, plan.third, plan.replicates):
             return ending
-        bound = "--budget" if plan.budget.seconds is not None else "--device-hours"
         some = "not all" if further(trials) else "no"
-        again = f"python -m study resume {plan.name} --replicates {plan.replicates} {bound} MORE"
+        spent = sum(trial.usage.device_seconds for trial in trials)
+        left = self._time.left(plan.budget, spent, plan.devices_per_trial)
+        more = [word for option in left.bounds for word in (option, "MORE")]
+        asked = ("--replicates", str(plan.replicates), *more)
+        again = command("resume", self._record.folder, *asked)
         note = f"{ending.note}, so {some} replicates were trained; those missing: `{again}`"
         return Ending(ending.word, ending.exit_code, note)
 
@@ -415,9 +422,8 @@ class Session:
         except Exception as error:
             # The record is whole; the report can be made again from it.
             report = []
-            self._progress.warn(
-                f"no report: {error}; try `python -m study report {self._plan.name}`"
-            )
+            again = command("report", self._record.folder)
+            self._progress.warn(f"no report: {error}; try `{again}`")
         for trial in self._record.trials():
             if trial.outcome is not None and (trial.confirmed or trial.idle_latency):
                 self._tracker.trial_confirmed(
@@ -434,5 +440,5 @@ class Session:
         if delivery.undelivered:
             self._progress.warn(
                 f"{delivery.undelivered} updates did not reach MLflow; once it answers: "
-                f"python -m study sync {self._plan.name}"
+                f"{command('sync', self._record.folder)}"
             )

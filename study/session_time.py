@@ -1,5 +1,6 @@
 """The time of one run of the driver: where it goes, what the record keeps of it, what is left."""
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -21,16 +22,24 @@ class SessionTime:
         record: The study's record.
         begun: When the driver began, on the monotonic clock (s).
         workers: Trials at once.
+        lost: Set once another driver has taken the study over: nothing is noted any more.
     """
 
-    def __init__(self, record: "StudyRecord", begun: float, workers: int) -> None:
-        self._record = record
+    def __init__(
+        self,
+        record: "StudyRecord",
+        begun: float,
+        workers: int,
+        lost: threading.Event | None = None,
+    ) -> None:
+        self._record, self._lost = record, lost
         self._begun = begun
         self._workers = workers
         self._started_at = now()
         self._noted = begun
         self._earlier = 0.0
-        self._stage = PhaseClock("starting")
+        self._stage = "starting"
+        self._clock = PhaseClock(self._stage)
         self._stages = {"starting": time.monotonic() - begun}
 
     def open(self) -> None:
@@ -46,8 +55,10 @@ class SessionTime:
         self.note()
 
     def enter(self, stage: str) -> None:
-        """Leave the present stage for another."""
-        self._stage.enter(stage)
+        """Leave the present stage for another, and tell the record, by which others see it."""
+        self._stage = stage
+        self._clock.enter(stage)
+        self.note()
 
     @property
     def is_note_due(self) -> bool:
@@ -57,6 +68,8 @@ class SessionTime:
     def note(self) -> None:
         """Keep the time of this run in the record, should the driver be killed."""
         self._noted = time.monotonic()
+        if self._lost is not None and self._lost.is_set():
+            return
         self._record.set_attribute(results.ATTR_OPEN_SESSION, self._so_far("killed").to_json())
 
     def close(self, end: str) -> None:
@@ -65,7 +78,7 @@ class SessionTime:
 
     def _so_far(self, end: str) -> results.Session:
         seconds = time.monotonic() - self._begun
-        for name, spent in self._stage.take().items():
+        for name, spent in self._clock.take().items():
             self._stages[name] = self._stages.get(name, 0.0) + spent
         return results.Session(
             self._started_at,
@@ -74,6 +87,7 @@ class SessionTime:
             stages={name: round(spent, 3) for name, spent in self._stages.items()},
             workers=self._workers,
             driver=round(time.process_time(), 3),
+            stage=self._stage,
         )
 
     # Bounds

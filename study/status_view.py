@@ -37,7 +37,7 @@ def headline(status: StudyStatus) -> str:
     """Say how the study is, and what would continue it."""
     text = f"{status.name}: {status.state}"
     if status.phase == "preparing":
-        text += ", preparing the teacher; no trial yet"
+        text += ", preparing the teacher" + ("" if status.summary.trials else "; no trial yet")
     elif status.phase == "replicates":
         text += f", replicates {_replicates(status)}"
     elif status.phase == "confirming":

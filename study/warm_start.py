@@ -67,15 +67,25 @@ class Earlier(Stored):
 
     Attributes:
         source: The other study's name, or the table's.
-        alike: Scores there can be compared with scores here: the same data, score and epochs.
+        alike: Scores there can be compared with scores here: the same images, as many of them, the
+            same score and epochs.
         trials: Those that fit this space.
         lines: What a person is to know of it: how many fit, and how the spaces differ.
+        data: Hash of the data there; None where it is not known.
     """
 
     source: str
     alike: bool
     trials: tuple[EarlierTrial, ...]
     lines: tuple[str, ...]
+    data: str | None = None
+
+    def on(self, data: str) -> "Earlier":
+        """Return it for data of this hash: alike only on the same images.
+
+        What was kept before it was told on which data stays as it was taken.
+        """
+        return self if self.data is None else replace(self, alike=self.alike and self.data == data)
 
     @property
     def hash(self) -> str:
@@ -86,6 +96,8 @@ class Earlier(Stored):
 
 def earlier_for(plan: StudyPlan, space: SearchSpace, studies: Path) -> Earlier | None:
     """Return what the plan has handed over: the study's own copy, or else the other study's trials.
+
+    Whether it is alike is certain once the data are read: see :meth:`Earlier.on`.
 
     Raises:
         PlanError: if there is no such study or table, or nothing in it fits the space.
@@ -164,7 +176,8 @@ def translate(source: "Source", plan: StudyPlan, space: SearchSpace) -> Earlier:
     odd = [name for name in source.parameters if name not in known]
     if odd:
         lines.append(f"passed over, as unknown here: {', '.join(odd)}")
-    return Earlier(source.name, source.alike(plan, space), tuple(fitting), tuple(lines))
+    alike = source.alike(plan, space)
+    return Earlier(source.name, alike, tuple(fitting), tuple(lines), source.data)
 
 
 def _misfits(counted: Counter[str]) -> str:

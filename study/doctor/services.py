@@ -153,6 +153,7 @@ def _experiments(uri: str) -> int:
 
 def check_leftovers(scope: Scope) -> Check:
     """Say which studies' drivers are gone without giving back the lock, and what deletions left."""
+    from study.commands import command
     from study.delete import leftovers
     from study.lock import LOCK_FILE, read_holder
 
@@ -171,14 +172,15 @@ def check_leftovers(scope: Scope) -> Check:
     found, mends = [], []
     if gone:
         found.append(f"the driver ended without a word: {', '.join(gone)}")
-        mends.append("python -m study resume NAME goes on with such a study")
+        again = command("resume", scope.studies / "NAME")
+        mends.append(f"{again} goes on with such a study")
     if odd:
         found.append(f"the lock cannot be read: {', '.join(odd)}")
         mends.append("resuming takes such a lock over")
     deleted = sorted(leftovers(scope.studies))
     if deleted:
         found.append(f"deleted, not yet removed: {', '.join(deleted)}")
-        mends.append(f"python -m study delete {deleted[0]}")
+        mends.append(command("delete", scope.studies / deleted[0]))
     if found:
         return Check("leftovers", "note", "; ".join(found), "; ".join(mends))
     running = f"; at work: {', '.join(live)}" if live else ""

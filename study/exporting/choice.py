@@ -8,6 +8,7 @@ from pathlib import Path
 from analysis.formatting import counted
 from analysis.record import StudyResults
 from analysis.results import TrialResult, trial_name
+from study.commands import command
 from study.plan import PlanError
 from study.trial_context import has_student
 
@@ -63,7 +64,7 @@ def chosen_trial(folder: Path, results: StudyResults, number: int) -> TrialResul
         if trial.number == number:
             return trial
     raise PlanError(
-        f"--trial {number}: {_why_not(results, number)}; {_instead(results, kept, number)}"
+        f"--trial {number}: {_why_not(results, number)}; {_instead(folder, results, kept, number)}"
     )
 
 
@@ -84,9 +85,9 @@ def _why_not(results: StudyResults, number: int) -> str:
     return f"{trial.name} has no finished student ({trial.status}: {trial.reason})"
 
 
-def _instead(results: StudyResults, kept: Sequence[TrialResult], number: int) -> str:
+def _instead(folder: Path, results: StudyResults, kept: Sequence[TrialResult], number: int) -> str:
     if not kept:
-        return f"no student is kept; see python -m study status {results.plan.name}"
+        return f"no student is kept; see {command('status', folder)}"
     nearest = min(kept, key=lambda trial: abs(trial.number - number))
     members = {trial.number for trial in results.front}
     first = sorted(kept, key=lambda trial: (trial.number not in members, trial.number))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.stored_plan import StoredPlan
 from search_spaces.space import SearchSpace
+from study.commands import keep_directory
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
 from study.trial_context import student_file
@@ -44,6 +45,7 @@ def enter_directory(document: Mapping[str, Any]) -> None:
     """Go where a study was started: relative paths in its plan begin there."""
     directory = Path(document.get("directory", "."))
     if directory.is_dir():
+        keep_directory()
         os.chdir(directory)
         sys.path.insert(0, str(directory))
 

@@ -7,6 +7,7 @@ from typing import Any
 from analysis.formatting import without_password
 from analysis.record import StudyResults
 from analysis.results import TrialResult
+from study.commands import command
 from study.plan import PlanError
 from study.tracking.client import load_mlflow
 from study.tracking.models import register, show_model
@@ -37,10 +38,10 @@ def check_registry(
     known = results.mlflow
     if known is None or trial.mlflow_run_id is None:
         uri = results.plan.plan.get("tracking_uri")
-        where = f" --tracking-uri {default_tracking_uri(studies)}" if uri == NO_TRACKING else ""
+        where = ("--tracking-uri", default_tracking_uri(studies)) if uri == NO_TRACKING else ()
         raise PlanError(
             f"--register {name}: {trial.name} is not in MLflow yet; "
-            f"python -m study sync {study}{where} brings it there"
+            f"{command('sync', studies / study, *where)} brings it there"
         )
     return {
         "uri": str(known["tracking_uri"]),

@@ -23,10 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Delete a study."""
+    from study.commands import command
     from study.delete import DeleteError, RemnantError, find_removal, finish_earlier, remove
     from study.mirror import open_studies
 
-    studies, name = open_studies(args.studies), args.name
+    studies, name = open_studies(args.studies, write=True), args.name
     # With --json standard output is for the object alone.
     shown = sys.stderr if args.json else sys.stdout
     try:
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nstopped; `python -m study delete {name}` again to go on", file=sys.stderr)
+        again = command("delete", studies / name)
+        print(f"\nstopped; `{again}` again to go on", file=sys.stderr)
         return 130
     return _conclude(args, {**removal.to_json(), "deleted": True}, f"deleted {name}")
 

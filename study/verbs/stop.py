@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the driver to stop, wait for it, and return the exit code."""
+    from study.commands import command
     from study.listing import find_study
     from study.lock import is_live, read_holder
     from study.mirror import open_studies
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    text = f"{args.name} has stopped; to go on: python -m study resume {args.name}"
+    text = f"{args.name} has stopped; to go on: {command('resume', folder)}"
     return _answer(args, stopped=True, text=text)
 
 

@@ -311,6 +311,40 @@ def test_a_space_whose_students_fail_ends_with_exit_3_and_the_reason(
     assert run.result["counts"]["running"] == 0
 
 
+HOT_SPACE = """
+from dataclasses import replace
+
+from search_spaces.cifar_blocks import SPACE as BLOCKS
+
+hot = {name: replace(teacher, learning_rate=1e30) for name, teacher in BLOCKS.teachers.items()}
+SPACE = replace(BLOCKS, name="hot", teachers=hot)
+"""
+
+
+def test_a_teacher_that_diverges_ends_the_study_with_exit_1_and_the_reason(
+    tmp_path: Path, launcher: Launcher
+) -> None:
+    (tmp_path / "hot.py").write_text(HOT_SPACE)
+    arguments = ["hot.py" if word == "cifar_blocks" else word for word in launcher.small]
+
+    run = launcher.run(
+        *arguments,
+        "--trials",
+        "2",
+        "--tracking-uri",
+        "none",
+        "--json",
+        studies=tmp_path / "studies",
+    )
+
+    assert run.returncode == 1, run.stderr
+    assert "Traceback" not in run.stderr
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("error: the training of the teacher ResNet-26 [2,2,2,2] diverged")
+    assert run.result["ended"] == "failed"
+    assert [session.end for session in read(run, "hot-digits").sessions] == ["failed"]
+
+
 def test_dry_run_measures_and_writes_nothing(tmp_path: Path, launcher: Launcher) -> None:
     studies = tmp_path / "studies"
 

@@ -48,3 +48,10 @@ def test_a_ray_of_its_own_needs_no_check(address: str | None) -> None:
 def test_an_address_that_is_not_host_and_port_is_refused(address: str) -> None:
     with pytest.raises(ClusterError, match="HOST:PORT"):
         check_address(address)
+
+
+@pytest.mark.parametrize("address", ["head", "127.0.0.1:1"])
+def test_what_is_said_of_an_address_can_be_followed_where_a_plan_has_it(address: str) -> None:
+    """To leave the option out of a resume asks for the plan's address again."""
+    with pytest.raises(ClusterError, match=r"or run on this machine with --address local$"):
+        check_address(address)

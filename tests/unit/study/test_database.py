@@ -1,4 +1,7 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import (
@@ -9,8 +12,17 @@ from sqlalchemy.exc import (
     TimeoutError,
 )
 
-from study.database import RECORD_ID, check_database, database_gone, open_database, record_id
-from study.record import StudyRecord
+from study import database
+from study.database import (
+    RECORD_ID,
+    check_database,
+    claim,
+    database_gone,
+    open_database,
+    record_id,
+)
+from study.record import RecordError, StudyRecord
+from study.runner import _open_record
 
 
 def test_a_folder_keeps_the_mark_that_ties_it_to_its_record() -> None:
@@ -53,6 +65,71 @@ def test_a_file_of_sqlite_that_holds_the_study_of_another_folder_is_refused(
     assert check_database(url, "another", None) is None
     for stored in (None, {}, {RECORD_ID: "other"}):
         assert "of another folder" in (check_database(url, "mine", stored) or "")
+
+
+def begin(folder: Path, url: str) -> StudyRecord:
+    folder.mkdir(exist_ok=True)
+    return StudyRecord(folder, "mine", url)
+
+
+def test_a_record_is_of_the_first_folder_that_claims_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    record = begin(tmp_path / "one", url)
+
+    assert claim(url, "mine", "abc") is None
+    assert record.attribute(RECORD_ID) == "abc"
+    assert claim(url, "mine", "abc") is None
+    assert "of another folder" in (claim(url, "mine", "other") or "")
+    assert record.attribute(RECORD_ID) == "abc"
+
+
+def test_of_two_that_find_a_record_unmarked_the_second_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    record = begin(tmp_path / "one", url)
+    seen = database._owner
+    # The other's mark comes between the second one's look and its own mark.
+    looks = iter(("", None))
+    monkeypatch.setattr(
+        database, "_owner", lambda *asked: "" if next(looks) == "" else seen(*asked)
+    )
+    record.set_attribute(RECORD_ID, "abc")
+
+    assert "of another folder" in (claim(url, "mine", "other") or "")
+    assert record.attribute(RECORD_ID) == "abc"
+
+
+def test_of_many_that_claim_a_record_at_once_one_has_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    record = begin(tmp_path / "one", url)
+    marks = [f"mark {number}" for number in range(8)]
+
+    with ThreadPoolExecutor(len(marks)) as pool:
+        answers = list(pool.map(lambda mark: claim(url, "mine", mark), marks))
+
+    (first,) = [mark for mark, answer in zip(marks, answers, strict=True) if answer is None]
+    assert record.attribute(RECORD_ID) == first
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_driver_that_finds_its_record_taken_is_refused_and_begins_no_study(
+    tmp_path: Path, begun: bool
+) -> None:
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    begin(tmp_path / "one", url)
+    assert claim(url, "mine", "abc") is None
+    folder = tmp_path / "studies" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text("{}")
+    plan = SimpleNamespace(name="mine", storage=url, third=None)
+    inputs: Any = SimpleNamespace(folder=folder, plan=plan)
+
+    with pytest.raises(RecordError, match="of another folder already"):
+        _open_record(inputs, "other", begun=begun)
+
+    assert (folder / "plan.json").exists() is begun
+    assert _open_record(inputs, "abc", begun=begun).attribute(RECORD_ID) == "abc"
 
 
 def test_a_look_at_a_file_of_sqlite_writes_nothing_into_it(tmp_path: Path) -> None:

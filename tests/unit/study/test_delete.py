@@ -307,12 +307,40 @@ def test_a_copy_leaves_the_record_in_the_database_to_the_original(
     assert "a copy of first" in capsys.readouterr().out
 
 
-def killed_while_removing(studies: Path, name: str) -> None:
+@pytest.mark.parametrize("what", ["folder", "record"])
+def test_what_cannot_be_deleted_stays_whole(
+    sample: SimpleNamespace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    studies = tmp_path / "studies"
+    folder = in_database(sample, studies, "first", url)
+    before = tree(studies)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as barred:
+        target = "pathlib.Path.rename" if what == "folder" else "optuna.storages.RDBStorage"
+        barred.setattr(target if what == "folder" else f"{target}.delete_study", refuse)
+        assert delete(studies, "first", "--yes") == 2
+
+    told = capsys.readouterr().err
+    assert str(folder) in told if what == "folder" else "nothing was removed" in told
+    assert tree(studies) == before
+    assert optuna.get_all_study_names(url) == ["first"]
+    assert listed(studies, capsys) == ["first"]
+
+
+def killed_while_removing(studies: Path, name: str, at: str = "shutil.rmtree") -> None:
     script = (
         "import os, pathlib, shutil\n"
-        "from study.delete import find_removal, remove\n"
-        "shutil.rmtree = lambda path: os._exit(9)\n"
-        f"remove(find_removal(pathlib.Path({str(studies)!r}), {name!r}))\n"
+        "from study import delete\n"
+        f"{at} = lambda *_: os._exit(9)\n"
+        f"delete.remove(delete.find_removal(pathlib.Path({str(studies)!r}), {name!r}))\n"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=60, check=False)
     assert run.returncode == 9
@@ -347,6 +375,36 @@ def test_a_killed_deletion_is_finished_by_asking_for_it_again(
     assert capsys.readouterr().out == "deleted the rest of first\n"
     assert leftovers(studies) == {}
     assert listed(studies, capsys) == ["second"]
+
+
+def test_a_deletion_killed_before_it_had_removed_anything_is_begun_anew(
+    sample: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    studies = tmp_path / "studies"
+    for name in ("first", "second"):
+        in_database(sample, studies, name, url)
+    killed_while_removing(studies, "first", at="delete._delete_recorded")
+    assert listed(studies, capsys) == ["second"]
+
+    # Another deletion does not take the study, whose record is there, for the rest of one.
+    assert delete(studies, "second", "--yes") == 0
+    assert list(leftovers(studies)) == ["first"]
+    assert delete(studies, "first", "--yes") == 0
+
+    assert "study first: 1 trial," in capsys.readouterr().out
+    assert optuna.get_all_study_names(url) == []
+    assert tree(studies) == set()
+
+
+def test_a_deletion_that_goes_on_is_waited_for(
+    studies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (studies / "first").rename(studies / ".first.deleted.7")
+    with StudyLock(studies / ".first.deleted.7"):
+        assert delete(studies, "first", "--yes") == 4
+    assert f"first is being deleted by process {os.getpid()}" in capsys.readouterr().err
+    assert (studies / ".first.deleted.7" / "plan.json").is_file()
 
 
 def test_only_what_a_deletion_named_is_taken_for_its_leftover(studies: Path) -> None:

@@ -323,4 +323,4 @@ def test_what_a_killed_deletion_left_is_noted(scope: Scope) -> None:
     found = check_leftovers(scope)
 
     assert found.state == "note"
-    assert found.mend == "python -m study delete old"
+    assert found.mend == f"python -m study delete old --studies {scope.studies}"

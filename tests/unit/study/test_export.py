@@ -96,7 +96,8 @@ def test_a_study_that_keeps_no_student_says_so(folder: Path) -> None:
     for number in (0, 2):
         (trial_folder(folder, number) / STUDENT_FILE).unlink()
 
-    assert refusal(folder, 0).endswith("no student is kept; see python -m study status small")
+    told = f"no student is kept; see python -m study status small --studies {folder.parent}"
+    assert refusal(folder, 0).endswith(told)
 
 
 @pytest.mark.parametrize("text", ["", "x", "t", "-1", "1.0", "t0007.pt"])

@@ -6,95 +6,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from tiny_study import SHAPE, TEACHER, add_student, latency, make_context
 
 from analysis.illustration import ATTR_ILLUSTRATIONS, ILLUSTRATIONS_FOLDER, read_pictures
-from analysis.results import (
-    Confirmation,
-    Latency,
-    ModelSize,
-    Outcome,
-    Ratio,
-    ReferencePoint,
-    Timing,
-)
+from analysis.results import Confirmation, ReferencePoint
 from analysis.stored_plan import Space
 from cluster.connect import Cluster, connect, disconnect
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import PSNR
-from study.distillation import checkpoint
-from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher import obtain_teacher
 from study.distillation.teacher_network import build_network
-from study.distillation.teacher_recipe import TeacherError, TeacherRecipe, teacher_key
+from study.distillation.teacher_recipe import TeacherError, teacher_key
 from study.environment import worker_environment
 from study.illustrations import Illustrator, kinds_for, recorded
 from study.progress import Progress
-from study.proposal import distributions
 from study.record import StudyRecord
 from study.saliency import SALIENCY, draw, pairs_to_show
-from study.student import build_student
 from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
-from study.trial_teacher import TeacherVariant, trained_teacher
-
-TEACHER = TeacherRecipe(depths=(1, 1, 1, 1), width_per_group=8, epochs=1, batch_size=8)
-SHAPE = (8, 8, 1)
-SMALL = {"width": 16, "stem_stride": 1}
-SIZE = ModelSize(0.3, 3.0, 1_200_000)
+from study.trial_teacher import trained_teacher
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     yield connect(None, env=worker_environment(1), gpus=False)
     disconnect()
-
-
-def make_data() -> ImageData:
-    generator = np.random.default_rng(0)
-
-    def split(count: int) -> Split:
-        labels = np.arange(count, dtype=np.int64) % 2
-        images = generator.integers(0, 128, (count, *SHAPE), dtype=np.uint8)
-        images[labels == 1] += 100
-        return Split(images, labels)
-
-    return assemble(
-        "tiny",
-        ("dark <b>", "light"),
-        split(40),
-        split(10),
-        validation_fraction=0.25,
-        augmentation=Augmentation(0, False),
-        source="made here",
-    )
-
-
-def make_context(folder: Path, *, weights: bool = True) -> TrialContext:
-    torch.manual_seed(7)
-    teacher = build_network(TEACHER, 2, SHAPE)
-    state = {name: value.numpy() for name, value in teacher.state_dict().items()}
-    return TrialContext(
-        space=SPACE,
-        data=make_data(),
-        reduced_rows={},
-        teacher=TeacherVariant(TEACHER, weights=state if weights else None),
-        teacher_ms=10.0,
-        folder=str(folder),
-        epochs=1,
-        views=1,
-        seed=0,
-        precision="float32",
-        threads=1,
-        on_gpu=False,
-    )
-
-
-def latency(ratio: float) -> Latency:
-    both, timing = Ratio(ratio, ratio, ratio), Timing(10.0 / ratio, 10.0 / ratio)
-    teacher = Timing(10.0, 10.0)
-    return Latency("cpu", 1, "float32", True, 9, timing, timing, teacher, teacher, both, both)
 
 
 @dataclass
@@ -107,22 +44,8 @@ class Study:
     said: io.StringIO
 
     def add(self, score: float, ratio: float, source: str = "sampler", **overrides: Any) -> int:
-        params = SPACE.complete({**SMALL, **overrides})
-        number = self.record.add_trial(
-            params,
-            distributions(SPACE, params),
-            source=source,
-            label="default" if source == "preset" else None,
-            architecture=SPACE.describe(params),
-            epochs=1,
-        )
-        at = "2026-01-01T00:00:00+00:00"
-        self.record.measured(number, SIZE, latency(ratio))
-        ended = Outcome("complete", None, 1, score, 10.0 / ratio, 1.0, at)
-        self.record.finish(number, ended)
+        number = add_student(self.record, self.context, score, ratio, source, **overrides)
         self.record.confirm(number, Confirmation(score - 1, latency(ratio)))
-        weights = build_student(self.context, params).state_dict()
-        checkpoint.save(self.student(number), {"params": dict(params), "weights": dict(weights)})
         return number
 
     def student(self, number: int) -> Path:

@@ -65,7 +65,7 @@ def test_of_a_driver_that_dies_the_log_is_kept_and_it_is_said_how_to_go_on(
     assert (tmp_path / "mine" / "logs" / "driver.log").read_text() == "a library's word\n"
     assert "the driver of mine died" in done.stderr
     assert "driver.log" in done.stderr
-    assert "python -m study resume mine" in done.stderr
+    assert f"`python -m study resume mine --studies {tmp_path}`" in done.stderr
 
 
 def test_a_driver_that_leaves_at_once_has_its_reason_told(tmp_path: Path) -> None:

@@ -1,16 +1,22 @@
 """Files of a studies folder in an object store: a real server of S3 on loopback."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import find_free_port
 from objects import KEYS, running_objects, server_at
 
+from study.__main__ import main
+from study.delete import RemnantError, find_removal, remove
 from study.driver_row import row_of
+from study.earlier_reading import read_source
+from study.inputs import store_plan
 from study.lock import StudyLock, read_holder, study_lock
 from study.mirror import (
     MARK_FILE,
@@ -23,6 +29,7 @@ from study.mirror import (
     send_study,
 )
 from study.object_store import ObjectStore, StoreError, _client, digest
+from study.plan import PlanError
 
 BUCKET = "studies-of-tests"
 DATABASE = "postgresql+psycopg://study@db.example.org/studies"
@@ -152,6 +159,20 @@ def test_a_study_is_brought_in_parts(
     assert here() == ["checkpoints/t0000/student.pt", "plan.json", "report/index.html"]
 
 
+def test_a_study_to_learn_from_is_found_by_its_name(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan(mirror, "other")
+    send_study(mirror.folder / "other")
+    elsewhere(monkeypatch, tmp_path)
+    monkeypatch.setattr("study.earlier_reading._read_study", lambda folder: folder)
+
+    assert str(read_source("other", mirror.folder)) == str(mirror.folder / "other")
+    assert "one" in (mirror.folder / "other" / "plan.json").read_text()
+    with pytest.raises(PlanError, match=f"no study in {mirror.url}, .*; did you mean other"):
+        read_source("othr", mirror.folder)
+
+
 def test_what_a_driver_has_swept_goes_from_the_store_and_students_stay(mirror: Mirror) -> None:
     plan(mirror, "s")
     folder = mirror.folder / "s"
@@ -199,6 +220,69 @@ def test_the_copy_of_a_study_that_is_gone_or_another_now_is_dropped(mirror: Mirr
     assert "two" in own.read_text()
     assert [path.name for path in own.parent.iterdir()] == ["plan.json"]
     assert (mirror.folder / "same" / "checkpoints" / "t0000" / "last.pt").exists()
+
+
+def test_a_deletion_that_fails_in_the_middle_says_what_is_left_and_can_be_gone_on_with(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    plan(mirror, "s")
+    folder = mirror.folder / "s"
+    write(folder / "plan.json", json.dumps({"format": 2, "name": "s", "plan": {"storage": None}}))
+    write(folder / "report" / "index.html", "report")
+    send_study(folder)
+    removal = find_removal(mirror.folder, "s")
+    unreachable = replace(removal, storage=f"sqlite:///{tmp_path / 'gone.db'}")
+
+    with pytest.raises(RemnantError, match="left are its record and its plan:") as told:
+        remove(unreachable)
+
+    assert "nothing was removed" not in str(told.value)
+    assert list(mirror.store.digests()) == ["s/plan.json"]
+    assert (folder / "plan.json").is_file()
+    remove(removal)
+    assert mirror.store.digests() == {}
+    assert not folder.exists()
+
+
+def test_nothing_is_deleted_from_a_store_that_cannot_be_written(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(mirror, "s")
+    send_study(mirror.folder / "s")
+
+    def read_only(store: ObjectStore, *, write: bool = False) -> None:
+        if write:
+            raise StoreError("this key may not write there")
+
+    monkeypatch.setattr("study.object_store.ObjectStore.check", read_only)
+
+    assert main(["delete", "s", "--yes", "--studies", mirror.url]) == 2
+    assert capsys.readouterr().err == "error: this key may not write there\n"
+    assert list(mirror.store.digests()) == ["s/plan.json"]
+
+
+def test_a_look_at_all_studies_leaves_the_plan_that_a_driver_has_just_stored(
+    mirror: Mirror,
+) -> None:
+    """A driver that starts, and a `list` of the same machine."""
+    folder = mirror.folder / "s"
+    folder.mkdir()
+    document = {"format": 2, "created_at": "today", "record_id": "one", "plan": {"trials": 9}}
+    for trials in (9, 20):
+        asked = {**document, "plan": {"trials": trials}}
+        store_plan(folder, asked)
+        bring_plans(mirror.folder)
+        assert json.loads((folder / "plan.json").read_text()) == asked
+    assert [path.name for path in folder.iterdir()] == ["plan.json"]
+
+
+def test_a_file_that_is_made_while_the_store_is_asked_for_it_stays(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mirror.folder / "s" / "plan.json"
+    monkeypatch.setattr(ObjectStore, "get", lambda *_: not write(path, "just made"))
+    assert not mirror.bring(path)
+    assert path.read_text() == "just made"
 
 
 def test_an_ordinary_folder_is_left_alone(tmp_path: Path) -> None:

@@ -60,6 +60,11 @@ def test_a_plan_comes_back_from_json_as_it_was() -> None:
     assert plan.budget == Budget(trials=plan.budget.trials, seconds=1800, device_hours=3)
 
 
+def test_a_local_ray_is_the_one_that_a_study_has_without_an_address() -> None:
+    assert make_plan("--address", "local") == make_plan()
+    assert make_plan("--address", "auto").address == "auto"
+
+
 def test_a_stored_plan_of_another_version_is_refused_by_field() -> None:
     body = make_plan().to_json()
     del body["seed"]

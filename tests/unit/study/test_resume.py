@@ -58,6 +58,19 @@ def test_what_is_no_relative_path_is_resumed_as_it_is(driven: list[StudyPlan]) -
     assert (plan.data_dir, plan.tracking_uri) == ("/data", "none")
 
 
+def test_a_study_of_a_cluster_comes_back_to_this_machine(
+    driven: list[StudyPlan], tmp_path: Path
+) -> None:
+    path = tmp_path / "here" / "studies" / NAME / "plan.json"
+    document = json.loads(path.read_text())
+    document["plan"]["address"] = "10.0.0.1:6379"
+    path.write_text(json.dumps(document))
+
+    assert main(["resume", NAME, "--studies", str(path.parents[1])]) == 0
+    assert main(["resume", NAME, "--studies", str(path.parents[1]), "--address", "local"]) == 0
+    assert [plan.address for plan in driven] == ["10.0.0.1:6379", None]
+
+
 def test_paths_of_the_stored_plan_begin_where_the_study_was_started(
     driven: list[StudyPlan],
 ) -> None:

@@ -21,9 +21,12 @@ import pytest
 from rich.console import Console
 
 from analysis.results import EpochResult, Session, Usage
+from study.closing import _whereabouts
+from study.ending import Ending
 from study.listing import StudyStatus, status_of
 from study.lock import LOCK_FILE, Holder, StudyLock
 from study.record import StudyRecord
+from study.session_time import SessionTime
 from study.status_view import changes, headline, print_status, reason_lines
 from study.summary import summarise
 
@@ -171,6 +174,40 @@ def test_a_study_whose_last_trials_have_ended_is_confirming(tmp_path: Path) -> N
         assert headline(status(folder)) == "study: running, confirming the front"
 
 
+@pytest.mark.parametrize(
+    ("stage", "phase", "told"),
+    [
+        ("starting", "preparing", ", preparing the teacher"),
+        ("preparing", "preparing", ", preparing the teacher"),
+        ("trials", "trials", ""),
+        ("replicates", "replicates", ", replicates 0 of 0"),
+        ("confirming", "confirming", ", confirming the front"),
+    ],
+)
+def test_what_a_driver_is_at_is_what_it_tells_the_record(
+    tmp_path: Path, stage: str, phase: str, told: str
+) -> None:
+    """Of a search that a budget ended there are trials still to come, which never will."""
+    folder = write(tmp_path / "study", [finished()], planned=9, end=None)
+    with StudyLock(folder):
+        clock = SessionTime(StudyRecord(folder, folder.name, None), time.monotonic(), 2)
+        clock.open()
+        clock.enter(stage)
+        found = status(folder)
+
+    assert found.phase == phase
+    assert headline(found) == f"study: running{told}"
+
+
+def test_what_a_killed_driver_was_at_is_not_what_the_next_one_is_at(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study", [finished()], planned=9, end=None)
+    record = StudyRecord(folder, folder.name, None)
+    killed = Session("2025-03-05T09:00:00+00:00", 240.0, "killed", stage="confirming")
+    record.set_attribute("open_session", killed.to_json())
+    with StudyLock(folder):
+        assert status(folder).phase == "trials"
+
+
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", None])
 def test_an_interrupted_study_names_the_command_that_goes_on_with_it(
     tmp_path: Path, end: str | None
@@ -208,6 +245,47 @@ def test_how_a_study_ended_is_its_state(
 
     assert found.state == state
     assert (found.resume is not None) is goes_on
+
+
+@pytest.mark.parametrize(("failed", "allow"), [(3, None), (4, "0.6"), (5, "0.7"), (8, "1")])
+def test_after_too_many_failures_it_is_named_how_many_to_allow(
+    tmp_path: Path, failed: int, allow: str | None
+) -> None:
+    """A resume that allows no more counts the same failures, and ends at once."""
+    reason = "loss is not finite at epoch 3"
+    trials = [finished(status="failed", done=2, reason=reason) for _ in range(failed)]
+    trials += [finished() for _ in range(min(3, 8 - failed))]
+    ended = "complete" if allow is None else "too many failures"
+    folder = write(tmp_path / "study", trials, planned=20, end=ended)
+    found = status(folder)
+
+    assert found.summary.failures_to_allow == (None if allow is None else float(allow))
+    told = dict(_whereabouts(found.summary, Ending(ended, 0 if allow is None else 3)))["go on"]
+    if allow is None:
+        assert told == "give the same command again with a larger --trials or --budget"
+    else:
+        assert told == f"give the same command again with --max-failures {allow}"
+        assert found.resume == (
+            f"python -m study resume study --max-failures {allow} --studies {tmp_path}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "told"),
+    [
+        ("SIGINT", 130, "to continue"),
+        ("halted", 1, "once that is mended"),
+        ("failed", 1, "once that is mended"),
+        ("lock lost", 4, "once the other driver has ended"),
+        ("no front", 1, "with a larger --trials or --budget"),
+    ],
+)
+def test_how_a_study_goes_on_depends_on_how_it_ended(
+    tmp_path: Path, word: str, code: int, told: str
+) -> None:
+    found = status(write(tmp_path / "study", [finished()], planned=4, end=word))
+    lines = dict(_whereabouts(found.summary, Ending(word, code)))
+    assert lines["go on"] == f"give the same command again {told}"
 
 
 def test_a_killed_driver_leaves_an_interrupted_study_even_if_it_had_once_finished(

@@ -85,6 +85,42 @@ def test_what_cannot_be_had_here_is_left_out_by_name(studies: Path) -> None:
     assert held.lines[1] == "without: 4 whose blocks_1=2 is held at 1 here"
 
 
+@pytest.mark.parametrize(
+    ("there", "here", "alike"),
+    [
+        ({}, (), True),
+        ({"data": "another"}, (), False),
+        ({}, ("--max-epochs", "29"), False),
+        ({}, ("--train-per-class", "50"), False),
+        ({"train_per_class": 50}, ("--train-per-class", "50"), True),
+        ({"unit": "share"}, (), False),
+    ],
+)
+def test_scores_are_compared_where_the_same_images_were_learnt_from_alike(
+    tmp_path: Path, there: dict[str, Any], here: tuple[str, ...], alike: bool
+) -> None:
+    """The data set has another name there, which says nothing."""
+    content = SAMPLE.plan("other", train_per_class=there.get("train_per_class"))
+    assert content["data"]["name"] == "cifar10"
+    content["data"]["hash"] = there.get("data", "the same")
+    content["space"]["score"]["unit"] = there.get("unit", "%")
+    trial = SAMPLE.trial(params(0.01), accuracy=60.0, ratio=3.0)
+    SAMPLE.write_record(tmp_path / "other", [trial], plan_content=content)
+
+    found = handed_over(tmp_path, "--max-epochs", "30", *here)
+
+    assert found.on("the same").alike is alike
+    assert not found.on("some other").alike
+
+
+def test_what_was_kept_without_its_data_stays_as_it_was_taken() -> None:
+    body = earlier_of(RATES).to_json()
+    del body["data"]
+    kept = Earlier.from_json(body)
+    assert kept.alike
+    assert kept.on("any") == kept
+
+
 def test_a_report_s_table_hands_over_the_ends(studies: Path) -> None:
     write_report(studies / "other")
     table = studies / "other" / "report" / "results.csv"

@@ -1,0 +1,128 @@
+"""The front is confirmed on a real Ray, whatever has become of some of its students."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tiny_study import add_student, make_context
+
+from analysis.results import ATTR_TIE_TEST, ReferencePoint
+from cluster.connect import Cluster, connect, disconnect
+from study.confirmation import confirm, time_front
+from study.environment import worker_environment
+from study.mirror import Mirror
+from study.progress import Progress
+from study.record import StudyRecord
+from study.trial_context import TrialContext, student_file
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    yield connect(None, env=worker_environment(1), gpus=False)
+    disconnect()
+
+
+@dataclass
+class Front:
+    """A record whose three complete trials are its front, the first of them the fastest."""
+
+    record: StudyRecord
+    context: TrialContext
+    cluster: Cluster
+
+    def run(self, step: Callable[..., None]) -> list[str]:
+        """Confirm or time it; returns the warnings."""
+        import ray
+
+        said = io.StringIO()
+        reference = ray.put(self.context)
+        step(self.record, self.context, reference, self.cluster, Progress(said, quiet=True))
+        # A line may be folded.
+        return [f"t{rest}" for rest in said.getvalue().replace("\n", "").split("warning: t")[1:]]
+
+    def damage(self, number: int) -> None:
+        path = student_file(self.record.folder, number)
+        os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.fixture
+def front(tmp_path: Path, cluster: Cluster) -> Front:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    record = StudyRecord(folder, "study", None)
+    record.set_attribute("reference_point", ReferencePoint(50.0, 10.0, 100.0).to_json())
+    made = Front(record, make_context(folder, timing_seconds=0.2), cluster)
+    add_student(record, made.context, 90.0, 4.0, blocks_3=0, blocks_4=0)
+    add_student(record, made.context, 93.0, 3.0, blocks_4=0)
+    add_student(record, made.context, 96.0, 2.0)
+    return made
+
+
+def test_a_student_that_cannot_be_read_costs_a_warning_and_the_others_are_confirmed(
+    front: Front,
+) -> None:
+    front.damage(0)  # the fastest, with which the A/A test would be done
+    front.damage(2)
+
+    warnings = front.run(confirm)
+
+    assert [trial.confirmed is not None for trial in front.record.trials()] == [False, True, False]
+    assert [line.split(" (")[0] for line in warnings] == [
+        f"{name} could not be confirmed: no checkpoint can be read at "
+        f"{student_file(front.record.folder, number)}"
+        for number, name in ((0, "t0000"), (2, "t0002"))
+    ]
+    assert "does not match its checksum" in warnings[0]
+    tested = front.record.attribute(ATTR_TIE_TEST)
+    assert tested["architecture"] == front.record.trial(1).architecture
+
+
+def test_a_study_of_which_no_student_can_be_read_comes_to_its_end(front: Front) -> None:
+    for number in range(3):
+        front.damage(number)
+
+    assert len(front.run(confirm)) == 3
+    assert front.record.attribute(ATTR_TIE_TEST) is None
+    assert all(trial.confirmed is None for trial in front.record.trials())
+
+
+def test_of_the_front_that_is_timed_one_that_cannot_be_read_is_passed_over(front: Front) -> None:
+    front.damage(1)
+
+    warnings = front.run(time_front)
+
+    timed = [trial.idle_latency is not None for trial in front.record.trials()]
+    assert timed == [True, False, True]
+    (line,) = warnings
+    assert line.startswith("t0001 could not be timed on the idle device: no checkpoint can be read")
+
+
+def test_a_student_that_the_object_store_has_no_longer_is_one_that_is_not_kept(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's own copy is there; the worker, who is to have it from the store, finds none."""
+    folder = front.record.folder
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
+    mirror = Mirror("s3://bucket/studies")
+    place = student_file(mirror.folder / folder.name, 0)
+    assert not place.exists()
+    lost = TrialContext(**{**vars(front.context), "mirror": mirror})
+    monkeypatch.setattr("study.object_store.ObjectStore.get", lambda *_: False)
+    # In this process, which alone knows of the store that has nothing.
+    monkeypatch.setattr("study.confirmation.WholeNodeWorker.run", in_process(lost))
+
+    warnings = front.run(confirm)
+
+    assert len(warnings) == 3
+    assert all("no such file or directory" in line for line in warnings)
+    assert all(trial.confirmed is None for trial in front.record.trials())
+
+
+def in_process(context: TrialContext) -> Callable[..., object]:
+    def run(self: object, phase: object, task: Callable[..., object], *arguments: object) -> object:
+        return task(context, *arguments)
+
+    return run

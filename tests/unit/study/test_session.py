@@ -1,0 +1,141 @@
+"""One run of the driver: how it ends, whatever happens in it."""
+
+import io
+import runpy
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from analysis.record import read_record
+from analysis.results import Usage
+from cluster.connect import Cluster
+from cluster.resources import TrialResources
+from search_spaces.cifar_blocks import SPACE
+from study.arguments import parser
+from study.budget import Left
+from study.driving import Shown, _conclude
+from study.ending import Ending, StopRequest
+from study.inputs import StudyInputs
+from study.plan import StudyPlan
+from study.progress import Progress
+from study.record import StudyRecord
+from study.resolving import resolve
+from study.session import Session
+from study.session_time import SessionTime
+
+SAMPLE = SimpleNamespace(
+    **runpy.run_path(str(Path(__file__).parents[1] / "analysis" / "sample_record.py"))
+)
+
+
+def asked(*arguments: str) -> StudyPlan:
+    line = ["--space", "cifar_blocks", "--data", "digits", "--name", "mine", *arguments]
+    return resolve(parser().parse_args([*line, "--tracking-uri", "none"]))[0]
+
+
+def session_of(folder: Path, plan: StudyPlan) -> Session:
+    """A run over a study whose folder is there, on a cluster that nobody has started."""
+    inputs: Any = StudyInputs(plan, SPACE, None, "key", folder.parent)  # type: ignore[arg-type]
+    return Session(
+        inputs,
+        StudyRecord(folder, plan.name, None),
+        Cluster("local", 2, 0, 1, 2),
+        TrialResources(1, 0.0, 1),
+        Progress(io.StringIO()),
+        StopRequest(),
+        time.monotonic(),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A study that has been begun."""
+    plan = asked()
+    content = {**SAMPLE.plan("mine"), "plan": plan.to_json()}
+    return SAMPLE.write_record(tmp_path / "studies" / "mine", plan_content=content, sessions=[])
+
+
+def test_a_study_that_cannot_go_on_has_failed_and_is_no_mistake_of_its_command_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from study.distillation.teacher_recipe import TeacherError
+
+    def diverge(*_: object) -> None:
+        raise TeacherError("the training of the teacher diverged: name a checkpoint")
+
+    monkeypatch.setattr("study.session.prepare", diverge)
+
+    ending = session_of(folder, asked()).run()
+
+    assert (ending.word, ending.exit_code) == ("failed", 1)
+    assert [session.end for session in read_record(folder).sessions] == ["failed"]
+    assert _conclude(folder, ending, Shown(quiet=True)) == 1
+    told = capsys.readouterr().err
+    assert told == "error: the training of the teacher diverged: name a checkpoint\n"
+
+
+def test_a_driver_that_was_taken_over_from_notes_nothing_more(folder: Path) -> None:
+    lost, record = threading.Event(), StudyRecord(folder, "mine", None)
+    clock = SessionTime(record, time.monotonic(), 2, lost)
+    clock.open()
+    lost.set()
+    clock.enter("confirming")
+    noted = read_record(folder).open_session
+    assert noted is not None
+    assert noted.stage == "starting"
+
+
+@pytest.mark.parametrize(
+    ("left", "bounds"),
+    [
+        (Left(), ()),
+        (Left(each=0.0), ("--budget",)),
+        (Left(in_all=0.0), ("--device-hours",)),
+        (Left(in_all=0.0, each=900.0), ("--device-hours",)),
+        (Left(in_all=900.0, each=0.0), ("--budget",)),
+        (Left(in_all=0.0, each=0.0), ("--budget", "--device-hours")),
+        # None is spent, and nothing more could come to its end.
+        (Left(in_all=100.0, each=60.0, workers=2), ("--device-hours",)),
+        (Left(in_all=200.0, each=60.0, workers=2), ("--budget",)),
+    ],
+)
+def test_the_bound_to_widen_is_the_one_that_was_reached(
+    left: Left, bounds: tuple[str, ...]
+) -> None:
+    assert left.bounds == bounds
+
+
+def test_replicates_that_are_missing_are_had_by_more_of_what_was_spent(tmp_path: Path) -> None:
+    plan = asked("--replicates", "3", "--budget", "2h", "--device-hours", "1")
+    folder = tmp_path / "other" / "mine"
+    trial = SAMPLE.trial(SAMPLE.params(), accuracy=70.0, ratio=3.0)
+    trial["attributes"]["usage"] = Usage(0, 3600.0).to_json()
+    content = {**SAMPLE.plan("mine"), "plan": plan.to_json()}
+    SAMPLE.write_record(folder, [trial], plan_content=content, sessions=[])
+
+    ending = session_of(folder, plan)._without_replicates(
+        Ending("budget", 0, "the device-hours were spent")
+    )
+
+    assert ending.note == (
+        "the device-hours were spent, so no replicates were trained; those missing: `python -m "
+        "study resume mine --replicates 3 --device-hours MORE --studies "
+        f"{folder.parent}`"
+    )
+
+
+def test_an_error_of_this_program_is_raised_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("study.session.prepare", break_down)
+
+    with pytest.raises(ZeroDivisionError):
+        session_of(folder, asked()).run()
+    assert [session.end for session in read_record(folder).sessions] == ["failed"]
