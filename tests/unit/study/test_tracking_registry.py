@@ -26,6 +26,13 @@ def sample() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(SAMPLE)))
 
 
+@pytest.fixture(autouse=True)
+def process_that_tracks_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registration sets where the process tracks for a while: other tests are to set it too."""
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+
+
 def written(sample: SimpleNamespace, studies: Path, kind: str | None = None) -> StudyResults:
     """A study of one trial, which MLflow does not know."""
     plan = sample.plan(name="digits-0.5")
