@@ -82,14 +82,14 @@ def confirm(
                         record.confirm(trial.number, confirmation)
                         done += 1
             phase.update(done, done)
+    for number, problem in kept.unreadable.items():
+        progress.warn(f"{trial_name(number)} could not be confirmed: {problem}")
     reported = _reported(record.trials(), record.third)
     for trial in _waiting(record.trials(), record.third):
-        problem = kept.unreadable.get(trial.number)
         # Of others that were trained again, the runs that can be scored are enough.
-        if problem is None and trial.number not in reported:
+        if trial.number not in reported or trial.number in kept.unreadable:
             continue
-        why = problem or "its student is not kept any more"
-        progress.warn(f"{trial.name} could not be confirmed: {why}")
+        progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
 
 
 def time_front(
