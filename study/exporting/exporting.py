@@ -95,7 +95,7 @@ def export_student(
         asked.output.mkdir(parents=True, exist_ok=True)
         exported = _written(folder, results, space, asked, images, partial, progress)
         partial.replace(place)
-        write_atomically(exported.card, card_text(results, asked, images, exported))
+        write_atomically(exported.card, card_text(results, space, asked, images, exported))
         kept = json.dumps(exported.to_json(), indent=1) + "\n"
         write_atomically(place.with_name(f"{place.name}.json"), kept)
     except OSError as error:
