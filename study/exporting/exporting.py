@@ -94,10 +94,14 @@ def export_student(
     try:
         asked.output.mkdir(parents=True, exist_ok=True)
         exported = _written(folder, results, space, asked, images, partial, progress)
+        card = card_text(results, space, asked, images, exported)
+        figures = place.with_name(f"{place.name}.json")
+        # Wherever this is cut off, no file lies beside what is said of another.
+        for earlier in (exported.card, figures):
+            earlier.unlink(missing_ok=True)
         partial.replace(place)
-        write_atomically(exported.card, card_text(results, space, asked, images, exported))
-        kept = json.dumps(exported.to_json(), indent=1) + "\n"
-        write_atomically(place.with_name(f"{place.name}.json"), kept)
+        write_atomically(exported.card, card)
+        write_atomically(figures, json.dumps(exported.to_json(), indent=1) + "\n")
     except OSError as error:
         raise PlanError(
             f"--output {asked.output} cannot be written to ({error.strerror or error}); "
@@ -154,9 +158,10 @@ def _written(
 
 
 def file_name(results: StudyResults, asked: Asked) -> str:
-    """Return what the file is called: `digits-t0007.onnx`."""
+    """Return what the file is called: `digits-t0007.onnx`, `digits-t0007-float32.onnx`."""
     way = f"-{asked.direction}" if results.plan.space.of_pairs else ""
-    return f"{results.plan.name}-{asked.trial.name}{way}{SUFFIXES[asked.form]}"
+    takes = "" if asked.takes == "uint8" else f"-{asked.takes}"
+    return f"{results.plan.name}-{asked.trial.name}{way}{takes}{SUFFIXES[asked.form]}"
 
 
 def about(results: StudyResults, trial: TrialResult) -> dict[str, str]:

@@ -16,7 +16,7 @@ from analysis.results import PLAN_FILE
 from search_spaces.catalogue import load_space
 from study.__main__ import main
 from study.distillation import checkpoint
-from study.exporting import choice
+from study.exporting import choice, exporting
 from study.exporting.exporting import Asked, Exported, export_student
 from study.exporting.source import Images, find_images, load_kept_student
 from study.plan import PlanError, StudyPlan
@@ -239,3 +239,41 @@ def test_a_student_is_loaded_with_its_own_weights(folder: Path) -> None:
     assert all((kept.network.state_dict()[name] == value).all() for name, value in stored.items())
     assert kept.weights_hash == hashlib.sha256(path.read_bytes()).hexdigest()
     assert not kept.network.training
+
+
+# Files beside each other
+
+
+def test_what_takes_floats_lies_beside_what_takes_bytes(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exported(folder, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    made = exported(folder, out, takes="float32")
+
+    assert made.file == out / "small-t0002-float32.pt2"
+    after = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert before.items() <= after.items()
+    ends = ("", ".json", ".md")
+    assert after.keys() - before.keys() == {f"small-t0002-float32.pt2{end}" for end in ends}
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_kill_between_two_writes_leaves_no_file_beside_the_card_of_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    out, calls, write = tmp_path / "out", [], exporting.write_atomically
+    exported(folder, out)
+
+    def killed(path: Path, content: str) -> None:
+        if len(calls) == written:
+            raise KeyboardInterrupt
+        calls.append(path)
+        write(path, content)
+
+    monkeypatch.setattr(exporting, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        exported(folder, out)
+
+    left = ["small-t0002.pt2", "small-t0002.pt2.md"]
+    assert sorted(path.name for path in out.iterdir()) == left[: 1 + written]
