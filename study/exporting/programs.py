@@ -150,5 +150,5 @@ def _sweep(folder: Path, front: Iterable[TrialResult]) -> None:
     """Remove the files of those that have left the front, and what a killed driver was writing."""
     kept = {program_file(folder, trial.number).name for trial in front}
     for path in (folder / PROGRAMS_FOLDER).glob("*"):
-        if path.name not in kept:
+        if path.name not in kept and not path.is_dir():
             path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from study.__main__ import main
 from study.distillation import checkpoint
 from study.exporting import choice, exporting
 from study.exporting.exporting import Asked, Exported, export_student
+from study.exporting.programs import PROGRAMS_FOLDER, make_programs
 from study.exporting.source import Images, find_images, load_kept_student
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
@@ -277,3 +278,12 @@ def test_a_kill_between_two_writes_leaves_no_file_beside_the_card_of_another(
 
     left = ["small-t0002.pt2", "small-t0002.pt2.md"]
     assert sorted(path.name for path in out.iterdir()) == left[: 1 + written]
+
+
+def test_a_folder_among_the_students_of_mlflow_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / PROGRAMS_FOLDER / ".ipynb_checkpoints").mkdir(parents=True)
+    (tmp_path / PROGRAMS_FOLDER / "t0001.pt2").write_text("of who has left the front")
+
+    make_programs(tmp_path, [], lambda trial, seconds: None, quiet(), "again")
+
+    assert [path.name for path in (tmp_path / PROGRAMS_FOLDER).iterdir()] == [".ipynb_checkpoints"]
