@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import results
+from search_spaces.catalogue import file_hash
 from search_spaces.space import SearchSpace
 from study.atomic import write_atomically
 from study.plan import StudyPlan, differences, identity_hash
@@ -68,7 +69,7 @@ def plan_document(inputs: StudyInputs) -> dict[str, Any]:
         "plan": plan.to_json(),
         # What relative paths in the plan are relative to.
         "directory": str(Path.cwd()),
-        "space": space,
+        "space": {**space, "file_hash": file_hash(plan.space)},
         "data": {
             "name": data.name,
             "classes": list(data.classes),
@@ -121,7 +122,7 @@ def make_folder(folder: Path) -> None:
 
 
 def store_plan(folder: Path, document: dict[str, Any]) -> None:
-    """Write plan.json; a study that is continued keeps its date.
+    """Write plan.json; a study that is continued keeps its date, and the hash of its space's file.
 
     To be called with the study's lock: what killed processes were writing is removed.
     """
@@ -129,5 +130,10 @@ def store_plan(folder: Path, document: dict[str, Any]) -> None:
         leftover.unlink(missing_ok=True)
     stored = read_plan_file(folder)
     if stored is not None:
-        document = {**document, "created_at": stored["created_at"]}
+        first = {"file_hash": stored["space"].get("file_hash")}
+        document = {
+            **document,
+            "created_at": stored["created_at"],
+            "space": {**document["space"], **first},
+        }
     write_atomically(folder / results.PLAN_FILE, json.dumps(document, indent=1) + "\n")

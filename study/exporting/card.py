@@ -192,10 +192,16 @@ def _agreement(exported: Exported) -> str:
         if found.same_class is not None
         else ""
     )
-    return (
+    text = (
         f"Asked {evidence.checked_on}: the largest difference to the student's answers is "
         f"{found.largest_difference:.2g}, where those reach {found.largest_answer:.3g}.{same}\n"
     )
+    if exported.space_change is not None:
+        text += (
+            f"\nBut {exported.space_change}: the student is built as it says now, with the weights "
+            "of then, and the file was compared with that.\n"
+        )
+    return text
 
 
 def _training(results: StudyResults, trial: TrialResult) -> str:

@@ -12,7 +12,7 @@ from analysis.results import TrialResult
 from search_spaces.space import SearchSpace
 from study.atomic import write_atomically
 from study.exporting.evidence import Evidence, gather
-from study.exporting.source import Images, load_kept_student
+from study.exporting.source import Images, load_kept_student, space_change
 from study.plan import PlanError
 from study.progress import Progress
 
@@ -57,6 +57,8 @@ class Exported:
         quantised: Whether it computes with weights of eight bits.
         weights_sha256: Of the student's file in the study that it was made from.
         evidence: How it answers and how fast.
+        space_change: How the space that built the student is not that of the study any more, in a
+            clause; None where it is.
     """
 
     file: Path
@@ -66,6 +68,7 @@ class Exported:
     quantised: bool
     weights_sha256: str
     evidence: Evidence
+    space_change: str | None
 
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts."""
@@ -141,6 +144,9 @@ def _written(
             write(shipped, shape_of(results), path, asked.form, about(results, asked.trial))
         except ExportError as error:
             raise PlanError(f"{asked.trial.name}: {error}") from None
+    change = space_change(stored, space)
+    if change is not None:
+        progress.warn(f"{change}; the student is built as it says now, and compared with that")
     evidence = gather(path, asked.form, kept.network, shipped, images, shape_of(results), progress)
     if not evidence.agreement.agrees:
         raise DisagreementError(_disagreement(asked, evidence))
@@ -154,6 +160,7 @@ def _written(
         quantised=is_quantised(shipped.student),
         weights_sha256=kept.weights_hash,
         evidence=evidence,
+        space_change=change,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.stored_plan import StoredPlan
+from search_spaces.catalogue import file_hash
 from search_spaces.space import SearchSpace
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
@@ -46,6 +47,22 @@ def enter_directory(document: Mapping[str, Any]) -> None:
     if directory.is_dir():
         os.chdir(directory)
         sys.path.insert(0, str(directory))
+
+
+def space_change(stored: StoredPlan, space: SearchSpace) -> str | None:
+    """Say in a clause that a space is not what it was when a study was planned, or nothing.
+
+    Args:
+        stored: The study's plan.
+        space: Its space as it is now, with ``--fix`` applied.
+    """
+    asked = stored.plan
+    if space.to_json(asked.get("preset"))["hash"] != stored.space.hash:
+        return f"space {space.name} is declared otherwise now than when {stored.name} was planned"
+    kept, spec = stored.space.file_hash, str(asked.get("space"))
+    if kept is not None and file_hash(spec) != kept:
+        return f"{spec} has changed since {stored.name} was planned"
+    return None
 
 
 def find_images(

@@ -13,13 +13,14 @@ import pytest
 
 from analysis.record import StudyResults, read_record
 from analysis.results import PLAN_FILE
-from search_spaces.catalogue import load_space
+from search_spaces.catalogue import file_hash, load_space
+from search_spaces.space import SearchSpace
 from study.__main__ import main
 from study.distillation import checkpoint
 from study.exporting import choice, exporting
 from study.exporting.exporting import Asked, Exported, export_student
 from study.exporting.programs import PROGRAMS_FOLDER, make_programs
-from study.exporting.source import Images, find_images, load_kept_student
+from study.exporting.source import Images, find_images, load_kept_student, space_change
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
 from study.trial_context import STUDENT_FILE, trial_folder
@@ -49,8 +50,9 @@ def folder(sample: SimpleNamespace, tmp_path: Path) -> Path:
     sample.confirm_front(trials)
     plan = sample.plan(name="small", data=str(tmp_path / "nowhere"), device_hours=None)
     plan["data"] |= {"shape": SHAPE, "classes": CLASSES, "mean": MEAN, "std": STD}
-    study: Path = sample.write_record(tmp_path / "studies" / "small", trials, plan_content=plan)
     space = load_space("cifar_blocks").with_fixed({"width": 16})
+    plan["space"]["hash"] = space.to_json("paper")["hash"]
+    study: Path = sample.write_record(tmp_path / "studies" / "small", trials, plan_content=plan)
     for number in (0, 2):
         params = space.complete(PARAMS)
         student = space.build_student(params, len(CLASSES), tuple(SHAPE))
@@ -240,6 +242,82 @@ def test_a_student_is_loaded_with_its_own_weights(folder: Path) -> None:
     assert all((kept.network.state_dict()[name] == value).all() for name, value in stored.items())
     assert kept.weights_hash == hashlib.sha256(path.read_bytes()).hexdigest()
     assert not kept.network.training
+
+
+# A space that has changed
+
+OWN_SPACE = """
+from dataclasses import replace
+from torch import nn
+from search_spaces import cifar_blocks
+
+def build_student(params, classes, shape):
+    network = cifar_blocks.SPACE.build_student(params, classes, shape)
+    plain = network.forward
+    {body}
+    return network
+
+SPACE = replace(cifar_blocks.SPACE, build_student=build_student)
+"""
+BRANCHING = "network.forward = lambda x: plain(x) if x.sum() > 0 else plain(-x)"
+
+
+@pytest.fixture
+def own_space(folder: Path, tmp_path: Path) -> Path:
+    """A space of one's own, by which the study was planned."""
+    path = tmp_path / "my_space.py"
+    path.write_text(OWN_SPACE.format(body=""))
+    document = json.loads((folder / PLAN_FILE).read_text())
+    document["plan"]["space"] = str(path)
+    declared = load_space(str(path)).to_json("paper")["hash"]
+    document["space"] |= {"hash": declared, "file_hash": file_hash(str(path))}
+    (folder / PLAN_FILE).write_text(json.dumps(document))
+    return path
+
+
+def test_a_space_as_it_was_planned_has_not_changed(folder: Path, own_space: Path) -> None:
+    plan = read_record(folder).plan
+
+    assert space_change(plan, load_space(str(own_space))) is None
+    earlier = replace(plan, space=replace(plan.space, file_hash=None))
+    own_space.write_text(OWN_SPACE.format(body=BRANCHING))
+    assert space_change(earlier, load_space(str(own_space))) is None  # it cannot be told
+
+
+def test_a_file_that_has_changed_is_told_though_it_declares_the_same(
+    folder: Path, own_space: Path
+) -> None:
+    own_space.write_text(OWN_SPACE.format(body="network.forward = lambda x: -plain(x)"))
+
+    change = space_change(read_record(folder).plan, load_space(str(own_space)))
+
+    assert change == f"{own_space} has changed since small was planned"
+
+
+def test_a_declaration_that_has_changed_is_told_in_terminal_card_and_figures(
+    folder: Path, tmp_path: Path
+) -> None:
+    results, stream = read_record(folder), io.StringIO()
+    asked = Asked(results.trials[2], "pt2", "uint8", "x_to_y", tmp_path / "out")
+    images = images_of(folder, results)
+
+    same = export_student(folder, results, small_space(), asked, images, Progress(stream))
+    before = stream.getvalue()
+    unchanged = same.card.read_text()
+    other = replace(small_space(), title="Another")
+    made = export_student(folder, results, other, asked, images, Progress(stream))
+
+    change = "space cifar_blocks is declared otherwise now than when small was planned"
+    assert (same.space_change, made.space_change) == (None, change)
+    assert "warning" not in before
+    assert f"warning: {change}; " in " ".join(stream.getvalue().split())
+    assert "But space" not in unchanged
+    assert f"But {change}: " in made.card.read_text()
+    assert made.to_json()["space_change"] == change
+
+
+def small_space() -> SearchSpace:
+    return load_space("cifar_blocks").with_fixed({"width": 16})
 
 
 # Files beside each other

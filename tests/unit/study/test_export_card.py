@@ -48,7 +48,7 @@ def card(results: StudyResults, space: SearchSpace | None = None, **changes: Any
     )
     asked = Asked(replace(results.trials[0], **changes), "onnx", "uint8", "x_to_y", Path())
     file = Path("small-t0000.onnx")
-    made = Exported(file, file.with_suffix(".md"), "0" * 64, 1000, False, "1" * 64, evidence)
+    made = Exported(file, file.with_suffix(".md"), "0" * 64, 1000, False, "1" * 64, evidence, None)
     images = Images(None, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), "none")
     return card_text(results, space or load_space("cifar_blocks"), asked, images, made)
 
