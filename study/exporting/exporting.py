@@ -86,8 +86,8 @@ def export_student(
     """Export a student; the file comes to its place once it is known to agree.
 
     Raises:
-        PlanError: if the student is damaged, the format cannot hold it, or the folder cannot be
-            written to.
+        PlanError: if the student is damaged or cannot be built again, the format cannot hold it,
+            the file cannot be run, or the folder cannot be written to.
         DisagreementError: if the file answers otherwise than the student.
     """
     from study.exporting.card import card_text
@@ -129,7 +129,7 @@ def _written(
     import torch
 
     from study.distillation.checkpoint import CheckpointError
-    from study.distillation.export import ExportError, Shipped, is_quantised, write
+    from study.distillation.export import ExportError, Shipped, is_quantised, reason_of, write
 
     stored = results.plan
     torch.set_num_threads(int(stored.plan.get("cpus_per_trial") or 1))
@@ -147,7 +147,14 @@ def _written(
     change = space_change(stored, space)
     if change is not None:
         progress.warn(f"{change}; the student is built as it says now, and compared with that")
-    evidence = gather(path, asked.form, kept.network, shipped, images, shape_of(results), progress)
+    shape = shape_of(results)
+    try:
+        evidence = gather(path, asked.form, kept.network, shipped, images, shape, progress)
+    except Exception as error:  # runtimes raise of many kinds
+        raise PlanError(
+            f"{asked.trial.name}: its file cannot be run as {asked.form} ({reason_of(error)}); ask "
+            "for another --format"
+        ) from error
     if not evidence.agreement.agrees:
         raise DisagreementError(_disagreement(asked, evidence))
     content = path.read_bytes()

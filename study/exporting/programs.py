@@ -77,7 +77,8 @@ def write_program(folder: Path, space: SearchSpace, number: int) -> None:
 
     Raises:
         study.distillation.checkpoint.CheckpointError: if its file is damaged.
-        ValueError: if the study's plan does not tell the normalisation.
+        ValueError: if the study's plan does not tell the normalisation, or the student cannot be
+            had.
     """
     from study.distillation.export import Shipped, write
     from study.exporting.source import load_kept_student

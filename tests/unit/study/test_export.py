@@ -4,16 +4,20 @@ import hashlib
 import io
 import json
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from analysis.record import StudyResults, read_record
 from analysis.results import PLAN_FILE
 from search_spaces.catalogue import file_hash, load_space
+from search_spaces.networks.int8 import NoInt8KernelError
 from search_spaces.space import SearchSpace
 from study.__main__ import main
 from study.distillation import checkpoint
@@ -244,7 +248,22 @@ def test_a_student_is_loaded_with_its_own_weights(folder: Path) -> None:
     assert not kept.network.training
 
 
-# A space that has changed
+def test_a_student_is_built_with_the_seed_of_its_run(folder: Path) -> None:
+    def build(params: Any, classes: int, shape: Any) -> nn.Module:
+        network: nn.Module = load_space("cifar_blocks").build_student(params, classes, shape)
+        network.order = torch.randperm(1000)  # drawn, and no part of its weights
+        return network
+
+    space = replace(load_space("cifar_blocks"), build_student=build)
+    torch.manual_seed(0)
+    drawn = build(space.complete(PARAMS | {"width": 16}), len(CLASSES), tuple(SHAPE)).order
+
+    kept = load_kept_student(folder, read_record(folder).plan, space, 2, "x_to_y")
+
+    assert torch.equal(kept.network.order, drawn)
+
+
+# What cannot be had
 
 OWN_SPACE = """
 from dataclasses import replace
@@ -273,6 +292,70 @@ def own_space(folder: Path, tmp_path: Path) -> Path:
     document["space"] |= {"hash": declared, "file_hash": file_hash(str(path))}
     (folder / PLAN_FILE).write_text(json.dumps(document))
     return path
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise KeyError('width')", ("does not build the student of t0002 any more ('width')",)),
+        (
+            "network.more = nn.Linear(2, 2)",
+            ("does not build the student of t0002 any more", "more.weight", "bring it back"),
+        ),
+        (BRANCHING, ("t0002: the student cannot be had as {form} (", "--format ")),
+    ],
+)
+def test_a_student_that_cannot_be_had_is_refused_in_a_line_and_nothing_is_left(
+    folder: Path,
+    own_space: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    body: str,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(folder)  # the verb goes where a study was started
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    own_space.write_text(OWN_SPACE.format(body=body))
+
+    arguments = ["--trial", "2", "--format", form, "--studies", str(folder.parent), "--json"]
+    assert main(["export", "small", *arguments]) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    for each in words:
+        assert each.format(form=form) in line
+    assert len(line) < 500
+    assert list((folder / "exports").iterdir()) == []
+
+
+def test_a_file_that_its_runtime_does_not_take_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no kernel for Foo(1)\nat line 7") from ValueError("Foo is unknown\n")
+
+    monkeypatch.setattr("study.distillation.export.open_file", refuse)
+
+    with pytest.raises(PlanError) as caught:
+        exported(folder, tmp_path / "out")
+    assert str(caught.value) == (
+        "t0002: its file cannot be run as pt2 (Foo is unknown); ask for another --format"
+    )
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_int8_student_without_kernels_here_is_sent_to_another_machine(folder: Path) -> None:
+    def build(*_: object) -> nn.Module:
+        raise NoInt8KernelError("this processor is arm64; add --fix precision=float32")
+
+    space = replace(load_space("cifar_blocks"), build_student=build)
+
+    with pytest.raises(PlanError, match=r"^t0002: this processor is arm64; export it on a machine"):
+        load_kept_student(folder, read_record(folder).plan, space, 2, "x_to_y")
+
+
+# A space that has changed
 
 
 def test_a_space_as_it_was_planned_has_not_changed(folder: Path, own_space: Path) -> None:
