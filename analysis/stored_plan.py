@@ -131,6 +131,8 @@ class Space(Stored):
     """The search space; `control` holds the values that turn a student into its control.
 
     Where students are not `taught` there is no teacher, and ratios are to the default student.
+    `file_hash` is that of the file of one's own that declares it; None of other spaces, and in
+    plans of earlier versions.
     """
 
     name: str
@@ -144,6 +146,7 @@ class Space(Stored):
     published: PublishedTable | None = None
     control: Mapping[str, Any] | None = None
     data_kind: str | None = None
+    file_hash: str | None = None
 
     @property
     def of_pairs(self) -> bool:

@@ -1,5 +1,6 @@
 """Finding a search space by name, in a file of one's own, or in a module."""
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -58,6 +59,14 @@ def load_space(spec: str) -> SearchSpace:
             "check the name and PYTHONPATH"
         ) from None
     return _attribute(module, attribute, spec)
+
+
+def file_hash(spec: str) -> str | None:
+    """Return 16 hex digits of the file of one's own that ``spec`` names; None of what is none."""
+    path = Path(spec)
+    if not spec.endswith(".py") or not path.is_file():
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _module_of_file(path: Path) -> ModuleType:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import results
+from search_spaces.catalogue import file_hash
 from search_spaces.space import SearchSpace
 from study.atomic import write_atomically
 from study.mirror import mirror_of
@@ -69,7 +70,7 @@ def plan_document(inputs: StudyInputs) -> dict[str, Any]:
         "plan": plan.to_json(),
         # What relative paths in the plan are relative to.
         "directory": str(Path.cwd()),
-        "space": space,
+        "space": {**space, "file_hash": file_hash(plan.space)},
         "data": {
             "name": data.name,
             "classes": list(data.classes),
@@ -122,9 +123,10 @@ def make_folder(folder: Path) -> None:
 
 
 def store_plan(folder: Path, document: dict[str, Any]) -> None:
-    """Write plan.json, first into an object store; a study that is continued keeps its date.
+    """Write plan.json, first into an object store.
 
-    To be called with the study's lock: what killed processes were writing is removed.
+    A study that is continued keeps its date, and the hash of its space's file. To be called with
+    the study's lock: what killed processes were writing is removed.
 
     Raises:
         StoreError: if the store does not take it.
@@ -133,7 +135,12 @@ def store_plan(folder: Path, document: dict[str, Any]) -> None:
         leftover.unlink(missing_ok=True)
     stored = read_plan_file(folder)
     if stored is not None:
-        document = {**document, "created_at": stored["created_at"]}
+        first = {"file_hash": stored["space"].get("file_hash")}
+        document = {
+            **document,
+            "created_at": stored["created_at"],
+            "space": {**document["space"], **first},
+        }
     path, text = folder / results.PLAN_FILE, json.dumps(document, indent=1) + "\n"
     mirror = mirror_of(folder.parent)
     if mirror is not None:

@@ -4,16 +4,19 @@ Images go in as they were decoded, `(batch, channels, height, width)`: uint8, or
 1. Out come a logit for each class, or images from 0 to 1.
 """
 
+import contextlib
 import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
+
+from search_spaces.networks.int8 import Int8Network
 
 Shape = tuple[int, int, int]
 Format = Literal["onnx", "pt2", "torchscript"]
@@ -24,7 +27,11 @@ TAKES: tuple[Takes, ...] = get_args(Takes)
 INPUT = "images"
 # Of the example that a graph is recorded with. One image could be taken for a constant.
 _EXAMPLES = 2
-_NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+_NOISY = (
+    *("torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes"),
+    *("onnxscript", "onnx_ir"),
+)
+_LONGEST_REASON = 200
 
 Answer = Callable[[Tensor], Tensor]
 
@@ -58,7 +65,7 @@ class Shipped(nn.Module):
         super().__init__()
         student.eval()
         # Integer kernels of one processor cannot travel; the same computation in known steps can.
-        self.student = getattr(student, "reference", student)
+        self.student = student.reference if isinstance(student, Int8Network) else student
         self.takes: Takes = takes
         self.classes = classes
         for name, values in (("center", mean), ("spread", std)):
@@ -112,28 +119,48 @@ def write(
         about: Words that are kept in the file, by name.
 
     Raises:
-        ExportError: the format cannot hold this student.
+        ExportError: the format cannot hold this student, or torch cannot bring it there.
         OSError: the file cannot be written.
     """
     images = example_images(shape, shipped.takes)
-    if form == "torchscript" and is_quantised(shipped.student):
+    quantised = is_quantised(shipped.student)
+    if form == "torchscript" and quantised:
         raise ExportError(
             "an int8 student cannot be had as torchscript, which does not know its rounding; "
             "ask for --format onnx (int8 in ONNX Runtime) or pt2 (int8 weights, float32 arithmetic)"
         )
-    with _quiet(), torch.inference_mode(form == "torchscript"):
-        if form == "onnx":
-            _write_onnx(shipped, images, path, about)
-        elif form == "pt2":
-            program = exported_program(shipped, images)
-            torch.export.save(program, path, extra_files=dict(about))
-        else:
-            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-                shipped, images, check_trace=False
-            )
-            buffer = io.BytesIO()
-            torch.jit.save(traced, buffer, _extra_files=dict(about))
-            path.write_bytes(buffer.getvalue())
+    try:
+        with _quiet(), torch.inference_mode(form == "torchscript"):
+            content = _content(shipped, images, form, about)
+    except Exception as error:  # exporters raise of many kinds, and what the student itself raises
+        others = [f for f in FORMATS if f != form and not (quantised and f == "torchscript")]
+        raise ExportError(
+            f"the student cannot be had as {form} ({reason_of(error)}); ask for --format "
+            f"{' or '.join(others)}, or build it of operations that {form} knows"
+        ) from error
+    path.write_bytes(content)
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an exporter or a runtime stumbled over, at its root."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return shorten(lines[0] if lines else type(error).__name__, _LONGEST_REASON, placeholder=" …")
+
+
+def _content(shipped: Shipped, images: Tensor, form: Format, about: Mapping[str, str]) -> bytes:
+    if form == "onnx":
+        return _onnx(shipped, images, about)
+    buffer = io.BytesIO()
+    if form == "pt2":
+        torch.export.save(exported_program(shipped, images), buffer, extra_files=dict(about))
+    else:
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            shipped, images, check_trace=False
+        )
+        torch.jit.save(traced, buffer, _extra_files=dict(about))
+    return buffer.getvalue()
 
 
 def exported_program(shipped: Shipped, images: Tensor) -> torch.export.ExportedProgram:
@@ -147,7 +174,7 @@ def exported_program(shipped: Shipped, images: Tensor) -> torch.export.ExportedP
     return program
 
 
-def _write_onnx(shipped: Shipped, images: Tensor, path: Path, about: Mapping[str, str]) -> None:
+def _onnx(shipped: Shipped, images: Tensor, about: Mapping[str, str]) -> bytes:
     translated = None
     if is_quantised(shipped.student):
         from study.distillation.export_int8 import onnx_operators
@@ -165,7 +192,8 @@ def _write_onnx(shipped: Shipped, images: Tensor, path: Path, about: Mapping[str
     )
     assert program is not None
     program.model.metadata_props.update(about)
-    program.save(path, external_data=False)
+    content: bytes = program.model_proto.SerializeToString()
+    return content
 
 
 def open_file(path: Path, form: Format, threads: int) -> Answer:
@@ -206,11 +234,16 @@ def is_quantised(network: nn.Module) -> bool:
     return largest.dtype == torch.int8
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what exporters say to their own developers: warnings, and notes in the log."""
+    """Without what exporters say to their own developers: warnings, graphs, notes in the log."""
     before = {name: logging.getLogger(name).level for name in _NOISY}
-    with warnings.catch_warnings():
+    said = io.StringIO()
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+    ):
         warnings.simplefilter("ignore")
         for name in before:
             logging.getLogger(name).setLevel(logging.ERROR)

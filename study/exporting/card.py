@@ -10,6 +10,8 @@ from analysis.formatting import value as shown
 from analysis.front import is_distilled
 from analysis.record import StudyResults
 from analysis.results import TrialResult
+from analysis.timing_notes import runtime_of
+from search_spaces.space import SearchSpace
 from study import __version__
 from study.exporting.exporting import Asked, Exported, about
 from study.exporting.source import Images
@@ -21,12 +23,14 @@ _PACKAGES = {
 }
 
 
-def card_text(results: StudyResults, asked: Asked, images: Images, exported: Exported) -> str:
+def card_text(
+    results: StudyResults, space: SearchSpace, asked: Asked, images: Images, exported: Exported
+) -> str:
     """Return the card in Markdown."""
     yardstick = results.plan.space.yardstick
     parts = (
         f"# {exported.file.name}\n",
-        _what(results, asked, exported),
+        _what(results, space, asked, exported),
         f"## Load it\n\n```python\n{loading(results, asked, exported)}```\n",
         f"## Input and output\n\n{_interface(results, asked, images)}",
         f"## How good\n\n{_scores(results, asked.trial)}",
@@ -64,17 +68,26 @@ def loading(results: StudyResults, asked: Asked, exported: Exported) -> str:
     )
 
 
-def _what(results: StudyResults, asked: Asked, exported: Exported) -> str:
+def _what(results: StudyResults, space: SearchSpace, asked: Asked, exported: Exported) -> str:
     plan, trial = results.plan, asked.trial
     taught = ", by their labels alone"
     if results.teacher is not None and is_distilled(trial, plan.space):
-        taught = f", taught by {results.teacher.name}"
+        taught = f", taught by {_teacher(results.teacher.name, space, trial)}"
     eight = " Its weights are integers of eight bits." if exported.quantised else ""
     task = "an image to an image" if plan.space.of_pairs else f"{len(plan.data.classes)} classes"
     return (
         f"A student network, `{trial.architecture}`, trained on {plan.data.name} ({task}){taught}; "
         f"trial {trial.name} of the study {plan.name}.{eight}\n"
     )
+
+
+def _teacher(name: str, space: SearchSpace, trial: TrialResult) -> str:
+    """Say who taught a trial: the study's teacher, or one that differs from it in a parameter."""
+    varied = space.teacher_varies_with
+    value = None if varied is None else trial.params.get(varied)
+    if varied is None or value in (None, space.parameter(varied).default):
+        return name
+    return f"a variant of {name}, the one for {varied} {shown(value)}"
 
 
 def _interface(results: StudyResults, asked: Asked, images: Images) -> str:
@@ -164,7 +177,7 @@ def _speed(trial: TrialResult, exported: Exported, yardstick: str) -> str:
         idle = "idle" if latency.idle else "busy"
         text += (
             f"\nIn the study: {milliseconds(latency.batch_1_ms.median)} an image at batch 1 and "
-            f"{milliseconds(latency.batch_64_ms.median)} a batch of 64 in eager torch, "
+            f"{milliseconds(latency.batch_64_ms.median)} a batch of 64 {runtime_of(latency)}, "
             f"{times(latency.ratio_batch_1.median)} as fast as the {yardstick}, on "
             f"{latency.device}, {latency.threads} thread(s), {idle}.\n"
         )
@@ -179,10 +192,16 @@ def _agreement(exported: Exported) -> str:
         if found.same_class is not None
         else ""
     )
-    return (
+    text = (
         f"Asked {evidence.checked_on}: the largest difference to the student's answers is "
         f"{found.largest_difference:.2g}, where those reach {found.largest_answer:.3g}.{same}\n"
     )
+    if exported.space_change is not None:
+        text += (
+            f"\nBut {exported.space_change}: the student is built as it says now, with the weights "
+            "of then, and the file was compared with that.\n"
+        )
+    return text
 
 
 def _training(results: StudyResults, trial: TrialResult) -> str:
@@ -194,9 +213,26 @@ def _training(results: StudyResults, trial: TrialResult) -> str:
     ]
     return (
         f"{markdown_table(['parameter', 'value', 'what it is'], rows)}\n"
-        f"{trial.epochs_done} epochs on {plan.data.student_train:,} images of {plan.data.source}, "
+        f"{trial.epochs_done} epochs on {_learnt_from(results, trial)} of {plan.data.source}, "
         f"in the search space {plan.space.name}: {plan.space.title}.\n"
     )
+
+
+def _learnt_from(results: StudyResults, trial: TrialResult) -> str:
+    """Say how many images a student learnt from: all of the study's, or a share of each class.
+
+    A share is of a class as it was before the validation split was held out. How many that are is
+    not stored class by class, and rounded in each.
+    """
+    plan, data = results.plan, results.plan.data
+    share = trial.params.get("train_share")
+    chosen = {each.name for each in plan.space.parameters if each.kind == "choice"}
+    if "train_share" not in chosen or not isinstance(share, float) or share >= 1:
+        return f"{data.student_train:,} images"
+    reduced = plan.plan.get("train_per_class") is not None
+    whole = data.student_train if reduced else data.train + data.validation
+    kept = min(data.student_train, max(2 * len(data.classes), round(share * whole)))
+    return f"about {kept:,} images (a share of {share:g} of each class)"
 
 
 def _limits(results: StudyResults, exported: Exported) -> Iterator[str]:
@@ -228,7 +264,7 @@ def _provenance(results: StudyResults, asked: Asked, exported: Exported) -> str:
         *([name, _version(name)] for name in _PACKAGES[asked.form]),
     ]
     if results.teacher is not None:
-        rows.append(["teacher", f"{results.teacher.name}, key {results.teacher.key}"])
+        rows.append(["the study's teacher", f"{results.teacher.name}, key {results.teacher.key}"])
     return markdown_table(["", ""], rows)
 
 

@@ -12,7 +12,7 @@ from analysis.results import TrialResult
 from search_spaces.space import SearchSpace
 from study.atomic import write_atomically
 from study.exporting.evidence import Evidence, gather
-from study.exporting.source import Images, load_kept_student
+from study.exporting.source import Images, load_kept_student, space_change
 from study.plan import PlanError
 from study.progress import Progress
 
@@ -57,6 +57,8 @@ class Exported:
         quantised: Whether it computes with weights of eight bits.
         weights_sha256: Of the student's file in the study that it was made from.
         evidence: How it answers and how fast.
+        space_change: How the space that built the student is not that of the study any more, in a
+            clause; None where it is.
     """
 
     file: Path
@@ -66,6 +68,7 @@ class Exported:
     quantised: bool
     weights_sha256: str
     evidence: Evidence
+    space_change: str | None
 
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts."""
@@ -83,8 +86,8 @@ def export_student(
     """Export a student; the file comes to its place once it is known to agree.
 
     Raises:
-        PlanError: if the student is damaged, the format cannot hold it, or the folder cannot be
-            written to.
+        PlanError: if the student is damaged or cannot be built again, the format cannot hold it,
+            the file cannot be run, or the folder cannot be written to.
         DisagreementError: if the file answers otherwise than the student.
     """
     from study.exporting.card import card_text
@@ -94,10 +97,14 @@ def export_student(
     try:
         asked.output.mkdir(parents=True, exist_ok=True)
         exported = _written(folder, results, space, asked, images, partial, progress)
+        card = card_text(results, space, asked, images, exported)
+        figures = place.with_name(f"{place.name}.json")
+        # Wherever this is cut off, no file lies beside what is said of another.
+        for earlier in (exported.card, figures):
+            earlier.unlink(missing_ok=True)
         partial.replace(place)
-        write_atomically(exported.card, card_text(results, asked, images, exported))
-        kept = json.dumps(exported.to_json(), indent=1) + "\n"
-        write_atomically(place.with_name(f"{place.name}.json"), kept)
+        write_atomically(exported.card, card)
+        write_atomically(figures, json.dumps(exported.to_json(), indent=1) + "\n")
     except OSError as error:
         raise PlanError(
             f"--output {asked.output} cannot be written to ({error.strerror or error}); "
@@ -122,7 +129,7 @@ def _written(
     import torch
 
     from study.distillation.checkpoint import CheckpointError
-    from study.distillation.export import ExportError, Shipped, is_quantised, write
+    from study.distillation.export import ExportError, Shipped, is_quantised, reason_of, write
 
     stored = results.plan
     torch.set_num_threads(int(stored.plan.get("cpus_per_trial") or 1))
@@ -137,7 +144,17 @@ def _written(
             write(shipped, shape_of(results), path, asked.form, about(results, asked.trial))
         except ExportError as error:
             raise PlanError(f"{asked.trial.name}: {error}") from None
-    evidence = gather(path, asked.form, kept.network, shipped, images, shape_of(results), progress)
+    change = space_change(stored, space)
+    if change is not None:
+        progress.warn(f"{change}; the student is built as it says now, and compared with that")
+    shape = shape_of(results)
+    try:
+        evidence = gather(path, asked.form, kept.network, shipped, images, shape, progress)
+    except Exception as error:  # runtimes raise of many kinds
+        raise PlanError(
+            f"{asked.trial.name}: its file cannot be run as {asked.form} ({reason_of(error)}); ask "
+            "for another --format"
+        ) from error
     if not evidence.agreement.agrees:
         raise DisagreementError(_disagreement(asked, evidence))
     content = path.read_bytes()
@@ -150,13 +167,15 @@ def _written(
         quantised=is_quantised(shipped.student),
         weights_sha256=kept.weights_hash,
         evidence=evidence,
+        space_change=change,
     )
 
 
 def file_name(results: StudyResults, asked: Asked) -> str:
-    """Return what the file is called: `digits-t0007.onnx`."""
+    """Return what the file is called: `digits-t0007.onnx`, `digits-t0007-float32.onnx`."""
     way = f"-{asked.direction}" if results.plan.space.of_pairs else ""
-    return f"{results.plan.name}-{asked.trial.name}{way}{SUFFIXES[asked.form]}"
+    takes = "" if asked.takes == "uint8" else f"-{asked.takes}"
+    return f"{results.plan.name}-{asked.trial.name}{way}{takes}{SUFFIXES[asked.form]}"
 
 
 def about(results: StudyResults, trial: TrialResult) -> dict[str, str]:

@@ -77,7 +77,8 @@ def write_program(folder: Path, space: SearchSpace, number: int) -> None:
 
     Raises:
         study.distillation.checkpoint.CheckpointError: if its file is damaged.
-        ValueError: if the study's plan does not tell the normalisation.
+        ValueError: if the study's plan does not tell the normalisation, or the student cannot be
+            had.
     """
     from study.distillation.export import Shipped, write
     from study.exporting.source import load_kept_student
@@ -150,5 +151,5 @@ def _sweep(folder: Path, front: Iterable[TrialResult]) -> None:
     """Remove the files of those that have left the front, and what a killed driver was writing."""
     kept = {program_file(folder, trial.number).name for trial in front}
     for path in (folder / PROGRAMS_FOLDER).glob("*"):
-        if path.name not in kept:
+        if path.name not in kept and not path.is_dir():
             path.unlink(missing_ok=True)

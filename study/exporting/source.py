@@ -6,13 +6,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+from analysis.results import trial_name
 from analysis.stored_plan import StoredPlan
+from search_spaces.catalogue import file_hash
 from search_spaces.space import SearchSpace
 from study.commands import keep_directory
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
+from study.seeds import run_seed
 from study.trial_context import student_file
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 DIRECTIONS = ("x_to_y", "y_to_x")
 _CHECKED = 512
+_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,22 @@ def enter_directory(document: Mapping[str, Any]) -> None:
         keep_directory()
         os.chdir(directory)
         sys.path.insert(0, str(directory))
+
+
+def space_change(stored: StoredPlan, space: SearchSpace) -> str | None:
+    """Say in a clause that a space is not what it was when a study was planned, or nothing.
+
+    Args:
+        stored: The study's plan.
+        space: Its space as it is now, with ``--fix`` applied.
+    """
+    asked = stored.plan
+    if space.to_json(asked.get("preset"))["hash"] != stored.space.hash:
+        return f"space {space.name} is declared otherwise now than when {stored.name} was planned"
+    kept, spec = stored.space.file_hash, str(asked.get("space"))
+    if kept is not None and file_hash(spec) != kept:
+        return f"{spec} has changed since {stored.name} was planned"
+    return None
 
 
 def find_images(
@@ -136,18 +157,34 @@ def load_kept_student(
 
     Raises:
         study.distillation.checkpoint.CheckpointError: if its file is damaged.
+        PlanError: if the space does not build it any more, or this processor cannot run it.
     """
+    import torch
+
+    from search_spaces.networks.int8 import NoInt8KernelError
     from study.distillation import checkpoint
     from study.distillation.deployment import deployed, kept
 
-    path = student_file(folder, number)
+    path, name = student_file(folder, number), trial_name(number)
     state = checkpoint.load(path)
     height, width, channels = stored.data.shape
-    built = space.build_student(
-        state["params"], len(stored.data.classes), (height, width, channels)
-    )
-    whole = kept(built)
-    whole.load_state_dict(state["weights"])
-    network = whole.get_submodule(direction) if stored.space.of_pairs else deployed(whole)
+    # What a student draws as it is built, and keeps apart from its weights, is drawn as in its run.
+    torch.manual_seed(run_seed(int(stored.plan["seed"]), int(state.get("run", 0))))
+    try:
+        built = space.build_student(
+            state["params"], len(stored.data.classes), (height, width, channels)
+        )
+        whole = kept(built)
+        whole.load_state_dict(state["weights"])
+        network = whole.get_submodule(direction) if stored.space.of_pairs else deployed(whole)
+    except NoInt8KernelError as error:
+        why = str(error).partition(";")[0]
+        raise PlanError(f"{name}: {why}; export it on a machine like the study's") from error
+    except Exception as error:  # the space may be of one's own, and raise whatever it likes
+        reason = shorten(str(error) or type(error).__name__, _LONGEST_REASON, placeholder=" …")
+        raise PlanError(
+            f"space {space.name} does not build the student of {name} any more ({reason}); bring "
+            f"it back as it was when {stored.name} ran"
+        ) from error
     network.eval()
     return KeptStudent(network, hashlib.sha256(path.read_bytes()).hexdigest())

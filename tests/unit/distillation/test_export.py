@@ -211,6 +211,70 @@ def test_an_int8_student_is_no_torchscript_and_the_mend_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
+# What cannot be had
+
+
+class Branching(nn.Module):
+    """Goes one of two ways, by what it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ways = nn.ModuleList(dense.build(SHAPE, (4,), CLASSES) for _ in range(2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.ways[0 if images.sum() > 0 else 1](images)
+        return answer
+
+
+class Bessel(nn.Module):
+    """Computes what ONNX has no operator for."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.special.bessel_j0(images.flatten(1)[:, :CLASSES])
+
+
+@pytest.mark.parametrize(
+    ("student", "form", "reason", "mend"),
+    [
+        (Branching(), "onnx", "data-dependent", "--format pt2 or torchscript"),
+        (Branching(), "pt2", "data-dependent", "--format onnx or torchscript"),
+        (Bessel(), "onnx", "bessel_j0", "--format pt2 or torchscript"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said_in_a_line_with_the_mend(
+    student: nn.Module, form: Format, reason: str, mend: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError) as caught:
+        write(shipped_of(student, "uint8"), SHAPE, tmp_path / "s", form, {})
+
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"the student cannot be had as {form} (")
+    assert reason in line
+    assert mend in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_full_disk_is_no_fault_of_the_student(form: Format) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        write(shipped_of(STUDENTS["dense"], "uint8"), SHAPE, Path("/dev/full"), form, {})
+
+
+def test_a_student_may_have_a_part_called_reference(tmp_path: Path) -> None:
+    student = nn.Sequential()
+    student.reference = nn.Flatten()
+    student.head = nn.Linear(3 * 32 * 32, CLASSES)
+    write(shipped_of(student, "uint8"), SHAPE, tmp_path / "s", "pt2", {})
+
+    images = example_images(SHAPE, "uint8", 3)
+    with torch.inference_mode():
+        found = open_file(tmp_path / "s", "pt2", 1)(images)
+
+    wanted = as_the_study_asks(student, "uint8")
+    torch.testing.assert_close(found, wanted(images), rtol=1e-4, atol=1e-4)
+
+
 # The check
 
 

@@ -1,4 +1,6 @@
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,10 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from search_spaces.catalogue import file_hash, load_space
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import PSNR, WEIGHTED_F1, SearchSpace, SpaceError
+from study.arguments import parser
 from study.distillation.image_data import ImageData, Split
 from study.distillation.views import Augmentation
+from study.inputs import StudyInputs, plan_document, store_plan
+from study.record import read_plan_file
+from study.resolving import resolve
 from study.task import task_of
 
 
@@ -53,3 +60,33 @@ def test_the_floor_of_weighted_f1_is_that_of_always_naming_the_largest_class(
 def test_a_score_without_a_known_floor_is_refused_by_name() -> None:
     with pytest.raises(SpaceError, match="no floor is known of the score PSNR; use accuracy or"):
         floor_score(replace(SPACE, score=PSNR), data_of([0, 1]))
+
+
+def document_of(spec: str, studies: Path) -> dict[str, Any]:
+    plan, _ = resolve(parser().parse_args(["--space", spec, "--data", "digits", "--name", "own"]))
+    return plan_document(
+        StudyInputs(plan, load_space(spec), data_of([0, 1, 2, 3]), "none", studies)
+    )
+
+
+def test_a_plan_keeps_the_hash_of_the_file_that_its_space_was_declared_in(tmp_path: Path) -> None:
+    own = tmp_path / "my_space.py"
+    own.write_text("from search_spaces.cifar_blocks import SPACE\n")
+    first = file_hash(str(own))
+    (tmp_path / "own").mkdir()
+
+    store_plan(tmp_path / "own", document_of(str(own), tmp_path))
+    own.write_text("from search_spaces.cifar_blocks import SPACE  # edited\n")
+    store_plan(tmp_path / "own", document_of(str(own), tmp_path))  # as a study that is continued
+
+    kept = read_plan_file(tmp_path / "own")
+    assert kept is not None
+    assert first is not None
+    assert kept["space"]["file_hash"] == first != file_hash(str(own))
+
+
+def test_a_space_that_is_no_file_has_no_hash_of_one(tmp_path: Path) -> None:
+    document = document_of("cifar_blocks", tmp_path)
+
+    assert document["space"]["file_hash"] is None
+    assert file_hash(str(tmp_path / "gone.py")) is None
