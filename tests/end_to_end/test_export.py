@@ -51,6 +51,7 @@ def test_a_student_leaves_as_onnx_and_scores_as_it_did(
     assert run.returncode == 0, run.stderr
     made = json.loads(run.stdout)
     assert made["evidence"]["agreement"]["agrees"]
+    assert made["space_change"] is None
     assert made["evidence"]["agreement"]["same_class"] == 1.0
     assert [each["batch"] for each in made["evidence"]["timings"]] == [1, 64]
     plan = json.loads((finished.studies / "small" / "plan.json").read_text())
