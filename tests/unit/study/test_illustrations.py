@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_study import SHAPE, TEACHER, add_student, latency, make_context
 
+from analysis.front import kd_pairs
 from analysis.illustration import ATTR_ILLUSTRATIONS, ILLUSTRATIONS_FOLDER, read_pictures
 from analysis.results import Confirmation, ReferencePoint
 from analysis.stored_plan import Space
@@ -100,10 +101,18 @@ def test_the_best_distilled_member_of_the_front_is_shown_with_its_control(study:
     assert [tuple(t.number for t in pair) for pair in pairs] == [(best, control), (preset, other)]
 
 
-def test_a_student_that_asked_no_teacher_is_not_shown_beside_one(study: Study) -> None:
-    study.add(96.0, 2.0, method="self")
+def test_a_student_that_asked_no_teacher_is_not_shown_beside_one(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.add(96.0, 2.0)
     study.add(93.0, 2.0, "control", **SPACE.control)
-    assert list(pairs_to_show(study.record.trials(), stored_space())) == []
+    trials, space = study.record.trials(), stored_space()
+    (pair,) = kd_pairs(trials, space)
+    assert len(list(pairs_to_show(trials, space))) == 1
+
+    taught = replace(pair.distilled, params={**pair.distilled.params, "method": "self"})
+    monkeypatch.setattr("study.saliency.kd_pairs", lambda *_: [replace(pair, distilled=taught)])
+    assert list(pairs_to_show(trials, space)) == []
 
 
 def test_teacher_student_and_control_are_drawn_for_the_same_images(study: Study) -> None:

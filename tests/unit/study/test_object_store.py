@@ -267,7 +267,8 @@ def test_a_look_at_all_studies_leaves_the_plan_that_a_driver_has_just_stored(
     """A driver that starts, and a `list` of the same machine."""
     folder = mirror.folder / "s"
     folder.mkdir()
-    document = {"format": 2, "created_at": "today", "record_id": "one", "plan": {"trials": 9}}
+    document = {"format": 2, "created_at": "today", "record_id": "one"}
+    document |= {"space": {"file_hash": None}, "plan": {"trials": 9}}
     for trials in (9, 20):
         asked = {**document, "plan": {"trials": trials}}
         store_plan(folder, asked)
