@@ -73,7 +73,8 @@ def _resolved(asked: str, device: "torch.device", work: Callable[[], float]) -> 
 
     def counted() -> float:
         try:
-            with torch.random.fork_rng(devices=()):
+            # Without numbers: a network may take much memory to build, and trials alone bear that.
+            with torch.random.fork_rng(devices=()), torch.device("meta"):
                 return work()
         except Exception:
             # What is wrong with the network is said by whoever needs it.

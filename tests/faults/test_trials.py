@@ -101,10 +101,10 @@ def test_a_faulty_student_ends_its_trial_alone_and_says_why(
     fault: str, status: str, reason: str, ward: Path, launcher: Launcher
 ) -> None:
     memory = psutil.virtual_memory()
-    # Ray ends a worker when the node has five GiB less than now: a study by itself takes about three.
-    threshold = min(0.98, 1 - (memory.available - 5 * GIB) / memory.total)
-    if fault == "memory" and memory.available < 8 * GIB:
-        pytest.skip("needs eight GiB of free memory")
+    # Ray ends a worker when the node has three GiB less than now.
+    threshold = min(0.98, 1 - (memory.available - 3 * GIB) / memory.total)
+    if fault == "memory" and memory.available < 6 * GIB:
+        pytest.skip("needs six GiB of free memory")
     study = Patient(f"faulty-{fault}", ward, launcher)
     watched = {
         "RAY_memory_usage_threshold": f"{threshold:.4f}",
