@@ -2,7 +2,8 @@
 
     python fork_server.py SOCKET WORKER_SCRIPT MODULE…
 
-Ends when its standard input is closed, as it is when the driver that started it is gone.
+SOCKET is the number of the inherited file on which they ask. Ends when its standard input is
+closed, as it is when the driver that started it is gone.
 """
 
 import contextlib
@@ -19,18 +20,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_WAITING = 512  # workers that may ask at one time
 
-
-def _serve(address: str, modules: Sequence[str]) -> dict[str, Any] | None:
+def _serve(heard: int, modules: Sequence[str]) -> dict[str, Any] | None:
     """Load, then fork a worker for whoever asks; returns in each of them with what was asked.
 
     In the server itself None, once the driver is gone.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # how a worker ended is Ray's to know
-    with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
-        listener.bind(address)
-        listener.listen(_WAITING)
+    with socket.socket(fileno=heard) as listener, selectors.DefaultSelector() as selector:
         for name in modules:
             with contextlib.suppress(ImportError):  # to be raised where it is needed
                 importlib.import_module(name)
@@ -74,6 +71,6 @@ def _become(asked: Mapping[str, Any], script: str) -> None:
 if __name__ == "__main__":
     # Modules come from where this one lies, as the driver's do.
     sys.path[0] = str(Path(__file__).parents[1])
-    request = _serve(sys.argv[1], sys.argv[3:])
+    request = _serve(int(sys.argv[1]), sys.argv[3:])
     if request is not None:
         _become(request, sys.argv[2])

@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from cluster.ahead import replaced
 from cluster.forked_worker import SCRIPT, SERVER
 
 _HERE = Path(__file__).parent
+_WAITING = 512  # workers that may ask at one time
 
 
 class ForkServer:
@@ -36,13 +38,19 @@ class ForkServer:
         self._folder = tempfile.mkdtemp(prefix="study-workers-")
         address, script = str(Path(self._folder) / "socket"), _worker_script()
         self.env = {**env, SERVER: address, SCRIPT: script}
-        self._process = subprocess.Popen(
-            [sys.executable, str(_HERE / "fork_server.py"), address, script, *modules],
-            env={**os.environ, **env},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with socket.socket(socket.AF_UNIX) as listener:
+            # Here, so that whoever asks before the server runs waits for it.
+            listener.bind(address)
+            listener.listen(_WAITING)
+            heard = listener.fileno()
+            self._process = subprocess.Popen(
+                [sys.executable, str(_HERE / "fork_server.py"), str(heard), script, *modules],
+                env={**os.environ, **env},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[heard],
+                start_new_session=True,
+            )
 
     @property
     def process_id(self) -> int:

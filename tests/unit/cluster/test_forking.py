@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +82,13 @@ def test_a_worker_has_what_was_loaded_and_what_its_process_was_given(
     assert said["folder"] == str(tmp_path)
     assert said["group"]
     assert said["parent"] == server.process_id
+
+
+def test_who_asks_before_the_server_runs_waits_for_it(server: ForkServer, tmp_path: Path) -> None:
+    os.kill(server.process_id, signal.SIGSTOP)
+    runs = threading.Timer(1.0, os.kill, (server.process_id, signal.SIGCONT))
+    runs.start()
+    assert ask(server, tmp_path)["loaded"]
 
 
 def test_two_workers_draw_different_numbers(server: ForkServer, tmp_path: Path) -> None:
