@@ -49,12 +49,14 @@ def prepare_default_student(
 
     from study.preparation import get
 
-    timed = runtime, timing_seconds
     node = whole_node(ray.nodes(), gpus=on_gpu, selector=cluster.selector)
     worker = ray.remote(_measure).options(**node.options(), max_retries=0)
     with progress.phase("default student") as phase:
         found: tuple[DefaultStudent, str] = get(
-            worker.remote(space, ray.put(data), precision, seed, threads, on_gpu, timed, known)
+            worker.remote(
+                *(space, ray.put(data), precision, seed, threads, on_gpu),
+                *(runtime, timing_seconds, known),
+            )
         )
         phase.note = f"{found[0].latency.batch_1_ms.median:.2f} ms"
     return found
@@ -67,7 +69,8 @@ def _measure(
     seed: int,
     threads: int,
     on_gpu: bool,
-    timed: tuple[str, float],
+    runtime: str,
+    timing_seconds: float,
     known: DefaultStudent | None,
 ) -> tuple[DefaultStudent, str]:
     import torch
@@ -79,14 +82,14 @@ def _measure(
 
     prepare_gpu(1.0 if on_gpu else 0.0)
     device = torch.device("cuda" if on_gpu else "cpu")
-    asked = space, precision, data.num_classes, data.shape, device
-    resolved = precision_of_students(*asked)
+    resolved = precision_of_students(space, precision, data.num_classes, data.shape, device)
     if known is not None:
         return known, resolved
     torch.manual_seed(seed)
     params = space.complete({})
     student = task_of(space).measured(space.build_student(params, data.num_classes, data.shape))
     profile = profile_model(student, data.shape)
-    latency = time_alone(student.to(device), data.shape, device, threads, *timed)
+    student = student.to(device)
+    latency = time_alone(student, data.shape, device, threads, runtime, timing_seconds)
     name = space.describe(params)
     return DefaultStudent(name, profile.params_m, profile.flops_m, latency), resolved

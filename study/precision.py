@@ -20,7 +20,8 @@ def precision_of_students(
 ) -> "Precision":
     """Return the format for all students of a space, of which the default one is looked at.
 
-    Where that one cannot be built on these images, others may be: it is then float32.
+    It is built without numbers. Where it cannot be, on these images or at all, others may be: the
+    format is then float32.
 
     Args:
         space: The space, with ``--fix`` applied.

@@ -38,8 +38,7 @@ class SessionTime:
         self._started_at = now()
         self._noted = begun
         self._earlier = 0.0
-        self._stage = "starting"
-        self._clock = PhaseClock(self._stage)
+        self._stage = PhaseClock("starting")
         self._stages = {"starting": time.monotonic() - begun}
 
     def open(self) -> None:
@@ -56,8 +55,7 @@ class SessionTime:
 
     def enter(self, stage: str) -> None:
         """Leave the present stage for another, and tell the record, by which others see it."""
-        self._stage = stage
-        self._clock.enter(stage)
+        self._stage.enter(stage)
         self.note()
 
     @property
@@ -78,7 +76,7 @@ class SessionTime:
 
     def _so_far(self, end: str) -> results.Session:
         seconds = time.monotonic() - self._begun
-        for name, spent in self._clock.take().items():
+        for name, spent in self._stage.take().items():
             self._stages[name] = self._stages.get(name, 0.0) + spent
         return results.Session(
             self._started_at,
@@ -87,7 +85,7 @@ class SessionTime:
             stages={name: round(spent, 3) for name, spent in self._stages.items()},
             workers=self._workers,
             driver=round(time.process_time(), 3),
-            stage=self._stage,
+            stage=self._stage.phase,
         )
 
     # Bounds

@@ -24,8 +24,10 @@ SMALL = {"width": 16, "stem_stride": 1}
 SIZE = ModelSize(0.3, 3.0, 1_200_000)
 
 
-def make_data() -> ImageData:
-    generator = np.random.default_rng(0)
+def make_data(
+    generator: np.random.Generator, *, train: int = 40, test: int = 10, pad: int = 0
+) -> ImageData:
+    """Dark and light images, in turn, of which a quarter of the first split validates."""
 
     def split(count: int) -> Split:
         labels = np.arange(count, dtype=np.int64) % 2
@@ -36,10 +38,10 @@ def make_data() -> ImageData:
     return assemble(
         "tiny",
         ("dark <b>", "light"),
-        split(40),
-        split(10),
+        split(train),
+        split(test),
         validation_fraction=0.25,
-        augmentation=Augmentation(0, False),
+        augmentation=Augmentation(pad, False),
         source="made here",
     )
 
@@ -49,7 +51,7 @@ def make_context(folder: Path, *, weights: bool = True, **different: Any) -> Tri
     teacher = build_network(TEACHER, 2, SHAPE)
     state = {name: value.numpy() for name, value in teacher.state_dict().items()}
     shared: dict[str, Any] = {
-        **{"space": SPACE, "data": make_data(), "reduced_rows": {}},
+        **{"space": SPACE, "data": make_data(np.random.default_rng(0)), "reduced_rows": {}},
         "teacher": TeacherVariant(TEACHER, weights=state if weights else None),
         **{"teacher_ms": 10.0, "folder": str(folder), "epochs": 1, "views": 1, "seed": 0},
         **{"precision": "float32", "threads": 1, "on_gpu": False},

@@ -265,8 +265,8 @@ def _settled(turns: Turns, seconds: float, at_most: float, seed: int) -> tuple[T
         ratio = quartile_ratio(times[1], times[0], seed)
         if ratio.settled or not more or spent >= at_most:
             return times, ratio
-        slice_ = min(seconds, at_most - spent)
-        more, spent = turns.take(slice_), spent + slice_
+        longer = min(seconds, at_most - spent)
+        more, spent = turns.take(longer), spent + longer
 
 
 def profile_model(model: nn.Module, shape: Shape) -> ModelProfile:

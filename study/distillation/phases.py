@@ -17,6 +17,11 @@ class PhaseClock:
         self._since = perf_counter()
         self._spent: dict[str, float] = {}
 
+    @property
+    def phase(self) -> str:
+        """The present phase."""
+        return self._phase
+
     def enter(self, phase: str) -> str:
         """Leave the present phase for another; returns the one that was left."""
         now = perf_counter()

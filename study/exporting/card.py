@@ -14,7 +14,7 @@ from analysis.timing_notes import runtime_of
 from search_spaces.space import SearchSpace
 from study import __version__
 from study.exporting.exporting import Asked, Exported, about
-from study.exporting.source import Images
+from study.exporting.source import Images, direction_in_words
 
 _PACKAGES = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
@@ -101,7 +101,7 @@ def _interface(results: StudyResults, asked: Asked, images: Images) -> str:
         "on the scale 0 to 1.",
     ]
     if results.plan.space.of_pairs:
-        way = asked.direction.replace("_", " ").upper().replace("TO", "to")
+        way = direction_in_words(asked.direction)
         lines.append(
             f"- Out: `translated`, float32, `(batch, {channels}, {height}, {width})`, 0 to 1: "
             f"{way}."

@@ -24,9 +24,14 @@ if TYPE_CHECKING:
 
     from study.task import Data
 
-DIRECTIONS = ("x_to_y", "y_to_x")
+DIRECTIONS = ("x_to_y", "y_to_x")  # of the two networks of a student of pairs
 _CHECKED = 512
 _LONGEST_REASON = 200
+
+
+def direction_in_words(direction: str) -> str:
+    """Return one of :data:`DIRECTIONS` as people read it: ``X to Y``."""
+    return direction.replace("_", " ").upper().replace("TO", "to")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from analysis.formatting import milliseconds, number, score_text, times
 from analysis.results import TrialResult
 from analysis.stored_plan import StoredPlan
+from study.exporting.source import direction_in_words
 from study.tracking.facts import trial_facts
 from study.tracking.inputs import data_of
 from study.tracking.models import StudentModel, model_name
@@ -87,7 +88,7 @@ def student_model(
     facts = trial_facts(trial)
     way, answers = "", "a logit for each class"
     if plan.space.of_pairs:
-        way = f", {_in_words(direction)}"
+        way = f", {direction_in_words(direction)}"
         answers = f"an image from 0 to 1{way}"
     return StudentModel(
         name=model_name(f"{plan.name} {trial.name} {trial.architecture}{way}"),
@@ -108,11 +109,6 @@ def student_model(
     )
 
 
-def _in_words(direction: str) -> str:
-    """A direction for people: `X to Y`."""
-    return direction.replace("_", " ").upper().replace("TO", "to")
-
-
 def version_line(plan: StoredPlan, trial: TrialResult, direction: str | None = None) -> str:
     """What a version of a registered model is: a line, as the registry's table has room for."""
     score = plan.space.score
@@ -121,5 +117,5 @@ def version_line(plan: StoredPlan, trial: TrialResult, direction: str | None = N
     parts = [f"{score.name} {score_text(reached, score.unit, 2)} ({which})"]
     parts += [milliseconds(trial.latency_ms)] if trial.latency_ms is not None else []
     parts += [f"{number(trial.model.params_m, 3)} M parameters"] if trial.model else []
-    way = "" if direction is None else f" {_in_words(direction)}"
+    way = "" if direction is None else f" {direction_in_words(direction)}"
     return f"{plan.name} {trial.name}{way}: {', '.join(parts)}"

@@ -147,7 +147,7 @@ class Tracker:
         The run is looked for by its recorded id, then by its tags, and made if there is none. What
         it has already is not sent again; one that has everything costs no request of its own. A
         run that is made is dated by the record. A trial without an outcome is interrupted; one that
-        this session has opened is left as it is.
+        this tracker has opened is left as it is.
         """
 
     def trial_on_front(

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,19 +10,12 @@ import pytest
 from tiny_study import add_student, make_context
 
 from analysis.results import ATTR_TIE_TEST, ReferencePoint
-from cluster.connect import Cluster, connect, disconnect
+from cluster.connect import Cluster
 from study.confirmation import confirm, time_front
-from study.environment import worker_environment
 from study.mirror import Mirror
 from study.progress import Progress
 from study.record import StudyRecord
 from study.trial_context import TrialContext, student_file
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    yield connect(None, env=worker_environment(1), gpus=False)
-    disconnect()
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +17,6 @@ from study.delete import find_removal, leftovers, remove
 from study.lock import StudyLock, read_holder
 
 ROOT = Path(__file__).parents[3]
-SAMPLE = Path(__file__).parents[1] / "analysis" / "sample_record.py"
-
-
-@pytest.fixture(scope="module")
-def sample() -> SimpleNamespace:
-    return SimpleNamespace(**runpy.run_path(str(SAMPLE)))
 
 
 @pytest.fixture

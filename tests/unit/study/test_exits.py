@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_study import make_data
 
 from analysis.results import (
     EpochResult,
@@ -27,7 +28,6 @@ from study.arguments import parser
 from study.constraints import Constraints
 from study.distillation import checkpoint
 from study.distillation.evaluation import evaluate
-from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.plan import StudyPlan
 from study.progress import Progress
@@ -61,22 +61,7 @@ def _one_thread() -> Iterator[None]:
 
 def make_context(folder: Path, **changes: Any) -> TrialContext:
     generator = np.random.default_rng(0)
-
-    def split(count: int) -> Split:
-        labels = np.arange(count, dtype=np.int64) % 2
-        images = generator.integers(0, 128, (count, *SHAPE), dtype=np.uint8)
-        images[labels == 1] += 100
-        return Split(images, labels)
-
-    data = assemble(
-        "tiny",
-        ("dark", "light"),
-        split(64),
-        split(20),
-        validation_fraction=0.25,
-        augmentation=Augmentation(1, False),
-        source="made here",
-    )
+    data = make_data(generator, train=64, test=20, pad=1)
     outputs = generator.normal(size=(2, len(data.train), 2)).astype(np.float16)
     context = TrialContext(
         space=SPACE,

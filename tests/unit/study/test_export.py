@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,15 +28,9 @@ from study.plan import PlanError, StudyPlan
 from study.progress import Progress
 from study.trial_context import STUDENT_FILE, trial_folder
 
-SAMPLE = Path(__file__).parents[1] / "analysis" / "sample_record.py"
 SHAPE, CLASSES = [16, 16, 3], ["cat", "dog", "bird"]
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 PARAMS = {"blocks_1": 1, "blocks_2": 0, "blocks_3": 0, "blocks_4": 0, "stem_stride": 2}
-
-
-@pytest.fixture(scope="module")
-def sample() -> SimpleNamespace:
-    return SimpleNamespace(**runpy.run_path(str(SAMPLE)))
 
 
 @pytest.fixture

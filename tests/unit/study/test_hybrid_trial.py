@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_study import make_data
 
 from search_spaces.cifar_hybrid import SPACE
 from study import trial_teacher
 from study.distillation import checkpoint
-from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_network import build_network
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.trial import StudentTrial
@@ -24,22 +24,7 @@ SHAPE = (8, 8, 1)
 
 def make_context(folder: Path) -> TrialContext:
     generator = np.random.default_rng(0)
-
-    def split(count: int) -> Split:
-        labels = np.arange(count, dtype=np.int64) % 2
-        images = generator.integers(0, 128, (count, *SHAPE), dtype=np.uint8)
-        images[labels == 1] += 100
-        return Split(images, labels)
-
-    data = assemble(
-        "tiny",
-        ("dark", "light"),
-        split(40),
-        split(10),
-        validation_fraction=0.25,
-        augmentation=Augmentation(1, False),
-        source="made here",
-    )
+    data = make_data(generator, pad=1)
     torch.manual_seed(7)
     teacher = build_network(TEACHER, 2, SHAPE)
     return TrialContext(

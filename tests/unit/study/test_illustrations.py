@@ -1,7 +1,6 @@
 """Illustrations of a study: which trials, drawn once, kept whole, and never in a study's way."""
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,18 @@ from analysis.front import kd_pairs
 from analysis.illustration import ATTR_ILLUSTRATIONS, ILLUSTRATIONS_FOLDER, read_pictures
 from analysis.results import Confirmation, ReferencePoint
 from analysis.stored_plan import Space
-from cluster.connect import Cluster, connect, disconnect
+from cluster.connect import Cluster
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import PSNR
 from study.distillation.teacher import obtain_teacher
 from study.distillation.teacher_network import build_network
 from study.distillation.teacher_recipe import TeacherError, teacher_key
-from study.environment import worker_environment
 from study.illustrations import Illustrator, kinds_for, recorded
 from study.progress import Progress
 from study.record import StudyRecord
 from study.saliency import SALIENCY, draw, pairs_to_show
 from study.trial_context import STUDENT_FILE, TrialContext, trial_folder
 from study.trial_teacher import trained_teacher
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    yield connect(None, env=worker_environment(1), gpus=False)
-    disconnect()
 
 
 @dataclass

@@ -72,6 +72,5 @@ def test_a_default_student_that_cannot_be_built_leaves_the_others_in_float32() -
     def build(params: Params, classes: int, shape: tuple[int, int, int]) -> torch.nn.Module:
         raise ValueError("too deep for these images")
 
-    assert precision_of_students(
-        replace(CIFAR_BLOCKS, build_student=build), "auto", 10, (8, 8, 1), CPU
-    ) == ("float32")
+    unfit = replace(CIFAR_BLOCKS, build_student=build)
+    assert precision_of_students(unfit, "auto", 10, (8, 8, 1), CPU) == "float32"

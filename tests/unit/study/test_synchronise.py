@@ -2,7 +2,6 @@
 
 import io
 import json
-import runpy
 import shutil
 import sys
 import threading
@@ -36,23 +35,9 @@ from study.tracking.synchronise import last_ending, replay, sessions_of, synchro
 from study.tracking.tracker import Tracker, default_tracking_uri
 from study.trial_context import STUDENT_FILE, trial_folder
 
-SAMPLE = Path(__file__).parents[1] / "analysis" / "sample_record.py"
 CURVES = {"val_score": "val_score", "train_loss": "train_loss", "seconds": "epoch_seconds"}
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "infeasible": "FAILED", "failed": "FAILED"}
 EPOCHS = 4
-
-
-@pytest.fixture(scope="module")
-def sample() -> SimpleNamespace:
-    return SimpleNamespace(**runpy.run_path(str(SAMPLE)))
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database that holds nothing yet: laying one out takes seconds."""
-    folder = tmp_path_factory.mktemp("empty")
-    MlflowClient(default_tracking_uri(folder)).search_experiments()
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

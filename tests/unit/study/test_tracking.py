@@ -14,7 +14,6 @@ from mlflow.entities import Run
 from study.tracking.mlflow import MlflowTracker
 from study.tracking.tracker import (
     Tracker,
-    default_tracking_uri,
 )
 
 CURVE_NAMES = {"val_score", "val_loss", "train_loss", "learning_rate", "epoch_seconds"}
@@ -82,17 +81,6 @@ class Session:
     def id_of(self, kind: str, number: int | None = None) -> str:
         (run_id,) = {r for k, n, r in self.runs if (k, n) == (kind, number)}
         return run_id
-
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One database for all tests here: laying one out takes MLflow seconds."""
-    return default_tracking_uri(tmp_path_factory.mktemp("mlflow"))
-
-
-@pytest.fixture
-def client(uri: str) -> MlflowClient:
-    return MlflowClient(tracking_uri=uri)
 
 
 @pytest.fixture

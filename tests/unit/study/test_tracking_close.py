@@ -1,6 +1,5 @@
 """A study is closed in MLflow as the record has it, whatever an earlier session left there."""
 
-import runpy
 import shutil
 import time
 from collections import Counter
@@ -23,20 +22,6 @@ from study.tracking.models import StudentModel
 from study.tracking.session import close_study, open_study
 from study.tracking.synchronise import replay
 from study.tracking.tracker import Tracker, default_tracking_uri
-
-SAMPLE = Path(__file__).parents[1] / "analysis" / "sample_record.py"
-
-
-@pytest.fixture(scope="module")
-def sample() -> SimpleNamespace:
-    return SimpleNamespace(**runpy.run_path(str(SAMPLE)))
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("empty")
-    MlflowClient(default_tracking_uri(folder)).search_experiments()
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

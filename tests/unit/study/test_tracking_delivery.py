@@ -101,27 +101,33 @@ def test_a_store_that_cannot_be_opened_is_tried_again() -> None:
     ]
 
 
+class Held:
+    """A store that holds on to its first update until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.delivered: list[str] = []
+
+    def deliver(self, key: RunKey, pending: PendingRun) -> str:
+        self.delivered.append(key.name)
+        if len(self.delivered) == 1:
+            self.begun.set()
+            self.go_on.wait(10)
+        return key.name
+
+
 def test_replays_give_way_to_news() -> None:
-    begun, go_on, delivered = threading.Event(), threading.Event(), []
-
-    class Store:
-        def deliver(self, key: RunKey, pending: PendingRun) -> str:
-            delivered.append(key.name)
-            if len(delivered) == 1:
-                begun.set()
-                go_on.wait(10)
-            return key.name
-
-    delivery = Delivery(Store, "the store", print, lambda *_: None, gather_seconds=0.0)
+    store = Held()
+    delivery = Delivery(lambda: store, "the store", print, lambda *_: None, gather_seconds=0.0)
     delivery.put(RunUpdate(RunKey("study", "study"), at=0))
-    assert begun.wait(10)
+    assert store.begun.wait(10)
     for number in range(3):
         replay = Replay({}, lambda: [])
         delivery.put(RunUpdate(RunKey("trial", f"t{number:04d}"), at=0, replay=replay))
     delivery.put(RunUpdate(RunKey("trial", "t0009"), at=0))
-    go_on.set()
+    store.go_on.set()
     assert delivery.close(timeout=10).delivered == 5
-    assert delivered == ["study", "t0009", "t0000", "t0001", "t0002"]
+    assert store.delivered == ["study", "t0009", "t0000", "t0001", "t0002"]
 
 
 def test_news_is_heard_of_between_two_replays() -> None:
@@ -194,27 +200,18 @@ def test_waiting_for_a_store_that_refuses_the_study_gives_up_at_once() -> None:
 
 
 def test_what_gives_way_comes_after_news_that_was_put_later() -> None:
-    begun, go_on, delivered = threading.Event(), threading.Event(), []
-
-    class Store:
-        def deliver(self, key: RunKey, pending: PendingRun) -> str:
-            delivered.append(key.name)
-            if len(delivered) == 1:
-                begun.set()
-                go_on.wait(10)
-            return key.name
-
-    delivery = Delivery(Store, "the store", print, lambda *_: None, gather_seconds=0.0)
+    store = Held()
+    delivery = Delivery(lambda: store, "the store", print, lambda *_: None, gather_seconds=0.0)
     delivery.put(RunUpdate(RunKey("trial", "t0000"), at=0))
-    assert begun.wait(10)
+    assert store.begun.wait(10)
     for number in (1, 2, 3):
         run = RunKey("trial", f"t{number:04d}")
         delivery.put(RunUpdate(run, at=0, tags={"front": None}, gives_way=True))
     delivery.put(RunUpdate(RunKey("trial", "t0002"), at=0))
     delivery.put(RunUpdate(RunKey("study", "study"), at=0))
-    go_on.set()
+    store.go_on.set()
     assert delivery.close(timeout=10).delivered == 6
-    assert delivered == ["t0000", "t0002", "study", "t0001", "t0003"]
+    assert store.delivered == ["t0000", "t0002", "study", "t0001", "t0003"]
 
 
 def test_waiting_goes_on_while_the_store_answers_a_part_at_a_time() -> None:

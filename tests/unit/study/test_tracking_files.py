@@ -11,19 +11,8 @@ from requests import HTTPError, Response
 
 from study.tracking.delivery import DeliveryReport
 from study.tracking.mlflow import MlflowTracker
-from study.tracking.tracker import default_tracking_uri
 
 Refuse = Callable[[str, list[int]], Counter[str]]
-
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return default_tracking_uri(tmp_path_factory.mktemp("mlflow"))
-
-
-@pytest.fixture
-def client(uri: str) -> MlflowClient:
-    return MlflowClient(tracking_uri=uri)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Students in the registry: each network of a trial a version of its own, under MLflow's names."""
 
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,13 +16,6 @@ from study.tracking.registry import check_registry, register_student
 from study.tracking.session import open_study
 from study.tracking.synchronise import replay
 from study.tracking.tracker import default_tracking_uri
-
-SAMPLE = Path(__file__).parents[1] / "analysis" / "sample_record.py"
-
-
-@pytest.fixture(scope="module")
-def sample() -> SimpleNamespace:
-    return SimpleNamespace(**runpy.run_path(str(SAMPLE)))
 
 
 @pytest.fixture(autouse=True)

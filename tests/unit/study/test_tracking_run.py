@@ -9,22 +9,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from study.tracking.mlflow import MlflowTracker
-from study.tracking.tracker import default_tracking_uri
 
 
 def epoch_result(epoch: int, seconds: float = 1.5) -> dict[str, Any]:
     losses = {"train_loss": 2.0 / epoch, "val_loss": 2.1 / epoch, "learning_rate": 0.1}
     return {"epoch": epoch, "val_score": 50.0 + epoch, "seconds": seconds, **losses}
-
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return default_tracking_uri(tmp_path_factory.mktemp("mlflow"))
-
-
-@pytest.fixture
-def client(uri: str) -> MlflowClient:
-    return MlflowClient(tracking_uri=uri)
 
 
 @pytest.fixture

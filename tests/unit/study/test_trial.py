@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_study import make_data
 from torch import nn
 
 from analysis.phases import Phases
@@ -17,7 +18,6 @@ from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
 from study.confirmation import spread_of_equals, time_copies, time_idle
 from study.distillation import checkpoint
-from study.distillation.image_data import Augmentation, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
 from study.student import build_student as build_seeded
@@ -58,22 +58,7 @@ def context(tmp_path: Path) -> TrialContext:
 
 def make_context(folder: Path) -> TrialContext:
     generator = np.random.default_rng(0)
-
-    def split(count: int) -> Split:
-        labels = np.arange(count, dtype=np.int64) % 2
-        images = generator.integers(0, 128, (count, 8, 8, 1), dtype=np.uint8)
-        images[labels == 1] += 100
-        return Split(images, labels)
-
-    data = assemble(
-        "tiny",
-        ("dark", "light"),
-        split(64),
-        split(20),
-        validation_fraction=0.25,
-        augmentation=Augmentation(1, False),
-        source="made here",
-    )
+    data = make_data(generator, train=64, test=20, pad=1)
     outputs = generator.normal(size=(2, len(data.train), 2)).astype(np.float16)
     return TrialContext(
         space=tiny_space(),
