@@ -156,7 +156,7 @@ def compare_latency(
         device: Where both are timed, and left.
         idle: Whether nothing else runs on the device; only stated in the result.
         seconds: Time for the whole, half of it at each batch size. Overrun where 24 turns at
-            batch 1 and 8 at batch 64 take longer.
+            batch 1 and 4 at batch 64 take longer.
         at_most: More time at batch 1, up to so much for the whole, while the interval of the ratio
             is not under 3 % wide; None for no more.
         runtime: What runs the student.
@@ -184,7 +184,7 @@ def compare_latency(
         threads=torch.get_num_threads(),
         precision=served.precision,
         idle=idle,
-        repeats=small.shape[1],
+        repeats=len(small[0]),
         batch_1_ms=timing_of(small[0]),
         batch_64_ms=timing_of(large[0]),
         teacher_batch_1_ms=timing_of(small[1]),
@@ -205,13 +205,16 @@ def compare_small_batch(
     device: torch.device,
     *,
     seconds: float,
+    at_most: float | None = None,
     seed: int = 0,
 ) -> Ratio:
-    """Time a student as `compare_latency` does, at batch 1 alone."""
+    """Time a student as `compare_latency` does, at batch 1 alone.
+
+    With `at_most`, on up to so many seconds while the interval of the ratio is not under 3 % wide.
+    """
     with _undisturbed([student, teacher]):
         turns = _timed([student, teacher], shape, SMALL_BATCH, device, seed)
-        turns.take(seconds)
-    return quartile_ratio(turns.times[1], turns.times[0], seed)
+        return _settled(turns, seconds, at_most or seconds, seed)[1]
 
 
 def measure_alone(
@@ -242,22 +245,25 @@ def measure_alone(
 def quartile_ratio(numerator: Times, denominator: Times, seed: int = 0) -> Ratio:
     """Ratio of the lower quartiles of times taken in turn, with its 95 % bootstrap interval.
 
-    Turns are drawn again, not passes, so that what slows both passes of one slows both in a draw.
+    Turns are drawn again, not passes, so that what slows all passes of one slows all in a draw.
 
     Args:
-        numerator: `(turns,)`: the teacher's times.
-        denominator: `(turns,)`: the student's, each taken right beside the teacher's.
+        numerator: `(turns,)` or `(turns, passes)`: the teacher's times.
+        denominator: `(turns,)` or `(turns, passes)`: the student's, taken right beside those.
         seed: Of the resampling.
     """
     turns = len(numerator)
     chosen = np.random.default_rng(seed).integers(turns, size=(_RESAMPLES, turns))
-    drawn = [np.percentile(times[chosen], _QUARTILE, axis=1) for times in (numerator, denominator)]
+    drawn = [
+        np.percentile(times[chosen].reshape(_RESAMPLES, -1), _QUARTILE, axis=1)
+        for times in (numerator, denominator)
+    ]
     low, high = np.percentile(drawn[0] / drawn[1], [2.5, 97.5])
     whole = np.percentile(numerator, _QUARTILE) / np.percentile(denominator, _QUARTILE)
     return Ratio(float(whole), float(low), float(high))
 
 
-def _settled(turns: Turns, seconds: float, at_most: float, seed: int) -> tuple[Times, Ratio]:
+def _settled(turns: Turns, seconds: float, at_most: float, seed: int) -> tuple[list[Times], Ratio]:
     """Take turns for so long, and on until the ratio has settled or the time is up."""
     more, spent = turns.take(seconds), seconds
     while True:
@@ -265,7 +271,7 @@ def _settled(turns: Turns, seconds: float, at_most: float, seed: int) -> tuple[T
         ratio = quartile_ratio(times[1], times[0], seed)
         if ratio.settled or not more or spent >= at_most:
             return times, ratio
-        longer = min(seconds, at_most - spent)
+        longer = min(seconds / 2, at_most - spent)
         more, spent = turns.take(longer), spent + longer
 
 
@@ -393,5 +399,5 @@ def _undisturbed(networks: list[Served]) -> Iterator[None]:
 
 
 def timing_of(milliseconds: Times) -> Timing:
-    """Percentiles of the repeats, `(repeats,)` in milliseconds."""
+    """Percentiles of the repeats, milliseconds in an array of any shape."""
     return Timing(*(float(value) for value in np.percentile(milliseconds, [50, 95, 90, 99])))

@@ -8,6 +8,7 @@ left of them, caches found cold and memory found busy, moves the lower quartile 
 
 import contextlib
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -26,11 +27,14 @@ SMALL_BATCH = 1
 LARGE_BATCH = 64
 # By batch size: fewest and most turns, warm-up passes, and inputs in rotation. The fewest hold
 # even for a network that overruns the time given; above the most the quartile no longer moves.
-_FEWEST = {SMALL_BATCH: 24, LARGE_BATCH: 8}
+_FEWEST = {SMALL_BATCH: 24, LARGE_BATCH: 4}
 _MOST = {SMALL_BATCH: 1000, LARGE_BATCH: 100}
 _WARM_UPS = {SMALL_BATCH: 50, LARGE_BATCH: 3}
 INPUTS = {SMALL_BATCH: 7, LARGE_BATCH: 3}
 _WARM_UP_SECONDS = 0.3
+# Of a network's turn: the most passes that are timed, and the most that come before them.
+_MOST_TIMED = 5
+_MOST_BEFORE = {SMALL_BATCH: 2, LARGE_BATCH: 0}
 
 
 def clock_for(device: torch.device, threads: int) -> Clock:
@@ -49,9 +53,10 @@ def clock_for(device: torch.device, threads: int) -> Clock:
 class Turns:
     """Passes of some networks at one batch size, in strict alternation.
 
-    Which network goes first changes from turn to turn: S T, T S, S T, T S. At batch 1 each timed
-    pass comes right after one of the same network on the same images that is not timed: a network
-    that serves finds its own weights in the caches, not those of another.
+    Which network goes first changes from turn to turn: S T, T S, S T, T S. A network has as many
+    timed passes in its turn, on the same images, as fit into one of the slowest, five at most; at
+    batch 1 there come before them as many that are not timed, two at most: a network that serves
+    finds its own weights in the caches, not those of another.
 
     Args:
         networks: As they serve.
@@ -72,13 +77,14 @@ class Turns:
         self._networks = networks
         self._inputs = [[s.take(images) for images in batches[s.dtype]] for s in networks]
         self._batch, self._device, self._clock = batch, device, clock
-        self._times: list[list[float]] = [[] for _ in networks]
-        self._warm_up()
+        self._times: list[list[list[float]]] = [[] for _ in networks]
+        warm = self._warm_up()
+        self._timed = [_passes(max(warm), each) for each in warm]
 
     @property
-    def times(self) -> Times:
-        """Milliseconds `(networks, turns)`."""
-        return np.array(self._times)
+    def times(self) -> list[Times]:
+        """Of each network its milliseconds, `(turns, passes)`."""
+        return [np.array(of_network) for of_network in self._times]
 
     def take(self, seconds: float) -> bool:
         """Take turns, an even number, for so long; returns whether more would tell more.
@@ -92,23 +98,38 @@ class Turns:
                 return True
             count = len(self._networks)
             for index in range(count) if done % 2 == 0 else reversed(range(count)):
-                given = self._inputs[index][done % len(self._inputs[index])]
-                forward = self._networks[index].forward
-                if self._batch == SMALL_BATCH:
-                    forward(given)
-                self._times[index].append(_milliseconds(forward, given, self._device, self._clock))
+                self._take_turn(index, done)
         return False
 
-    def _warm_up(self) -> None:
-        """Passes that do not count: one at least, in which a network may be compiled."""
+    def _take_turn(self, index: int, done: int) -> None:
+        passes = self._timed[index]
+        for _ in range(min(passes, _MOST_BEFORE[self._batch])):
+            self._pass(index, done)
+        self._times[index].append([self._pass(index, done) for _ in range(passes)])
+
+    def _pass(self, index: int, turn: int) -> float:
+        given = self._inputs[index][turn % len(self._inputs[index])]
+        return _milliseconds(self._networks[index].forward, given, self._device, self._clock)
+
+    def _warm_up(self) -> list[float]:
+        """Passes that do not count: two at least, in whose first a network may be compiled.
+
+        Returns:
+            Milliseconds of each network's quickest.
+        """
         start = time.perf_counter()
+        quickest = [math.inf for _ in self._networks]
         for turn in range(_WARM_UPS[self._batch]):
-            for served, inputs in zip(self._networks, self._inputs, strict=True):
-                served.forward(inputs[turn % len(inputs)])
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
-            if time.perf_counter() - start > _WARM_UP_SECONDS:
+            for index in range(len(self._networks)):
+                quickest[index] = min(quickest[index], self._pass(index, turn))
+            if turn > 0 and time.perf_counter() - start > _WARM_UP_SECONDS:
                 break
+        return quickest
+
+
+def _passes(slowest: float, own: float) -> int:
+    """Timed passes of a network in its turn, from what one takes and one of the slowest."""
+    return _MOST_TIMED if slowest >= _MOST_TIMED * own else max(1, int(slowest / own))
 
 
 def _milliseconds(

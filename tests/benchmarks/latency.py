@@ -1,13 +1,16 @@
 """How well the same student's latency repeats, alone and beside a training on the other core.
 
-    python -m tests.benchmarks.latency                      # about eight minutes
-    python -m tests.benchmarks.latency --quick              # digits, three repeats: about a minute
-    python -m tests.benchmarks.latency --runtime onnx
+    python -m tests.benchmarks.latency                      # about a quarter of an hour
+    python -m tests.benchmarks.latency --quick              # digits, three repeats: two minutes
+    python -m tests.benchmarks.latency --sizes cifar10 --runtime onnx
 
 Three students of `cifar_blocks` are timed beside their teacher, twice in each repeat, built anew
-each time: as the service does, and as it did before (wall clock, median of paired ratios, no pass
-of its own before a timed one). Both take turns, so they meet the same load. The process holds one
-core; where the other is loaded, another process trains there.
+each time: as the service does when it confirms (until the ratio has settled, or `--at-most`
+seconds), the same with one timed pass a turn after one that is not, and simply (`--seconds` on the
+wall clock, the median of paired ratios, no pass of its own before a timed one). These take turns,
+so they meet the same load. *alone* is the student's latency with no teacher beside it, and how far
+each way's lies from that. The process holds one core; where the other is loaded, another process
+trains there.
 """
 
 import argparse
@@ -22,6 +25,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from cluster.ahead import replaced
 
 if TYPE_CHECKING:
     from study.distillation.serving import Served
@@ -60,6 +65,7 @@ class Cell:
         pairs: Of each repeat both latencies (ms), each the teacher's over the ratio.
         limit: How far the two may lie apart, as a share.
         bias: Median latency over that of the same way in quiet, less 1; None in quiet.
+        alone: Median latency of the student (ms) with no teacher beside it, in the same condition.
     """
 
     size: str
@@ -69,6 +75,7 @@ class Cell:
     pairs: list[tuple[float, float]]
     limit: float
     bias: float | None
+    alone: float
 
     @property
     def apart(self) -> list[float]:
@@ -80,9 +87,19 @@ class Cell:
         """Repeats whose two latencies lie within the limit."""
         return sum(apart <= self.limit for apart in self.apart)
 
+    @property
+    def from_alone(self) -> float:
+        """How far the median latency lies from the student's alone, as a share of that."""
+        return statistics.median(itertools.chain(*self.pairs)) / self.alone - 1
+
     def to_json(self) -> dict[str, Any]:
         """The fields, and what they come to."""
-        return {**asdict(self), "within": self.within, "apart": self.apart}
+        return {
+            **asdict(self),
+            "within": self.within,
+            "apart": self.apart,
+            "from_alone": self.from_alone,
+        }
 
 
 @contextlib.contextmanager
@@ -99,8 +116,8 @@ def loaded(cores: set[int]) -> Iterator[None]:
         process.wait()
 
 
-def as_before(student: Any, teacher: "Served", shape: Any, seconds: float) -> float:
-    """The ratio as it was taken before: on the wall clock, the median of paired ratios."""
+def simply(student: Any, teacher: "Served", shape: Any, seconds: float, at_most: float) -> float:
+    """The ratio on the wall clock, as the median of paired ratios, after all of the time."""
     import numpy as np
     import torch
 
@@ -129,7 +146,9 @@ def as_before(student: Any, teacher: "Served", shape: Any, seconds: float) -> fl
     return float(np.median(np.sqrt(pairs[::2] * pairs[1::2])))
 
 
-def as_now(student: Any, teacher: "Served", shape: Any, seconds: float) -> float:
+def as_confirmed(
+    student: Any, teacher: "Served", shape: Any, seconds: float, at_most: float
+) -> float:
     """The ratio as the service takes it."""
     import torch
 
@@ -138,13 +157,30 @@ def as_now(student: Any, teacher: "Served", shape: Any, seconds: float) -> float
 
     cpu = torch.device("cpu")
     served = serve(student, shape, cpu, runtime=teacher.runtime)
-    return compare_small_batch(served, teacher, shape, cpu, seconds=seconds).median
+    ratio = compare_small_batch(served, teacher, shape, cpu, seconds=seconds, at_most=at_most)
+    return ratio.median
 
 
-WAYS: dict[str, Callable[..., float]] = {"before": as_before, "now": as_now}
+def by_single_passes(
+    student: Any, teacher: "Served", shape: Any, seconds: float, at_most: float
+) -> float:
+    """The ratio as the service takes it, but for one timed pass a turn, and one before it."""
+    from study.distillation import stopwatch
+
+    with replaced(stopwatch, "_MOST_TIMED", 1):
+        return as_confirmed(student, teacher, shape, seconds, at_most)
 
 
-def measure(size: str, repeats: int, seconds: float, runtime: str, cores: list[int]) -> list[Cell]:
+WAYS: dict[str, Callable[..., float]] = {
+    "simple": simply,
+    "single": by_single_passes,
+    "ours": as_confirmed,
+}
+
+
+def measure(
+    size: str, repeats: int, seconds: float, at_most: float, runtime: str, cores: list[int]
+) -> list[Cell]:
     """Time every student of one size of images in each condition and each way."""
     import torch
 
@@ -169,22 +205,32 @@ def measure(size: str, repeats: int, seconds: float, runtime: str, cores: list[i
             for name, blocks in STUDENTS.items():
                 print(f"{size}, {name}, {condition} …", file=sys.stderr)
                 taken: dict[str, list[float]] = {way: [] for way in WAYS}
+                by_itself = []
                 for _ in range(2 * repeats):
+                    student = SPACE.build_student(SPACE.complete(blocks), 10, shape).eval()
+                    timings = measure_alone(
+                        student, shape, cpu, seconds, runtime=as_runtime(runtime)
+                    )
+                    by_itself.append(timings["batch_1_ms"].median)
                     for way, ratio in WAYS.items():
                         student = SPACE.build_student(SPACE.complete(blocks), 10, shape).eval()
-                        taken[way].append(teacher_ms / ratio(student, teacher, shape, seconds))
+                        found_ratio = ratio(student, teacher, shape, seconds, at_most)
+                        taken[way].append(teacher_ms / found_ratio)
                 for way, values in taken.items():
                     middle = statistics.median(values)
                     first = quiet.setdefault((name, way), middle)
                     bias = None if condition == "quiet" else middle / first - 1
                     pairs = list(zip(values[::2], values[1::2], strict=True))
-                    found.append(Cell(size, name, condition, way, pairs, limit, bias))
+                    own = statistics.median(by_itself)
+                    found.append(Cell(size, name, condition, way, pairs, limit, bias, own))
     return found
 
 
 def show(cells: list[Cell]) -> None:
     """Print one line a cell."""
-    print(f"\n{'':<30}{'way':<8}{'ms':>8}{'apart':>9}{'worst':>8}{'within':>12}{'bias':>8}")
+    print(
+        f"\n{'':<38}{'way':<8}{'ms':>8}{'apart':>9}{'worst':>8}{'within':>12}{'bias':>8}{'alone':>15}"
+    )
     for cell in cells:
         ms = statistics.median(itertools.chain(*cell.pairs))
         bias = "" if cell.bias is None else f"{100 * cell.bias:>+7.1f}%"
@@ -193,11 +239,13 @@ def show(cells: list[Cell]) -> None:
             + f"{cell.way:<8}{ms:>8.3f}{100 * statistics.median(cell.apart):>7.1f}%"
             f"{100 * max(cell.apart):>7.1f}%{cell.within:>5} of {len(cell.pairs)}"
             f" ({100 * cell.limit:.0f}%){bias:>8}"
+            f"{cell.alone:>8.3f}{100 * cell.from_alone:>+6.1f}%"
         )
     print(
         "\napart: how far two measurements of the same student lie apart, median and worst of the "
         "repeats;\nwithin: repeats in which they lie within the limit; bias: against the same way "
-        f"in quiet.\nAsked of `now`: {_ASKED} of 10 within."
+        "in quiet;\nalone: the student's own latency, and how far this way's is from it.\n"
+        f"Asked of `ours`: {_ASKED} of 10 within."
     )
 
 
@@ -208,7 +256,9 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="digits alone, three repeats")
     parser.add_argument("--repeats", type=int, help="of two measurements each (default: 10)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one (default: 1)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one, at least (default: 1)")
+    parser.add_argument("--at-most", type=float, default=6.0, help="of one of ours (default: 6)")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, help="of images (default: all)")
     parser.add_argument("--runtime", default="eager", help="eager, compiled or onnx")
     parser.add_argument("--json", action="store_true", help="one object instead of the table")
     args = parser.parse_args()
@@ -222,9 +272,11 @@ def main() -> None:
 
     before = os.getloadavg()[0]
     repeats = args.repeats or (3 if args.quick else 10)
-    sizes = ["digits"] if args.quick else list(SIZES)
+    sizes = args.sizes or (["digits"] if args.quick else list(SIZES))
     cells = [
-        cell for size in sizes for cell in measure(size, repeats, args.seconds, args.runtime, cores)
+        cell
+        for size in sizes
+        for cell in measure(size, repeats, args.seconds, args.at_most, args.runtime, cores)
     ]
     about = describe_environment()
     machine = {"cpu": about["cpu"], "cores": len(cores), "load_before": before}
@@ -234,7 +286,8 @@ def main() -> None:
         return
     print(
         f"{about['cpu']}, {len(cores)} cores, torch {about['torch']}, {args.runtime}; "
-        f"load when begun {before:.1f}; {repeats} repeats of two measurements of {args.seconds:g} s"
+        f"load when begun {before:.1f}; {repeats} repeats of two measurements of "
+        f"{args.seconds:g} s, ours of up to {args.at_most:g} s"
     )
     show(cells)
 
