@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from analysis.database import open_database
 from analysis.front import KdPair, front_members, kd_pairs, tied
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
 from analysis.replication import front_probabilities, pooled_spread, rivals
@@ -286,9 +287,8 @@ def _load_study(plan: StoredPlan, study_folder: Path) -> "optuna.Study | None":
     try:
         url = _database(plan)
         if url is not None:
-            return optuna.load_study(
-                study_name=plan.name, storage=_place(url, plan.name, study_folder)
-            )
+            opened = open_database(_place(url, plan.name, study_folder))
+            return optuna.load_study(study_name=plan.name, storage=opened)
         if not journal.exists():  # the backend would create it
             return None
         storage = JournalStorage(JournalFileBackend(str(journal)))

@@ -1,4 +1,4 @@
-"""A record in a database: checked before a study is begun, opened, claimed, and told when gone."""
+"""A record in a database: checked before a study is begun, claimed, and told when gone."""
 
 import contextlib
 import json
@@ -11,7 +11,6 @@ from analysis.formatting import without_password
 from study.commands import command
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
     from sqlalchemy import Engine
 
 # In plan.json and in the database: which folder a record belongs to.
@@ -152,14 +151,6 @@ def _backend(url: str) -> str:
 def _key(url: str) -> str:
     """The name of a column as each database wants it quoted."""
     return '"key"' if _backend(url) == "postgresql" else "`key`"
-
-
-def open_database(url: str) -> "BaseStorage":
-    """Open the storage at a database's URL; a connection that went stale is made again."""
-    import optuna
-    from optuna.storages import RDBStorage
-
-    return optuna.storages.get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
 
 
 def database_gone(error: BaseException, folder: Path) -> str | None:

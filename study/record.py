@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import results
+from analysis.database import open_database
 from analysis.results import (
     Confirmation,
     EpochResult,
@@ -26,7 +27,7 @@ from analysis.results import (
     Usage,
 )
 from search_spaces.space import EXIT
-from study.database import open_database, unusable
+from study.database import unusable
 from study.journal import mend_journal, open_journal
 from study.trial_attributes import now, of_exit, of_replicate, of_trial
 

@@ -18,7 +18,6 @@ from study.database import (
     check_database,
     claim,
     database_gone,
-    open_database,
     record_id,
 )
 from study.record import RecordError, StudyRecord
@@ -163,8 +162,3 @@ def test_only_errors_of_the_connection_say_that_a_database_does_not_answer() -> 
     ended = ProgrammingError("SELECT 1", {}, Exception("gone"), connection_invalidated=True)
     for lost in (ended, TimeoutError("no connection was free"), InterfaceError("", {}, OSError())):
         assert "does not answer" in (database_gone(lost, Path("mine")) or "")
-
-
-def test_a_database_is_opened_as_a_storage(tmp_path: Path) -> None:
-    storage = open_database(f"sqlite:///{tmp_path / 'record.db'}")
-    assert storage.get_all_studies() == []
