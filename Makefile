@@ -48,8 +48,8 @@ test: $(STAMP) chromium postgres
 ifeq ($(strip $(ARGS)),)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 		$(BIN)/python -m pytest -m "not gpu" -n auto --dist loadfile tests/unit
-	$(BIN)/python -m pytest -m "not gpu and not alone" -n 2 --dist loadfile --durations 30 \
-		--ignore tests/unit
+	$(BIN)/python -m pytest -m "not gpu and not alone" -n 2 --dist loadfile \
+		--no-loadscope-reorder --durations 30 --ignore tests/unit
 	$(BIN)/python -m pytest -m "not gpu and alone" --ignore tests/unit
 else
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)

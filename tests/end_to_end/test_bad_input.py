@@ -311,7 +311,7 @@ CASES = {
         own_method(GOOD_METHOD, "'margn': 'my_methods:Margin'"),
     ),
     "a method that is neither built in nor declared": Case(
-        ("--space", "own.py", "--data", "digits"),
+        ("--space", "own.py", "--data", "digits", "--dry-run"),
         ("space own on digits: no method 'logit_sdt'; did you mean logit_std?",),
         own_method(GOOD_METHOD, value="'logit_sdt'"),
     ),
@@ -321,17 +321,17 @@ CASES = {
         own_method("import torch\nimport torhc\n"),
     ),
     "a method of one's own that lacks a member": Case(
-        ("--space", "own.py", "--data", "digits"),
+        ("--space", "own.py", "--data", "digits", "--dry-run"),
         ("method margin: a Margin lacks at", "study.distillation.methods"),
         own_method(GOOD_METHOD.replace("def at", "def now")),
     ),
     "a method of one's own under a built-in name": Case(
-        ("--space", "own.py", "--data", "digits"),
+        ("--space", "own.py", "--data", "digits", "--dry-run"),
         ("a method 'dist', which is built in; give it another name",),
         own_method(GOOD_METHOD, "'dist': 'my_methods:Margin'"),
     ),
     "a method of one's own space that sees nothing in two classes": Case(
-        ("--space", "own.py", "--data", "digits2x5", "--fix", "method=dist"),
+        ("--space", "own.py", "--data", "digits2x5", "--fix", "method=dist", "--dry-run"),
         ("dist has no signal with 2 classes; use the method response",),
         own_method(GOOD_METHOD),
     ),

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from launching import Launcher
+from launching import BRIEF, Launcher
 
 from analysis.record import read_record
 from search_spaces.catalogue import load_space
@@ -79,6 +79,7 @@ def test_the_space_and_the_method_in_readme_run_to_a_front(
     space.write_text(block)
     assert load_space(str(space)).name == "plain"
     asked = (
+        *BRIEF,
         *("--space", "my_space.py", "--data", "digits", "--max-epochs", "1"),
         *("--teacher-epochs", "1", "--views", "1", "--tracking-uri", "none", "--json"),
     )

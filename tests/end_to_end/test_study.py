@@ -1,35 +1,21 @@
 """Whole studies from the command line: real Ray, Optuna, MLflow, torch and digits."""
 
-import contextlib
 import csv
-import ipaddress
 import json
 import math
 import shutil
-import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 from launching import BRIEF, Launched, Launcher
 
 from analysis.record import StudyResults, read_record
-from analysis.results import TrialResult
 
 pytestmark = pytest.mark.end_to_end
 
 
 def read(run: Launched, name: str = "small") -> StudyResults:
     return read_record(run.studies / name)
-
-
-def essence(trial: TrialResult) -> tuple[Any, ...]:
-    """What must not depend on when, or how fast, a trial ran."""
-    curve = [(e.epoch, e.train_loss, e.val_loss, e.val_score) for e in trial.curve]
-    return trial.number, trial.params, trial.status, curve
 
 
 def test_a_study_ends_with_a_front_of_fully_trained_students(finished: Launched) -> None:
@@ -167,23 +153,6 @@ def test_only_the_students_of_the_front_and_those_tied_with_it_are_kept(
         assert latency["settled"] == (member["trial"] not in finished.result["unsettled"])
 
 
-def test_the_same_command_again_repeats_nothing_and_more_trials_extend_it(
-    finished: Launched, launcher: Launcher, tmp_path: Path
-) -> None:
-    studies = tmp_path / "studies"
-    shutil.copytree(finished.studies, studies)
-    before = [essence(trial) for trial in read(finished).trials]
-
-    again = launcher.run(
-        *launcher.small, "--name", "small", "--trials", "7", "--json", studies=studies
-    )
-
-    assert again.returncode == 0, again.stderr
-    trials = read(again).trials
-    assert [essence(trial) for trial in trials[:6]] == before
-    assert len(trials) == 7
-
-
 def test_another_plan_under_the_same_name_is_refused_with_the_difference(
     finished: Launched,
     launcher: Launcher,
@@ -193,68 +162,6 @@ def test_another_plan_under_the_same_name_is_refused_with_the_difference(
     assert run.returncode == 2
     assert "seed 0, now 3" in run.stderr
     assert len(read(finished).trials) == 6
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def epochs_recorded(folder: Path, at_least: int) -> bool:
-    try:
-        text = (folder / "journal.log").read_text()
-    except FileNotFoundError:
-        return False
-    return text.count('"epoch:') >= at_least
-
-
-def addresses_listened_on(pid: int) -> set[str]:
-    """Where a driver and all that it started wait for connections."""
-    driver = psutil.Process(pid)
-    found = set()
-    for process in (driver, *driver.children(recursive=True)):
-        with contextlib.suppress(psutil.Error):
-            for connection in process.net_connections(kind="inet"):
-                if connection.status == psutil.CONN_LISTEN:
-                    found.add(connection.laddr.ip.removeprefix("::ffff:"))
-    return found
-
-
-def test_a_study_stopped_by_a_signal_goes_on_as_if_it_had_not_been(
-    studies: Path, launcher: Launcher
-) -> None:
-    folder = studies
-    plan = (
-        *launcher.small[:-4],
-        *("--max-epochs", "8", "--teacher-epochs", "3", "--scheduler", "none"),
-        *("--trials", "4", "--concurrent", "1", "--tracking-uri", "none", "--json"),
-    )
-    whole = launcher.run(*plan, "--name", "whole", studies=folder)
-    driver = launcher.start(*plan, "--name", "cut", studies=folder)
-    wait_for(lambda: epochs_recorded(folder / "cut", 3), 120)
-    second = launcher.run(*plan, "--name", "cut", studies=folder)
-    listening = addresses_listened_on(driver.pid)
-    wait_for(lambda: epochs_recorded(folder / "cut", 12), 120)
-    driver.send_signal(signal.SIGINT)
-    _, errors = driver.communicate(timeout=60)
-    interrupted = read_record(folder / "cut")
-
-    resumed = launcher.run(*plan, "--name", "cut", studies=folder)
-
-    assert driver.returncode == 130, errors
-    assert listening
-    assert all(ipaddress.ip_address(address).is_loopback for address in listening)
-    assert second.returncode == 4
-    assert str(driver.pid) in second.stderr
-    assert any(trial.status == "running" for trial in interrupted.trials)
-    assert resumed.returncode == 0, resumed.stderr
-    ours = [essence(trial) for trial in read(resumed, "cut").trials]
-    theirs = [essence(trial) for trial in read(whole, "whole").trials]
-    # The sampler reads measured latencies once it has seen ten trials; before, it draws at random.
-    assert len(ours) == len(theirs) == 4
-    assert ours == theirs
 
 
 def test_students_slower_than_allowed_cost_no_epoch_and_leave_no_front(

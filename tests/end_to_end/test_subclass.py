@@ -11,7 +11,7 @@ from analysis.record import read_record
 pytestmark = pytest.mark.end_to_end
 
 
-def test_each_number_of_subclasses_has_a_teacher_that_is_trained_once(
+def test_each_number_of_subclasses_has_a_teacher_and_more_trials_repeat_nothing(
     tmp_path: Path, launcher: Launcher
 ) -> None:
     studies = tmp_path / "studies"
@@ -40,4 +40,7 @@ def test_each_number_of_subclasses_has_a_teacher_that_is_trained_once(
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in kept.values()} == trained
     assert "kept from an earlier study" in again.stderr
-    assert len(read_record(studies / "halves").trials) == 4
+    trials = read_record(studies / "halves").trials
+    assert len(trials) == 4
+    for then, now in zip(record.trials, trials, strict=False):
+        assert (then.curve, then.outcome, then.params) == (now.curve, now.outcome, now.params)

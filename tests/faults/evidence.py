@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ PLAN = (
     *BRIEF,
 )
 _SET_STATE, _SET_ATTRIBUTE = 6, 8
+# Studies are told to stop while trial 1 is trained.
+ENDED = {0}
 
 
 def essence(trial: TrialResult) -> tuple[Any, ...]:
@@ -209,6 +212,38 @@ def assert_nothing_ended_ran_again(patient: Patient, ended: set[int], lines_befo
 
 def assert_equal_studies(patient: Patient, whole: Sequence[TrialResult]) -> None:
     assert [essence(trial) for trial in patient.record().trials] == [essence(t) for t in whole]
+
+
+def assert_stopped(
+    study: Patient, driver: Any, code: int, *, in_order: bool = True
+) -> tuple[str, int]:
+    """The driver ends, by a signal, with trial 1 half done, and the record says so.
+
+    Returns what it told, and how many lines about trials the journal has.
+    """
+    _, errors = driver.communicate(timeout=60)
+    assert driver.returncode == code, errors
+    assert study.ended() == ENDED
+    if in_order:
+        assert study.record().sessions[-1].end == signal.Signals(code - 128).name
+    return errors, len(journal_lines(study.folder))
+
+
+def assert_goes_on(
+    study: Patient, whole: Sequence[TrialResult], lines: int, *, in_order: bool = True
+) -> float:
+    """Resumed, a stopped study comes to the same end as one that nothing happened to.
+
+    Returns the seconds until something new was in the record.
+    """
+    resumed, seconds = study.resume_and_time()
+    assert resumed.returncode == 0, resumed.stderr
+    # Who had to leave at once has kept the lock.
+    assert ("is gone" in resumed.stderr) != in_order
+    assert_sound(study)
+    assert_nothing_ended_ran_again(study, ENDED, lines)
+    assert_equal_studies(study, whole)
+    return seconds
 
 
 def note(fault: str, lost: int | str, seconds: float, test: str) -> None:

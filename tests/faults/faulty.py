@@ -1,4 +1,7 @@
-"""A search space whose distilled students have the fault that FAULT names; its controls are sound.
+"""A search space whose distilled students have a fault; its controls are sound.
+
+FAULT names the fault of them all. Without it the temperature tells, and only the students of the
+preset `faults` have one.
 
 `nan` has the loss turn into NaN, `raise` fails in set-up, `allocate` asks for more memory than any
 machine has, and `memory` takes memory until Ray ends its worker.
@@ -11,7 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces.cifar_blocks import SPACE as BLOCKS
+from search_spaces.space import Preset
 
+_FAULTS = {2.0: "nan", 3.0: "raise", 5.0: "allocate"}
 _BATCHES_BEFORE_NAN = 30
 _GIB = 2**30
 
@@ -20,9 +25,9 @@ def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int,
     import torch
 
     network: Any = BLOCKS.build_student(params, num_classes, shape)
-    fault = os.environ.get("FAULT")
-    if params["terms"] == "ce" or fault is None:
+    if params["terms"] == "ce":
         return network
+    fault = os.environ.get("FAULT") or _FAULTS.get(params["temperature"])
     if fault == "raise":
         raise RuntimeError("no such layer")
     if fault == "allocate":
@@ -44,4 +49,10 @@ def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int,
     return network
 
 
-SPACE = replace(BLOCKS, name="faulty", build_student=build_student)
+SPACE = replace(
+    BLOCKS,
+    name="faulty",
+    build_student=build_student,
+    presets={"faults": tuple(Preset(name, {"temperature": t}) for t, name in _FAULTS.items())},
+    published={},
+)

@@ -1,11 +1,17 @@
-"""The clock of the day is set forward and back between runs; durations and locks do not care."""
+"""The clock of the day is set forward and back between runs; durations and locks do not care.
 
+On the way: where a driver listens, whom a second launch names, what a stopped study leaves open.
+"""
+
+import contextlib
+import ipaddress
 import signal
 import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from evidence import Patient, assert_equal_studies, assert_sound, note
 
@@ -15,20 +21,37 @@ pytestmark = pytest.mark.faults
 SHIFTED_DRIVER = str(Path(__file__).with_name("shifted_driver.py"))
 
 
-def test_a_clock_set_forward_and_back_changes_no_duration_and_frees_no_lock(
+def addresses_listened_on(pid: int) -> set[str]:
+    """Where a driver and all that it started wait for connections."""
+    driver = psutil.Process(pid)
+    found = set()
+    for process in (driver, *driver.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            for connection in process.net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add(connection.laddr.ip.removeprefix("::ffff:"))
+    return found
+
+
+def test_a_driver_on_loopback_keeps_its_lock_and_its_durations_whatever_the_clock_is_set_to(
     patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
 ) -> None:
     study = patient()
     begun = time.monotonic()
     driver = study.start(first=("3",), script=SHIFTED_DRIVER)
     study.wait_for_epoch(1, 2)
+    listening = addresses_listened_on(driver.pid)
     second = study.launch(first=("-3",), script=SHIFTED_DRIVER)
     driver.send_signal(signal.SIGTERM)
-    driver.communicate(timeout=60)
+    _, errors = driver.communicate(timeout=60)
     first_took = time.monotonic() - begun
 
-    assert driver.returncode == 143
+    assert driver.returncode == 143, errors
+    assert listening
+    assert all(ipaddress.ip_address(address).is_loopback for address in listening)
     assert second.returncode == 4
+    assert f"process {driver.pid} on " in second.stderr
+    assert any(trial.status == "running" for trial in study.record().trials)
     resumed = study.launch("--json", first=("-3",), script=SHIFTED_DRIVER)
     both_took = time.monotonic() - begun
 

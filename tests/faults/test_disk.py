@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from evidence import Patient, assert_equal_studies, assert_sound, note, selecting
+from evidence import (
+    Patient,
+    assert_equal_studies,
+    assert_goes_on,
+    assert_sound,
+    assert_stopped,
+    note,
+    selecting,
+)
 from launching import BRIEF, Launcher
 
 from analysis.results import TrialResult
@@ -67,16 +75,27 @@ def test_a_full_disk_halts_a_study_that_goes_on_once_there_is_room(
     note("disk full", lost, seconds, "test_disk.py -k full_disk")
 
 
-@pytest.mark.parametrize("damage", ["truncated checkpoint", "torn last line of the journal"])
-def test_a_file_that_was_cut_off_costs_at_most_the_epoch_it_held(
-    damage: str, patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
+@pytest.mark.parametrize(
+    ("how", "damage"),
+    [("SIGTERM", "truncated checkpoint"), ("study stop", "torn last line of the journal")],
+)
+def test_a_stopped_study_goes_on_and_a_file_cut_off_meanwhile_costs_at_most_its_epoch(
+    how: str, damage: str, patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
 ) -> None:
     study = patient()
     driver = study.start("--json")
-    study.wait_for_epoch(1, 3)
-    driver.send_signal(signal.SIGTERM)
-    driver.communicate(timeout=60)
+    if how == "SIGTERM":
+        study.wait_for_epoch(1, 3)
+        driver.send_signal(signal.SIGTERM)
+    else:  # seconds pass until the verb has loaded, and epochs with them
+        study.wait_for_epoch(1, 2)
+        stopped = study.verb("stop", "--json")
+        assert stopped.returncode == 0, stopped.stderr
+        assert stopped.result == {"study": study.name, "stopped": True}
+
+    _, lines = assert_stopped(study, driver, 143)
     lost_by_stopping = study.epochs_begun() - epochs_on_disk(study)
+    assert 0 <= lost_by_stopping <= 1
     if damage == "truncated checkpoint":
         checkpoint = study.folder / "checkpoints" / "t0001" / "last.pt"
         os.truncate(checkpoint, checkpoint.stat().st_size // 2)
@@ -84,14 +103,12 @@ def test_a_file_that_was_cut_off_costs_at_most_the_epoch_it_held(
         with (study.folder / "journal.log").open("a") as journal:
             journal.write('{"op_code":8,"worker_id":"gone","trial_id":1,"user_at')
 
-    resumed, seconds = study.resume_and_time()
-
-    assert resumed.returncode == 0, resumed.stderr
-    assert_sound(study)
-    assert_equal_studies(study, whole)
+    seconds = assert_goes_on(study, whole, lines)
     lost = study.epochs_lost() - lost_by_stopping
     assert lost == (1 if damage == "truncated checkpoint" else 0)
-    note(damage, lost, seconds, f"test_disk.py {selecting(damage)}")
+    test = f"test_disk.py {selecting(damage)}"
+    note(f"{how} (143)", lost_by_stopping, seconds, test)
+    note(damage, lost, seconds, test)
 
 
 def epochs_on_disk(study: Patient) -> int:

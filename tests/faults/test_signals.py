@@ -9,9 +9,9 @@ import pytest
 from evidence import (
     Patient,
     assert_equal_studies,
-    assert_nothing_ended_ran_again,
+    assert_goes_on,
     assert_sound,
-    journal_lines,
+    assert_stopped,
     note,
 )
 
@@ -20,15 +20,14 @@ from analysis.results import TrialResult
 pytestmark = pytest.mark.faults
 
 
+# By SIGTERM alone, and by the verb, studies are stopped in test_disk.py.
 @pytest.mark.parametrize(
     ("how", "code"),
     [
         ("SIGINT", 130),
-        ("SIGTERM", 143),
         ("Ctrl-C", 130),
         ("SIGTERM of timeout", 143),
         ("SIGTERM to all", 143),
-        ("study stop", 143),
     ],
 )
 def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
@@ -37,6 +36,7 @@ def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
     study = patient()
     driver = study.start("--json", own_group=True)
     study.wait_for_epoch(1, 2)
+    in_order = how != "SIGTERM to all"  # where nobody is left to stop trials
     if how == "Ctrl-C":
         os.killpg(driver.pid, signal.SIGINT)
     elif how == "SIGTERM of timeout":  # to its group, as `timeout` does
@@ -44,29 +44,14 @@ def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
     elif how == "SIGTERM to all":  # as systemd does, to Ray's processes as well
         for process in (psutil.Process(driver.pid), *psutil.Process(driver.pid).children()):
             process.send_signal(signal.SIGTERM)
-    elif how == "study stop":
-        stopped = study.verb("stop", "--json")
-        assert stopped.returncode == 0, stopped.stderr
-        assert stopped.result == {"study": study.name, "stopped": True}
     else:
-        driver.send_signal(getattr(signal, how))
-    _, errors = driver.communicate(timeout=60)
-    ended, lines = study.ended(), len(journal_lines(study.folder))
+        driver.send_signal(signal.SIGINT)
 
-    assert driver.returncode == code, errors
-    assert ended == {0}
-    if how == "SIGTERM to all":  # nobody is left to stop trials
+    errors, lines = assert_stopped(study, driver, code, in_order=in_order)
+    if not in_order:
         assert "SIGTERM ended Ray as well" in errors
         assert f"python -m study resume {study.name}" in errors
-    else:
-        assert study.record().sessions[-1].end == ("SIGINT" if code == 130 else "SIGTERM")
-    resumed, seconds = study.resume_and_time()
-    assert resumed.returncode == 0, resumed.stderr
-    # Who had to leave at once has kept the lock.
-    assert ("is gone" in resumed.stderr) == (how == "SIGTERM to all")
-    assert_sound(study)
-    assert_nothing_ended_ran_again(study, ended, lines)
-    assert_equal_studies(study, whole)
+    seconds = assert_goes_on(study, whole, lines, in_order=in_order)
     lost = study.epochs_lost()
     assert 0 <= lost <= 1
     note(f"{how} ({code})", lost, seconds, f"test_signals.py -k {how.split()[-1]}-{code}")

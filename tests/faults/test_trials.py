@@ -87,44 +87,64 @@ def test_a_trial_whose_workers_keep_dying_fails_and_the_others_go_on(
     assert trials[1].usage.retries == 1
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "reason"),
-    [
+def run_of_faulty(
+    name: str, ward: Path, launcher: Launcher, *asked: str, **environment: str
+) -> tuple[Patient, dict[str, int]]:
+    """A study of faulty students, which comes to its end all the same; with it its counts."""
+    study = Patient(name, ward, launcher)
+    run = launcher.run(
+        *BRIEF,
+        *("--space", FAULTY, "--data", "digits", "--fix", "width=16", "--views", "2"),
+        *("--max-epochs", "2", "--teacher-epochs", "3", "--concurrent", "1"),
+        *("--name", study.name, "--json", *asked),
+        studies=ward,
+        **environment,
+    )
+    assert run.returncode == 0, run.stderr
+    assert_sound(study)
+    return study, run.result["counts"]
+
+
+def test_faulty_students_end_their_trials_alone_and_say_why(ward: Path, launcher: Launcher) -> None:
+    faults = (
         ("nan", "failed", "the loss is nan"),
         ("raise", "failed", "no such layer"),
         ("allocate", "infeasible", "out of memory"),
-        # What others take of the memory meanwhile, Ray would take for this study's.
-        pytest.param("memory", "infeasible", "out of memory", marks=pytest.mark.alone),
-    ],
-)
-def test_a_faulty_student_ends_its_trial_alone_and_says_why(
-    fault: str, status: str, reason: str, ward: Path, launcher: Launcher
+    )
+    study, counts = run_of_faulty("faulty", ward, launcher, "--preset", "faults", "--trials", "4")
+
+    *distilled, control = study.record().trials
+    for trial, (fault, status, reason) in zip(distilled, faults, strict=True):
+        assert (trial.label, trial.status) == (fault, status)
+        assert reason in (trial.reason or "")
+        assert trial.usage.retries == 0
+    assert (control.source, control.status) == ("control", "complete")
+    assert (counts["failed"], counts["infeasible"], counts["complete"]) == (2, 1, 1)
+    for fault, _, _ in faults:
+        note(f"a trial with `{fault}`", "its own", 0, "test_trials.py -k faulty_students")
+
+
+# What others take of the memory meanwhile, Ray would take for this study's.
+@pytest.mark.alone
+def test_a_student_that_takes_all_memory_ends_its_trial_alone_and_says_why(
+    ward: Path, launcher: Launcher
 ) -> None:
     memory = psutil.virtual_memory()
+    if memory.available < 6 * GIB:
+        pytest.skip("needs six GiB of free memory")
     # Ray ends a worker when the node has three GiB less than now.
     threshold = min(0.98, 1 - (memory.available - 3 * GIB) / memory.total)
-    if fault == "memory" and memory.available < 6 * GIB:
-        pytest.skip("needs six GiB of free memory")
-    study = Patient(f"faulty-{fault}", ward, launcher)
     watched = {
         "RAY_memory_usage_threshold": f"{threshold:.4f}",
         "RAY_memory_monitor_refresh_ms": "100",
     }
-    run = launcher.run(
-        *BRIEF,
-        *("--space", FAULTY, "--data", "digits", "--fix", "width=16", "--views", "2"),
-        *("--max-epochs", "2", "--teacher-epochs", "3", "--trials", "2", "--concurrent", "1"),
-        *("--name", study.name, "--json"),
-        studies=ward,
-        FAULT=fault,
-        **(watched if fault == "memory" else {}),
+    study, counts = run_of_faulty(
+        "faulty-memory", ward, launcher, "--trials", "2", FAULT="memory", **watched
     )
 
-    assert run.returncode == 0, run.stderr
-    assert_sound(study)
     distilled, control = study.record().trials
-    assert (distilled.status, control.status) == (status, "complete")
-    assert reason in (distilled.reason or "")
+    assert (distilled.status, control.status) == ("infeasible", "complete")
+    assert "out of memory" in (distilled.reason or "")
     assert distilled.usage.retries == 0
-    assert run.result["counts"][status] == 1
-    note(f"a trial with `{fault}`", "its own", 0, f"test_trials.py -k 'faulty and {fault}'")
+    assert counts["infeasible"] == 1
+    note("a trial with `memory`", "its own", 0, "test_trials.py -k takes_all_memory")
