@@ -55,8 +55,8 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
     "--replicates": {
         "type": int,
         "metavar": "N",
-        "help": "runs in all, each under its own seed, of every student of the front, of those "
-        "close behind it and of their controls (default: 1, and no run is added)",
+        "help": "runs in all, each under its own seed, of every student of the front and its "
+        "control, and of those close behind the front (default: 1, and no run is added)",
     },
     "--timing-seconds": {
         "type": float,

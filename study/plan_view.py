@@ -74,7 +74,7 @@ def plan_rows(
 def _replicate_rows(plan: StudyPlan) -> Rows:
     if plan.replicates < 2:
         return []
-    runs = f"{plan.replicates} runs of the front, of those close behind it and of their controls"
+    runs = f"{plan.replicates} runs of the front and its controls, and of those close behind it"
     return [("replicates", runs)]
 
 
