@@ -1,25 +1,21 @@
 """Whether an exported file answers as the student did, and how fast it is beside it."""
 
-import time
-from collections.abc import Callable
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from study.distillation.export import Answer, Shape, Takes, example_images
 from study.distillation.measurement import Ratio, Timing, quartile_ratio, timing_of
+from study.distillation.stopwatch import LARGE_BATCH, SMALL_BATCH, Turns
 
 # Of float networks: other orders of summing move the sixth digit. Of int8 ones a value on the edge
 # between two steps may fall to the other side, and moves what follows by a step.
 _TOLERANCE = 1e-3
 _SAME_CLASS_INT8 = 0.99
 _IMAGES_AT_ONCE = 64
-_BATCHES = (1, 64)
-_WARM_UPS = 3
-_FEWEST, _MOST = 10, 500
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class BesideEager:
         file_ms: Of the file.
         eager_ms: Of the student, with the study's own normalisation before it.
         ratio: Eager over file, of the lower quartiles: above 1 the file is faster.
-        repeats: Pairs timed.
+        repeats: Turns timed, in which the faster of the two has up to five passes.
     """
 
     batch: int
@@ -97,7 +93,7 @@ def agreement(
     share = same / len(images) if names_classes else None
     close = largest <= _TOLERANCE * max(1.0, scale)
     if quantised:
-        agrees = (close if share is None else share >= _SAME_CLASS_INT8) and np.isfinite(largest)
+        agrees = (close if share is None else share >= _SAME_CLASS_INT8) and math.isfinite(largest)
     else:
         agrees = close
     return Agreement(len(images), largest, scale, share, bool(agrees))
@@ -117,37 +113,19 @@ def time_beside(
         seconds: For the whole, half of it at each batch size; overrun by what is slower.
     """
     return tuple(
-        _timed(file, student, example_images(shape, takes, batch), seconds / len(_BATCHES))
-        for batch in _BATCHES
+        _timed(file, student, example_images(shape, takes, batch), seconds / 2)
+        for batch in (SMALL_BATCH, LARGE_BATCH)
     )
 
 
 def _timed(file: Answer, student: Answer, images: Tensor, seconds: float) -> BesideEager:
-    begun = time.perf_counter()
-    for _ in range(_WARM_UPS):
-        file(images)
-        student(images)
-    times = np.empty((2, _MOST))
-    repeats = 0
-    while repeats < _MOST:
-        late = time.perf_counter() - begun > seconds
-        if late and repeats >= _FEWEST and repeats % 2 == 0:
-            break
-        # Whoever goes second finds other caches: they change places.
-        for which in (0, 1) if repeats % 2 == 0 else (1, 0):
-            times[which, repeats] = _milliseconds((file, student)[which], images)
-        repeats += 1
-    taken = times[:, :repeats]
+    turns = Turns([(file, [images]), (student, [images])], len(images), images.device, "wall")
+    turns.take(seconds)
+    of_file, of_student = turns.times
     return BesideEager(
         batch=len(images),
-        file_ms=timing_of(taken[0]),
-        eager_ms=timing_of(taken[1]),
-        ratio=quartile_ratio(taken[1], taken[0]),
-        repeats=repeats,
+        file_ms=timing_of(of_file),
+        eager_ms=timing_of(of_student),
+        ratio=quartile_ratio(of_student, of_file),
+        repeats=len(of_file),
     )
-
-
-def _milliseconds(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
-    before = time.perf_counter_ns()
-    call(images)
-    return (time.perf_counter_ns() - before) / 1e6

@@ -384,7 +384,8 @@ def _timed(
     """Networks ready to be timed in turn on random images."""
     kinds = {served.dtype for served in networks}
     made = {kind: random_images(shape, batch, INPUTS[batch], device, kind, seed) for kind in kinds}
-    return Turns(networks, made, batch, device, clock_for(device, torch.get_num_threads()))
+    passes = [(s.forward, [s.take(images) for images in made[s.dtype]]) for s in networks]
+    return Turns(passes, batch, device, clock_for(device, torch.get_num_threads()))
 
 
 @contextlib.contextmanager

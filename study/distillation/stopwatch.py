@@ -16,11 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-from study.distillation.serving import Served
 
 Times = NDArray[np.float64]
+Timed = tuple[Callable[[Any], Any], Sequence[Any]]
 Clock = Literal["cpu", "wall", "events"]
 
 SMALL_BATCH = 1
@@ -59,23 +57,17 @@ class Turns:
     finds its own weights in the caches, not those of another.
 
     Args:
-        networks: As they serve.
-        batches: Images for both, a few batches in rotation, by their number format.
-        batch: Images a batch.
+        networks: Of each its forward pass and what it is given, a few batches in rotation, the same
+            images for all.
+        batch: Images a batch, 1 or 64.
         device: Where they run.
         clock: What passes are timed by.
     """
 
     def __init__(
-        self,
-        networks: Sequence[Served],
-        batches: dict[torch.dtype, list[Tensor]],
-        batch: int,
-        device: torch.device,
-        clock: Clock,
+        self, networks: Sequence[Timed], batch: int, device: torch.device, clock: Clock
     ) -> None:
         self._networks = networks
-        self._inputs = [[s.take(images) for images in batches[s.dtype]] for s in networks]
         self._batch, self._device, self._clock = batch, device, clock
         self._times: list[list[list[float]]] = [[] for _ in networks]
         warm = self._warm_up()
@@ -108,8 +100,8 @@ class Turns:
         self._times[index].append([self._pass(index, done) for _ in range(passes)])
 
     def _pass(self, index: int, turn: int) -> float:
-        given = self._inputs[index][turn % len(self._inputs[index])]
-        return _milliseconds(self._networks[index].forward, given, self._device, self._clock)
+        forward, inputs = self._networks[index]
+        return _milliseconds(forward, inputs[turn % len(inputs)], self._device, self._clock)
 
     def _warm_up(self) -> list[float]:
         """Passes that do not count: two at least, in whose first a network may be compiled.

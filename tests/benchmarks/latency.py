@@ -1,7 +1,7 @@
 """How well the same student's latency repeats, alone and beside a training on the other core.
 
-    python -m tests.benchmarks.latency                      # about a quarter of an hour
-    python -m tests.benchmarks.latency --quick              # digits, three repeats: two minutes
+    python -m tests.benchmarks.latency                      # about forty minutes
+    python -m tests.benchmarks.latency --quick              # digits, three repeats: four minutes
     python -m tests.benchmarks.latency --sizes cifar10 --runtime onnx
 
 Three students of `cifar_blocks` are timed beside their teacher, twice in each repeat, built anew

@@ -1,6 +1,7 @@
 """Exported students: every kind of network, in every format, answers as it did."""
 
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -317,12 +318,15 @@ def test_differences_and_classes_are_counted() -> None:
     assert json.loads(json.dumps(found.to_json()))["same_class"] == 0.75
 
 
-def test_both_are_timed_alike_often_at_batch_1_and_64() -> None:
+def test_who_are_alike_fast_are_timed_alike_often_at_batch_1_and_64() -> None:
     seen: dict[str, list[int]] = {"file": [], "student": []}
 
     def count(name: str):
         def answer(images: Tensor) -> Tensor:
             seen[name].append(len(images))
+            until = time.perf_counter() + 0.0005
+            while time.perf_counter() < until:
+                pass
             return images
 
         return answer
