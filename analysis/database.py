@@ -1,7 +1,9 @@
-"""A record's database, opened as Optuna opens it, by several processes at once if need be."""
+"""A record's database: where it lies as seen from here, and opened as Optuna opens it."""
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -9,6 +11,27 @@ if TYPE_CHECKING:
 # Optuna makes its tables without a lock: who comes second to one of them fails, and looks again.
 _LOOKS = 8
 _SECONDS_BETWEEN = 0.25
+
+
+def absolute_uri(uri: str, directory: Path) -> str:
+    """The URI, where it is that of a SQLite file, with the path as seen from a directory."""
+    start, path = "sqlite:///", uri.removeprefix("sqlite:///")
+    if path == uri or not path or path.startswith(("/", ":memory:", "file:")):
+        return uri
+    return f"{start}{directory.absolute() / path}"
+
+
+def seen_from_here(url: str, document: Mapping[str, Any]) -> str:
+    """A stored plan's URL of a database; of a SQLite file, with the path as seen from here.
+
+    A relative path begins where the study was started, as long as that is there.
+
+    Args:
+        url: As the plan has it.
+        document: The content of plan.json.
+    """
+    directory = Path(document.get("directory", "."))
+    return absolute_uri(url, directory if directory.is_dir() else Path())
 
 
 def open_database(url: str) -> "BaseStorage":
@@ -42,4 +65,4 @@ def _made_by_another(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and "already exists" in str(error).lower()
 
 
-__all__ = ["open_database"]
+__all__ = ["absolute_uri", "open_database", "seen_from_here"]

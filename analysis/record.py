@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from analysis.database import open_database
+from analysis.database import open_database, seen_from_here
 from analysis.front import KdPair, front_members, kd_pairs, tied
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
 from analysis.replication import front_probabilities, pooled_spread, rivals
@@ -313,18 +313,15 @@ def _place(url: str, name: str, study_folder: Path) -> str:
     """
     from sqlalchemy.engine import make_url
 
-    where = make_url(url)
-    path = where.database or ""
-    if not url.startswith("sqlite:///") or not path or path.startswith((":memory:", "file:")):
-        return url
-    content = json.loads((study_folder / PLAN_FILE).read_text(encoding="utf-8"))
-    directory = Path(content.get("directory", "."))
-    file = (directory if directory.is_dir() else Path()).absolute() / path
-    if not file.is_file():
+    document = json.loads((study_folder / PLAN_FILE).read_text(encoding="utf-8"))
+    here = seen_from_here(url, document)
+    file = make_url(here).database or ""
+    in_file = here.startswith("sqlite:///") and not file.startswith((":memory:", "file:"))
+    if in_file and file and not Path(file).is_file():
         raise RecordReadError(
             f"the record of study {name!r} is in {file}, which is not there; bring that file back"
         )
-    return where.set(database=str(file)).render_as_string(hide_password=False)
+    return here
 
 
 @contextmanager

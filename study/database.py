@@ -27,22 +27,6 @@ def record_id(stored: Mapping[str, Any] | None) -> str:
     return str((stored or {}).get(RECORD_ID) or uuid.uuid4().hex)
 
 
-def seen_from_here(url: str, document: Mapping[str, Any]) -> str:
-    """Return a stored plan's URL of a database; of a SQLite file, with the path as seen from here.
-
-    A relative path begins where the study was started, as long as that is there: see
-    :func:`study.exporting.source.enter_directory`.
-
-    Args:
-        url: As the plan has it.
-        document: The content of plan.json.
-    """
-    from study.tracking.tracker import absolute_uri
-
-    directory = Path(document.get("directory", "."))
-    return absolute_uri(url, directory if directory.is_dir() else Path())
-
-
 def check_database(url: str, name: str, stored: Mapping[str, Any] | None) -> str | None:
     """Say why a study cannot keep its record in a database, or nothing; writes nothing there.
 

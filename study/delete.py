@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.database import seen_from_here
 from analysis.formatting import without_password
 from analysis.record import RecordReadError, read_record
 from analysis.results import PLAN_FILE
-from study.database import seen_from_here
 from study.disk import disk_use
 from study.listing import find_study
 from study.lock import Holder, LockedError, check_free, read_holder, study_lock

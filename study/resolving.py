@@ -110,8 +110,7 @@ def _storage(asked: str, document: Mapping[str, Any]) -> str:
     A plan of before may have it relative. Where that is the same file it stays as it is, for
     otherwise the plan would be another.
     """
-    from study.database import seen_from_here
-    from study.tracking.tracker import absolute_uri
+    from analysis.database import absolute_uri, seen_from_here
 
     here = absolute_uri(asked, Path())
     same = (document.get("plan") or {}).get("storage") == asked

@@ -10,13 +10,13 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from search_spaces.networks.int8 import Int8Network
+from study.distillation.runtime import reason_of
 
 Shape = tuple[int, int, int]
 Format = Literal["onnx", "pt2", "torchscript"]
@@ -31,7 +31,6 @@ _NOISY = (
     *("torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes"),
     *("onnxscript", "onnx_ir"),
 )
-_LONGEST_REASON = 200
 
 Answer = Callable[[Tensor], Tensor]
 
@@ -139,14 +138,6 @@ def write(
             f"{' or '.join(others)}, or build it of operations that {form} knows"
         ) from error
     path.write_bytes(content)
-
-
-def reason_of(error: BaseException) -> str:
-    """The first line of what an exporter or a runtime stumbled over, at its root."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return shorten(lines[0] if lines else type(error).__name__, _LONGEST_REASON, placeholder=" …")
 
 
 def _content(shipped: Shipped, images: Tensor, form: Format, about: Mapping[str, str]) -> bytes:

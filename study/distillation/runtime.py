@@ -6,6 +6,7 @@ Latencies are those of one of them. Names and what each needs, without importing
 import importlib.util
 import shutil
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Literal, get_args
 
 Runtime = Literal["eager", "compiled", "onnx"]
@@ -18,6 +19,7 @@ RUNTIME_TITLES: Mapping[str, str] = {
 }
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _COMPILERS = ("c++", "g++", "clang++")
+_LONGEST_REASON = 200
 
 
 class ServingError(RuntimeError):
@@ -50,3 +52,11 @@ def unavailable(runtime: str, *, on_gpu: bool) -> str | None:
     if runtime == "compiled" and not on_gpu and not any(map(shutil.which, _COMPILERS)):
         return "torch.compile needs a C++ compiler; install g++, or leave it at eager"
     return None
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an exporter or a runtime stumbled over, at its root."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return shorten(lines[0] if lines else type(error).__name__, _LONGEST_REASON, placeholder=" …")

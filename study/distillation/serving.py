@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from study.distillation.folding import fold_batch_norms
-from study.distillation.runtime import Runtime, ServingError
+from study.distillation.runtime import Runtime, ServingError, reason_of
 
 Shape = tuple[int, int, int]
 
@@ -172,6 +172,4 @@ def _exported(network: nn.Module, images: Tensor) -> bytes:
 
 
 def _cannot(what: str, error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    why = lines[0] if lines else type(error).__name__
-    return f"the network cannot be {what} ({why}); leave --runtime at eager"
+    return f"the network cannot be {what} ({reason_of(error)}); leave --runtime at eager"

@@ -129,7 +129,8 @@ def _written(
     import torch
 
     from study.distillation.checkpoint import CheckpointError
-    from study.distillation.export import ExportError, Shipped, is_quantised, reason_of, write
+    from study.distillation.export import ExportError, Shipped, is_quantised, write
+    from study.distillation.runtime import reason_of
 
     stored = results.plan
     torch.set_num_threads(int(stored.plan.get("cpus_per_trial") or 1))

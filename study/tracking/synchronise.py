@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import results
+from analysis.database import absolute_uri
 from analysis.formatting import without_password
 from analysis.results import (
     ReferencePoint,
@@ -37,7 +38,6 @@ from study.tracking.session import close_study, front_of, open_study, report_to_
 from study.tracking.tracker import (
     NO_TRACKING,
     Tracker,
-    absolute_uri,
     check_tracking_uri,
     default_tracking_uri,
 )

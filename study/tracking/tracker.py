@@ -273,14 +273,6 @@ def check_tracking_uri(uri: str) -> str | None:
     return None
 
 
-def absolute_uri(uri: str, directory: Path) -> str:
-    """The URI, where it is that of a SQLite file, with the path as seen from a directory."""
-    start, path = "sqlite:///", uri.removeprefix("sqlite:///")
-    if path == uri or not path or path.startswith(("/", ":memory:", "file:")):
-        return uri
-    return f"{start}{directory.absolute() / path}"
-
-
 def run_page(server_uri: str, experiment_id: str, run_id: str) -> str:
     """The address of a run's page; without the last word MLflow 3 shows its pages for agents."""
     run = f"{server_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"

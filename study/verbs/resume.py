@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Continue a study to its end and return the exit code."""
+    from analysis.database import absolute_uri
     from search_spaces.catalogue import load_space
     from study.driving import Shown, check, drive
     from study.exporting.source import enter_directory
@@ -30,7 +31,6 @@ def run(args: argparse.Namespace) -> int:
     from study.plan import PlanError, StudyPlan
     from study.record import read_plan_file
     from study.resolving import changed
-    from study.tracking.tracker import absolute_uri
 
     studies = open_studies(args.studies).absolute()
     document = read_plan_file(find_study(studies, args.name, "students")) or {}

@@ -1,13 +1,17 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
+from optuna.storages._rdb.models import BaseModel
 from postgres import running_postgres
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from analysis import database
-from analysis.database import open_database
+from analysis.database import absolute_uri, open_database, seen_from_here
+
+TABLES = BaseModel.metadata
 
 
 def test_a_database_is_opened_as_a_storage(tmp_path: Path) -> None:
@@ -26,35 +30,33 @@ def test_a_database_is_opened_as_a_storage(tmp_path: Path) -> None:
 def test_who_finds_that_another_made_the_tables_looks_again(
     raised: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import optuna
+    looks: list[object] = []
+    make = TABLES.create_all
 
-    looks: list[str] = []
-    storage = optuna.storages.RDBStorage
-
-    def second(url: str, **options: object) -> object:
-        looks.append(url)
+    def second(engine: Any) -> None:
+        looks.append(engine)
         if len(looks) == 1:
             raise raised
-        return storage(url)
+        make(engine)
 
-    monkeypatch.setattr(optuna.storages, "RDBStorage", second)
+    monkeypatch.setattr(TABLES, "create_all", second)
     monkeypatch.setattr(database, "_SECONDS_BETWEEN", 0.0)
     assert open_database(f"sqlite:///{tmp_path / 'record.db'}").get_all_studies() == []
     assert len(looks) == 2
 
 
-def test_a_database_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    import optuna
+def test_a_database_that_does_not_answer_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
 
-    looks: list[str] = []
-
-    def gone(url: str, **options: object) -> object:
-        looks.append(url)
+    def gone(engine: object) -> None:
+        looks.append(engine)
         raise OperationalError("SELECT 1", {}, Exception("connection refused"))
 
-    monkeypatch.setattr(optuna.storages, "RDBStorage", gone)
+    monkeypatch.setattr(TABLES, "create_all", gone)
     with pytest.raises(OperationalError):
-        open_database("postgresql+psycopg://me@127.0.0.1:1/db")
+        open_database(f"sqlite:///{tmp_path / 'record.db'}")
     assert len(looks) == 1
 
 
@@ -67,3 +69,16 @@ def test_several_open_a_new_database_at_once() -> None:
             return len(open_database(server.url).get_all_studies())
 
         assert list(pool.map(opened, range(6))) == [0] * 6
+
+
+def test_a_relative_file_begins_where_the_study_was_started_while_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    there, gone = {"directory": str(tmp_path / "there")}, {"directory": str(tmp_path / "gone")}
+    (tmp_path / "there").mkdir()
+    url = "sqlite:///record.db?timeout=9"
+    assert seen_from_here(url, there) == f"sqlite:///{tmp_path}/there/record.db?timeout=9"
+    assert seen_from_here(url, gone) == f"sqlite:///{tmp_path}/record.db?timeout=9"
+    for as_it_is in ("sqlite:////a/record.db", "sqlite:///:memory:", "postgresql://me@host/db"):
+        assert absolute_uri(as_it_is, tmp_path) == as_it_is
