@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 # Optuna makes its tables without a lock: who comes second to one of them fails, and looks again.
 _LOOKS = 8
 _SECONDS_BETWEEN = 0.25
+_ALREADY_THERE = ("42P07", 1050)  # a table, as PostgreSQL and MySQL number it
 
 
 def absolute_uri(uri: str, directory: Path) -> str:
@@ -62,7 +63,12 @@ def _made_by_another(error: Exception) -> bool:
 
     if isinstance(error, IntegrityError):
         return True
-    return isinstance(error, DBAPIError) and "already exists" in str(error).lower()
+    if not isinstance(error, DBAPIError):
+        return False
+    # By its number where there is one: servers speak the language that they are told to.
+    cause: Any = error.orig
+    number = getattr(cause, "sqlstate", None) or next(iter(getattr(cause, "args", ())), None)
+    return number in _ALREADY_THERE or "already exists" in str(error)
 
 
 __all__ = ["absolute_uri", "open_database", "seen_from_here"]

@@ -22,6 +22,7 @@ from cluster.ahead import replaced
 from cluster.forked_worker import SCRIPT, SERVER
 
 _HERE = Path(__file__).parent
+_LONGEST_FOLDER = 107 - len("/study-workers-12345678/socket")
 _WAITING = 512  # workers that may ask at one time
 
 
@@ -34,13 +35,21 @@ class ForkServer:
     """
 
     def __init__(self, modules: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start it."""
-        self._folder = tempfile.mkdtemp(prefix="study-workers-")
+        """Start it.
+
+        Raises:
+            OSError: There is no place for its socket.
+        """
+        self._folder = tempfile.mkdtemp(prefix="study-workers-", dir=_folder_of_sockets())
         address, script = str(Path(self._folder) / "socket"), _worker_script()
         self.env = {**env, SERVER: address, SCRIPT: script}
         with socket.socket(socket.AF_UNIX) as listener:
             # Here, so that whoever asks before the server runs waits for it.
-            listener.bind(address)
+            try:
+                listener.bind(address)
+            except OSError:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                raise
             listener.listen(_WAITING)
             heard = listener.fileno()
             self._process = subprocess.Popen(
@@ -62,6 +71,12 @@ class ForkServer:
         self._process.kill()
         self._process.communicate()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _folder_of_sockets() -> str:
+    """Where a file's path is no longer than a socket's may be: 107 bytes."""
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) < _LONGEST_FOLDER else "/tmp"
 
 
 def can_fork() -> bool:

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 # Seconds of a confirmed latency, before it goes on, up to the plan's, while it has not settled.
 _TIMED_SECONDS = 1.6
-# The A/A test: fewest and most copies of a student, the part of the plan's seconds for each, the
-# spread up to which the fewest are enough, and how many times the plan's seconds after which no
-# more are made (an int8 network takes some to make).
+# The A/A test: fewest and most copies of a student, the parts of the plan's seconds for each (at
+# least, and while it has not settled), the spread up to which the fewest are enough, and how many
+# times the plan's seconds after which no more are made (an int8 network takes some to make).
 _COPIES = 5, 10
 _COPIES_WITHIN = 3.3
-_COPY_SECONDS = 1 / 15
+_COPY_SECONDS = 1 / 15, 1 / 3
 _SPREAD_ENOUGH = 0.05
 _SAY_AFTER_SECONDS = 3.0
 
@@ -323,6 +323,7 @@ def time_copies(context: TrialContext, number: int, architecture: str) -> TieTes
     student = copy()
     latencies: list[float] = []
     (fewest, most), spread, begun = _COPIES, math.inf, time.monotonic()
+    seconds, at_most = (part * context.timing_seconds for part in _COPY_SECONDS)
     while len(latencies) < fewest or (
         spread > _SPREAD_ENOUGH
         and len(latencies) < most
@@ -337,7 +338,8 @@ def time_copies(context: TrialContext, number: int, architecture: str) -> TieTes
             compared_with(context),
             context.data.shape,
             device_of(context),
-            seconds=_COPY_SECONDS * context.timing_seconds,
+            seconds=seconds,
+            at_most=at_most,
         )
         latencies.append(1.0 / ratio.median)
         if len(latencies) >= fewest:

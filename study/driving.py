@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import signal
 import sys
 import traceback
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from study.inputs import StudyInputs
     from study.progress import Progress
 
+logger = logging.getLogger(__name__)
 
 # What every worker needs and what Ray is built on, but not Ray itself: of the environment that its
 # worker is given it reads what it is as it is imported.
@@ -150,11 +152,16 @@ def _fork_server(plan: StudyPlan) -> "Iterator[ForkServer | None]":
     if not is_own(plan.address) or on_gpus or not can_fork():
         yield None
         return
-    server = ForkServer(LOADED_FIRST, worker_environment(plan.threads))
+    server = None
+    try:
+        server = ForkServer(LOADED_FIRST, worker_environment(plan.threads))
+    except OSError as error:  # there is no place for its socket
+        logger.warning("workers load what they need by themselves, which takes longer: %s", error)
     try:
         yield server
     finally:
-        server.close()
+        if server is not None:
+            server.close()
 
 
 def _load(

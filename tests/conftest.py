@@ -45,31 +45,32 @@ def pytest_configure() -> None:
 # Whole studies that the tests of a file start, where there are several: of files that two processes
 # share, the longest go first, so that neither is left with one at the end.
 STUDIES_OF = {
-    "test_conformance.py": 20,
-    "test_driver_killed.py": 16,
-    "test_signals.py": 10,
-    "test_replicates.py": 9,
-    "test_disk.py": 8,
-    "test_waiting.py": 8,
-    "test_bad_input.py": 6,
-    "test_study.py": 5,
-    "test_trials.py": 5,
-    "test_cluster.py": 4,
-    "test_cluster_storage.py": 4,
-    "test_object_store.py": 4,
-    "test_untaught.py": 4,
-    "test_benchmarks.py": 3,
-    "test_mlflow_server.py": 3,
-    "test_clock.py": 2,
-    "test_exits.py": 2,
-    "test_ray_gone.py": 2,
-    "test_readme.py": 2,
-    "test_subclass.py": 2,
+    "end_to_end/test_conformance.py": 20,
+    "faults/test_driver_killed.py": 16,
+    "faults/test_signals.py": 10,
+    "faults/test_replicates.py": 9,
+    "faults/test_disk.py": 8,
+    "faults/test_waiting.py": 8,
+    "end_to_end/test_bad_input.py": 6,
+    "end_to_end/test_study.py": 5,
+    "faults/test_trials.py": 5,
+    "end_to_end/test_cluster.py": 4,
+    "end_to_end/test_cluster_storage.py": 4,
+    "end_to_end/test_object_store.py": 4,
+    "end_to_end/test_replicates.py": 4,
+    "end_to_end/test_untaught.py": 4,
+    "end_to_end/test_benchmarks.py": 3,
+    "faults/test_mlflow_server.py": 3,
+    "end_to_end/test_exits.py": 2,
+    "end_to_end/test_readme.py": 2,
+    "end_to_end/test_subclass.py": 2,
+    "faults/test_clock.py": 2,
+    "faults/test_ray_gone.py": 2,
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: -STUDIES_OF.get(item.path.name, 0))
+    items.sort(key=lambda item: -STUDIES_OF.get("/".join(item.path.parts[-2:]), 0))
     if not any("gpu" in item.keywords for item in items):
         return
     import torch

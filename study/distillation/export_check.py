@@ -9,7 +9,7 @@ from torch import Tensor
 
 from study.distillation.export import Answer, Shape, Takes, example_images
 from study.distillation.measurement import Ratio, Timing, quartile_ratio, timing_of
-from study.distillation.stopwatch import LARGE_BATCH, SMALL_BATCH, Turns
+from study.distillation.stopwatch import LARGE_BATCH, SMALL_BATCH, Turns, without_collection
 
 # Of float networks: other orders of summing move the sixth digit. Of int8 ones a value on the edge
 # between two steps may fall to the other side, and moves what follows by a step.
@@ -120,7 +120,8 @@ def time_beside(
 
 def _timed(file: Answer, student: Answer, images: Tensor, seconds: float) -> BesideEager:
     turns = Turns([(file, [images]), (student, [images])], len(images), images.device, "wall")
-    turns.take(seconds)
+    with without_collection():
+        turns.take(seconds)
     of_file, of_student = turns.times
     return BesideEager(
         batch=len(images),

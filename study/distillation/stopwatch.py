@@ -8,7 +8,6 @@ left of them, caches found cold and memory found busy, moves the lower quartile 
 
 import contextlib
 import gc
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -25,7 +24,7 @@ SMALL_BATCH = 1
 LARGE_BATCH = 64
 # By batch size: fewest and most turns, warm-up passes, and inputs in rotation. The fewest hold
 # even for a network that overruns the time given; above the most the quartile no longer moves.
-_FEWEST = {SMALL_BATCH: 24, LARGE_BATCH: 4}
+_FEWEST = {SMALL_BATCH: 24, LARGE_BATCH: 8}
 _MOST = {SMALL_BATCH: 1000, LARGE_BATCH: 100}
 _WARM_UPS = {SMALL_BATCH: 50, LARGE_BATCH: 3}
 INPUTS = {SMALL_BATCH: 7, LARGE_BATCH: 3}
@@ -104,19 +103,22 @@ class Turns:
         return _milliseconds(forward, inputs[turn % len(inputs)], self._device, self._clock)
 
     def _warm_up(self) -> list[float]:
-        """Passes that do not count: two at least, in whose first a network may be compiled.
+        """Passes that do not count, in the first of which a network may be compiled.
 
         Returns:
-            Milliseconds of each network's quickest.
+            Milliseconds of each network's quickest of some on end, as warm as in its turns.
         """
         start = time.perf_counter()
-        quickest = [math.inf for _ in self._networks]
         for turn in range(_WARM_UPS[self._batch]):
             for index in range(len(self._networks)):
-                quickest[index] = min(quickest[index], self._pass(index, turn))
-            if turn > 0 and time.perf_counter() - start > _WARM_UP_SECONDS:
+                self._pass(index, turn)
+            if time.perf_counter() - start > _WARM_UP_SECONDS:
                 break
-        return quickest
+        on_end = 1 + _MOST_BEFORE[self._batch]
+        return [
+            min(self._pass(index, turn) for turn in range(on_end))
+            for index in range(len(self._networks))
+        ]
 
 
 def _passes(slowest: float, own: float) -> int:

@@ -151,7 +151,7 @@ def _speed(trial: TrialResult, exported: Exported, yardstick: str) -> str:
         ]
         for each in evidence.timings
     ]
-    head = ["batch", evidence.runtime, "eager torch", "faster (95 %)", "pairs"]
+    head = ["batch", evidence.runtime, "eager torch", "faster (95 %)", "turns"]
     busy = (
         ""
         if evidence.load is None
@@ -169,8 +169,9 @@ def _speed(trial: TrialResult, exported: Exported, yardstick: str) -> str:
         )
     text = (
         f"{markdown_table(head, rows)}\nFrom pixels to answers, a pass of the whole batch, "
-        f"medians of passes in alternation, the ratio of their lower quartiles; {evidence.threads} "
-        f"{'thread' if evidence.threads == 1 else 'threads'} each, on {evidence.device}.{busy}\n"
+        "medians over turns in alternation, the ratio of their lower quartiles; "
+        f"{evidence.threads} {'thread' if evidence.threads == 1 else 'threads'} each, "
+        f"on {evidence.device}.{busy}\n"
     )
     latency = trial.best_latency
     if latency is not None:

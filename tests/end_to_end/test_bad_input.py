@@ -321,7 +321,7 @@ CASES = {
         own_method("import torch\nimport torhc\n"),
     ),
     "a method of one's own that lacks a member": Case(
-        ("--space", "own.py", "--data", "digits", "--dry-run"),
+        ("--space", "own.py", "--data", "digits"),
         ("method margin: a Margin lacks at", "study.distillation.methods"),
         own_method(GOOD_METHOD.replace("def at", "def now")),
     ),

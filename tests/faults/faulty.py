@@ -1,7 +1,7 @@
 """A search space whose distilled students have a fault; its controls are sound.
 
-FAULT names the fault of them all. Without it the temperature tells, and only the students of the
-preset `faults` have one.
+FAULT names the fault of them all. Without it the temperature tells: 2, 3 and 5, which the preset
+`faults` has, and no other.
 
 `nan` has the loss turn into NaN, `raise` fails in set-up, `allocate` asks for more memory than any
 machine has, and `memory` takes memory until Ray ends its worker.

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -89,6 +90,20 @@ def test_who_asks_before_the_server_runs_waits_for_it(server: ForkServer, tmp_pa
     runs = threading.Timer(1.0, os.kill, (server.process_id, signal.SIGCONT))
     runs.start()
     assert ask(server, tmp_path)["loaded"]
+
+
+def test_a_long_temporary_folder_is_no_place_for_a_socket(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("a" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    server = ForkServer(("numpy", "colorsys"), {})
+    try:
+        assert ask(server, tmp_path)["loaded"]
+    finally:
+        server.close()
+    assert list(long.iterdir()) == []
 
 
 def test_two_workers_draw_different_numbers(server: ForkServer, tmp_path: Path) -> None:

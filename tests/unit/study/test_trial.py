@@ -505,3 +505,18 @@ def test_copies_of_a_finished_student_are_timed_as_if_they_were_students(
     assert 5 <= len(test.ratios) <= 10
     assert (len(test.ratios) == 5) == (spread_of_equals(test.ratios[:5])[1] <= 0.05)
     assert test.spread == pytest.approx(spread_of_equals(test.ratios)[1])
+
+
+def test_a_copy_is_timed_on_while_its_ratio_has_not_settled(
+    context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(StudentTrial(task(known=known), context))
+    given: list[tuple[float, float]] = []
+
+    def compared(*_: Any, seconds: float, at_most: float) -> Ratio:
+        given.append((seconds, at_most))
+        return LATENCY.ratio_batch_1
+
+    monkeypatch.setattr("study.distillation.measurement.compare_small_batch", compared)
+    time_copies(replace(context, timing_seconds=6.0), 0, "tiny")
+    assert given == [(pytest.approx(0.4), pytest.approx(2.0))] * 5

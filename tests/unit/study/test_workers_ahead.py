@@ -2,7 +2,8 @@
 
 import pytest
 
-from study import runner
+from cluster.forking import ForkServer
+from study import driving, runner
 from study.arguments import parser
 from study.resolving import resolve
 
@@ -28,3 +29,16 @@ def test_there_is_one_for_each_trial_at_once_and_one_for_the_teacher_where_memor
     plan, _ = resolve(parser().parse_args(arguments))
 
     assert runner._workers_ahead(plan) == workers
+
+
+def test_where_a_socket_has_no_place_workers_are_not_forked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(*_: object) -> ForkServer:
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(driving, "ForkServer", none)
+    plan, _ = resolve(parser().parse_args(["--space", "cifar_blocks", "--data", "digits"]))
+    with driving._fork_server(plan) as server:
+        assert server is None
+    assert "path too long" in caplog.text
