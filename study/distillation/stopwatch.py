@@ -106,19 +106,18 @@ class Turns:
         """Passes that do not count, in the first of which a network may be compiled.
 
         Returns:
-            Milliseconds of each network's quickest of some on end, as warm as in its turns.
+            Milliseconds of each network's quickest. The last are on end, as warm as in its turns.
         """
         start = time.perf_counter()
+        taken: list[list[float]] = [[] for _ in self._networks]
         for turn in range(_WARM_UPS[self._batch]):
-            for index in range(len(self._networks)):
-                self._pass(index, turn)
+            for index, of_network in enumerate(taken):
+                of_network.append(self._pass(index, turn))
             if time.perf_counter() - start > _WARM_UP_SECONDS:
                 break
-        on_end = 1 + _MOST_BEFORE[self._batch]
-        return [
-            min(self._pass(index, turn) for turn in range(on_end))
-            for index in range(len(self._networks))
-        ]
+        for index, of_network in enumerate(taken):
+            of_network += [self._pass(index, turn) for turn in range(_MOST_BEFORE[self._batch] + 1)]
+        return [min(of_network) for of_network in taken]
 
 
 def _passes(slowest: float, own: float) -> int:

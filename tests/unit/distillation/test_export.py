@@ -332,7 +332,7 @@ def test_who_are_alike_fast_are_timed_alike_often_at_batch_1_and_64() -> None:
 
         return answer
 
-    one, many = time_beside(count("file"), count("student"), (2, 2, 1), "uint8", seconds=0.02)
+    one, many = time_beside(count("file"), count("student"), (2, 2, 1), "uint8", seconds=0.002)
 
     assert (one.batch, many.batch) == (1, 64)
     assert seen["file"] == seen["student"]
