@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from search_spaces.cifar_blocks import SPACE as CIFAR_BLOCKS
+from search_spaces.cifar_quantized import SPACE as CIFAR_QUANTIZED
 from search_spaces.mnist_dense import SPACE as MNIST_DENSE
 from search_spaces.pairs_autoencoder import SPACE as PAIRS
 from search_spaces.space import Params, SearchSpace
@@ -28,6 +29,7 @@ def fast_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (CIFAR_BLOCKS, (32, 32, 3), "bfloat16"),
         (PAIRS, (64, 64, 3), "bfloat16"),
+        (CIFAR_QUANTIZED, (32, 32, 3), "bfloat16"),
         (MNIST_DENSE, (28, 28, 1), "float32"),
     ],
     ids=lambda value: value.name if isinstance(value, SearchSpace) else None,
