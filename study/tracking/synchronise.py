@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import results
-from analysis.database import absolute_uri
+from analysis.database import absolute_uri, seen_from_here
 from analysis.formatting import without_password
 from analysis.results import (
     ReferencePoint,
@@ -141,14 +141,15 @@ def synchronise(
         raise PlanError(
             f"the folder {folder.name} holds the study {plan.name}; give it that name again"
         )
-    directory = Path((read_plan_file(folder) or {}).get("directory", "."))
+    document = read_plan_file(folder) or {}
+    directory = Path(document.get("directory", "."))
     uri = _checked_uri(plan, tracking_uri, folder.parent, directory)
     storage = plan.plan.get("storage")
     lock = study_lock(
         folder, lambda holder: progress.say(f"waiting for a sign of life of {holder}")
     )
     with lock, watching(folder, lock):
-        place = storage and absolute_uri(storage, directory)
+        place = storage and seen_from_here(storage, document)
         record = StudyRecord(folder, plan.name, place, plan.space.third)
         try:
             return _Synchronisation(record, plan, uri, progress, patience).run()
