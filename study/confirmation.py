@@ -42,10 +42,11 @@ if TYPE_CHECKING:
 # Seconds of a confirmed latency, before it goes on, up to the plan's, while it has not settled.
 _TIMED_SECONDS = 1.6
 # The A/A test: fewest and most copies of a student, the parts of the plan's seconds for each (at
-# least, and while it has not settled), the spread up to which the fewest are enough, and how many
-# times the plan's seconds after which no more are made (an int8 network takes some to make).
+# least, and while it has not settled), the spread up to which the fewest are enough, and the time
+# after which no more are made (an int8 network takes some to make): a part of what all trainings
+# took, and no more than so many times the plan's seconds.
 _COPIES = 5, 10
-_COPIES_WITHIN = 3.3
+_COPIES_SHARE, _COPIES_WITHIN = 1 / 20, 3.3
 _COPY_SECONDS = 1 / 15, 1 / 3
 _SPREAD_ENOUGH = 0.05
 _SAY_AFTER_SECONDS = 3.0
@@ -274,7 +275,9 @@ def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
     while record.attribute(ATTR_TIE_TEST) is None and (waiting := kept.waiting()):
         fastest = min(waiting, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms)
         phase.update(0, len(waiting), "the same student, timed again and again")
-        test: TieTest | None = kept.ask(phase, time_copies, fastest, fastest.architecture)
+        trained = sum(trial.usage.device_seconds for trial in record.trials())
+        asked = fastest.architecture, _COPIES_SHARE * trained
+        test: TieTest | None = kept.ask(phase, time_copies, fastest, *asked)
         if test is not None:
             record.set_attribute(ATTR_TIE_TEST, test.to_json())
 
@@ -311,8 +314,17 @@ def time_idle(context: TrialContext, student: "torch.nn.Module") -> Latency:
     return latency
 
 
-def time_copies(context: TrialContext, number: int, architecture: str) -> TieTest:
-    """Time copies of a student one after another, as if they were students of the front."""
+def time_copies(
+    context: TrialContext, number: int, architecture: str, within: float = math.inf
+) -> TieTest:
+    """Time copies of a student one after another, as if they were students of the front.
+
+    Args:
+        context: What trials share.
+        number: Of the student's trial.
+        architecture: Its name.
+        within: Seconds after which no more copies are made than there have to be.
+    """
     from study.distillation.measurement import compare_small_batch
     from study.student import compared_with, device_of, load_student, pin_threads, served
 
@@ -324,10 +336,10 @@ def time_copies(context: TrialContext, number: int, architecture: str) -> TieTes
     latencies: list[float] = []
     (fewest, most), spread, begun = _COPIES, math.inf, time.monotonic()
     seconds, at_most = (part * context.timing_seconds for part in _COPY_SECONDS)
+    within = min(within, _COPIES_WITHIN * context.timing_seconds)
+    at_most = max(seconds, min(at_most, within / fewest))
     while len(latencies) < fewest or (
-        spread > _SPREAD_ENOUGH
-        and len(latencies) < most
-        and time.monotonic() - begun < _COPIES_WITHIN * context.timing_seconds
+        spread > _SPREAD_ENOUGH and len(latencies) < most and time.monotonic() - begun < within
     ):
         if student.runtime == "eager":
             # Loaded anew: where a network lies in memory is part of the noise. To export or compile

@@ -26,11 +26,11 @@ LARGE_BATCH = 64
 # even for a network that overruns the time given; above the most the quartile no longer moves.
 _FEWEST = {SMALL_BATCH: 24, LARGE_BATCH: 8}
 _MOST = {SMALL_BATCH: 1000, LARGE_BATCH: 100}
-_WARM_UPS = {SMALL_BATCH: 50, LARGE_BATCH: 3}
+_WARM_UPS = {SMALL_BATCH: 50, LARGE_BATCH: 2}
 INPUTS = {SMALL_BATCH: 7, LARGE_BATCH: 3}
 _WARM_UP_SECONDS = 0.3
 # Of a network's turn: the most passes that are timed, and the most that come before them.
-_MOST_TIMED = 5
+_MOST_TIMED = {SMALL_BATCH: 5, LARGE_BATCH: 2}
 _MOST_BEFORE = {SMALL_BATCH: 2, LARGE_BATCH: 0}
 
 
@@ -51,9 +51,9 @@ class Turns:
     """Passes of some networks at one batch size, in strict alternation.
 
     Which network goes first changes from turn to turn: S T, T S, S T, T S. A network has as many
-    timed passes in its turn, on the same images, as fit into one of the slowest, five at most; at
-    batch 1 there come before them as many that are not timed, two at most: a network that serves
-    finds its own weights in the caches, not those of another.
+    timed passes in its turn, on the same images, as fit into one of the slowest, five at most (at
+    batch 64 two); at batch 1 there come before them as many that are not timed, two at most: a
+    network that serves finds its own weights in the caches, not those of another.
 
     Args:
         networks: Of each its forward pass and what it is given, a few batches in rotation, the same
@@ -70,22 +70,23 @@ class Turns:
         self._batch, self._device, self._clock = batch, device, clock
         self._times: list[list[list[float]]] = [[] for _ in networks]
         warm = self._warm_up()
-        self._timed = [_passes(max(warm), each) for each in warm]
+        self._timed = [_passes(max(warm), each, _MOST_TIMED[batch]) for each in warm]
 
     @property
     def times(self) -> list[Times]:
         """Of each network its milliseconds, `(turns, passes)`."""
         return [np.array(of_network) for of_network in self._times]
 
-    def take(self, seconds: float) -> bool:
+    def take(self, seconds: float, fewest: int | None = None) -> bool:
         """Take turns, an even number, for so long; returns whether more would tell more.
 
-        Overrun where the fewest turns take longer.
+        Overrun where the fewest turns take longer: 24 at batch 1 and 8 at batch 64, or others.
         """
+        fewest = fewest or _FEWEST[self._batch]
         start = time.perf_counter()
         while (done := len(self._times[0])) < _MOST[self._batch]:
             late = time.perf_counter() - start > seconds
-            if late and done >= _FEWEST[self._batch] and done % 2 == 0:
+            if late and done >= fewest and done % 2 == 0:
                 return True
             count = len(self._networks)
             for index in range(count) if done % 2 == 0 else reversed(range(count)):
@@ -120,9 +121,9 @@ class Turns:
         return [min(of_network) for of_network in taken]
 
 
-def _passes(slowest: float, own: float) -> int:
+def _passes(slowest: float, own: float, most: int) -> int:
     """Timed passes of a network in its turn, from what one takes and one of the slowest."""
-    return _MOST_TIMED if slowest >= _MOST_TIMED * own else max(1, int(slowest / own))
+    return most if slowest >= most * own else max(1, int(slowest / own))
 
 
 def _milliseconds(

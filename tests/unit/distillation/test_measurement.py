@@ -86,10 +86,12 @@ def small_network(width: int = 32) -> nn.Module:
     )
 
 
-def record(seconds: float = 0.0002, budget: float = 0.2) -> tuple[Any, list[dict[str, Any]]]:
+def record(
+    seconds: float = 0.0002, budget: float = 0.2, *, idle: bool = True
+) -> tuple[Any, list[dict[str, Any]]]:
     log: list[dict[str, Any]] = []
     student, teacher = Recorder("student", log, seconds), Recorder("teacher", log, seconds)
-    return compare_latency(student, teacher, SHAPE, CPU, idle=True, seconds=budget), log
+    return compare_latency(student, teacher, SHAPE, CPU, idle=idle, seconds=budget), log
 
 
 def timed_passes(result: Any, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -172,11 +174,22 @@ def test_warm_ups_come_before_the_repeats() -> None:
     assert passes == 2 * (50 + 3 + 2 * result.repeats)
 
 
-def test_a_network_too_slow_for_the_time_given_is_still_timed_a_few_times() -> None:
-    result, log = record(seconds=0.002, budget=0.001)
+@pytest.mark.parametrize(("idle", "large"), [(True, 8), (False, 4)])
+def test_a_network_too_slow_for_the_time_given_is_still_timed_a_few_times(
+    idle: bool, large: int
+) -> None:
+    result, log = record(seconds=0.002, budget=0.001, idle=idle)
     assert result.repeats == 24
-    assert sum(entry["batch"] == 64 for entry in log) == 2 * (3 + 1 + 8)
+    assert sum(entry["batch"] == 64 for entry in log) == 2 * (2 + 1 + large)
     assert result.batch_1_ms.median >= 2
+
+
+def test_at_batch_64_a_quick_network_has_two_passes_in_its_turn(one_thread: None) -> None:
+    log: list[dict[str, Any]] = []
+    student, teacher = Recorder("student", log, 0.0005), Recorder("teacher", log, 0.02)
+    compare_latency(student, teacher, SHAPE, CPU, idle=True, seconds=0.1)
+    passes = "".join(entry["name"][0] for entry in log if entry["batch"] == 64)
+    assert passes[-8 * 3 :] == "ssttss" * 4
 
 
 def test_turns_are_taken_until_the_ratio_has_settled_or_the_time_is_up(one_thread: None) -> None:
@@ -207,7 +220,7 @@ def test_no_more_time_is_taken_than_there_is(
     given: list[float] = []
     take = Turns.take
 
-    def note(turns: Turns, seconds: float) -> bool:
+    def note(turns: Turns, seconds: float, fewest: int | None = None) -> bool:
         given.append(seconds)
         take(turns, 0.0)
         return True

@@ -1,5 +1,6 @@
 """One trial without Ray: tiny real networks on tiny made images."""
 
+import itertools
 import time
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -520,3 +521,25 @@ def test_a_copy_is_timed_on_while_its_ratio_has_not_settled(
     monkeypatch.setattr("study.distillation.measurement.compare_small_batch", compared)
     time_copies(replace(context, timing_seconds=6.0), 0, "tiny")
     assert given == [(pytest.approx(0.4), pytest.approx(2.0))] * 5
+
+
+@pytest.mark.parametrize(("within", "at_most"), [(5.0, 1.0), (1.0, 0.4)])
+def test_copies_take_no_more_than_their_share_of_a_short_study(
+    context: TrialContext,
+    known: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    within: float,
+    at_most: float,
+) -> None:
+    finish(StudentTrial(task(known=known), context))
+    given: list[float] = []
+    ratios = itertools.cycle((1.0, 1.5))  # far from enough alike
+
+    def compared(*_: Any, seconds: float, at_most: float) -> Ratio:
+        given.append(at_most)
+        time.sleep(within / 5)
+        return replace(LATENCY.ratio_batch_1, median=next(ratios))
+
+    monkeypatch.setattr("study.distillation.measurement.compare_small_batch", compared)
+    time_copies(replace(context, timing_seconds=6.0), 0, "tiny", within)
+    assert given == [pytest.approx(at_most)] * 5
