@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.connect import Cluster, ClusterError
+from cluster.fetching import fetch
 
 _TYPE_PREFIX = "accelerator_type:"
 # Labels that Ray gives to nodes by itself.
@@ -107,13 +108,16 @@ def keep_to_one_kind(
         )
     if kept is not None and kept not in sizes:
         raise ClusterError(
-            f"the trials of this study ran on {kept}, and here is only {_listed(sizes)}; latencies "
-            "of two kinds do not compare: go on where it ran, or give the study a --name of its own"
+            f"the trials of this study ran on {kept}, and this cluster has only {_listed(sizes)}; "
+            "latencies of two kinds do not compare: go on where it ran, or give the study a --name "
+            "of its own"
         )
     if asked is not None and asked not in sizes:
         near = get_close_matches(asked, sizes, 1, 0.3)
         instead = f"; did you mean {near[0]!r}?" if near else ""
-        raise ClusterError(f"--device-kind {asked!r}: here is only {_listed(sizes)}{instead}")
+        raise ClusterError(
+            f"--device-kind {asked!r}: this cluster has only {_listed(sizes)}{instead}"
+        )
     kind = kept or asked or max(sizes, key=lambda name: (sizes[name], name))
     chosen = [node for node in nodes if node.kind == kind]
     others = {name: size for name, size in sizes.items() if name != kind}
@@ -181,14 +185,7 @@ def _answers(references: Sequence[Any], seconds: float = 60.0) -> list[str | Non
     found: list[str | None] = []
     for reference in references:
         try:
-            found.append(ray.get(reference))
+            found.append(fetch(reference))
         except gone:
             found.append(None)
-        except ray.exceptions.RayError as error:
-            if "No module named" not in str(error):
-                raise
-            raise ClusterError(
-                "a node of the cluster has no module cluster; install this package on every node, "
-                "in the Python that runs `ray start`"
-            ) from error
     return found

@@ -62,7 +62,15 @@ def plan_resources(
         fit = min(fit, by_gpu)
     if concurrent is not None and concurrent > fit:
         raise ClusterError(
-            f"--concurrent {concurrent}: only {fit} trials of {cpus_per_trial} CPUs fit; "
-            f"give at most {fit}"
+            f"--concurrent {concurrent}: only {fit} {_trials(fit, cpus_per_trial, gpus_per_trial)} "
+            f"at once; give {fit} or fewer"
         )
     return TrialResources(cpus_per_trial, gpus_per_trial, concurrent or fit, selector or {})
+
+
+def _trials(fit: int, cpus: int, gpus: float) -> str:
+    """As in `trials of 2 CPUs and 0.5 GPUs fit`."""
+    held = f"{cpus} CPU{'s' * (cpus > 1)}"
+    if gpus > 0:
+        held += f" and {gpus:g} GPU{'s' * (gpus != 1)}"
+    return f"trial of {held} fits" if fit == 1 else f"trials of {held} fit"

@@ -108,9 +108,10 @@ Parameter: TypeAlias = Choice | Range
 
 def nearest(word: str, words: Sequence[str]) -> str:
     """Return the end of a refusal: the nearest valid word, or all of them."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    spelt = {each.lower(): each for each in reversed(words)}
+    close = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.5)
     if close:
-        return f"; did you mean {close[0]}?"
+        return f"; did you mean {spelt[close[0]]}?"
     return f"; choose from {', '.join(words)}" if words else ""
 
 

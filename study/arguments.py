@@ -7,7 +7,7 @@ from study.command_line import Parser
 from study.distillation.teacher_recipe import NETWORKS
 
 _EPILOG = """\
-examples (each fits two CPU cores):
+examples (the third trains a ResNet-50 first, hours on CPUs; --teacher-epochs 2 tries it out):
   # The quickstart: real digits, built in, a few minutes.
   python -m study.launch --space cifar_blocks --data digits --budget 5m --name quick
 
@@ -30,11 +30,16 @@ trials failed; 4 the study is locked by a live driver; 130/143 stopped by a sign
 
 # What may change between two runs of one study: how long and where, not what.
 CHANGEABLE: dict[str, dict[str, Any]] = {
-    "--trials": {"type": int, "metavar": "N", "help": "trials in all"},
+    "--trials": {
+        "type": int,
+        "metavar": "N",
+        "help": "trials in all (default: the space's; see python -m study spaces NAME)",
+    },
     "--budget": {
         "metavar": "30m|2h",
-        "help": "wall time, over all runs, after which trials stop; latency-first and pause begin "
-        "nothing, and go on with nothing, that could not come to its end in it",
+        "help": "wall time over all runs, the teacher's training included, after which trials "
+        "stop; latency-first and pause neither begin nor go on with a trial that could not finish "
+        "in it",
     },
     "--device-hours": {
         "type": float,
@@ -64,7 +69,11 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
         "help": "most seconds to time a student of the front on the idle device; less is enough "
         "once its ratio to the teacher is known to 3 %% (default: 6)",
     },
-    "--concurrent": {"type": int, "metavar": "N", "help": "trials at once"},
+    "--concurrent": {
+        "type": int,
+        "metavar": "N",
+        "help": "trials at once (default: as many as fit)",
+    },
     "--data-dir": {"metavar": "DIR", "help": "where cifar10, mnist and mhist lie (default: data)"},
     "--tracking-uri": {
         "metavar": "URI",
@@ -103,7 +112,7 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         help="search space: a built-in name (python -m study spaces), a file or a module",
     )
     group.add_argument("--name", help="study name (default: SPACE-DATA)")
-    group.add_argument("--preset", help="try the published rows of this name first, e.g. paper")
+    group.add_argument("--preset", help="try the configurations of this name first, e.g. paper")
     group.add_argument(
         "--fix",
         action="append",
@@ -140,8 +149,18 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         "(default: score,latency)",
     )
     group.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
-    group.add_argument("--max-latency", type=float, metavar="MS", help="refuse slower students")
-    group.add_argument("--max-params", type=float, metavar="M", help="refuse larger students")
+    group.add_argument(
+        "--max-latency",
+        type=float,
+        metavar="MS",
+        help="refuse students that take more than MS milliseconds for one image",
+    )
+    group.add_argument(
+        "--max-params",
+        type=float,
+        metavar="M",
+        help="refuse students of more than M million parameters",
+    )
     group.add_argument(
         "--min-accuracy",
         "--min-score",
@@ -184,19 +203,24 @@ def _data(group: "argparse._ArgumentGroup") -> None:
         "--teacher-size",
         type=int,
         metavar="PX",
-        help="side to which an inception enlarges its images, at least 75; its own is 299 "
-        "(default: as they are)",
+        help="side to which an inception enlarges its images, 75 or more; needed for images under "
+        "75 px (default: as they are)",
     )
     group.add_argument(
         "--teacher-weights",
+        metavar="none|imagenet",
         help="imagenet starts the teacher from torchvision's weights, none from random ones "
         "(default: what the space declares, mostly none)",
     )
     group.add_argument(
-        "--teacher-epochs", type=int, metavar="N", help="epochs of the teacher's training"
+        "--teacher-epochs",
+        type=int,
+        metavar="N",
+        help="epochs of the teacher's training (default: the space's)",
     )
     group.add_argument(
         "--teacher-outputs",
+        metavar="ahead|live",
         help="ahead computes the teacher's answers once for all trials, live asks it at every "
         "step (default: what the space declares, mostly ahead)",
     )
@@ -210,7 +234,12 @@ def _data(group: "argparse._ArgumentGroup") -> None:
 
 
 def _how_much(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--max-epochs", type=int, metavar="N", help="epochs of a full training")
+    group.add_argument(
+        "--max-epochs",
+        type=int,
+        metavar="N",
+        help="epochs of a full training (default: the space's)",
+    )
     for option in ("--trials", "--budget", "--device-hours"):
         group.add_argument(option, **CHANGEABLE[option])
     group.add_argument("--replicates", default=1, **CHANGEABLE["--replicates"])
@@ -234,6 +263,7 @@ def _where(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--precision",
         default="auto",
+        metavar="auto|float32|bfloat16",
         help="float32, bfloat16, or auto: bfloat16 where the hardware trains the space's default "
         "student faster with it "
         "(default: auto)",
@@ -241,6 +271,7 @@ def _where(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--runtime",
         default="eager",
+        metavar="eager|compiled|onnx",
         help="what will run the student, and runs both networks while latencies are taken: "
         "eager (PyTorch as it is), compiled (torch.compile) or onnx (ONNX Runtime) "
         "(default: eager)",

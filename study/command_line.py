@@ -1,6 +1,7 @@
 """A parser whose refusals are like all others: one line that names the mistake and the mend."""
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,13 @@ from typing import NoReturn
 _CHOICE = re.compile(
     r"argument (?P<name>.+): invalid choice: '(?P<value>.*)' \(choose from (?P<choices>.*)\)"
 )
+_TYPE = re.compile(
+    r"argument (?P<name>[^/]+).*: invalid (?P<type>int|float) value: '(?P<value>.*)'"
+)
+_NUMBERS = {"int": "a whole number, such as 4", "float": "a number, such as 0.5"}
+_LEFT_OVER = "unrecognized arguments: "
+# How alike a mistaken option has to be to the one that is suggested.
+_ALIKE = 0.65
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,9 +50,17 @@ class Parser(argparse.ArgumentParser):
             named = re.findall(r"[^\s',]+", choice["choices"])
             value = choice["value"]
             return f"{choice['name']} {value!r} is unknown{nearest(value, named)}"
-        known = [name for name in self._option_string_actions if name.startswith("--")]
+        known = [name[2:] for name in self._option_string_actions if name.startswith("--")]
         for word in given:
             option = word.partition("=")[0]
-            if option.startswith("--") and not any(name.startswith(option) for name in known):
-                return f"{option} is unknown{nearest(option, known)}"
+            if option.startswith("--") and not any(name.startswith(option[2:]) for name in known):
+                near = difflib.get_close_matches(option[2:].lower(), known, 1, _ALIKE)
+                return f"{option} is unknown" + (f"; did you mean --{near[0]}?" if near else "")
+        wrong = _TYPE.fullmatch(message)
+        if wrong is not None:
+            return f"{wrong['name']} {wrong['value']!r} is not {_NUMBERS[wrong['type']]}"
+        if message.startswith(_LEFT_OVER):
+            word = message.removeprefix(_LEFT_OVER).split()[0]
+            meant = f"; did you mean --fix {word}?" if "=" in word and "fix" in known else ""
+            return f"{word!r} belongs to no option{meant or '; leave it out'}"
         return message.replace("the following arguments are required: ", "missing: ")

@@ -26,8 +26,8 @@ from analysis.results import (
     trial_name,
 )
 from cluster.connect import Cluster
+from cluster.fetching import fetch
 from cluster.whole_node import whole_node
-from study.preparation import get
 from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front, replicated
@@ -194,7 +194,7 @@ class WholeNodeWorker:
                 ray.cancel(asked.result, force=True)
                 self._look()
                 asked = self.begin(*asked.asked)
-        result = get(asked.result)
+        result = fetch(asked.result)
         _internal_kv_del(asked.begun)
         return result
 

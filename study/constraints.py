@@ -14,17 +14,23 @@ if TYPE_CHECKING:
 
 
 def check_min_score(asked: float | None, space: SearchSpace) -> None:
-    """Refuse a least score that no student can have.
+    """Refuse a least score that every student has, or none.
 
     Raises:
-        PlanError: naming the best score there is.
+        PlanError: naming the best score there is, or what was meant.
     """
+    if asked is None:
+        return
     score = space.score
-    if asked is not None and not asked < score.best:
-        option = "--min-accuracy" if score.name == "accuracy" else "--min-score"
+    option = "--min-accuracy" if score.name == "accuracy" else "--min-score"
+    such = f"give {score.unit}, such as {0.9 * score.best:g}"
+    if not asked > 0:
+        raise PlanError(f"{option} {asked:g} is not above 0; {such}")
+    if score.unit == "%" and asked < 1:
+        raise PlanError(f"{option} {asked:g} is in percent; did you mean {100 * asked:g}?")
+    if not asked < score.best:
         raise PlanError(
-            f"{option} {asked:g} asks for all there is: {score.name} ends at {score.best:g} "
-            f"{score.unit}; give less"
+            f"{option} {asked:g}: {score.name} is perfect at {score.best:g} {score.unit}; give less"
         )
 
 

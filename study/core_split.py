@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.connect import Cluster
+from cluster.fetching import fetch
 from search_spaces.space import SearchSpace
 from study.plan import StudyPlan
 from study.progress import Progress
@@ -63,8 +64,6 @@ def measure_split(
     """
     import ray
 
-    from study.preparation import get
-
     timed = ray.remote(_images_a_second)
     rates = []
     with progress.phase("splitting the cores") as phase:
@@ -75,7 +74,7 @@ def measure_split(
             worker = timed.options(num_cpus=cpus, label_selector=dict(cluster.selector))
             asked = space.complete({}), data.num_classes, data.shape, plan.precision, cpus
             running = [worker.remote(space, *asked) for _ in range(trials)]
-            rates.append(Rate(cpus, trials, sum(get(rate) for rate in running)))
+            rates.append(Rate(cpus, trials, sum(fetch(rate) for rate in running)))
         chosen = best(rates)
         phase.note = f"{chosen.cpus} a trial: " + ", ".join(
             f"{rate.images:,.0f} images/s with {rate.trials} x {rate.cpus}" for rate in rates

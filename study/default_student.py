@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from analysis.results import DefaultStudent
 from cluster.connect import Cluster
+from cluster.fetching import fetch
 from cluster.whole_node import whole_node
 from study.progress import Progress
 from study.timing import time_alone
@@ -47,12 +48,10 @@ def prepare_default_student(
     """
     import ray
 
-    from study.preparation import get
-
     node = whole_node(ray.nodes(), gpus=on_gpu, selector=cluster.selector)
     worker = ray.remote(_measure).options(**node.options(), max_retries=0)
     with progress.phase("default student") as phase:
-        found: tuple[DefaultStudent, str] = get(
+        found: tuple[DefaultStudent, str] = fetch(
             worker.remote(
                 *(space, ray.put(data), precision, seed, threads, on_gpu),
                 *(runtime, timing_seconds, known),

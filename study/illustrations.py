@@ -20,11 +20,11 @@ from analysis.illustration import (
 )
 from analysis.stored_plan import Space
 from cluster.connect import Cluster
+from cluster.fetching import fetch
 from search_spaces.space import ACCURACY, WEIGHTED_F1, SearchSpace
 from study.atomic import write_atomically
 from study.death import described
 from study.drawing import Drawing, DrawnCell, Kind, Trials
-from study.preparation import get
 from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.saliency import SALIENCY
@@ -135,7 +135,7 @@ class Illustrator:
             label_selector=dict(self._cluster.selector),
         )
         phase.note = ", ".join(trial.name for trial in trials)
-        drawing: Drawing = get(task.remote(self._reference, trials, self._checkpoint))
+        drawing: Drawing = fetch(task.remote(self._reference, trials, self._checkpoint))
         return store(self._folder, kind.name, trials, drawing)
 
 

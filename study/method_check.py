@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.fetching import fetch
 from search_spaces.space import SearchSpace
 from study.inputs import StudyInputs
 from study.plan import PlanError, StudyPlan
-from study.preparation import get
 from study.progress import Progress
 from study.seed_points import seed_points
 from study.task import task_of
@@ -41,7 +41,7 @@ def check_methods(inputs: StudyInputs, progress: Progress) -> None:
         num_cpus=plan.threads, num_gpus=plan.gpus_per_trial, max_retries=0
     )
     with progress.phase("checking the methods"), _refusing(inputs.space, data.name):
-        get(worker.remote(inputs.space, *asked, plan.teacher))
+        fetch(worker.remote(inputs.space, *asked, plan.teacher))
 
 
 def check_methods_here(

@@ -3,39 +3,58 @@
 import re
 from typing import Literal
 
-from search_spaces.space import Choice, SearchSpace, SpaceError, Value
+from search_spaces.space import Choice, SearchSpace, SpaceError, Value, nearest
 from study.plan import ALL_VIEWS, OBJECTIVES, TO_BE_MEASURED, PlanError
 
 
 def parse_objectives(text: str, space: SearchSpace) -> tuple[str, ...]:
     """Parse ``score,latency,params`` to names of objectives, the score and the latency first.
 
-    ``accuracy`` and the name of the space's own score are other names of ``score``. What is wrong
-    with the names is found when a plan is made of them.
+    ``accuracy`` and the name of the space's own score are other names of ``score``.
+
+    Raises:
+        PlanError: if a name is unknown or named twice, one that has to be is missing, or there are
+            more than three.
     """
     same = {"accuracy", space.score.name.lower()}
     names = [name.strip().lower() for name in text.split(",")]
     named = ["score" if name in same else name for name in names]
-    order = {name: place for place, name in enumerate(OBJECTIVES)}
-    return tuple(sorted(named, key=lambda name: order.get(name, len(order))))
+    problem = _objective_problem(named, list(dict.fromkeys([*OBJECTIVES, *sorted(same)])))
+    if problem is not None:
+        raise PlanError(f"--objectives {text}: {problem}")
+    return tuple(sorted(named, key=OBJECTIVES.index))
 
 
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>s|m|min|h|d)?")
+def _objective_problem(names: list[str], known: list[str]) -> str | None:
+    mend = "give score,latency, and with a comma params or flops"
+    unknown = next((name for name in names if name not in OBJECTIVES), None)
+    if unknown is not None:
+        return f"{unknown!r} is unknown{nearest(unknown, known)}"
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        return f"{repeated} is named twice; {mend}"
+    missing = next((name for name in OBJECTIVES[:2] if name not in names), None)
+    if missing is not None:
+        return f"every study optimises the {missing} too; {mend}"
+    return None if len(names) <= 3 else f"{len(names)} are more than three; {mend}"
 
 
-_SECONDS = {"s": 1, None: 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_PART = r"(\d+(?:\.\d+)?)(s|min|m|h|d)"
+_DURATION = re.compile(rf"\d+(?:\.\d+)?|(?:{_PART})+")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(text: str) -> float:
-    """Parse ``90s``, ``30m``, ``2h``, ``1.5h`` or ``1d`` to seconds.
+    """Parse ``90s``, ``30m``, ``2h``, ``1.5h``, ``1h30m`` or ``1d`` to seconds.
 
     Raises:
         PlanError: if ``text`` is none of these.
     """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise PlanError(f"--budget {text!r} is not a duration; write it as 90s, 30m or 2h")
-    return float(match["number"]) * _SECONDS[match["unit"]]
+    asked = text.strip()
+    if _DURATION.fullmatch(asked) is None:
+        raise PlanError(f"--budget {text!r} is not a duration; write it as 90s, 30m or 1h30m")
+    parts = re.findall(_PART, asked) or [(asked, "s")]
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def parse_views(text: str) -> int | Literal["all"]:

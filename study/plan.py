@@ -256,13 +256,11 @@ def _problems(plan: StudyPlan) -> list[str]:
         for name, value, unit in (
             ("max-latency", plan.max_latency_ms, "milliseconds"),
             ("max-params", plan.max_params_m, "millions"),
-            ("min-score", plan.min_score, "the score's unit"),
             ("timing-seconds", plan.timing_seconds, "seconds"),
         )
         if value is not None and not value > 0
     ]
     problems += plan.budget.problems()
-    problems += _objective_problems(plan.objectives)
     if not 0 < plan.max_failures <= 1:
         problems.append(
             f"--max-failures {plan.max_failures:g} is not a share of the trials; "
@@ -291,23 +289,6 @@ def _problems(plan: StudyPlan) -> list[str]:
             "--teacher and --teacher-weights exclude each other: a checkpoint brings its weights"
         )
     return problems
-
-
-def _objective_problems(names: tuple[str, ...]) -> list[str]:
-    asked = f"--objectives {','.join(names)}"
-    mend = "give score,latency, and with a comma params or flops"
-    unknown = [name for name in names if name not in OBJECTIVES]
-    if unknown:
-        return [f"{asked}: {unknown[0]!r} is unknown{nearest(unknown[0], OBJECTIVES)}"]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        return [f"{asked}: {repeated[0]} is named twice; {mend}"]
-    missing = [name for name in OBJECTIVES[:2] if name not in names]
-    if missing:
-        return [f"{asked}: every study optimises the {missing[0]} too; {mend}"]
-    if len(names) > 3:
-        return [f"{asked}: {len(names)} are more than three; {mend}"]
-    return []
 
 
 def check_preset(space: SearchSpace, preset: str | None) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.results import DefaultStudent, SoloLatency, TeacherResult
-from cluster.connect import Cluster, ClusterError
+from cluster.connect import Cluster
+from cluster.fetching import fetch
 from cluster.limits import free_memory
 from cluster.whole_node import WholeNode, whole_node
 from search_spaces.space import Choice, SearchSpace, Value
@@ -379,7 +380,7 @@ def _follow(
     for stage, label in (("teacher", f"teacher {title}"), ("outputs", "teacher's outputs")):
         with progress.phase(label) as phase:
             for reference in answers:
-                kind, value = get(reference)
+                kind, value = fetch(reference)
                 if kind == "epoch":
                     phase.update(
                         value["epoch"], value["epochs"], f"{value['val_score']:.1f} {unit}"
@@ -396,30 +397,5 @@ def _follow(
                     break
     # Read to its end: to cancel a task that is just ending aborts the process that asked.
     for reference in answers:
-        get(reference)
+        fetch(reference)
     return found, outputs
-
-
-def get(reference: Any) -> Any:
-    """Fetch an object; an error of the worker is raised as itself, without Ray's wrapping.
-
-    Raises:
-        ClusterError: if this package is not installed where the worker is.
-    """
-    import ray
-
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RaySystemError as error:
-        if "No module named" not in str(error):
-            raise
-        missing = str(error).rpartition("No module named")[2].strip().splitlines()[0]
-        raise ClusterError(
-            f"a node of the cluster has no module {missing}; install this package on every node, "
-            "in the Python that runs `ray start`"
-        ) from error
-    except ray.exceptions.RayTaskError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, Exception):
-            raise cause from error
-        raise

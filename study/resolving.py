@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cluster.connect import is_own
 from search_spaces.catalogue import load_space
-from search_spaces.space import SearchSpace, SpaceError, nearest
+from search_spaces.space import Choice, SearchSpace, SpaceError, nearest
 from study import parsing
 from study import plan as plans
 from study.arguments import CHANGEABLE
@@ -50,7 +50,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         space=args.space,
         data=data,
         data_dir=args.data_dir,
-        image_size=args.image_size or defaults.image_size,
+        image_size=defaults.image_size if args.image_size is None else args.image_size,
         train_per_class=args.train_per_class,
         preset=args.preset,
         fixed=fixed,
@@ -203,9 +203,17 @@ def _max_epochs(space: SearchSpace, asked: int | None, default: int) -> int:
     if asked is not None and asked < most:
         raise plans.PlanError(
             f"--max-epochs {asked} is less than the {most} epochs that space {space.name} tries; "
-            f"give {most} or more, or hold them with --fix epochs={asked}"
+            f"give {most} or more, or hold them with --fix epochs={_nearest_epochs(space, asked)}"
         )
     return most
+
+
+def _nearest_epochs(space: SearchSpace, asked: int) -> int:
+    """The number of epochs of a space that is nearest to one asked for."""
+    epochs = space.parameter("epochs")
+    if isinstance(epochs, Choice):
+        return min(map(int, epochs.choices), key=lambda each: abs(each - asked))
+    return max(asked, int(epochs.low))
 
 
 def changed(plan: StudyPlan, args: argparse.Namespace) -> StudyPlan:

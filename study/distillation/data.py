@@ -217,6 +217,7 @@ def load(
         validation_fraction=VALIDATION_FRACTION,
         augmentation=_augmentation(source.style, train, augment=augment),
         source=f"{described} {source.name}",
+        held_out=None if source.folder is None else source.folder.held_out,
     )
 
 
@@ -259,18 +260,25 @@ def describe(
                 layout.smallest_class,
             )
     folder = source.folder
-    counts = [len(files) for files in folder.train]
-    held_out = [held_out_of(count, VALIDATION_FRACTION) for count in counts]
+    learned = _learned(folder)
     return DataSummary(
         name=source.name,
         kind=source.kind,
         path=folder.root,
         classes=folder.classes,
-        train=sum(counts) - sum(held_out),
-        validation=sum(held_out),
+        train=sum(learned),
+        validation=len(folder.files("train")) - sum(learned),
         test=len(folder.files("test")),
-        smallest_class=min(count - out for count, out in zip(counts, held_out, strict=True)),
+        smallest_class=min(learned),
     )
+
+
+def _learned(folder: ImageFolder) -> list[int]:
+    """Images of each class that are not held out for validation."""
+    counts = [len(files) for files in folder.train]
+    if folder.validation is not None:
+        return counts
+    return [count - held_out_of(count, VALIDATION_FRACTION) for count in counts]
 
 
 def augmentation_of(name: str, side: int, *, augment: bool) -> Augmentation:
@@ -290,8 +298,7 @@ def _describe_halves(name: str, data_dir: Path | None) -> DataSummary:
     halves.require_digits(name, whole.classes)
     smallest = halves.HALVES[name].smallest_class
     if whole.kind == "image folder" and whole.path is not None:
-        train = [len(files) for files in list_images(whole.path).train]
-        counts = [count - held_out_of(count, VALIDATION_FRACTION) for count in train]
+        counts = _learned(list_images(whole.path))
         smallest = min(sum(counts[:5]), sum(counts[5:]))
     return replace(whole, name=name, classes=halves.CLASSES, smallest_class=smallest)
 

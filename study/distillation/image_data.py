@@ -115,6 +115,7 @@ def assemble(
     validation_fraction: float,
     augmentation: Augmentation,
     source: str,
+    held_out: int | None = None,
 ) -> ImageData:
     """Hold out the validation split, take the statistics and the hash.
 
@@ -126,12 +127,16 @@ def assemble(
         validation_fraction: Share of each class of `train` to hold out.
         augmentation: Padding and flip of the training views.
         source: Description for people.
+        held_out: How many rows at the end of `train` are the validation split; None to choose.
 
     Raises:
-        DataError: A class has fewer than 2 training images.
+        DataError: A class has fewer than 2 training images, and rows are to be chosen.
     """
-    kept, held_out = hold_out(train.labels, validation_fraction, classes)
-    learned, validation = train.take(kept), train.take(held_out)
+    if held_out is None:
+        kept, chosen = hold_out(train.labels, validation_fraction, classes)
+    else:
+        kept, chosen = np.split(np.arange(len(train.labels)), [-held_out])
+    learned, validation = train.take(kept), train.take(chosen)
     mean, std = channel_statistics(learned.images)
     return ImageData(
         name=name,

@@ -1,4 +1,7 @@
-"""An image folder, `train/CLASS/*` and `test/CLASS/*`: what is in it, without opening an image."""
+"""An image folder, `train/CLASS/*` and `test/CLASS/*`: what is in it, without opening an image.
+
+A folder `val` beside them, of the same classes, is the validation split.
+"""
 
 import contextlib
 import difflib
@@ -10,6 +13,7 @@ from pathlib import Path
 from study.distillation.image_data import DataError, require_splittable
 
 SPLITS = ("train", "test")
+VALIDATION = "val"
 LAYOUT = "train/CLASS/* and test/CLASS/*"
 
 _IMAGE_ENDINGS = "bmp gif jfif jpeg jpg pbm pgm png ppm tif tiff webp"
@@ -27,22 +31,35 @@ class ImageFolder:
         classes: Names of the class folders, the same in both splits.
         train: For each class, the paths of its images.
         test: For each class, the paths of its images.
+        validation: Likewise; None where some of `train` is to be held out.
     """
 
     root: Path
     classes: tuple[str, ...]
     train: tuple[tuple[str, ...], ...]
     test: tuple[tuple[str, ...], ...]
+    validation: tuple[tuple[str, ...], ...] | None = None
 
     def files(self, split: str) -> list[str]:
-        """Return the paths of one split, class after class."""
-        groups = self.train if split == "train" else self.test
-        return [path for group in groups for path in group]
+        """Return the paths of one split, class after class; after `train` those of validation."""
+        return [path for groups in self._parts(split) for group in groups for path in group]
 
     def labels(self, split: str) -> list[int]:
         """Return the class number of each path of `files(split)`."""
-        groups = self.train if split == "train" else self.test
-        return [label for label, group in enumerate(groups) for _ in group]
+        return [
+            label
+            for groups in self._parts(split)
+            for label, group in enumerate(groups)
+            for _ in group
+        ]
+
+    def _parts(self, split: str) -> list[tuple[tuple[str, ...], ...]]:
+        return [self.test] if split == "test" else [self.train, self.validation or ()]
+
+    @property
+    def held_out(self) -> int | None:
+        """How many of `files("train")`, the last, are for validation; None if that is not said."""
+        return None if self.validation is None else sum(map(len, self.validation))
 
 
 def has_both_splits(root: Path) -> bool:
@@ -88,26 +105,38 @@ def list_images(root: Path) -> ImageFolder:
     """
     _require_splits(root)
     train, test = (_list_split(root / split) for split in SPLITS)
-    for here, there, mine, others in (
-        ("train", "test", train, test),
-        ("test", "train", test, train),
-    ):
-        missing = sorted(mine.keys() - others.keys())
-        if missing:
-            raise DataError(
-                f"class {missing[0]!r} is in {root / here} and not in {root / there}"
-                f"{_nearest(missing[0], others)}: both need the same class folders"
-            )
+    validation = _list_split(root / VALIDATION) if (root / VALIDATION).is_dir() else None
+    splits = [("test", test)] + ([] if validation is None else [(VALIDATION, validation)])
+    for name, split in splits:
+        _require_same_classes(root / "train", train, root / name, split)
     if len(train) < 2:
         raise DataError(
             f"{root / 'train'} has {len(train)} class folder{'s' * (len(train) != 1)}: "
             f"a data set needs 2 classes or more, as {LAYOUT}"
         )
-    for name, files in train.items():
-        require_splittable(name, len(files))
+    if validation is None:
+        for name, files in train.items():
+            require_splittable(name, len(files))
     return ImageFolder(
-        root, tuple(train), tuple(train.values()), tuple(test[name] for name in train)
+        root,
+        tuple(train),
+        tuple(train.values()),
+        tuple(test[name] for name in train),
+        None if validation is None else tuple(validation[name] for name in train),
     )
+
+
+def _require_same_classes(
+    one: Path, ones: dict[str, tuple[str, ...]], other: Path, others: dict[str, tuple[str, ...]]
+) -> None:
+    """Refuse two splits of which one lacks a class of the other."""
+    for here, there, mine, theirs in ((one, other, ones, others), (other, one, others, ones)):
+        missing = sorted(mine.keys() - theirs.keys())
+        if missing:
+            raise DataError(
+                f"class {missing[0]!r} is in {here} and not in {there}"
+                f"{_nearest(missing[0], theirs)}: both need the same class folders"
+            )
 
 
 def _require_splits(root: Path) -> None:
@@ -169,7 +198,7 @@ def _list_split(split: Path) -> dict[str, tuple[str, ...]]:
             if not listed[entry.name]:
                 raise DataError(
                     f"class folder {entry.path} holds no image: add images to it, or remove it "
-                    "from train/ and test/"
+                    "from every split"
                 )
         elif Path(entry.name).suffix.lower() in _SUFFIXES:
             raise DataError(

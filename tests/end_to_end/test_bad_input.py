@@ -130,7 +130,7 @@ CASES = {
         (*DIGITS, "--objectives", "accuracy,latency,param"), ("'param'", "did you mean params?")
     ),
     "objectives without the latency": Case(
-        (*DIGITS, "--objectives", "accuracy,params"), ("score,params", "give score,latency")
+        (*DIGITS, "--objectives", "accuracy,params"), ("accuracy,params", "give score,latency")
     ),
     "a space file that is missing": Case(("--space", "mine.py"), ("mine.py", "check the path")),
     "a space file that contradicts itself": Case(
@@ -160,10 +160,10 @@ CASES = {
         (*DIGITS, "--scheduler", "parreto"), ("parreto", "did you mean pareto?")
     ),
     "a least accuracy that nothing exceeds": Case(
-        (*DIGITS, "--min-accuracy", "100"), ("--min-accuracy 100", "ends at 100 %; give less")
+        (*DIGITS, "--min-accuracy", "100"), ("--min-accuracy 100", "perfect at 100 %; give less")
     ),
     "a least accuracy of nothing": Case(
-        (*DIGITS, "--min-accuracy", "0"), ("--min-score 0", "give a positive number")
+        (*DIGITS, "--min-accuracy", "0"), ("--min-accuracy 0", "give %, such as 90")
     ),
     "a warm start from a study that is not there": Case(
         (*DIGITS, "--warm-start", "nothing"),

@@ -53,9 +53,9 @@ def test_what_ran_before_is_kept_to() -> None:
     ("asked", "kept", "words"),
     [
         ("new", "old", "ran on old"),
-        (None, "gone", "ran on gone, and here is only new and old"),
+        (None, "gone", "ran on gone, and this cluster has only new and old"),
         ("nwe", None, "did you mean 'new'"),
-        ("quite another", None, "here is only new and old"),
+        ("quite another", None, "this cluster has only new and old"),
     ],
 )
 def test_a_kind_that_cannot_be_had_is_refused_with_the_mend(

@@ -26,8 +26,9 @@ def test_gpus_shared_by_fraction_limit_how_many_run_at_once() -> None:
     [
         ({"cpus_per_trial": 9}, "at most 8"),
         ({"gpus_per_trial": 3.0}, "cluster's 2"),
-        ({"concurrent": 9}, "at most 8"),
-        ({"concurrent": 5, "gpus_per_trial": 0.5}, "at most 4"),
+        ({"concurrent": 9, "cpus_per_trial": 8}, "only 1 trial of 8 CPUs fits at once"),
+        ({"concurrent": 9}, "only 8 trials of 1 CPU fit at once; give 8 or fewer"),
+        ({"concurrent": 5, "gpus_per_trial": 0.5}, "4 trials of 1 CPU and 0.5 GPUs fit at once"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_most_that_does(

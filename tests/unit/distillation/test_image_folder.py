@@ -200,3 +200,35 @@ def test_an_unreadable_folder_is_refused_by_name(
     assert refusal(pets).startswith(
         f"cannot read {pets / 'train' / 'dog'} (Permission denied): make it readable"
     )
+
+
+def test_a_folder_of_its_own_is_the_validation_split(pets: Path, write_image: WriteImage) -> None:
+    held = [pets / "val" / name for name in ("cat/a.png", "cat/b.png", "dog/a.png")]
+    for seed, path in enumerate(held):
+        write_image(path, 100 + seed)
+    data, summary = load_folder(pets), describe(str(pets), None)
+    assert [len(data.train), len(data.validation), len(data.test)] == [20, 3, 6]
+    assert data.train.labels.tolist() == [0] * 10 + [1] * 10
+    assert data.validation.labels.tolist() == [0, 0, 1]
+    for path, image in zip(held, data.validation.images, strict=True):
+        assert np.array_equal(image, read(path))
+    assert (summary.train, summary.validation, summary.test) == (20, 3, 6)
+    assert summary.smallest_class == 10
+
+
+def test_with_a_validation_split_one_training_image_a_class_is_enough(
+    pets: Path, write_image: WriteImage
+) -> None:
+    for split in ("train", "val", "test"):
+        write_image(pets / split / "cow" / "000.png")
+    for name in ("cat", "dog"):
+        write_image(pets / "val" / name / "000.png")
+    assert describe(str(pets), None).smallest_class == 1
+    assert len(load_folder(pets).train) == 21
+
+
+def test_a_validation_split_that_lacks_a_class_is_refused(
+    pets: Path, write_image: WriteImage
+) -> None:
+    write_image(pets / "val" / "cat" / "000.png")
+    assert refusal(pets).startswith(f"class 'dog' is in {pets / 'train'} and not in {pets / 'val'}")

@@ -49,11 +49,23 @@ def test_a_verb_that_is_interrupted_says_so_in_one_line(
     assert shown.out == ""
 
 
-def test_a_launch_mistyped_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--spce", "cifar_blocks"], "--spce is unknown; did you mean --space?"),
+        (["--early-stopping"], "--early-stopping is unknown"),
+        (["--trials", "few"], "--trials 'few' is not a whole number, such as 4"),
+        (["--min-accuracy", "high"], "--min-accuracy 'high' is not a number, such as 0.5"),
+        (["width=16"], "'width=16' belongs to no option; did you mean --fix width=16?"),
+        (["more"], "'more' belongs to no option; leave it out"),
+    ],
+)
+def test_a_launch_mistyped_is_told_with_the_mend(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
     with pytest.raises(SystemExit) as left:
-        parser().parse_args(["--spce", "cifar_blocks"])
+        parser().parse_args(["--space", "cifar_blocks", *arguments])
 
     (line,) = capsys.readouterr().err.splitlines()
-    told = "--spce is unknown; did you mean --space?"
     assert line == f"error: {told} (see python -m study.launch --help)"
     assert left.value.code == 2

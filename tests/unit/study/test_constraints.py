@@ -48,12 +48,13 @@ def test_a_plan_stored_before_there_was_a_least_score_is_the_same_study() -> Non
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
-        ("100", "--min-accuracy 100 asks for all there is: accuracy ends at 100 %"),
+        ("100", "--min-accuracy 100: accuracy is perfect at 100 %; give less"),
         ("120", "--min-accuracy 120"),
         ("inf", "--min-accuracy inf"),
-        ("nan", "--min-score nan is not above 0"),
-        ("0", "--min-score 0 is not above 0; give a positive number"),
-        ("-3", "--min-score -3"),
+        ("nan", "--min-accuracy nan is not above 0"),
+        ("0", "--min-accuracy 0 is not above 0; give %, such as 90"),
+        ("0.9", "--min-accuracy 0.9 is in percent; did you mean 90?"),
+        ("-3", "--min-accuracy -3"),
     ],
 )
 def test_a_least_score_that_no_student_or_every_student_has_is_refused(
@@ -67,7 +68,7 @@ def test_a_least_score_is_counted_in_the_spaces_own_unit() -> None:
     space = replace(SPACE, score=PSNR)
 
     check_min_score(49.0, space)
-    with pytest.raises(PlanError, match="--min-score 50 asks for all there is: PSNR ends at 50 dB"):
+    with pytest.raises(PlanError, match="--min-score 50: PSNR is perfect at 50 dB; give less"):
         check_min_score(50.0, space)
 
 

@@ -33,7 +33,9 @@ def test_a_study_goes_on_where_it_ran_and_an_old_one_anywhere(
 
 def test_a_study_that_ran_on_another_processor_is_refused_before_ray_starts(tmp_path: Path) -> None:
     begin(tmp_path, "A Processor Of 1971")
-    with pytest.raises(ClusterError, match="ran on A Processor Of 1971, and here is only") as said:
+    with pytest.raises(
+        ClusterError, match="ran on A Processor Of 1971, and this cluster has only"
+    ) as said:
         check(*resolve(parser().parse_args(DIGITS)), tmp_path)
     assert processor_name() in str(said.value)
     assert "--name" in str(said.value)
@@ -41,7 +43,9 @@ def test_a_study_that_ran_on_another_processor_is_refused_before_ray_starts(tmp_
 
 def test_a_kind_that_is_not_here_is_refused(tmp_path: Path) -> None:
     asked = [*DIGITS, "--device-kind", "A Processor Of 1971"]
-    with pytest.raises(ClusterError, match="--device-kind 'A Processor Of 1971': here is only"):
+    with pytest.raises(
+        ClusterError, match="--device-kind 'A Processor Of 1971': this cluster has only"
+    ):
         check(*resolve(parser().parse_args(asked)), tmp_path)
 
 

@@ -44,7 +44,15 @@ def test_names_that_could_leave_the_folder_or_hide_in_it_are_refused(text: str) 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), ("1d", 86400), ("45", 45)],
+    [
+        ("90s", 90),
+        ("30m", 1800),
+        ("2h", 7200),
+        ("1.5h", 5400),
+        ("1h30m", 5400),
+        ("1d", 86400),
+        ("45", 45),
+    ],
 )
 def test_durations_are_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
@@ -143,7 +151,10 @@ def test_the_name_of_a_spaces_own_score_stands_for_it() -> None:
     ("asked", "named"),
     [
         ("score,latency,param", "'param' is unknown; did you mean params?"),
-        ("score,latency,bytes", "'bytes' is unknown; choose from score, latency, params, flops"),
+        (
+            "score,latency,bytes",
+            "'bytes' is unknown; choose from score, latency, params, flops, accuracy",
+        ),
         ("PSNR,latency", "'psnr' is unknown"),
         ("score", "every study optimises the latency too"),
         ("latency,params", "every study optimises the score too"),
@@ -371,3 +382,14 @@ def test_a_gpu_answers_all_views_of_small_images_unless_a_number_is_asked_for() 
     assert make_plan(*gpu, "--image-size", "224").views == 8
     assert make_plan(*gpu, "--teacher-outputs", "live").views == 8
     assert make_plan().views == 8
+
+
+@pytest.mark.parametrize(("asked", "mend"), [("1", "5"), ("12", "10"), ("29", "30")])
+def test_fewer_epochs_than_a_space_tries_are_refused_with_a_number_that_it_has(
+    asked: str, mend: str
+) -> None:
+    line = ["--space", "cifar_cnn", "--data", "digits", "--max-epochs"]
+    with pytest.raises(PlanError, match=rf"hold them with --fix epochs={mend}$"):
+        resolve(parser().parse_args([*line, asked]))
+    plan, _ = resolve(parser().parse_args([*line, mend, "--fix", f"epochs={mend}"]))
+    assert plan.max_epochs == int(mend)
