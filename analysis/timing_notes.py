@@ -20,13 +20,14 @@ def tie_note(results: StudyResults) -> str | None:
         return None
     copies = counted(len(test.ratios), "copy", "copies")
     note = (
-        f"Latencies that differ by less than {_percent(test.spread)} are ties (A/A test: so far "
-        f"apart two of {copies} of {test.architecture} may lie), and the better score stays"
+        f"Latencies less than {_percent(test.spread)} apart count as tied: so far apart may two "
+        f"timings of one student lie (A/A test, {copies} of {test.architecture}). Of tied "
+        "students the one with the better score stays on the front"
     )
     titles = {trial.number: trial.title for trial in results.trials}
     gave_way = [f"{titles[number]} to {stays.title}" for number, stays in results.tied.items()]
     if not gave_way:
-        return f"{note}; none are on this front."
+        return f"{note}; here none had to give way."
     return f"{note}, though the hypervolume counts both; gave way: {', '.join(gave_way)}."
 
 
@@ -46,8 +47,8 @@ def noise_note(results: StudyResults) -> str | None:
     if not found:
         return None
     return (
-        f"Noisy latencies, whose ratio at batch 1 has a 95{NBSP}% interval that did not come to be "
-        f"under 3{NBSP}% wide: {', '.join(found)}."
+        f"Not settled in the time allowed (95{NBSP}% interval of the ratio at batch 1 wider than "
+        f"3{NBSP}%): {', '.join(found)}."
     )
 
 

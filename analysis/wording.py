@@ -91,13 +91,16 @@ def _front_headline(results: StudyResults, found: Findings) -> Headline:
     else:
         sentence = f"{_called(best)}, one of {len(found.front)} on the {among}, "
         sentence += f"from {first} to {last}"
-    return Headline("Best trade-off", _place(results, best), speed, f"{sentence}.")
+    test = results.test_score(best)
+    bound = speed if test is None else f"{score_text(test, space.score.unit)} test, {speed}"
+    sentence += ". Scores are of the validation split"
+    return Headline("Best trade-off", _place(results, best), bound, f"{sentence}.")
 
 
 def _close_headline(
     results: StudyResults, found: Findings, trial: TrialResult, gap: float
 ) -> Headline:
-    """The smallest student within a point of the teacher; else the one that comes closest."""
+    """The smallest student no more than a point below the teacher; else who comes closest."""
     teacher, score = results.teacher, results.plan.space.score
     assert teacher is not None
     goal = f"{teacher.name} ({score_text(teacher.val_score, score.unit)})"
@@ -114,10 +117,15 @@ def _close_headline(
         100 * small.model.params_m / teacher.params_m if teacher.params_m else None, 2
     )
     bound = f"{signed(apart)} {score.points}, {times(speed_up(results, small))} as fast"
-    sentence = (
-        f"{_called(small)} is the smallest within {score.one_point} of {goal}, with "
-        f"{share}{NBSP}% of its parameters"
-    )
+    size = f"{share}{NBSP}% of its parameters"
+    title = f"Within {score.one_point} of the teacher"
+    sentence = f"{_called(small)} is the smallest within {score.one_point} of {goal}, with {size}"
+    if apart > CLOSE_POINTS:
+        title = "Ahead of the teacher"
+        sentence = (
+            f"{_called(small)} is the smallest that is not {score.one_point} below {goal}: it is "
+            f"{number(apart, 1)} {score.points} above it, with {size}"
+        )
     if small.number != trial.number:
         sentence += f"; the fastest is {_called(trial)}, {times(speed_up(results, trial))}"
     params = small.model.params_m
@@ -125,7 +133,9 @@ def _close_headline(
         f"{significant(params)}{NBSP}M" if params >= 0.1 else f"{significant(1000 * params)}{NBSP}k"
     )
     figure = f"{count} parameters"
-    return Headline(f"Within {score.one_point} of the teacher", figure, bound, f"{sentence}.")
+    if apart > CLOSE_POINTS:
+        sentence += ". A stronger teacher may have more to teach"
+    return Headline(title, figure, bound, f"{sentence}.")
 
 
 def _gain_headline(results: StudyResults, found: Findings) -> Headline:
@@ -144,9 +154,9 @@ def _gain_headline(results: StudyResults, found: Findings) -> Headline:
     if len(pairs) == 1:
         sentence += f", comparing one student with its undistilled twin, {runs}"
     else:
-        sentence += f" in the mean of {_students(pairs)} beside their undistilled twins, {runs}"
+        sentence += f" on average over {_students(pairs)}, each beside its undistilled twin, {runs}"
         if signed(min(gains)) != signed(max(gains)):
-            sentence += f"; single ones {span((min(gains), max(gains)))}"
+            sentence += f"; single gains from {span((min(gains), max(gains)))}"
     return Headline(title, figure, bound, f"{sentence}.")
 
 
@@ -263,7 +273,8 @@ def _close_sentence(results: StudyResults, trial: TrialResult, gap: float) -> st
         )
     if gap >= 0:
         gained = f"{signed(gap)} {score.points}"
-        return f"{_called(trial)} matches {goal}: {gained} at {ratio} its speed{size}."
+        verb = "exceeds" if gap > CLOSE_POINTS else "matches"
+        return f"{_called(trial)} {verb} {goal}: {gained} at {ratio} its speed{size}."
     return (
         f"The fastest student within {score.one_point} of {goal} is {_called(trial)}: "
         f"{number(-gap, 1)} {score.points} below at {ratio} its speed{size}."
@@ -380,7 +391,7 @@ def wall_clock(spent: TimeSpent) -> str:
     text = f"{duration(total)} of training"
     if spent.wall <= 0:
         return f"{text}; no session has ended yet, so the wall time is not known."
-    return (
-        f"{text} in {duration(spent.wall)} of wall time: "
-        f"{number(total / spent.wall, 1)} networks in training at a time, on average."
-    )
+    text += f" in {duration(spent.wall)} of wall time"
+    if total < 0.1 * spent.wall:
+        return f"{text}: {number(100 * total / spent.wall, 0)}{NBSP}% of it."
+    return f"{text}: {number(total / spent.wall, 1)} networks in training at a time, on average."

@@ -1,6 +1,8 @@
 """Sections of a report that set things side by side: the front and its rivals, the controls."""
 
+import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from analysis.findings import Findings, independent
 from analysis.formatting import (
@@ -27,6 +29,8 @@ from analysis.timing_notes import noise_note, tie_note
 from analysis.wording import doubt_sentence, sure_gains
 
 _FEWEST_RIVALS = 3  # shown, also beside a shorter front
+# Deviations of one of two that the difference of both stays below in 95 of 100 cases.
+_SURE = 1.96 * math.sqrt(2)
 
 
 def section(identifier: str, title: str, *content: Html | None) -> Html:
@@ -105,11 +109,12 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
     rivals = [_front_row(results, trial, pairs.get(trial.number)) for trial in near]
     note = (
         f"Chosen by validation {space.compared_by} among the students trained to their last "
-        "epoch; the test split is scored once, for the finished front, and chooses nothing."
+        "epoch. On the test split each run of the front, of published rows and of controls is "
+        "scored once, after the search; that chooses nothing."
     )
     if any(_is_searched(trial) for trial in (*findings.front, *near)):
         note += " * Not yet measured again on the idle device: the latency searched by."
-    timing = join([tie_note(results), noise_note(results)], " ")
+    timing = join([tie_note(results), _interval_note(results), noise_note(results)], " ")
     return section(
         "front",
         "The front",
@@ -120,6 +125,16 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
         else None,
         sortable_table("front-table", "Students on the front", heads, rows),
         *_rivals(results, heads, rivals),
+    )
+
+
+def _interval_note(results: StudyResults) -> str | None:
+    """What the intervals of ratios do not hold, where a study knows it."""
+    if results.tie_test is None:
+        return None
+    return (
+        "The interval of a ratio holds what varies within one measurement; from one measurement to "
+        "the next a latency varies as in the A/A test."
     )
 
 
@@ -185,7 +200,7 @@ def _is_searched(trial: TrialResult) -> bool:
 
 def _front_heads(results: StudyResults) -> list[Head]:
     space = results.plan.space
-    score, interval = space.score, "with its 95 % interval"
+    score, interval = space.score, "with the 95 % interval of this one measurement"
     of_runs = ", mean over runs ± standard error" if results.replicated else ""
     gain = Head(
         "KD gain",
@@ -275,7 +290,7 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
         "What distillation added",
         tag(
             "p",
-            f"{_gains_note(results, several=several)}{_shared_note(findings)}"
+            f"{_gains_note(results, findings, several=several)}{_shared_note(findings)}"
             f"{sure_gains(results, findings)}",
             class_="note",
         ),
@@ -288,20 +303,45 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
     )
 
 
-def _gains_note(results: StudyResults, *, several: bool) -> str:
-    score = results.plan.space.score
+def _gains_note(results: StudyResults, findings: Findings, *, several: bool) -> str:
     alone = "without connections" if results.plan.space.of_pairs else "taught by the labels alone"
     text = (
         "Each distilled student beside its control: the same student, recipe, data order and "
         f"seed, {alone}. "
     )
-    once = f"so a gain well under {score.one_point} may be chance."
+    if any(pair.distilled.source == "sampler" for pair in findings.pairs):
+        text += (
+            "Students of the search have a control because they did well, which was not asked of "
+            "the control: their gains lean upwards, and no interval allows for that. "
+        )
+    once = f"so that {_chance_of_one(results, findings)}"
     if not several:
         return f"{text}One pair is one run of each, {once}"
     return (
         f"{text}Runs of one seed are compared with each other: a gain is the mean of their "
         "differences, over its 95 % interval by Student's t; scores are means ± standard error. "
         f"Where it says one run, one run of each was compared, {once}"
+    )
+
+
+def _chance_of_one(results: StudyResults, findings: Findings) -> str:
+    """How large a gain of one run of each may be chance: in 95 of 100 cases it is smaller.
+
+    By the deviation from run to run, where the study knows it; else by that of drawing the
+    validation images, as if the two had seen other images, which is the most it can be.
+    """
+    score, images = results.plan.space.score, results.plan.data.validation
+    mean = fmean(results.validation[pair.control.number].mean for pair in findings.pairs)
+    if results.spread is not None:
+        least = _SURE * results.spread.deviation(mean)
+        return f"a gain of less than {number(least, 1)} {score.points} may be chance."
+    if score.name != "accuracy" or not images:
+        return "a gain may be chance; several runs of each (--replicates 3) would tell."
+    share = min(max(mean / score.best, 0.0), 1.0)
+    most = _SURE * score.best * math.sqrt(share * (1 - share) / images)
+    return (
+        f"with {images:,} validation images a gain of up to about {number(most, 1)} "
+        f"{score.points} may be chance; several runs of each (--replicates 3) would tell."
     )
 
 

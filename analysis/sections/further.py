@@ -47,8 +47,8 @@ def further_section(results: StudyResults) -> Html | None:
         "Further figures",
         tag(
             "p",
-            "Of the test split, scored once with the finished front. They choose nothing."
-            + (f" {_MEANS}" if results.replicated else ""),
+            "Of the test split, on which each run was scored once, after the search. They choose "
+            "nothing." + (f" {_MEANS}" if results.replicated else ""),
             class_="note",
         ),
         sortable_table("further-table", "Further figures of confirmed students", heads, rows),

@@ -115,7 +115,8 @@ def _compared_with(results: StudyResults) -> tuple[str, str]:
     score = results.plan.space.score
     facts = [f"{significant(compared.params_m)} M parameters"]
     if results.teacher is not None:
-        facts.insert(0, f"{score.name} {score_text(results.teacher.val_score, score.unit)}")
+        reached = score_text(results.teacher.val_score, score.unit)
+        facts.insert(0, f"validation {score.name} {reached}")
     if reference is not None:
         facts.append(milliseconds(reference.latency_ms))
     return compared.name, ", ".join(facts)
@@ -293,6 +294,7 @@ def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
             f"Hypervolume {number(findings.hypervolume, 3)}: the share of the area between "
             f"{score.floor_name} at the {info.space.yardstick}'s latency and "
             f"{score_text(score.best, score.unit, 0)} at no latency that the front "
-            f"dominates{flat}; the best trade-off is the member that dominates most of it alone."
+            f"dominates{flat}; the best trade-off is the member that by itself dominates the "
+            "largest area."
         )
     return notes

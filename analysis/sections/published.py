@@ -1,6 +1,6 @@
 """The section of a report that sets the literature's table beside what was measured."""
 
-from analysis.formatting import figure, figure_apart, plus_minus
+from analysis.formatting import figure, figure_apart, plus_minus, score_text
 from analysis.markup import Html, copy_buttons, join, scroll_box, tag
 from analysis.record import StudyResults
 from analysis.sections.comparisons import ratio_cell, section
@@ -132,11 +132,25 @@ def _why_they_differ(results: StudyResults) -> Html:
         (
             yardstick.capitalize(),
             f"The ratios divide by this study's {yardstick}"
-            + (f", {compared.name}." if compared is not None else "."),
+            + (f", {compared.name}." if compared is not None else ".")
+            + _taught_by(results),
         ),
+        *([] if results.replicated else [("Luck", "Each row here is one run, under one seed.")]),
     ]
     items = [item for term, text in reasons for item in (tag("dt", term), tag("dd", text))]
     return tag(
         "details", tag("summary", "Why they may differ"), tag("dl", *items, class_="reasons"),
         open=True,
     )  # fmt: skip
+
+
+def _taught_by(results: StudyResults) -> str:
+    """How good the teacher is, whose answers the students learnt from; begins with a space."""
+    score = results.plan.space.score
+    if results.teacher is None or not results.plan.space.taught:
+        return ""
+    reached = score_text(results.teacher.val_score, score.unit)
+    return (
+        f" Students learnt from its answers: its own {score.name} is {reached} on the validation "
+        "split, and a weaker teacher than the published one makes weaker students."
+    )

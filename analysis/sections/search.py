@@ -67,8 +67,8 @@ def importance_section(results: StudyResults, info: Importances | None) -> Html 
         shared = any(trial.trained_with is not None for trial in results.trials)
         of_exits = ", of which exits of one network count as one" if shared else ""
         note = (
-            f"Told from {FEWEST_STUDENTS} fully trained students on{of_exits}, and of parameters "
-            "that were searched; fewer would tell chance."
+            f"Shown once {FEWEST_STUDENTS} students are fully trained{of_exits}, for the "
+            "parameters that were searched; fewer students would mostly show chance."
         )
         return section("importance", "What mattered", tag("p", note, class_="note"))
     of_best = f"{100 * BEST_SHARE:.0f}{NBSP}%"
@@ -80,7 +80,8 @@ def importance_section(results: StudyResults, info: Importances | None) -> Html 
         f"How much each parameter has to do with reaching the best {of_best} in an objective, over "
         f"{students}, by conditional PED-ANOVA (Watanabe et al., 2023). "
         "Shares of a column add to 100. The tick on a bar is what chance gave at most in ten "
-        f"{shuffles}: a bar that ends before it is pale and says nothing."
+        f"{shuffles}: a bar that ends before it is pale and says nothing. By chance one bar in "
+        "eleven passes its tick."
     )
     heads = [
         Head("Parameter", numeric=False),

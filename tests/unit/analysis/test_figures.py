@@ -264,6 +264,16 @@ def test_findings_when_a_student_matches_its_teacher(sample, study):
     assert "matches ResNet-50 [3,4,6,3] (81.4 %): +0.6 points at 3.00× its speed" in text
 
 
+def test_a_student_well_above_its_teacher_is_not_said_to_be_close_to_it(sample, study):
+    results = study([sample.trial(sample.params(), accuracy=84.0, ratio=3.0)])
+    assert "exceeds ResNet-50 [3,4,6,3] (81.4 %): +2.6 points at 3.00× its speed" in said(results)
+    figure, bound, sentence = first_screen(results)["Ahead of the teacher"]
+    assert figure.endswith(" M parameters")
+    assert bound == "+2.6 points, 3.00× as fast"
+    assert "is not one point below ResNet-50 [3,4,6,3] (81.4 %): it is 2.6 points above" in sentence
+    assert sentence.endswith("A stronger teacher may have more to teach.")
+
+
 def test_findings_of_equal_points(sample, study):
     twice = [sample.trial(sample.params(), accuracy=77.0, ratio=3.0) for _ in range(2)]
     assert "2 of 2 fully trained students share the front" in said(study(twice))
@@ -297,7 +307,10 @@ def test_the_first_screen_has_three_findings_with_figures(realistic):
     assert list(told) == [
         "Best trade-off", "Within one point of the teacher", "Gain by distillation",
     ]  # fmt: skip
-    assert told["Best trade-off"][:2] == ("75.5 % at 6.82 ms", "3.61× as fast as the teacher")
+    assert told["Best trade-off"][:2] == (
+        "75.5 % at 6.82 ms",
+        "75.0 % test, 3.61× as fast as the teacher",
+    )
     near = [
         (t.model.params_m, t.latency_ms, t.name)
         for t in realistic.configurations

@@ -404,3 +404,34 @@ def test_a_third_objective_has_means_and_rivals_too(sample: Any, study: Any) -> 
     assert [trial.number for trial in results.near_rivals] == [2]
     assert len(front_info(results).step) == 1
     assert "Near rivals" in render(results)
+
+
+def words_of(html: str) -> str:
+    return " ".join(unescape(re.sub("<[^>]+>", " ", html)).replace("\u00a0", " ").split())
+
+
+def test_how_much_of_a_gain_may_be_chance_is_told_by_the_deviation_from_run_to_run(
+    replicated: StudyResults, html: str
+) -> None:
+    found = re.search(r"a gain of less than ([\d.]+) points may be chance", words_of(html))
+    assert found is not None
+    controls = [pair.control.number for pair in find(replicated).pairs]
+    mean = sum(replicated.validation[n].mean for n in controls) / len(controls)
+    assert replicated.spread is not None
+    expected = 1.96 * math.sqrt(2) * replicated.spread.deviation(mean)
+    assert float(found[1]) == pytest.approx(expected, abs=0.05)
+
+
+def test_how_much_of_a_gain_of_single_runs_may_be_chance_is_told_by_the_images(
+    realistic: StudyResults,
+) -> None:
+    words = words_of(render(realistic))
+    found = re.search(
+        r"with 5,000 validation images a gain of up to about ([\d.]+) points may be chance", words
+    )
+    assert found is not None
+    controls = [pair.control.number for pair in find(realistic).pairs]
+    share = sum(realistic.validation[n].mean for n in controls) / len(controls) / 100
+    expected = 196 * math.sqrt(2 * share * (1 - share) / 5_000)
+    assert float(found[1]) == pytest.approx(expected, abs=0.05)
+    assert "their gains lean upwards" in words

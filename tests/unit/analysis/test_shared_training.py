@@ -171,9 +171,17 @@ def test_groups_hang_together_by_any_network_in_common() -> None:
 @pytest.mark.parametrize(
     ("luck", "bound", "who"),
     [
-        ([0.0], "no interval from one network", "5 students of one network beside"),
-        ([0.0, 1.0], "no interval from two networks", "10 students of 2 networks beside"),
-        ([1.0, 1.0, 1.0], "the same in all 3 networks", "15 students of 3 networks beside"),
+        ([0.0], "no interval from one network", "over 5 students of one network, each beside"),
+        (
+            [0.0, 1.0],
+            "no interval from two networks",
+            "over 10 students of 2 networks, each beside",
+        ),
+        (
+            [1.0, 1.0, 1.0],
+            "the same in all 3 networks",
+            "over 15 students of 3 networks, each beside",
+        ),
     ],
 )
 def test_the_first_screen_says_over_how_many_networks(

@@ -31,14 +31,16 @@ def confirmed(results, sample, number, *, settled):
 
 def test_who_is_off_the_front_for_a_tie_is_named_with_who_stayed(results):
     note = tie_note(results)
-    assert note.startswith(f"Latencies that differ by less than 2.1{NBSP}% are ties")
+    assert note.startswith(
+        f"Latencies less than 2.1{NBSP}% apart count as tied: so far apart may two"
+    )
     assert f"5{NBSP}copies of [1,0,0,0]" in note
     assert note.endswith("gave way: Small to t0001.")
 
 
 def test_a_front_without_ties_says_so_and_a_study_without_a_test_says_nothing(results):
     apart = replace(results, tie_test=TieTest("[1,0,0,0]", (1.0, 1.0), 0.001))
-    assert tie_note(apart).endswith("; none are on this front.")
+    assert tie_note(apart).endswith("; here none had to give way.")
     assert tie_note(replace(results, tie_test=None)) is None
 
 
