@@ -123,7 +123,7 @@ def _close_headline(
     if apart > CLOSE_POINTS:
         title = "Ahead of the teacher"
         sentence = (
-            f"{_called(small)} is the smallest that is not {score.one_point} below {goal}: it is "
+            f"{_called(small)} is the smallest that keeps up with {goal}: it is "
             f"{number(apart, 1)} {score.points} above it, with {size}"
         )
     if small.number != trial.number:

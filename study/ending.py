@@ -1,13 +1,17 @@
 """How a run of a study is asked to end, and how it ended."""
 
+import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from analysis.formatting import score_text
+from analysis.results import TrialResult
 from cluster.connect import own_ray_is_gone
+from search_spaces.space import Score
 
 # How long a Ray of its own has to be gone before a driver that was told to stop leaves without it.
 # Ray itself would have it wait for a minute, and then end it with exit code 1.
@@ -90,6 +94,32 @@ class Ending:
     word: str
     exit_code: int
     note: str | None = None
+
+
+def why_no_front(
+    trials: Sequence[TrialResult], score: Score, least: float | None, note: str | None
+) -> str:
+    """Say why a study that has ended has no front, and what to ask for instead.
+
+    Args:
+        trials: Of the study.
+        score: Of its space.
+        least: Which score was asked of a student, or None.
+        note: What else there is to say of how it ended.
+    """
+    begun = "" if note is None else f"{note}; "
+    trained = [trial for trial in trials if trial.epochs_done >= trial.epochs]
+    if not trained:
+        return f"{begun}no trial was trained to the end, so there is no front"
+    best = max(trained, key=lambda trial: trial.val_score or -math.inf)
+    if least is None or best.val_score is None:
+        return f"{begun}no trial that was trained to the end can be on a front"
+    asked, reached = (score_text(each, score.unit, 2) for each in (least, best.val_score))
+    return (
+        f"{begun}of {len(trained)} fully trained students none has a validation {score.name} of "
+        f"{asked} (the best is {best.name}, {reached}), so there is no front; ask for less under "
+        "another --name, with --warm-start and this one's"
+    )
 
 
 def too_many_failed(failed: int, ended: int, most: float) -> bool:

@@ -167,10 +167,10 @@ def measure_estimate(
     views = _views(plan, data, shape[:2], augment=space.augment)
     outputs = teachers * classes * (1 if recipe is None else recipe.subclasses)
     times = trained * step, teachers * forward, per_image, mean_epochs
-    return _scale(plan, data, *times, views, outputs, serving)
+    return scaled(plan, data, *times, views, outputs, serving)
 
 
-def _scale(
+def scaled(
     plan: StudyPlan,
     data: "Summary",
     teacher_training: float,
@@ -181,6 +181,19 @@ def _scale(
     outputs: int,
     serving: float,
 ) -> Estimate:
+    """Scale what steps take to the planned numbers of images, epochs and trials.
+
+    Args:
+        plan: The plan.
+        data: Counts of the data set.
+        teacher_training: Seconds of the teachers' trainings, per image.
+        teacher_forward: Seconds of their answers, per image and view.
+        student_step: Seconds of a student's step, per image.
+        epochs: Of a trial, on the mean.
+        views: Views that the teachers are asked about ahead.
+        outputs: Numbers in their answer to an image.
+        serving: Seconds to bring a student into the runtime.
+    """
     resources = plan_resources(
         cpus=available_cpus(),
         gpus=0 if plan.gpus_per_trial == 0 else 1,
@@ -195,17 +208,21 @@ def _scale(
     training = epochs * epoch / resources.concurrent
     trials = plan.budget.trials * (training + serving / resources.concurrent)
     replicates = _replicates(plan) * training
+    teacher = data.train * teacher_training
+    answering = images * views * teacher_forward
     if plan.budget.seconds is not None:
-        trials = min(trials, plan.budget.seconds)
-        replicates = min(replicates, plan.budget.seconds - trials)
+        # The budget begins with the command, not with the trials.
+        left = max(0.0, plan.budget.seconds - teacher - answering)
+        trials = min(trials, left)
+        replicates = min(replicates, left - trials)
     if plan.budget.device_hours is not None:
         devices = plan.devices_per_trial * resources.concurrent
         trials = min(trials, 3600 * plan.budget.device_hours / devices)
         replicates = min(replicates, 3600 * plan.budget.device_hours / devices - trials)
     share = _SHARE_WITH_STOPPING if plan.scheduler != "none" else 1.0
     return Estimate(
-        teacher=data.train * teacher_training,
-        outputs=images * views * teacher_forward,
+        teacher=teacher,
+        outputs=answering,
         trials=trials,
         trials_stopped_early=trials * share,
         confirmation=min(plan.budget.trials, 12)
@@ -282,7 +299,16 @@ def _time_rows(plan: StudyPlan, space: SearchSpace, estimate: Estimate) -> Rows:
         ("confirmation", duration(estimate.confirmation)),
         ("in all", f"{duration(estimate.shortest)} to {duration(estimate.longest)}"),
     ]
-    return [*rows, *budget_rows(plan.budget)]
+    return [*rows, *budget_rows(plan.budget), *too_short(plan, estimate)]
+
+
+def too_short(plan: StudyPlan, estimate: Estimate) -> Rows:
+    """Say that the time budget would be spent before the first trial, if it would."""
+    seconds, preparing = plan.budget.seconds, estimate.teacher + estimate.outputs
+    if seconds is None or preparing < seconds:
+        return []
+    text = f"the teacher alone takes {duration(preparing)}, so no trial would begin"
+    return [("too short", f"{text}; give a larger --budget, or fewer --teacher-epochs")]
 
 
 def _outputs_text(estimate: Estimate) -> str:

@@ -18,7 +18,7 @@ from study.budget import Left
 from study.commands import command
 from study.constraints import Constraints
 from study.database import database_gone
-from study.ending import Ending, StopRequest
+from study.ending import Ending, StopRequest, why_no_front
 from study.environment import describe_environment
 from study.guide import Guide
 from study.halting import Halted, halted_by
@@ -195,7 +195,9 @@ class Session:
             self._prune(CONFIRMED_WITHIN, spare=0)
             self._make_models()
         if ending.exit_code == 0 and not front_of(self._record):
-            return Ending("no front", 1, self._why_no_front())
+            trials, score = self._record.trials(), self._inputs.space.score
+            why = why_no_front(trials, score, self._plan.min_score, ending.note)
+            return Ending("no front", 1, why)
         return ending
 
     def _make_models(self) -> None:
@@ -211,11 +213,6 @@ class Session:
             make_programs(folder, front_of(self._record), make, self._progress, mend)
         except Exception as error:
             self._progress.warn(f"no MLflow models: {error}; {mend}")
-
-    def _why_no_front(self) -> str:
-        if any(trial.epochs_done >= trial.epochs for trial in self._record.trials()):
-            return "no trial that was trained to the end keeps the constraints: there is no front"
-        return "no trial was trained to the end: there is no front"
 
     # Trials
 

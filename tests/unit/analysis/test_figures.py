@@ -270,7 +270,10 @@ def test_a_student_well_above_its_teacher_is_not_said_to_be_close_to_it(sample, 
     figure, bound, sentence = first_screen(results)["Ahead of the teacher"]
     assert figure.endswith(" M parameters")
     assert bound == "+2.6 points, 3.00× as fast"
-    assert "is not one point below ResNet-50 [3,4,6,3] (81.4 %): it is 2.6 points above" in sentence
+    assert (
+        "is the smallest that keeps up with ResNet-50 [3,4,6,3] (81.4 %): it is 2.6 points"
+        in sentence
+    )
     assert sentence.endswith("A stronger teacher may have more to teach.")
 
 
