@@ -249,7 +249,7 @@ def _problems(plan: StudyPlan) -> list[str]:
     problems = [
         f"--{name} {value} is less than {least}; give {least} or more"
         for name, value, least in at_least
-        if value is not None and value < least
+        if value is not None and not value >= least
     ]
     problems += [
         f"--{name} {value:g} is not above 0; give a positive number of {unit}"

@@ -43,6 +43,7 @@ from study.searcher import TrialQueue
 from study.seed_points import seed_points
 from study.session_time import SessionTime
 from study.stopping import make_guide, make_scheduler
+from study.teacher_choice import poor_teacher
 from study.tracking.facts import final_metrics, teacher_metrics
 from study.tracking.session import close_study, front_of, open_study, report_to_show
 from study.tracking.synchronise import replay
@@ -402,6 +403,10 @@ class Session:
             key = results.ATTR_TEACHER if taught else results.ATTR_DEFAULT_STUDENT
             self._record.set_attribute(key, compared.to_json())
         if isinstance(compared, results.TeacherResult):
+            floor, score = self._stored.data.floor_score, self._inputs.space.score
+            poor = poor_teacher(compared, floor, score, own=self._plan.teacher is not None)
+            if poor is not None:
+                self._progress.warn(poor)
             params = {key: str(value) for key, value in prepared.recipe.items()}
             self._tracker.teacher_trained(
                 compared.key, compared.name, params, prepared.curve, teacher_metrics(compared)

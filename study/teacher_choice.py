@@ -3,13 +3,18 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from analysis.formatting import score_text
 from search_spaces.space import SearchSpace, TeacherChoice, Value
 from study.plan import StudyPlan, recipe_of
 from study.seed_points import teacher_values
 
 if TYPE_CHECKING:
+    from analysis.results import TeacherResult
+    from search_spaces.space import Score
     from study.distillation.teacher_recipe import TeacherRecipe
 
+# A teacher that covers no more of the way from chance to perfection tells little.
+_TELLS_LITTLE = 0.05
 # Sides (px) of the images of data sets known by name; those of a folder are found on reading it.
 _SIDES = {"digits": 32, "digits2x5": 32, "cifar10": 32, "mnist": 28, "mnist2x5": 28, "mhist": 224}
 
@@ -107,3 +112,26 @@ def check_teacher(plan: StudyPlan, space: SearchSpace, data_name: str) -> None:
 def known_side(plan: StudyPlan) -> int | None:
     """Return the side (px) of the data's images; None where it is found on reading them."""
     return plan.image_size or _SIDES.get(plan.data)
+
+
+def poor_teacher(
+    teacher: "TeacherResult", floor: float, score: "Score", *, own: bool
+) -> str | None:
+    """Say that a teacher has hardly more to teach than chance, with the likely cause; or nothing.
+
+    Args:
+        teacher: Who teaches.
+        floor: What an uninformed answer scores.
+        score: Of the space.
+        own: Whether its checkpoint was given.
+    """
+    if teacher.val_score > floor + _TELLS_LITTLE * (score.best - floor):
+        return None
+    reached, least = (score_text(each, score.unit) for each in (teacher.val_score, floor))
+    mend = "train it longer (--teacher-epochs)"
+    if own:
+        mend = "see that its outputs are the classes in the order of their folders' names"
+    return (
+        f"the teacher's validation {score.name} is {reached}, hardly more than the {least} of an "
+        f"uninformed answer: {mend}"
+    )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces.space import SearchSpace
+from analysis.results import SoloLatency, TeacherResult, Timing
+from search_spaces.space import ACCURACY, SearchSpace
 from study.arguments import parser
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe
@@ -14,7 +15,7 @@ from study.plan import PlanError, StudyPlan, differences, identity_hash
 from study.plan_view import plan_rows
 from study.preparation import find_teacher
 from study.resolving import resolve
-from study.teacher_choice import teacher_recipe
+from study.teacher_choice import poor_teacher, teacher_recipe
 from study.trial_teacher import TeacherVariant, teacher_network
 
 INCEPTION = ("--teacher-network", "inception", "--teacher-size", "75")
@@ -158,3 +159,28 @@ def test_a_worker_builds_a_teacher_of_imagenet_weights_without_them(
 
     assert network(torch.zeros(1, 3, 16, 16)).shape == (1, 2)
     assert not (tmp_path / "hub").exists()
+
+
+@pytest.mark.parametrize(
+    ("reached", "own", "mend"),
+    [
+        (9.7, True, "its outputs are the classes in the order of their folders' names"),
+        (14.2, False, "train it longer (--teacher-epochs)"),
+        (15.0, True, None),
+        (97.0, False, None),
+    ],
+)
+def test_a_teacher_hardly_better_than_chance_is_told_of(
+    reached: float, own: bool, mend: str | None
+) -> None:
+    times = SoloLatency(Timing(1.0, 1.0), Timing(1.0, 1.0), "cpu", 1)
+    teacher = TeacherResult("key", "ResNet", 1.0, 1.0, reached, None, 1.0, 1, times, "trained")
+    told = poor_teacher(teacher, 10.0, ACCURACY, own=own)
+    if mend is None:
+        assert told is None
+    else:
+        assert told is not None
+        assert told.replace("\u00a0", " ").startswith(
+            f"the teacher's validation accuracy is {reached} %, hardly more than the 10.0 %"
+        )
+        assert told.endswith(mend)
