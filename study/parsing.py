@@ -52,7 +52,7 @@ def parse_duration(text: str) -> float:
     """
     asked = text.strip()
     if _DURATION.fullmatch(asked) is None:
-        raise PlanError(f"--budget {text!r} is not a duration; write it as 90s, 30m or 1h30m")
+        raise PlanError(f"--budget {text!r} is not a duration; write it as 1h30m, 30m or 2h")
     parts = re.findall(_PART, asked) or [(asked, "s")]
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
