@@ -309,6 +309,7 @@ def _context(
     precision: Any,
 ) -> TrialContext:
     """What trials share, of one teacher or none; ``compared`` is the latency compared with."""
+    mirror = mirror_of(folder.parent)
     return TrialContext(
         space=space,
         data=students,
@@ -332,7 +333,8 @@ def _context(
         # As it was timed: an earlier driver may have done so before networks were folded.
         folded=compared.folded,
         gpus=plan.gpus_per_trial,
-        mirror=mirror_of(folder.parent),
+        mirror=mirror,
+        shared=mirror is None and cluster.address != "local",
     )
 
 
