@@ -168,7 +168,7 @@ class ClusterTasks:
 
         note, since, gone = phase.note, time.monotonic(), False
         while not ray.wait([asked.result], timeout=_LOOK_SECONDS)[0]:
-            node = _internal_kv_get(asked.begun)
+            node: bytes | None = _internal_kv_get(asked.begun)
             if node is not None:
                 phase.note = note
                 if node.decode() in _alive():
