@@ -153,12 +153,10 @@ def _of_one_kind(cluster: Cluster, inputs: StudyInputs, progress: Progress) -> C
 
 def _resources(plan: StudyPlan, cluster: Cluster) -> TrialResources:
     return plan_resources(
-        cpus=cluster.cpus,
-        gpus=cluster.gpus,
+        cluster.used,
         cpus_per_trial=plan.threads,
         gpus_per_trial=plan.gpus_per_trial,
         concurrent=plan.concurrent,
-        largest=cluster.largest,
         selector=cluster.selector,
     )
 
