@@ -402,6 +402,8 @@ def _follow(
                     phase.update(
                         value["epoch"], value["epochs"], f"{value['val_score']:.1f} {unit}"
                     )
+                elif kind == "waits":
+                    phase.update(phase.done, phase.total, "waits for another study that trains it")
                 elif kind == "images":
                     phase.update(value[0], value[1], "images")
                 elif kind == "found":

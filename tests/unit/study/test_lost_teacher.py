@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -21,7 +22,8 @@ from study.arguments import parser
 from study.cluster_tasks import ClusterTasks, WorkerLost
 from study.default_student import prepare_default_student
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
-from study.distillation.teacher_recipe import TeacherRecipe
+from study.distillation.teacher_recipe import TeacherRecipe, teacher_key
+from study.distillation.teacher_store import alone_in
 from study.inputs import StudyInputs
 from study.method_check import check_methods
 from study.progress import Progress
@@ -118,6 +120,27 @@ def test_a_teacher_that_is_lost_too_often_is_one_line(
 
     with pytest.raises(WorkerLost, match=r"^the worker that prepares the teacher was lost \(it di"):
         prepared(tmp_path, said, retries=0)
+
+
+def test_a_teacher_that_another_study_trains_is_waited_for_in_words(
+    cluster: Cluster, tmp_path: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.progress.Phase.update", lambda *told: notes.append(told[-1]))
+    notes: list[str] = []
+    request = request_for(tmp_path)
+    made = data()
+    key = teacher_key(request.recipe, made.content_hash, request.seed)
+    with alone_in(tmp_path / f"{key}.training"):
+        asking = threading.Thread(target=prepared, args=(tmp_path, said, 0))
+        asking.start()
+        deadline = time.monotonic() + 60
+        while not notes and time.monotonic() < deadline:
+            time.sleep(0.1)
+    asking.join(120)
+
+    assert notes[0] == "waits for another study that trains it"
+    assert "teacher ResNet" in said.getvalue()
+    assert not asking.is_alive()
 
 
 def test_methods_are_checked_by_another_worker_where_one_is_lost(
