@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.connections import engine_arguments
+
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
@@ -53,7 +55,8 @@ def open_database(url: str) -> "BaseStorage":
 def _opened(url: str) -> "BaseStorage":
     import optuna
 
-    storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    kept = {"pool_pre_ping": True, **engine_arguments(url)}
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=kept)
     return optuna.storages.get_storage(storage)
 
 

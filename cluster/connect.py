@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.ahead import (
     beginning_with,
@@ -15,6 +15,9 @@ from cluster.ahead import (
 )
 from cluster.forking import ForkServer, forked_workers
 from cluster.reach import ask_head, find_head, parse_address, running_here
+
+if TYPE_CHECKING:
+    from cluster.kinds import Node
 
 _RAY_DEFAULTS = {
     # Read by Ray when it is imported or started; set by the user, they stay.
@@ -52,6 +55,7 @@ class Cluster:
         largest: CPUs of the largest node.
         kind: Model of the processors, or type of the GPUs, that trials run on; empty before one
             was chosen.
+        used: The nodes of that kind; none before it was chosen.
         selector: Labels by which Ray finds the nodes of that kind; none where every node will do.
         left_alone: In words, the devices of other kinds; empty if there are none.
     """
@@ -62,6 +66,7 @@ class Cluster:
     nodes: int
     largest: int
     kind: str = ""
+    used: "tuple[Node, ...]" = ()
     selector: Mapping[str, str] = field(default_factory=dict)
     left_alone: str = ""
 

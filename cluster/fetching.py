@@ -1,10 +1,19 @@
 """Results of tasks, fetched: what went wrong on a worker is told as if it had happened here."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.connect import ClusterError
 
 _MISSING = "No module named"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How a task's worker was lost; ``retry`` is whether another may do better."""
+
+    reason: str
+    retry: bool = True
 
 
 def fetch(reference: Any) -> Any:
@@ -28,3 +37,19 @@ def fetch(reference: Any) -> Any:
             f"a node of the cluster has no module {missing}; install this package on every node, "
             "in the Python that runs `ray start`"
         ) from error
+
+
+def loss(error: BaseException) -> Loss | None:
+    """Return how the worker of a task was lost, if that is what an error of Ray's says."""
+    from ray import exceptions
+
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return Loss("out of memory: Ray ended it to save its node", retry=False)
+    node = (exceptions.NodeDiedError, exceptions.LocalRayletDiedError, exceptions.ObjectLostError)
+    if isinstance(error, node):
+        return Loss("its node died")
+    if isinstance(error, exceptions.WorkerCrashedError):
+        return Loss("it died")
+    if isinstance(error, exceptions.TaskUnschedulableError):
+        return Loss("its node is gone")
+    return None

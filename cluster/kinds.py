@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster.connect import Cluster, ClusterError
-from cluster.fetching import fetch
+from cluster.every_node import NODE_LABEL, ask_nodes
 
 _TYPE_PREFIX = "accelerator_type:"
-# Labels that Ray gives to nodes by itself.
+# A label that Ray gives to nodes by itself.
 _TYPE_LABEL = "ray.io/accelerator-type"
-_NODE_LABEL = "ray.io/node-id"
 # Of a machine that does not say what its processor is.
 UNNAMED = "unnamed"
 
@@ -67,13 +66,9 @@ def find_nodes(cluster: Cluster, *, gpus: bool) -> list[Node]:
     able = [node for node in alive if node["Resources"].get("CPU", 0) >= 1]
     if cluster.address == "local":
         return [_node(node, processor_name()) for node in able]
-    # Each says itself what it is; a task that holds nothing waits for nobody.
-    ask = ray.remote(processor_name)
-    names = [
-        ask.options(num_cpus=0, label_selector={_NODE_LABEL: node["NodeID"]}).remote()
-        for node in able
-    ]
-    answers = zip(able, _answers(names), strict=True)
+    # Each says itself what it is.
+    kinds = ask_nodes([node["NodeID"] for node in able], processor_name)
+    answers = zip(able, kinds, strict=True)
     return [_node(node, kind) for node, kind in answers if kind is not None]
 
 
@@ -128,6 +123,7 @@ def keep_to_one_kind(
         nodes=len(chosen),
         largest=max(node.cpus for node in chosen),
         kind=kind,
+        used=tuple(chosen),
         selector=_selector(chosen, others),
         left_alone=_listed(others, "GPU" if gpus else "CPU"),
     )
@@ -146,7 +142,7 @@ def _selector(chosen: Sequence[Node], others: Mapping[str, int]) -> dict[str, st
         return {_TYPE_LABEL: chosen[0].kind}
     if not others:
         return {}  # also the nodes that are added later
-    return {_NODE_LABEL: f"in({','.join(node.id for node in chosen)})"}
+    return {NODE_LABEL: f"in({','.join(node.id for node in chosen)})"}
 
 
 def _listed(sizes: Mapping[str, int], device: str = "") -> str:
@@ -170,22 +166,3 @@ def _accelerator(resources: Mapping[str, float]) -> str | None:
         return None
     types = [name.removeprefix(_TYPE_PREFIX) for name in resources if name.startswith(_TYPE_PREFIX)]
     return types[0] if types else UNNAMED
-
-
-def _answers(references: Sequence[Any], seconds: float = 60.0) -> list[str | None]:
-    """What nodes answer; None of one that is gone, which the cluster may list for some seconds."""
-    import ray
-
-    gone = (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError)
-    _, late = ray.wait(list(references), num_returns=len(references), timeout=seconds)
-    if late:
-        raise ClusterError(
-            f"not every node of the cluster ran a task within {seconds:g} s; see `ray status`"
-        )
-    found: list[str | None] = []
-    for reference in references:
-        try:
-            found.append(fetch(reference))
-        except gone:
-            found.append(None)
-    return found

@@ -1,32 +1,33 @@
-"""A node to oneself: what a task asks of Ray so that nothing else runs beside it."""
+"""What a task asks of Ray: a part of a node, or all of one so that nothing else runs beside it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.connect import ClusterError
 from cluster.kinds import matches
 
 
 @dataclass(frozen=True)
-class WholeNode:
-    """The CPUs and GPUs of a node: who holds them all shares it with no other task.
+class NodeShare:
+    """CPUs and GPUs of one node: who holds all that it has shares it with no other task.
 
     Attributes:
         cpus: Of the node.
-        gpus: Likewise.
+        gpus: Likewise; a fraction is shared with others.
         selector: Labels of the nodes that will do.
     """
 
     cpus: int
-    gpus: int
+    gpus: float
     selector: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """As in "8 CPUs and 1 GPU of one node"."""
-        counts = [f"{n} {what}{'s' if n > 1 else ''}" for n, what in self._held() if n]
+        counts = [f"{n:g} {what}{'s' if n != 1 else ''}" for n, what in self._held() if n]
         return f"{' and '.join(counts)} of one node"
 
-    def _held(self) -> tuple[tuple[int, str], ...]:
+    def _held(self) -> tuple[tuple[float, str], ...]:
         return (self.cpus, "CPU"), (self.gpus, "GPU")
 
     def options(self) -> dict[str, Any]:
@@ -40,7 +41,7 @@ class WholeNode:
 
 def whole_node(
     nodes: Iterable[Mapping[str, Any]], *, gpus: bool, selector: Mapping[str, str] | None = None
-) -> WholeNode:
+) -> NodeShare:
     """Return all of a cluster's largest node: that of most CPUs, of several that of most GPUs.
 
     No other node but its equals has room for that, so it is held whole wherever it is.
@@ -51,7 +52,7 @@ def whole_node(
         selector: Labels of the nodes that will do; nodes come and go, so they are looked at anew.
 
     Raises:
-        ValueError: if there is none such.
+        ClusterError: if there is none such.
     """
     selector = selector or {}
     alive = [
@@ -62,5 +63,5 @@ def whole_node(
     sizes = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
     fit = [size for size in sizes if size[0] > 0 and (size[1] > 0 or not gpus)]
     if not fit:
-        raise ValueError(f"no node of the cluster has {'a CPU and a GPU' if gpus else 'a CPU'}")
-    return WholeNode(*max(fit), selector)
+        raise ClusterError(f"no node of the cluster has {'a CPU and a GPU' if gpus else 'a CPU'}")
+    return NodeShare(*max(fit), selector)

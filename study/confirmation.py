@@ -8,11 +8,11 @@ trained more than once, every run is. A study that trains more of the front wait
 split until that is done. A student whose file cannot be read costs a warning: it is passed over.
 """
 
+import logging
 import math
 import time
-import uuid
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from analysis.front import front_members
 from analysis.results import (
@@ -26,8 +26,8 @@ from analysis.results import (
     trial_name,
 )
 from cluster.connect import Cluster
-from cluster.fetching import fetch
 from cluster.whole_node import whole_node
+from study.cluster_tasks import Asked, ClusterTasks
 from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front, replicated
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import torch
 
     from study.distillation.serving import Served
+
+logger = logging.getLogger(__name__)
 
 # Seconds of a confirmed latency, before it goes on, up to the plan's, while it has not settled.
 _TIMED_SECONDS = 1.6
@@ -68,7 +70,7 @@ def confirm(
         cluster: Where the study runs.
         progress: Shows how far it is.
     """
-    worker = WholeNodeWorker(context_reference, on_gpu=context.on_gpu, selector=cluster.selector)
+    worker = _worker(context, context_reference, cluster, progress)
     kept = _Kept(record, worker)
     if kept.waiting():
         with progress.phase("confirming the front") as phase:
@@ -109,7 +111,7 @@ def time_front(
         cluster: Where the study runs.
         progress: Shows how far it is.
     """
-    worker = WholeNodeWorker(context_reference, on_gpu=context.on_gpu, selector=cluster.selector)
+    worker = _worker(context, context_reference, cluster, progress)
     kept = _Kept(record, worker)
     if not kept.untimed():
         return
@@ -127,6 +129,14 @@ def time_front(
         progress.warn(f"{trial_name(number)} could not be timed on the idle device: {problem}")
 
 
+def _worker(
+    context: TrialContext, reference: Any, cluster: Cluster, progress: Progress
+) -> "WholeNodeWorker":
+    return WholeNodeWorker(
+        reference, on_gpu=context.on_gpu, selector=cluster.selector, warn=progress.warn
+    )
+
+
 def _waiting(trials: Sequence[TrialResult], third: Third | None) -> list[TrialResult]:
     complete = [trial for trial in trials if trial.status == "complete"]
     wanted = _reported(trials, third) | replicated(complete)
@@ -140,88 +150,43 @@ def _reported(trials: Sequence[TrialResult], third: Third | None) -> set[int]:
     return {trial.number for trial in (*front_members(trials, third), *near, *named)}
 
 
-class WholeNodeWorker:
+class WholeNodeWorker(ClusterTasks):
     """Has a node to itself, one task at a time: nothing of the cluster runs beside it.
 
     Args:
         context_reference: What trials share, in Ray's object store.
         on_gpu: Whether the node has to have a GPU.
         selector: Labels of the nodes that the study keeps to.
+        warn: Hears of workers that were lost.
     """
 
     def __init__(
-        self, context_reference: Any, *, on_gpu: bool, selector: Mapping[str, str] | None = None
+        self,
+        context_reference: Any,
+        *,
+        on_gpu: bool,
+        selector: Mapping[str, str] | None = None,
+        warn: Callable[[str], None] = logger.warning,
     ) -> None:
         """Look for the largest node."""
+        import ray
+
+        super().__init__(
+            lambda: whole_node(ray.nodes(), gpus=on_gpu, selector=selector),
+            "confirms the front",
+            warn=warn,
+            say_after=_SAY_AFTER_SECONDS,
+        )
         self._context = context_reference
-        self._on_gpu, self._selector = on_gpu, selector
-        self._look()
 
-    def _look(self) -> None:
-        import ray
-
-        nodes = ray.nodes()
-        self._nodes = {node["NodeID"] for node in nodes if node["Alive"]}
-        self._node = whole_node(nodes, gpus=self._on_gpu, selector=self._selector)
-        self._alone = ray.remote(_alone).options(**self._node.options())
-
-    @property
-    def cpus(self) -> int:
-        """CPUs of the node."""
-        return self._node.cpus
-
-    def run(self, phase: Phase, task: Any, *arguments: Any) -> Any:
-        """Run a task, which is given what trials share first; says so while it has to wait."""
-        return self.wait(self.begin(task, *arguments), phase)
-
-    def begin(self, task: Any, *arguments: Any) -> "Asked":
-        """Ask for a task to be run."""
-        key = f"study-begun-{uuid.uuid4().hex}".encode()
-        asked = (task, *arguments)
-        return Asked(self._alone.remote(key, task, self._context, *arguments), key, asked)
-
-    def wait(self, asked: "Asked", phase: Phase) -> Any:
-        """Return the result of a task that was asked for."""
-        import ray
-        from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists
-
-        while not ray.wait([asked.result], timeout=_SAY_AFTER_SECONDS)[0]:
-            if _internal_kv_exists(asked.begun):
-                break
-            phase.update(phase.done, phase.total, f"waits until {self._node} are free at once")
-            if self._has_lost_a_node():
-                # Ray may have asked that node, which answers no more, and would wait for ever.
-                ray.cancel(asked.result, force=True)
-                self._look()
-                asked = self.begin(*asked.asked)
-        result = fetch(asked.result)
-        _internal_kv_del(asked.begun)
-        return result
-
-    def _has_lost_a_node(self) -> bool:
-        import ray
-
-        return bool(self._nodes - {node["NodeID"] for node in ray.nodes() if node["Alive"]})
+    def begin(self, task: Any, *arguments: Any) -> Asked:
+        """Ask for a task to be run, which is given what trials share first."""
+        return super().begin(_alone, task, self._context, *arguments)
 
 
-class Asked(NamedTuple):
-    """A task that was asked for: its result to come, and a key of Ray's that is there once it runs.
-
-    Not a stream, which would tell as much: an interrupted driver that drops one may be aborted.
-    """
-
-    result: Any
-    begun: bytes
-    asked: tuple[Any, ...]
-
-
-def _alone(begun: bytes, task: Any, context: TrialContext, *arguments: Any) -> Any:
-    """Say that there is a node to work on, then work."""
-    from ray.experimental.internal_kv import _internal_kv_put
-
+def _alone(task: Any, context: TrialContext, *arguments: Any) -> Any:
     from study.distillation.acceleration import prepare_gpu
 
-    _internal_kv_put(begun, b"")
     # As trials are timed: alone on the GPU, but with convolutions tuned alike.
     prepare_gpu(1.0 if context.on_gpu else 0.0)
     return task(context, *arguments)

@@ -7,11 +7,13 @@ memory is what they wait for, or students are large, they do not.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cluster.connect import Cluster
-from cluster.fetching import fetch
+from cluster.whole_node import NodeShare
 from search_spaces.space import SearchSpace
+from study.cluster_tasks import ClusterTasks
 from study.plan import StudyPlan
 from study.progress import Progress
 from study.timing import torch_threads
@@ -62,19 +64,21 @@ def measure_split(
         cluster: Nothing else runs there.
         progress: Shows how far it is.
     """
-    import ray
-
-    timed = ray.remote(_images_a_second)
     rates = []
     with progress.phase("splitting the cores") as phase:
         tried = splits(cluster.largest)
         for index, cpus in enumerate(tried):
             phase.update(index, len(tried), f"{cpus} a trial")
             trials = cluster.largest // cpus
-            worker = timed.options(num_cpus=cpus, label_selector=dict(cluster.selector))
+            tasks = ClusterTasks(
+                partial(NodeShare, cpus, 0, cluster.selector),
+                "tries a split of the cores",
+                retries=plan.retries,
+                warn=progress.warn,
+            )
             asked = space.complete({}), data.num_classes, data.shape, plan.precision, cpus
-            running = [worker.remote(space, *asked) for _ in range(trials)]
-            rates.append(Rate(cpus, trials, sum(fetch(rate) for rate in running)))
+            running = [tasks.begin(_images_a_second, space, *asked) for _ in range(trials)]
+            rates.append(Rate(cpus, trials, sum(tasks.wait(one, phase) for one in running)))
         chosen = best(rates)
         phase.note = f"{chosen.cpus} a trial: " + ", ".join(
             f"{rate.images:,.0f} images/s with {rate.trials} x {rate.cpus}" for rate in rates

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.connections import engine_arguments
 from analysis.formatting import without_password
 from study.commands import command
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 # In plan.json and in the database: which folder a record belongs to.
 RECORD_ID = "record_id"
-_CONNECT_SECONDS = 5
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "pymysql": "pymysql"}
 
 
@@ -118,8 +118,7 @@ def _owner(url: str, name: str) -> str | None:
 def _engine(url: str) -> "Iterator[Engine]":
     from sqlalchemy import create_engine
 
-    patient = _backend(url) in ("postgresql", "mysql")
-    made = create_engine(url, connect_args={"connect_timeout": _CONNECT_SECONDS} if patient else {})
+    made = create_engine(url, **engine_arguments(url, brief=True))
     try:
         yield made
     finally:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from analysis.results import DefaultStudent
 from cluster.connect import Cluster
-from cluster.fetching import fetch
 from cluster.whole_node import whole_node
+from study.cluster_tasks import ClusterTasks
 from study.progress import Progress
 from study.timing import time_alone
 
@@ -27,6 +27,7 @@ def prepare_default_student(
     runtime: str = "eager",
     timing_seconds: float = 6.0,
     known: DefaultStudent | None = None,
+    retries: int = 2,
 ) -> tuple[DefaultStudent, str]:
     """Have the default student timed on a worker that has a node to itself.
 
@@ -42,21 +43,22 @@ def prepare_default_student(
         runtime: What runs it while it is timed.
         timing_seconds: The most that this may take.
         known: What an earlier run of the study found, which stays.
+        retries: How often another worker is asked where one is lost.
 
     Returns:
         The default student, and the precision resolved.
     """
     import ray
 
-    node = whole_node(ray.nodes(), gpus=on_gpu, selector=cluster.selector)
-    worker = ray.remote(_measure).options(**node.options(), max_retries=0)
+    tasks = ClusterTasks(
+        lambda: whole_node(ray.nodes(), gpus=on_gpu, selector=cluster.selector),
+        "times the default student",
+        retries=retries,
+        warn=progress.warn,
+    )
+    asked = space, ray.put(data), precision, seed, threads, on_gpu, runtime, timing_seconds, known
     with progress.phase("default student") as phase:
-        found: tuple[DefaultStudent, str] = fetch(
-            worker.remote(
-                *(space, ray.put(data), precision, seed, threads, on_gpu),
-                *(runtime, timing_seconds, known),
-            )
-        )
+        found: tuple[DefaultStudent, str] = tasks.run(phase, _measure, *asked)
         phase.note = f"{found[0].latency.batch_1_ms.median:.2f} ms"
     return found
 

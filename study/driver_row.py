@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from analysis.connections import engine_arguments
 from study.database import cause_of
 from study.lock import Holder, StudyLock
 from study.mirror import mirror_of
@@ -24,7 +25,6 @@ _TABLE = """CREATE TABLE IF NOT EXISTS study_drivers (
     stop TEXT,
     beaten TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT clock_timestamp()
 )"""
-_CONNECT_SECONDS = 5
 _NO_TABLE = "42P01"  # PostgreSQL's undefined_table
 
 
@@ -132,9 +132,7 @@ class DriverRow:
 def _engine(url: str) -> Any:
     from sqlalchemy import create_engine
 
-    return create_engine(
-        url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_SECONDS}
-    )
+    return create_engine(url, pool_pre_ping=True, **engine_arguments(url, brief=True))
 
 
 def _text(holder: Holder) -> str:

@@ -83,11 +83,7 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
             Cluster("local", cpus, 0, 1, cpus), [here], plan.device_kind, kept, gpus=False
         )
         plan_resources(
-            cpus=cpus,
-            gpus=0,
-            cpus_per_trial=plan.threads,
-            gpus_per_trial=0,
-            concurrent=plan.concurrent,
+            [here], cpus_per_trial=plan.threads, gpus_per_trial=0, concurrent=plan.concurrent
         )
     check_address(plan.address)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.connect import available_cpus
+from cluster.kinds import Node, processor_name
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, Value
 from study.plan import StudyPlan
@@ -194,9 +195,9 @@ def scaled(
         outputs: Numbers in their answer to an image.
         serving: Seconds to bring a student into the runtime.
     """
+    here = Node("here", available_cpus(), 0 if plan.gpus_per_trial == 0 else 1, processor_name())
     resources = plan_resources(
-        cpus=available_cpus(),
-        gpus=0 if plan.gpus_per_trial == 0 else 1,
+        [here],
         cpus_per_trial=plan.threads,
         gpus_per_trial=plan.gpus_per_trial,
         concurrent=plan.concurrent,

@@ -3,6 +3,7 @@
 import errno
 from pathlib import Path
 
+from study.cluster_tasks import WorkerLost
 from study.commands import command
 from study.database import database_gone
 from study.object_store import StoreError
@@ -13,11 +14,13 @@ class Halted(RuntimeError):
 
 
 def halted_by(error: BaseException, folder: Path) -> Halted | None:
-    """Return what to tell the user if a full disk or a lost server is the cause, else None."""
+    """Return what to tell the user if a full disk, or a lost server or node, is the cause."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Halted(disk_full(folder))
     if isinstance(error, StoreError):
         return Halted(store_gone(str(error), folder))
+    if isinstance(error, WorkerLost):
+        return Halted(_going_on(str(error), folder))
     gone = database_gone(error, folder)
     return None if gone is None else Halted(gone)
 
@@ -37,5 +40,9 @@ def store_gone(told: str, folder: Path) -> str:
         told: What went wrong, with what to look at.
         folder: The study's folder on this machine.
     """
+    return _going_on(told, folder)
+
+
+def _going_on(told: str, folder: Path) -> str:
     again = command("resume", folder)
     return f"{told}; nothing that was recorded is lost: then go on with `{again}`"

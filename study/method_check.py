@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.fetching import fetch
+from cluster.whole_node import NodeShare
 from search_spaces.space import SearchSpace
+from study.cluster_tasks import ClusterTasks
 from study.inputs import StudyInputs
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
@@ -31,17 +32,19 @@ def check_methods(inputs: StudyInputs, progress: Progress) -> None:
 
     Raises:
         PlanError: naming the space and what is wrong.
+        study.cluster_tasks.WorkerLost: if whoever checks is lost too often.
     """
-    import ray
-
     plan, data = inputs.plan, inputs.data
     asked = _asked(plan, inputs.space, data.name, data.num_classes, data.shape)
     # With the resources of a trial, so that it fits wherever trials do.
-    worker = ray.remote(_check).options(
-        num_cpus=plan.threads, num_gpus=plan.gpus_per_trial, max_retries=0
+    tasks = ClusterTasks(
+        lambda: NodeShare(plan.threads, plan.gpus_per_trial),
+        "checks the methods",
+        retries=plan.retries,
+        warn=progress.warn,
     )
-    with progress.phase("checking the methods"), _refusing(inputs.space, data.name):
-        fetch(worker.remote(inputs.space, *asked, plan.teacher))
+    with progress.phase("checking the methods") as phase, _refusing(inputs.space, data.name):
+        tasks.run(phase, _check, inputs.space, *asked, plan.teacher)
 
 
 def check_methods_here(

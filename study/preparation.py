@@ -6,6 +6,7 @@ the way streams back to the driver.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ import numpy as np
 
 from analysis.results import DefaultStudent, SoloLatency, TeacherResult
 from cluster.connect import Cluster
-from cluster.fetching import fetch
 from cluster.limits import free_memory
-from cluster.whole_node import WholeNode, whole_node
+from cluster.whole_node import whole_node
 from search_spaces.space import Choice, SearchSpace, Value
 from study.class_task import class_data
+from study.cluster_tasks import ClusterTasks
 from study.default_student import prepare_default_student
 from study.mirror import mirror_of
 from study.names import TEACHERS_FOLDER
@@ -244,6 +245,7 @@ def prepare(
 
     Raises:
         study.distillation.teacher_recipe.TeacherError: if a teacher cannot be had.
+        study.cluster_tasks.WorkerLost: if whoever prepares is lost too often.
     """
     students = student_data(data, plan.train_per_class)
     if not space.taught:
@@ -259,13 +261,21 @@ def prepare(
             runtime=plan.runtime,
             timing_seconds=plan.timing_seconds,
             known=known if isinstance(known, DefaultStudent) else None,
+            retries=plan.retries,
         )
         context = _context(plan, space, students, folder, cluster, None, default.latency, resolved)
         return Prepared(context, default)
     import ray
 
     recipe = teacher_recipe(plan, space, data.name)
-    node = whole_node(ray.nodes(), gpus=plan.gpus_per_trial > 0, selector=cluster.selector)
+    # Its process, with torch loaded, confirms the front afterwards; Ray has none do a trial's work
+    # that has run a task.
+    tasks = ClusterTasks(
+        lambda: whole_node(ray.nodes(), gpus=plan.gpus_per_trial > 0, selector=cluster.selector),
+        "prepares the teacher",
+        retries=plan.retries,
+        warn=progress.warn,
+    )
     request = TeacherRequest(
         recipe=recipe,
         checkpoint=plan.teacher,
@@ -278,7 +288,7 @@ def prepare(
         precision=precision,
         asked_precision=plan.precision,
         timing_seconds=plan.timing_seconds,
-        threads=node.cpus,
+        threads=tasks.cpus,
         trial_threads=plan.cpus_per_trial,
         on_gpu=plan.gpus_per_trial > 0,
         known=known if isinstance(known, TeacherResult) else None,
@@ -287,7 +297,7 @@ def prepare(
     )
     variants = teacher_variants(plan, space, recipe)
     found, teachers = _get_teachers(
-        request, variants, class_data(data), class_data(students), progress, space.score.unit, node
+        request, variants, class_data(data), class_data(students), progress, space.score.unit, tasks
     )
     own, timed = teachers[0], found["result"].latency
     context = replace(
@@ -309,6 +319,7 @@ def _context(
     precision: Any,
 ) -> TrialContext:
     """What trials share, of one teacher or none; ``compared`` is the latency compared with."""
+    mirror = mirror_of(folder.parent)
     return TrialContext(
         space=space,
         data=students,
@@ -332,7 +343,8 @@ def _context(
         # As it was timed: an earlier driver may have done so before networks were folded.
         folded=compared.folded,
         gpus=plan.gpus_per_trial,
-        mirror=mirror_of(folder.parent),
+        mirror=mirror,
+        shared=mirror is None and cluster.address != "local",
     )
 
 
@@ -343,19 +355,16 @@ def _get_teachers(
     students: "ImageData",
     progress: Progress,
     unit: str,
-    node: WholeNode,
+    tasks: ClusterTasks,
 ) -> tuple[dict[str, Any], list[TeacherVariant]]:
     """Have each teacher trained or loaded and asked, one after another; the first is described.
+
+    Where a worker is lost, the next goes on from the last epoch of the teacher that it kept.
 
     Returns what was found of the study's own teacher, and all of them in the order of the variants.
     """
     import ray
 
-    # Its process, with torch loaded, confirms the front afterwards; Ray has none do a trial's work
-    # that has run a task.
-    worker = ray.remote(prepare_teacher).options(
-        **node.options(), num_returns="streaming", max_retries=0
-    )
     shared = ray.put(data), ray.put(students.train.images)
     own: dict[str, Any] = {}
     teachers = []
@@ -363,7 +372,8 @@ def _get_teachers(
         # Students to be compared get one answer, whoever their teacher is.
         resolved = str(own["students_precision"]) if own else request.precision
         asked = replace(request, recipe=recipe, described=not own, precision=resolved)
-        found, outputs = _follow(worker.remote(asked, *shared), progress, recipe.title, unit)
+
+        found, outputs = tasks.retried(partial(_follow, tasks, asked, shared, progress, unit))
         own = own or found
         teachers.append(
             TeacherVariant(found["recipe"], outputs, found["weights"], found["precision"])
@@ -372,19 +382,28 @@ def _get_teachers(
 
 
 def _follow(
-    answers: Any, progress: Progress, title: str, unit: str
+    tasks: ClusterTasks,
+    request: TeacherRequest,
+    shared: tuple[Any, ...],
+    progress: Progress,
+    unit: str,
 ) -> tuple[dict[str, Any], Array | None]:
-    """Show what the worker streams until it has found the teacher and its outputs."""
+    """Show what a worker streams until it has found the teacher and its outputs."""
+    title = request.recipe.title
+    # The node may be another than that of the attempt before.
+    asked = replace(request, threads=tasks.cpus)
+    answers = tasks.stream(prepare_teacher, asked, *shared)
     found: dict[str, Any] = {}
     outputs: Array | None = None
     for stage, label in (("teacher", f"teacher {title}"), ("outputs", "teacher's outputs")):
         with progress.phase(label) as phase:
-            for reference in answers:
-                kind, value = fetch(reference)
+            for kind, value in answers.values(phase):
                 if kind == "epoch":
                     phase.update(
                         value["epoch"], value["epochs"], f"{value['val_score']:.1f} {unit}"
                     )
+                elif kind == "waits":
+                    phase.update(phase.done, phase.total, "waits for another study that trains it")
                 elif kind == "images":
                     phase.update(value[0], value[1], "images")
                 elif kind == "found":
@@ -393,9 +412,6 @@ def _follow(
                 elif kind == "answers":
                     outputs = value
                     phase.note = "asked live" if value is None else f"{phase.total} images"
-                if kind == ("found" if stage == "teacher" else "answers"):
+                if kind == "found" and stage == "teacher":
                     break
-    # Read to its end: to cancel a task that is just ending aborts the process that asked.
-    for reference in answers:
-        fetch(reference)
     return found, outputs

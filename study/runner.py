@@ -13,6 +13,7 @@ from cluster.forking import ForkServer
 from cluster.kinds import find_nodes, keep_to_one_kind
 from cluster.limits import free_memory
 from cluster.resources import TrialResources, plan_resources
+from cluster.shared_folder import check_shared
 from search_spaces.catalogue import FILE_MODULE_PREFIX
 from study.commands import command
 from study.core_split import measure_split
@@ -43,7 +44,8 @@ def run_study(
     """Run a study, or continue it; what stands in its way once it has begun is in its ending.
 
     Raises:
-        ClusterError: if the cluster cannot be reached, or is too small.
+        ClusterError: if the cluster cannot be reached, is too small, or has a node that does not
+            share the studies folder.
         DifferentPlanError: if the name belongs to a study with another plan.
         PlanError: if a method of the space cannot work with the networks.
         LockedError: if another driver is at work on it.
@@ -82,6 +84,8 @@ def run_study(
         with lock, watching(inputs.folder, lock) as lock_lost:
             if lock.taken_over is not None:
                 progress.say(f"the driver of an earlier run is gone ({lock.taken_over}); going on")
+            if mirror_of(inputs.studies) is None:
+                check_shared(inputs.folder, cluster)
             # Another machine may have been here since it was looked at.
             with _with_store(inputs.folder, "bringing what the object store has", progress):
                 bring_study(inputs.studies, plan.name, "students")
@@ -149,12 +153,10 @@ def _of_one_kind(cluster: Cluster, inputs: StudyInputs, progress: Progress) -> C
 
 def _resources(plan: StudyPlan, cluster: Cluster) -> TrialResources:
     return plan_resources(
-        cpus=cluster.cpus,
-        gpus=cluster.gpus,
+        cluster.used,
         cpus_per_trial=plan.threads,
         gpus_per_trial=plan.gpus_per_trial,
         concurrent=plan.concurrent,
-        largest=cluster.largest,
         selector=cluster.selector,
     )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,7 +68,11 @@ class TeacherRequest:
 def prepare_teacher(
     request: TeacherRequest, data: "ImageData", images: Array
 ) -> Iterator[tuple[str, Any]]:
-    """Stream what happens: ``epoch``, ``images``, then ``found`` and ``answers``, the results."""
+    """Stream what happens, then the results.
+
+    ``epoch``, ``images``, and ``waits`` while another study trains this teacher; then ``found``
+    and ``answers``.
+    """
     import queue
     import threading
 
@@ -148,7 +153,14 @@ def _teach(
             _send(request, unfinished)
 
         kept, source = teachers.obtain_teacher(
-            folder, recipe, data, device, request.seed, on_epoch, precision
+            folder,
+            recipe,
+            data,
+            device,
+            request.seed,
+            on_epoch,
+            precision,
+            on_wait=_now_and_then(lambda: emit("waits", None)),
         )
         _send(request, key)
         _forget_training(request, unfinished)
@@ -191,6 +203,19 @@ def _teach(
         answers = np.ascontiguousarray(answers)
     _send(request, key)
     emit("answers", answers)
+
+
+def _now_and_then(act: Callable[[], None], seconds: float = 5.0) -> Callable[[], None]:
+    """Return what acts at most every few seconds, however often it is called."""
+    due = 0.0
+
+    def called() -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + seconds
+            act()
+
+    return called
 
 
 def _bring(request: TeacherRequest, key: str) -> None:

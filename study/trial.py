@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import platform
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Trainable
 
-from analysis.results import EpochResult, Latency, ModelSize
+from analysis.results import PLAN_FILE, EpochResult, Latency, ModelSize
 from cluster.kinds import processor_name
 from study.death import OUT_OF_MEMORY, described
 from study.distillation.phases import PhaseClock
@@ -35,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 # The clock's word for all that a trainer does in an epoch, which has a clock of its own.
 _TRAINING = "training"
+
+
+class FolderMissing(RuntimeError):
+    """A trial has come to a node without the study's folder: it is for another to train."""
 
 
 @dataclass
@@ -66,10 +71,16 @@ class StudentTrial:
         self.context = self.context.of_run(self.task.run)
 
     def advance(self) -> dict[str, Any]:
-        """Do the next step and report it; failures are reported, not raised."""
+        """Do the next step and report it; failures are reported, not raised.
+
+        Raises:
+            FolderMissing: if this is not the place to train.
+        """
         from study.distillation.runtime import ServingError
         from study.distillation.training import Diverged
 
+        if self._trainer is None:
+            require_folder(self.context)
         try:
             if self._trainer is None:
                 self._clock.enter("build")
@@ -206,12 +217,14 @@ class StudentTrial:
             # Another machine may have gone on with it since it was here.
             checkpoint.previous_path(path).unlink(missing_ok=True)
             self.context.mirror.bring(path)
-        if not path.exists() and not checkpoint.previous_path(path).exists():
-            return
         try:
             state = checkpoint.load(path)
-        except checkpoint.CheckpointError:
-            return  # nothing whole is left: the trial starts again
+        except checkpoint.CheckpointError as error:
+            # Nothing whole is left, or nothing was written yet: the trial starts again.
+            if self.task.epochs_known:
+                known = self.task.number, self.task.epochs_known, error
+                logger.warning("trial %d begins again, with %d epochs on record: %s", *known)
+            return
         trainer.load_state(state["trainer"])
         self._curve = [EpochResult.from_json(epoch) for epoch in state["curve"]]
         self._exit_scores = state.get("exit_scores", [])
@@ -265,6 +278,18 @@ def wrong_processor(context: TrialContext) -> str | None:
     if context.processor in ("", here):
         return None
     return f"this node has another processor ({here}) than the study runs on ({context.processor})"
+
+
+def require_folder(context: TrialContext) -> None:
+    """Refuse to train where the study's folder is not: what is written there nobody would find.
+
+    Nodes that join later are not asked whether they have it.
+
+    Raises:
+        FolderMissing: naming the folder.
+    """
+    if context.shared and not (context.place / PLAN_FILE).exists():
+        raise FolderMissing(f"{platform.node()} does not have the folder {context.place}; mount it")
 
 
 def refusal(context: TrialContext, model: ModelSize, latency_ms: float) -> str | None:

@@ -52,6 +52,7 @@ class TrialContext:
             before that was done.
         gpus: GPUs of a trial; a part of one is shared by several.
         mirror: The studies folder in an object store, if it is in one.
+        shared: Whether the study's folder is one that nodes have in common, and may lack.
         timing_seconds: The most for one latency on the idle device; while other trials run, and
             for each copy of the A/A test, it takes a part of that.
     """
@@ -78,6 +79,7 @@ class TrialContext:
     folded: bool = True
     gpus: float = 0.0
     mirror: Mirror | None = None
+    shared: bool = False
     timing_seconds: float = 6.0
 
     @property

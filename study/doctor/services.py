@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from analysis.connections import engine_arguments
 from study.doctor.check import Check, Scope, describe, first_line, number_of
 
 _MLFLOW_OUT = "another --tracking-uri; none turns MLflow off, and a study runs all the same"
@@ -111,8 +112,7 @@ def _open_database(uri: str, shown: str) -> Check:
     if is_file and not Path(where.database or "").exists():
         return _new_database(Path(where.database or ""))
     try:
-        # A host that drops packets would otherwise be waited for two minutes.
-        engine = create_engine(where, connect_args={} if is_file else {"connect_timeout": 10})
+        engine = create_engine(where, **engine_arguments(uri, brief=True))
         try:
             laid_out = inspect(engine).has_table("experiments")
         finally:

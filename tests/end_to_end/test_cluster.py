@@ -175,6 +175,24 @@ def test_a_wrong_token_is_one_clear_line(
     assert time.monotonic() - begun < 60
 
 
+def test_a_studies_folder_that_a_node_has_not_is_refused_before_anything_is_trained(
+    head: Head, launcher: Launcher, tmp_path: Path
+) -> None:
+    # A path that each process has for itself, as each machine has its own disk.
+    run = launcher.run(
+        *("--space", "cifar_blocks", "--data", "digits", "--name", "alone", "--quiet"),
+        *("--address", head.address, "--studies", "/proc/self/cwd/alone"),
+        studies=tmp_path / "studies",
+        **head.here(),
+    )
+    assert run.returncode == 2, run.stderr
+    (line,) = run.stderr.splitlines()
+    assert "does not have the folder /proc/self/cwd/alone/alone" in line
+    assert "name a folder that all nodes share" in line
+    left = [path.name for path in (tmp_path / "alone").rglob("*") if path.is_file()]
+    assert not set(left) & {"plan.json", "journal.log"}
+
+
 def test_a_study_over_three_nodes_ends_complete_though_one_is_cut_off_and_one_killed(
     head: Head, launcher: Launcher, tmp_path: Path
 ) -> None:

@@ -1,12 +1,21 @@
+from collections.abc import Sequence
+
 import pytest
 
 from cluster.connect import ClusterError, check_address
+from cluster.kinds import Node
 from cluster.resources import TrialResources, plan_resources
 
 
-def plan(**asked: object) -> TrialResources:
-    known = {"cpus": 8, "gpus": 2, "cpus_per_trial": 1, "gpus_per_trial": 0.0, "concurrent": None}
-    return plan_resources(**{**known, **asked})  # type: ignore[arg-type]
+def plan(cpus: int = 8, gpus: int = 2, **asked: object) -> TrialResources:
+    return plan_over([(cpus, gpus)], **asked)
+
+
+def plan_over(sizes: Sequence[tuple[int, int]], **asked: object) -> TrialResources:
+    """Plan over nodes of so many CPUs and GPUs each."""
+    nodes = [Node(str(place), *size, "kind") for place, size in enumerate(sizes)]
+    known = {"cpus_per_trial": 1, "gpus_per_trial": 0.0, "concurrent": None}
+    return plan_resources(nodes, **{**known, **asked})  # type: ignore[arg-type]
 
 
 def test_as_many_trials_run_at_once_as_have_cpus_of_their_own() -> None:
@@ -36,6 +45,55 @@ def test_what_does_not_fit_is_refused_with_the_most_that_does(
 ) -> None:
     with pytest.raises(ClusterError, match=words):
         plan(**asked)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cpus", "gpus", "fit"),
+    [
+        ([(3, 0), (3, 0), (3, 0)], 2, 0.0, 3),  # of nine CPUs, one a node is left over
+        ([(16, 4)], 1, 0.75, 4),  # a trial has no parts of two GPUs
+        ([(8, 1), (8, 1)], 1, 0.5, 4),
+        ([(2, 4), (16, 1)], 1, 1.0, 3),  # the CPUs of one are no use to the GPUs of the other
+        ([(8, 5), (8, 3)], 1, 2.0, 3),
+        ([(8, 0), (4, 0)], 4, 0.0, 3),
+    ],
+)
+def test_what_fits_is_counted_node_by_node(
+    sizes: list[tuple[int, int]], cpus: int, gpus: float, fit: int
+) -> None:
+    asked = {"cpus_per_trial": cpus, "gpus_per_trial": gpus}
+    assert plan_over(sizes, **asked).concurrent == fit
+    with pytest.raises(ClusterError, match=f"give {fit} or fewer"):
+        plan_over(sizes, **asked, concurrent=fit + 1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked", "words"),
+    [
+        (
+            [(8, 1), (8, 1)],
+            {"gpus_per_trial": 2.0},
+            "--gpus-per-trial 2: a trial runs on one node, and the largest has 1; give at most 1",
+        ),
+        (
+            [(3, 0), (3, 0)],
+            {"cpus_per_trial": 4},
+            "--cpus-per-trial 4: a trial runs on one node, and the largest has 3; give at most 3",
+        ),
+        (
+            [(16, 1), (2, 4)],
+            {"cpus_per_trial": 4, "gpus_per_trial": 2.0},
+            "--cpus-per-trial 4: a trial runs on one node, and of those with 2 GPUs the largest "
+            "has 2; give at most 2",
+        ),
+    ],
+)
+def test_a_trial_that_is_larger_than_any_node_is_refused_with_the_largest_that_fits(
+    sizes: list[tuple[int, int]], asked: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ClusterError) as said:
+        plan_over(sizes, **asked)
+    assert str(said.value) == words
 
 
 @pytest.mark.parametrize("address", [None, "local"])

@@ -1,6 +1,6 @@
 import pytest
 
-from cluster.whole_node import WholeNode, whole_node
+from cluster.whole_node import NodeShare, whole_node
 
 
 def node(cpus: float, gpus: float = 0, *, alive: bool = True) -> dict[str, object]:
@@ -9,7 +9,7 @@ def node(cpus: float, gpus: float = 0, *, alive: bool = True) -> dict[str, objec
 
 def test_the_largest_node_is_held_whole() -> None:
     nodes = [node(2), node(8), node(16, alive=False), {"Alive": True, "Resources": {}}]
-    assert whole_node(nodes, gpus=False) == WholeNode(8, 0)
+    assert whole_node(nodes, gpus=False) == NodeShare(8, 0)
     assert whole_node(nodes, gpus=False).options() == {
         "num_cpus": 8,
         "num_gpus": 0,
@@ -19,8 +19,8 @@ def test_the_largest_node_is_held_whole() -> None:
 
 def test_with_gpus_it_is_the_largest_that_has_one_and_all_of_them_are_held() -> None:
     nodes = [node(32), node(16, 4), node(16, 1), node(8, 8)]
-    assert whole_node(nodes, gpus=True) == WholeNode(16, 4)
-    assert whole_node(nodes, gpus=False) == WholeNode(32, 0)
+    assert whole_node(nodes, gpus=True) == NodeShare(16, 4)
+    assert whole_node(nodes, gpus=False) == NodeShare(32, 0)
 
 
 def test_no_node_is_told() -> None:
@@ -29,8 +29,9 @@ def test_no_node_is_told() -> None:
 
 
 def test_what_is_held_in_words() -> None:
-    assert str(WholeNode(2, 0)) == "2 CPUs of one node"
-    assert str(WholeNode(1, 8)) == "1 CPU and 8 GPUs of one node"
+    assert str(NodeShare(2, 0)) == "2 CPUs of one node"
+    assert str(NodeShare(1, 8)) == "1 CPU and 8 GPUs of one node"
+    assert str(NodeShare(2, 0.5)) == "2 CPUs and 0.5 GPUs of one node"
 
 
 def test_only_nodes_of_the_kind_that_a_study_keeps_to_are_held() -> None:
@@ -38,5 +39,5 @@ def test_only_nodes_of_the_kind_that_a_study_keeps_to_are_held() -> None:
 
     found = whole_node(nodes, gpus=False, selector={"kind": "new"})
 
-    assert found == WholeNode(8, 0, {"kind": "new"})
+    assert found == NodeShare(8, 0, {"kind": "new"})
     assert found.options()["label_selector"] == {"kind": "new"}

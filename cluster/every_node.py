@@ -1,0 +1,46 @@
+"""Nodes asked one by one: each runs a task that holds nothing, and so waits for nobody."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cluster.connect import ClusterError
+from cluster.fetching import fetch
+
+# A label that Ray gives to nodes by itself.
+NODE_LABEL = "ray.io/node-id"
+
+
+def ask_nodes(
+    nodes: Sequence[str], task: Callable[..., Any], *arguments: Any, seconds: float = 60.0
+) -> list[Any]:
+    """Return what nodes answer; None of one that is gone, which Ray may list for some seconds.
+
+    Args:
+        nodes: Ray's names of them.
+        task: What each is to run.
+        arguments: What the task is given.
+        seconds: How long they have.
+
+    Raises:
+        ClusterError: if one does not answer in time.
+    """
+    import ray
+
+    gone = (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError)
+    ask = ray.remote(task)
+    asked = [
+        ask.options(num_cpus=0, label_selector={NODE_LABEL: node}).remote(*arguments)
+        for node in nodes
+    ]
+    _, late = ray.wait(asked, num_returns=len(asked), timeout=seconds)
+    if late:
+        raise ClusterError(
+            f"not every node of the cluster ran a task within {seconds:g} s; see `ray status`"
+        )
+    found: list[Any] = []
+    for reference in asked:
+        try:
+            found.append(fetch(reference))
+        except gone:
+            found.append(None)
+    return found

@@ -1,0 +1,133 @@
+"""Tasks of the driver's on a real Ray, whose workers die now and then."""
+
+import io
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from cluster.connect import Cluster
+from cluster.whole_node import NodeShare
+from study import cluster_tasks
+from study.cluster_tasks import ClusterTasks, WorkerLost
+from study.halting import halted_by
+from study.progress import Phase, Progress
+
+
+def begun(folder: str) -> int:
+    """Note that a task has begun; returns how many had before."""
+    before = len(list(Path(folder).iterdir()))
+    (Path(folder) / str(before)).touch()
+    return before
+
+
+def work(folder: str, deaths: int) -> str:
+    """Die as often as is asked, then answer."""
+    if begun(folder) < deaths:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+def count(folder: str, deaths: int) -> Iterator[int]:
+    """The same, in the midst of a stream."""
+    dies = begun(folder) < deaths
+    yield 1
+    if dies:
+        time.sleep(0.5)  # what was yielded is on its way
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield 2
+
+
+def hold(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def tasks(cluster: Cluster, warnings: list[str]) -> ClusterTasks:
+    return ClusterTasks(
+        lambda: NodeShare(1, 0), "does the work", warn=warnings.append, say_after=0.0
+    )
+
+
+@pytest.fixture
+def phase() -> Phase:
+    return Phase(Progress(io.StringIO()), "working")
+
+
+def test_a_task_whose_worker_dies_is_asked_for_again_with_a_warning(
+    tasks: ClusterTasks, warnings: list[str], phase: Phase, tmp_path: Path
+) -> None:
+    assert tasks.run(phase, work, str(tmp_path), 2) == "done"
+    assert warnings == [
+        f"the worker that does the work was lost (it died); retry {number} of 2"
+        for number in (1, 2)
+    ]
+
+
+def test_a_task_that_is_lost_too_often_ends_the_study_with_a_line_and_the_mend(
+    tasks: ClusterTasks, phase: Phase, tmp_path: Path
+) -> None:
+    with pytest.raises(WorkerLost) as said:
+        tasks.run(phase, work, str(tmp_path), 9)
+
+    assert len(list(tmp_path.iterdir())) == 3  # nor did Ray try by itself
+    told = "the worker that does the work was lost 3 times (it died); see `ray status`"
+    assert str(said.value) == told
+    halted = str(halted_by(said.value, Path("studies/mine")))
+    assert halted.startswith(f"{told}; nothing that was recorded is lost: then go on with `")
+    assert "resume" in halted
+    assert "\n" not in halted
+
+
+def test_a_stream_whose_worker_dies_is_read_from_its_beginning_again(
+    tasks: ClusterTasks, warnings: list[str], phase: Phase, tmp_path: Path
+) -> None:
+    read: list[list[int]] = []
+
+    def attempt() -> None:
+        read.append([])
+        stream = tasks.stream(count, str(tmp_path), 1)
+        for value in stream.values(phase):
+            read[-1].append(value)
+            break
+        read[-1].extend(stream.values(phase))
+
+    tasks.retried(attempt)
+
+    assert read == [[1], [1, 2]]
+    assert warnings == ["the worker that does the work was lost (it died); retry 1 of 2"]
+
+
+def test_an_error_of_the_task_itself_is_raised_as_it_is(
+    tasks: ClusterTasks, warnings: list[str], phase: Phase
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        tasks.run(phase, divmod, 1, 0)
+    assert warnings == []
+
+
+def test_a_task_that_waits_for_room_says_so_until_it_has_it(
+    tasks: ClusterTasks, phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_tasks, "_LOOK_SECONDS", 0.2)
+    notes: list[str] = []
+    monkeypatch.setattr(phase, "update", lambda *told: notes.append(told[-1]))
+    phase.note = "1 of 3"
+    others = ray.remote(num_cpus=1)(hold)
+    held = [others.remote(2) for _ in range(int(ray.cluster_resources()["CPU"]))]
+    time.sleep(0.5)
+
+    assert tasks.run(phase, work, str(tmp_path), 0) == "done"
+
+    ray.get(held)
+    assert set(notes) == {"waits until 1 CPU of one node are free at once"}
+    assert phase.note == "1 of 3"
