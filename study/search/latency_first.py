@@ -1,10 +1,11 @@
 """The search: what to begin, and which training to go on with, where only the score is uncertain.
 
-Every epoch of every trial feeds one model (:mod:`study.search.curve_model`), so that trials that
-were given up teach as much as those that were not. A candidate is worth the area that it is
-expected to add to the front when trained to its end, at a latency that is known; so is its size,
-where that is an objective too. A new one is to add to what all that was begun is expected to come
-to, or it would be begun again and again.
+Epochs of every trial feed one model (:mod:`study.search.curve_model`), so that trials that were
+given up teach as much as those that were not; of more than four hundred trials, those of who may
+still go on, of the front and of some others do. A candidate is worth the area that it is expected
+to add to the front when trained to its end, at a latency that is known; so is its size, where that
+is an objective too. A new one is to add to what all that was begun is expected to come to, or it
+would be begun again and again.
 
 Of all epochs, a share is spent on beginnings: a new trial is trained to the first rung, and waits.
 The others go to whichever waiting trial promises most for each epoch it still needs; it is trained
@@ -29,7 +30,7 @@ from study.search.gain import Costs, front_of
 from study.search.left import Hopefuls
 from study.search.scale import Corner
 from study.search.tally import Tally
-from study.search.training import Limits, Params, Training, likeliest
+from study.search.training import Limits, Params, Training
 
 # Trials begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
@@ -196,7 +197,7 @@ class LatencyFirst:
         if self._hoped is not None:
             return self._hoped
         running = [t for t in trainings if t.runs and t.scores and t.latency_ms is not None]
-        pool = [*likeliest(self._belief.tally.waiting), *running]
+        pool = [*self._belief.tally.likeliest, *running]
         rungs = rung_epochs(max(each.epochs for each in pool), self._first_rung)
         self._hoped = Hopefuls(pool, self._belief, rungs)
         return self._hoped
@@ -216,7 +217,7 @@ class LatencyFirst:
             return tally.waiting[0].number
         self._promising = [number for number in self._promising if tally.waits(number)]
         if not self._promising:
-            self._promising = self._rank(likeliest(tally.waiting), trainings, worth)
+            self._promising = self._rank(tally.likeliest, trainings, worth)
         return self._promising[0] if self._promising else None
 
     def _rank(

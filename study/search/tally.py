@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import compress, count
 from operator import is_not
 
-from study.search.training import Training
+from study.search.training import Training, likeliest
 
 
 class Tally:
@@ -36,6 +36,7 @@ class Tally:
     def _forget(self) -> None:
         self._shown: list[Training] = []
         self._waiting: dict[int, Training] = {}
+        self._likeliest: list[Training] | None = None
         self.epochs = self.spent = self.beginnings = 0
         self.scored = self.usable = self.measured = self.sized = self.weighed = 0
         self.running: dict[int, Training] = {}
@@ -44,6 +45,13 @@ class Tally:
     def waiting(self) -> list[Training]:
         """Trainings that wait, by number."""
         return [self._waiting[number] for number in sorted(self._waiting)]
+
+    @property
+    def likeliest(self) -> list[Training]:
+        """Of these, the ones worth a closer look."""
+        if self._likeliest is None:
+            self._likeliest = likeliest(self.waiting)
+        return self._likeliest
 
     @property
     def anyone_waits(self) -> bool:
@@ -85,6 +93,7 @@ class Tally:
             else:
                 self.running.pop(training.number, None)
         if training.waits:
+            self._likeliest = None
             if sign > 0:
                 self._waiting[training.number] = training
             else:

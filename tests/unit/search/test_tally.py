@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 from study.search.tally import Tally
-from study.search.training import Training
+from study.search.training import Training, likeliest
 
 FIRST_RUNG = 4
 
@@ -52,6 +52,7 @@ def test_it_equals_the_sums_over_all_however_trainings_come_and_change() -> None
             trainings[place] = changed(draw, trainings[place])
         tally.update(trainings)
         assert shown(tally) == naive(trainings)
+        assert tally.likeliest == likeliest(tally.waiting)
         assert tally.anyone_waits == any(t.waits for t in trainings)
         assert [t.number for t in trainings if tally.waits(t.number)] == [
             t.number for t in trainings if t.waits
