@@ -32,7 +32,7 @@ from study.search.scale import Corner
 from study.search.tally import Tally
 from study.search.training import Limits, Params, Training
 
-# Trials begun at random, before there is anything to learn from; fewer if trained to their end.
+# Networks begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
 # Of all epochs, spent on trials that are past the first rung.
 GOING_ON = 0.7
@@ -276,8 +276,9 @@ class LatencyFirst:
             None if nothing that is not refused was found.
         """
         rng = np.random.default_rng((self._seed, len(trainings)))
-        blind = len(trainings) < FIRST and sum(t.is_whole for t in trainings) < _FIRST_WHOLE
         tally = self._tallied(trainings)
+        # All exits of a network are but one draw.
+        blind = tally.alone < FIRST and _whole(trainings) < _FIRST_WHOLE
         self._doubt = _DOUBTS[len(trainings) % len(_DOUBTS)]
         self._learn_figures(trainings, tally)
         if everything is not None:
@@ -422,6 +423,10 @@ class LatencyFirst:
             worth = worth * self._likelihood(genes)
         beyond = self._excess(genes, latencies)
         return np.where(beyond > 0.0, -beyond, worth)
+
+
+def _whole(trainings: Sequence[Training]) -> int:
+    return sum(each.counts and each.is_whole for each in trainings)
 
 
 def _telling(trainings: Sequence[Training]) -> list[Training]:

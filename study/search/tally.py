@@ -21,8 +21,9 @@ class Tally:
         epochs: That all trainings have behind them.
         spent: The same of those that were trained by themselves.
         beginnings: Of these, the epochs up to the first rung.
-        scored: Trainings with a score.
-        usable: Of these, the ones whose latency is known.
+        alone: Trainings that were begun by themselves.
+        scored: Of these, the ones with a score.
+        usable: Of all with a score, the ones whose latency is known.
         measured: Trainings whose latency is known.
         sized: Trainings whose size is known.
         weighed: Trainings whose third figure is known.
@@ -38,7 +39,8 @@ class Tally:
         self._waiting: dict[int, Training] = {}
         self._likeliest: list[Training] | None = None
         self.epochs = self.spent = self.beginnings = 0
-        self.scored = self.usable = self.measured = self.sized = self.weighed = 0
+        self.alone = self.scored = 0
+        self.usable = self.measured = self.sized = self.weighed = 0
         self.running: dict[int, Training] = {}
 
     @property
@@ -79,12 +81,13 @@ class Tally:
     def _count(self, training: Training, sign: int) -> None:
         done = len(training.scores)
         self.epochs += sign * done
-        self.scored += sign * bool(done)
         self.usable += sign * (done > 0 and training.latency_ms is not None)
         self.measured += sign * bool(training.latency_ms)
         self.sized += sign * bool(training.size)
         self.weighed += sign * bool(training.third)
         if training.counts:
+            self.alone += sign
+            self.scored += sign * bool(done)
             self.spent += sign * done
             self.beginnings += sign * min(done, self._first_rung)
         if training.runs:
