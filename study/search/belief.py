@@ -39,6 +39,7 @@ class Belief:
         first_rung: Epochs that a new trial is trained for before it waits.
         seed: Of what the model is fitted to.
         earlier: What another study learnt.
+        genes: Those of trials by number, as far as they are known; it adds to them.
 
     Attributes:
         tally: Sums over all trials.
@@ -58,6 +59,7 @@ class Belief:
         first_rung: int,
         seed: int,
         earlier: EarlierStudy | None,
+        genes: dict[int, Array] | None = None,
     ) -> None:
         self._coding, self._corner, self._seed = coding, corner, seed
         self._earlier, self._trust = earlier, Trust()
@@ -65,7 +67,7 @@ class Belief:
         self._model = CurveModel([*coding.groups, len(coding.dimensions)])
         self._fitted_at = 0
         self._seen = -1
-        self._genes: dict[int, Array] = {}
+        self._genes: dict[int, Array] = {} if genes is None else genes
         self.tally = Tally(first_rung)
         self.looks = 0
         self.running: Collection[int] = set()

@@ -69,6 +69,7 @@ class LatencyFirst:
         third_of: As ``latency_of``; needed where the corner has a third.
         likelihood: How likely configurations, by their genes, are to be of use at all.
         earlier: What another study learnt; its front is tried among the first random draws.
+        genes: Those of trials by number, as far as they are known; it adds to them.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class LatencyFirst:
         third_of: Callable[[Params], float | None] = lambda params: None,
         earlier: EarlierStudy | None = None,
         likelihood: Callable[[Array], Array] | None = None,
+        genes: dict[int, Array] | None = None,
     ) -> None:
         self._coding = coding
         self._corner = corner
@@ -104,7 +106,7 @@ class LatencyFirst:
         self._likelihood = likelihood
         self._earlier = earlier
         self._going_on = going_on
-        self._belief = Belief(coding, corner, first_rung, seed, earlier)
+        self._belief = Belief(coding, corner, first_rung, seed, earlier, genes)
         self._looks = 0
         self._doubt = _DOUBTS[0]
         self._ranked: Array | None = None
