@@ -238,7 +238,8 @@ class Guide:
                 latency = None  # both are known at once
             runs = trial.number in running
             waits, counts = self.waits(trial) and not runs, trial.number in alone
-            facts = (len(trial.curve), latency, waits, runs, counts, size, third)
+            feasible = _is_feasible(trial)
+            facts = (len(trial.curve), latency, waits, runs, counts, size, third, feasible)
             known = self._shown.get(trial.number)
             # What did not change is the same object again.
             if known is None or known[0] != facts:
@@ -253,6 +254,7 @@ class Guide:
                     counts=counts,
                     size=size,
                     third=third,
+                    feasible=feasible,
                     epoch_seconds=_epoch_seconds(trial) if self._is_timed else 1.0,
                     telling=all(self._held.get(n, v) == v for n, v in trial.params.items()),
                 )
@@ -278,6 +280,13 @@ class Guide:
                 self._names.clear()
             name = self._names[key] = self._space.describe(self._space.complete(params))
         return name
+
+
+def _is_feasible(trial: TrialResult) -> bool:
+    """Whether a trial is on the front if it comes to its end."""
+    if trial.status in ("infeasible", "failed"):
+        return False
+    return trial.outcome is None or trial.outcome.breaks is None
 
 
 def _epoch_seconds(trial: TrialResult) -> float:

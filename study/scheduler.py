@@ -200,8 +200,8 @@ class PausingScheduler(StatelessForRay, FIFOScheduler):
 class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
     """Ray's view of :class:`ParetoHalving`: trials start in order and stop at rungs.
 
-    Reads ``epoch`` and ``val_score`` of results, and ``number`` and ``protected`` of a trial's
-    configuration.
+    Reads ``epoch`` and ``val_score`` of results, and ``number``, ``protected`` and
+    ``epochs_known`` of a trial's configuration.
 
     Args:
         halving: The decision.
@@ -218,7 +218,8 @@ class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
     def on_trial_result(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Enter the trial at its rung and decide."""
         epoch = result.get("epoch", 0)
-        if epoch == 0 or "failure" in result:
+        # What a trial says first is how far it had come; there it was judged before.
+        if epoch <= trial.config["epochs_known"] or "failure" in result:
             return str(TrialScheduler.CONTINUE)
         number = int(trial.config["number"])
         if epoch not in self.halving.rungs:

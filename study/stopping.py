@@ -3,7 +3,7 @@
 import math
 
 from analysis.front import third_value
-from analysis.results import Third, TrialResult, first_runs, trained_alone
+from analysis.results import Third, TrialResult, trained_alone
 from analysis.stored_plan import Space
 from search_spaces.space import SearchSpace
 from study.guide import Guide
@@ -46,11 +46,11 @@ def make_scheduler(
         return None
     epochs = plan.max_epochs
     halving = ParetoHalving(epochs, default_grace(epochs), compared_by=space.compared_by)
-    # A trial is judged by its own exit; the others of its student were in no race, and neither
-    # were further runs.
-    for trial in first_runs(trained_alone(record.trials())):
+    # A trial is judged by its own exit; the others of its student were in no race.
+    for trial in trained_alone(record.trials()):
         for epoch in trial.curve:
-            halving.enter(epoch.epoch, _rung_entry(trial, epoch.val_score, plan.third))
+            if epoch.epoch < trial.epochs:  # nobody is judged after the last one
+                halving.enter(epoch.epoch, _rung_entry(trial, epoch.val_score, plan.third))
 
     def entry_of(number: int, score: float) -> RungEntry:
         return _rung_entry(record.trial(number), score, plan.third)
@@ -59,7 +59,12 @@ def make_scheduler(
 
 
 def _rung_entry(trial: TrialResult, score: float, third: Third | None) -> RungEntry:
-    """What a trial is compared by; one that is not measured enters no rung."""
+    """What a trial is compared by.
+
+    One that is not measured enters no rung; nor does one that the search did not ask for, a further
+    run or a control trained after it.
+    """
     small = 0.0 if third is None else third_value(trial, third)
-    known = [math.nan if value is None else value for value in (trial.latency_ms, small)]
+    figures = (trial.latency_ms, small) if trial.searched else (None, None)
+    known = [math.nan if value is None else value for value in figures]
     return RungEntry(trial.number, score, *known)

@@ -1,5 +1,6 @@
 """What the search believes: where every training would end, and the front as far as it is known."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,15 @@ from study.search.earlier import EarlierStudy, Trust
 from study.search.gain import Costs, Front, Point, expected_gains, front_of
 from study.search.scale import Corner, ScoreScale
 from study.search.tally import Tally
-from study.search.training import GROWTH, Training, looked_at, progress_of
+from study.search.training import GROWTH, Training, likeliest, looked_at, progress_of
 
 # Observations that the model is conditioned on, and that its hyperparameters are fitted to.
 _CONDITIONED, _FITTED = 400, 150
+# Of more trainings than that, those it is told of: the rest of the observations are second epochs,
+# without which a training's own luck is not told from noise. And of these, who may come to an end.
+_TOLD, _TOLD_OPEN = 260, 160
+# Its multiples fall evenly between whole numbers, however many there are.
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # Of those that have not ended, counted on to end as expected: the best.
 _SUPPOSED = 150
 # From so many trials at once on, what one worker asks for may rest on what another has.
@@ -33,11 +39,14 @@ class Belief:
         first_rung: Epochs that a new trial is trained for before it waits.
         seed: Of what the model is fitted to.
         earlier: What another study learnt.
+        genes: Those of trials by number, as far as they are known; it adds to them.
 
     Attributes:
         tally: Sums over all trials.
         looks: How often it was brought up to date.
-        told: The trials that it was told of: all, or the most telling.
+        begun: All trials with a score and a latency.
+        members: Of these, the ones that make the front of all whole trainings.
+        told: The trials that the model was told of: all, or the most telling.
         scale: Between scores and the model's scale.
         front: Of whole trainings, and of running ones that are soon to be, as expected.
         running: Numbers of the trials that ran when it was last brought up to date.
@@ -50,6 +59,7 @@ class Belief:
         first_rung: int,
         seed: int,
         earlier: EarlierStudy | None,
+        genes: dict[int, Array] | None = None,
     ) -> None:
         self._coding, self._corner, self._seed = coding, corner, seed
         self._earlier, self._trust = earlier, Trust()
@@ -57,13 +67,14 @@ class Belief:
         self._model = CurveModel([*coding.groups, len(coding.dimensions)])
         self._fitted_at = 0
         self._seen = -1
-        self._genes: dict[int, Array] = {}
+        self._genes: dict[int, Array] = {} if genes is None else genes
         self.tally = Tally(first_rung)
         self.looks = 0
         self.running: Collection[int] = set()
         self._to_end: Sequence[Training] = ()
+        self.begun: Sequence[Training] = ()
+        self.members: Sequence[Training] = ()
         self.told: Sequence[Training] = ()
-        self._others: Sequence[Training] = ()
 
     def state(self) -> dict[str, Any]:
         """What seeing all trials again would not tell: JSON."""
@@ -89,19 +100,19 @@ class Belief:
         telling = [each for each in begun if each.telling]
         if len(telling) < 2:
             return False
+        self.begun, self.members = begun, self._members_of(begun)
+        open_ones = self._open_ones(are_many=len(telling) > _CONDITIONED)
         if is_late:
-            self._learn(telling)
+            self._learn(telling, open_ones)
             self._seen = seen
         self.running = running
         just = (t for t in self.tally.running.values() if not t.scores)
         self._to_end = [
-            # Whoever was stopped for good, or is refused, is on no front.
-            *(t for t in self.told if (t.waits or t.runs) and t.feasible and not t.is_whole),
+            *open_ones,
             *sorted((t for t in just if t.latency_ms is not None), key=lambda t: t.number),
         ]
         self._supposes = False
-        self.front = self._front_of(begun)
-        self._others = [each for each in begun if not each.telling]
+        self.front = self._front_now()
         self._their_ends: Array | None = None
         self._expected_front: Front | None = None
         self.looks += 1
@@ -139,7 +150,7 @@ class Belief:
     def expected_front(self) -> Front:
         """The front there is if all that was begun is trained to its end, as expected."""
         if self._expected_front is None:
-            points = self.whole_points([*self.told, *self._others])
+            points = self.whole_points(self.members)
             points += self.points_of(self._to_end, self._expected_ends())
             self._expected_front = self.front_of_points(points)
         return self._expected_front
@@ -181,15 +192,38 @@ class Belief:
             means = means + self._trust.of(expected)
         return means, deviations
 
-    def _front_of(self, begun: Sequence[Training]) -> Front:
+    def _members_of(self, begun: Sequence[Training]) -> list[Training]:
+        """Those that make the front of whole trainings, wherever its corner lies."""
+        whole = [each for each in begun if each.is_whole and each.feasible]
+        nowhere = [math.inf] * len(self._corner.costs)
+        best = front_of(self.whole_points(whole), -math.inf, nowhere).best[1:]
+        scores = set(best.tolist())
+        return [each for each in whole if each.scores[-1] in scores]
+
+    def _open_ones(self, *, are_many: bool) -> list[Training]:
+        """Who may still come to an end; where trainings are many, of those that wait the likeliest.
+
+        Whoever was stopped for good, or is refused, is on no front.
+        """
+        waiting = self.tally.likeliest if are_many else self.tally.waiting
+        found = [
+            each
+            for each in [*waiting, *self.tally.running.values()]
+            if each.scores and each.latency_ms is not None and each.telling
+            if each.feasible and not each.is_whole
+        ]
+        return sorted(found, key=lambda each: each.number)
+
+    def _front_now(self) -> Front:
         # Below what one in five reaches, no more is to be learnt of the front.
-        usual = float(np.percentile([each.scores[-1] for each in begun], 20))
+        usual = float(np.percentile([each.scores[-1] for each in self.begun], 20))
         self._floor = max(self._corner.floor, usual)
-        points = self.whole_points(begun)
+        points = self.whole_points(self.members)
         soon = [
             each
-            for each in begun
-            if each.runs and _SOON * each.epochs <= len(each.scores) < each.epochs
+            for each in sorted(self.tally.running.values(), key=lambda each: each.number)
+            if each.latency_ms is not None
+            if _SOON * each.epochs <= len(each.scores) < each.epochs
         ]
         if soon:
             points += self.points_of(soon, self.ends(soon))
@@ -197,11 +231,12 @@ class Belief:
 
     # Learning
 
-    def _learn(self, begun: Sequence[Training]) -> None:
+    def _learn(self, begun: Sequence[Training], open_ones: Sequence[Training]) -> None:
         """Condition the model on what is known, and now and then fit it."""
         latencies = self.ms_of(begun)
         self._slowest, self._fastest = np.log(latencies.max()), np.log(latencies.min())
-        observations = self._observations(begun)
+        self.told = self._most_telling(begun, open_ones)
+        observations = self._observations(self.told)
         if len(begun) >= GROWTH * self._fitted_at + 1:
             self._fitted_at = len(begun)
             rng = np.random.default_rng((self._seed, len(begun)))
@@ -230,12 +265,26 @@ class Belief:
         self._model.suppose(Observations(self._features_of(supposed), ends, numbers, unread))
         self._supposes = True
 
+    def _most_telling(
+        self, begun: Sequence[Training], open_ones: Sequence[Training]
+    ) -> Sequence[Training]:
+        """All, or of many those that decisions are about, and whoever came furthest.
+
+        What is decided next is who of the open ones goes on, and what is like the front: of both
+        the model is to know more than the configuration. Of others that came as far, those that are
+        told are spread over the study.
+        """
+        if len(begun) <= _CONDITIONED:
+            return begun
+        waiting = likeliest([each for each in open_ones if each.waits], _TOLD_OPEN)
+        running = _furthest([each for each in open_ones if each.runs])
+        members = _furthest([each for each in self.members if each.telling])
+        ranked = [*[*waiting, *running][:_TOLD_OPEN], *members, *_furthest(begun, _TOLD)]
+        told = list({each.number: each for each in ranked}.values())[:_TOLD]
+        return _furthest(told)[::-1]
+
     def _observations(self, begun: Sequence[Training]) -> Observations:
         """A few epochs of each trial, the last among them; the most telling, if they are many."""
-        if len(begun) > _CONDITIONED:
-            begun = sorted(begun, key=lambda each: (len(each.scores) / each.epochs, each.number))
-            begun = begun[-_CONDITIONED:]
-        self.told = begun
         rows = [
             (index, epoch, each.scores[epoch - 1], epoch == len(each.scores))
             for index, each in enumerate(begun)
@@ -267,3 +316,10 @@ class Belief:
         span = max(self._slowest - self._fastest, 1e-3)
         last = (np.log(latencies) - self._fastest) / span
         return np.column_stack([self._coding.features(genes), last])
+
+
+def _furthest(trainings: Sequence[Training], most: int | None = None) -> list[Training]:
+    """Those that came furthest, in order; of some that came as far in one that means nothing."""
+    shares = np.array([len(each.scores) / each.epochs for each in trainings])
+    spread = np.array([each.number for each in trainings]) * _GOLDEN % 1.0
+    return [trainings[place] for place in np.lexsort((spread, -shares))[:most]]

@@ -1,10 +1,11 @@
 """The search: what to begin, and which training to go on with, where only the score is uncertain.
 
-Every epoch of every trial feeds one model (:mod:`study.search.curve_model`), so that trials that
-were given up teach as much as those that were not. A candidate is worth the area that it is
-expected to add to the front when trained to its end, at a latency that is known; so is its size,
-where that is an objective too. A new one is to add to what all that was begun is expected to come
-to, or it would be begun again and again.
+Epochs of every trial feed one model (:mod:`study.search.curve_model`), so that trials that were
+given up teach as much as those that were not; of more than four hundred trials, those of who may
+still go on, of the front and of some others do. A candidate is worth the area that it is expected
+to add to the front when trained to its end, at a latency that is known; so is its size, where that
+is an objective too. A new one is to add to what all that was begun is expected to come to, or it
+would be begun again and again.
 
 Of all epochs, a share is spent on beginnings: a new trial is trained to the first rung, and waits.
 The others go to whichever waiting trial promises most for each epoch it still needs; it is trained
@@ -29,9 +30,9 @@ from study.search.gain import Costs, front_of
 from study.search.left import Hopefuls
 from study.search.scale import Corner
 from study.search.tally import Tally
-from study.search.training import Limits, Params, Training, likeliest
+from study.search.training import Limits, Params, Training
 
-# Trials begun at random, before there is anything to learn from; fewer if trained to their end.
+# Networks begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
 # Of all epochs, spent on trials that are past the first rung.
 GOING_ON = 0.7
@@ -68,6 +69,7 @@ class LatencyFirst:
         third_of: As ``latency_of``; needed where the corner has a third.
         likelihood: How likely configurations, by their genes, are to be of use at all.
         earlier: What another study learnt; its front is tried among the first random draws.
+        genes: Those of trials by number, as far as they are known; it adds to them.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class LatencyFirst:
         third_of: Callable[[Params], float | None] = lambda params: None,
         earlier: EarlierStudy | None = None,
         likelihood: Callable[[Array], Array] | None = None,
+        genes: dict[int, Array] | None = None,
     ) -> None:
         self._coding = coding
         self._corner = corner
@@ -103,7 +106,7 @@ class LatencyFirst:
         self._likelihood = likelihood
         self._earlier = earlier
         self._going_on = going_on
-        self._belief = Belief(coding, corner, first_rung, seed, earlier)
+        self._belief = Belief(coding, corner, first_rung, seed, earlier, genes)
         self._looks = 0
         self._doubt = _DOUBTS[0]
         self._ranked: Array | None = None
@@ -196,7 +199,7 @@ class LatencyFirst:
         if self._hoped is not None:
             return self._hoped
         running = [t for t in trainings if t.runs and t.scores and t.latency_ms is not None]
-        pool = [*likeliest(self._belief.tally.waiting), *running]
+        pool = [*self._belief.tally.likeliest, *running]
         rungs = rung_epochs(max(each.epochs for each in pool), self._first_rung)
         self._hoped = Hopefuls(pool, self._belief, rungs)
         return self._hoped
@@ -216,7 +219,7 @@ class LatencyFirst:
             return tally.waiting[0].number
         self._promising = [number for number in self._promising if tally.waits(number)]
         if not self._promising:
-            self._promising = self._rank(likeliest(tally.waiting), trainings, worth)
+            self._promising = self._rank(tally.likeliest, trainings, worth)
         return self._promising[0] if self._promising else None
 
     def _rank(
@@ -275,8 +278,9 @@ class LatencyFirst:
             None if nothing that is not refused was found.
         """
         rng = np.random.default_rng((self._seed, len(trainings)))
-        blind = len(trainings) < FIRST and sum(t.is_whole for t in trainings) < _FIRST_WHOLE
         tally = self._tallied(trainings)
+        # All exits of a network are but one draw.
+        blind = tally.alone < FIRST and _whole(trainings) < _FIRST_WHOLE
         self._doubt = _DOUBTS[len(trainings) % len(_DOUBTS)]
         self._learn_figures(trainings, tally)
         if everything is not None:
@@ -421,6 +425,10 @@ class LatencyFirst:
             worth = worth * self._likelihood(genes)
         beyond = self._excess(genes, latencies)
         return np.where(beyond > 0.0, -beyond, worth)
+
+
+def _whole(trainings: Sequence[Training]) -> int:
+    return sum(each.counts and each.is_whole for each in trainings)
 
 
 def _telling(trainings: Sequence[Training]) -> list[Training]:

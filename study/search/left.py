@@ -30,7 +30,7 @@ class Hopefuls:
         self._means, self._deviations = belief.predict(pool)
         self._costs = belief.costs_of(pool)
         self._ends = belief.points_of(pool, belief.scale.to_scores(self._means))
-        self._whole = belief.whole_points(belief.told)
+        self._whole = belief.whole_points(belief.members)
         promised = np.array([each.epoch_seconds * _to_next(each, rungs) for each in pool])
         self._promised = float(promised.sum())
         needed = np.array([each.epoch_seconds * each.needed for each in pool]) - promised

@@ -12,12 +12,11 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
-from scipy.special import ndtr
 
 from study.search.architecture import ArchitectureFigure, Figures
 from study.search.candidates import drawn
 from study.search.coding import Array, Coding, Dimension
-from study.search.curve_model import MOST_FIGURES, CurveModel
+from study.search.feasibility import Feasibility
 from study.search.latency_first import LatencyFirst
 from study.search.scale import Corner
 from study.search.training import Limits, Training
@@ -29,7 +28,6 @@ _PROPOSED, _SCORE, _LATENCY, _THIRD = "latency_first:params", "score:", "latency
 _CONSTRAINTS = "constraints"  # as Optuna has those of a `constraints_func`
 # Draws from the space that are to tell how large a figure may be, and how far beyond a bound lies.
 _DRAWS, _BEYOND = 200, 1.1
-_MOST_VIOLATED = 1e100  # its square is still a number
 
 
 def report_score(
@@ -64,10 +62,12 @@ class LatencyFirstSampler(BaseSampler):
     The study has two objectives: a score to be maximised and a latency to be minimised, which is
     known before anything is trained, if it can be computed, or is told from what was measured. It
     may have a third, to be minimised and known alike, such as the number of parameters. Only the
-    score is uncertain: a Gaussian process learns it from every epoch of every trial, pruned
-    ones too, as far as they were told with :func:`report_score`. Trials that run are expected to
-    end as they promise, so parallel ones do not repeat each other; no configuration of the relative
-    space is proposed twice. Parameters that not all trials have are drawn independently.
+    score is uncertain: a Gaussian process learns it from the curves of trials, pruned ones too, as
+    far as they were told with :func:`report_score`; of more than 400 trials, from those that run,
+    those of the front and some of the others. Trials that run are expected to end as they promise,
+    so parallel ones do not repeat each other; no configuration of the relative space is proposed
+    twice. Parameters that not all trials have are drawn independently. It can be pickled where what
+    it was given can be.
 
     A trial that is complete ends at the score that it returned. One that was pruned or failed is
     learnt from as far as it told its scores, and is on no front. A score that is not finite is left
@@ -148,6 +148,24 @@ class LatencyFirstSampler(BaseSampler):
         self._lock = threading.Lock()
         self._learnt: tuple[Coding, Mapping[str, Any]] | None = None
         self._fixed: dict[str, Any] = {}  # of parameters of one value, which nothing varies
+        self._forget()
+
+    def _forget(self, of: Any = None) -> None:
+        """Know nothing of finished trials but of what they are: a study, and how it is searched."""
+        self._finished_of = of
+        self._finished: dict[int, Training] = {}
+        self._genes: dict[int, Array] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process goes on from; what the study tells as well is left out."""
+        own = ("_lock", "_finished_of", "_finished", "_genes")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        self._forget()
 
     # What Optuna asks
 
@@ -216,26 +234,33 @@ class LatencyFirstSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
         coding = Coding(tuple(Dimension(name, kind) for name, kind in search_space.items()))
-        seen = [
-            (other, params)
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number
-            and (params := _params_of(other, search_space)) is not None
-        ]
-        # Only those before it: two that are asked for at once then draw differently.
         has_third = len(study.directions) > 2
-        before = [
-            self._training(other, params, has_third=has_third)
-            for other, params in seen
-            if other.number < trial.number
-        ]
+        of = (study._storage, study._study_id, coding, self._fixed)
+        if self._finished_of != of:
+            self._forget(of)
+        seen: list[tuple[FrozenTrial, Params]] = []
+        before: list[Training] = []
+        for other in study.get_trials(deepcopy=False):
+            known = self._finished.get(other.number)
+            params = _params_of(other, search_space) if known is None else known.params
+            if params is None or other.number == trial.number:
+                continue
+            seen.append((other, params))
+            # Only those before it: two that are asked for at once then draw differently.
+            if other.number < trial.number:
+                before.append(known or self._training(other, params, has_third=has_third))
+                # A latency that is unknown may still become known.
+                if other.state.is_finished() and before[-1].latency_ms is not None:
+                    self._finished[other.number] = before[-1]
         tried = {_key(params) for other, params in seen if other.state != TrialState.FAIL}
         search = self._search(coding, seen, before, has_third=has_third)
-        # Trials without the relative parameters count as drawn.
-        rest = trial.number - len(before)
-        before += [Training(-2 - n, {}, (), self._epochs, None) for n in range(rest)]
+        # Trials without the relative parameters count as drawn, from nowhere.
+        rest = range(trial.number - len(before))
+        before += [Training(-2 - n, {}, (), self._epochs, None, telling=False) for n in rest]
         found = search.begin(before, lambda params: _key(params) in tried)
         self._learnt = (coding, search.state())
+        for number in self._genes.keys() - self._finished.keys():
+            del self._genes[number]
         return dict(found or {})
 
     def _search(
@@ -269,7 +294,8 @@ class LatencyFirstSampler(BaseSampler):
             third_of=third_of,
             shaping=shaping,
             limits=self._limits,
-            likelihood=_Feasibility(coding, seen),
+            likelihood=Feasibility(coding, seen),
+            genes=self._genes,
         )
         if self._learnt is not None and self._learnt[0] == coding:
             search.load_state(self._learnt[1])
@@ -358,46 +384,6 @@ class LatencyFirstSampler(BaseSampler):
             if name in params or (self._shaping is not None and name not in self._shaping):
                 raise
             return None
-
-
-class _Feasibility:
-    """How likely configurations keep all constraints, by what others came to."""
-
-    def __init__(self, coding: Coding, seen: Sequence[tuple[FrozenTrial, Params]]) -> None:
-        self._coding = coding
-        self._known: dict[str, list[tuple[Params, float]]] = {}
-        for trial, params in seen:
-            for name, violation in trial.constraints.items():
-                self._known.setdefault(name, []).append((params, violation))
-        self._models: list[CurveModel] | None = None
-
-    def __call__(self, genes: Array) -> Array:
-        """Return the probability of each of some configurations, by their genes."""
-        if self._models is None:
-            self._models = [self._fitted(known) for known in self._known.values()]
-        likely = np.ones(len(genes))
-        features = self._coding.features(genes)
-        for model in self._models:
-            means, deviations = model.predict(features, np.full(len(genes), -1))
-            likely *= ndtr(-means / deviations)
-        return likely
-
-    def _fitted(self, known: Sequence[tuple[Params, float]]) -> CurveModel:
-        rows = known[-MOST_FIGURES:]
-        values = _finite(np.array([violation for _, violation in rows]))
-        # Constraints lie at 0, whatever the mean of what was seen.
-        deviation = max(float(np.sqrt(np.mean(values**2))), 1e-9)
-        genes = self._coding.canonical(self._coding.genes_of([params for params, _ in rows]))
-        return CurveModel.of_figures(
-            self._coding.groups, self._coding.features(genes), values / deviation
-        )
-
-
-def _finite(violations: Array) -> Array:
-    """Violations with infinite ones as large as the largest of the others; so what is no number."""
-    sizes = np.abs(violations[np.isfinite(violations)])
-    most = min(float(sizes.max(initial=0.0)) or 1.0, _MOST_VIOLATED)
-    return np.clip(np.nan_to_num(violations, nan=most, posinf=most, neginf=-most), -most, most)
 
 
 def _figure(value: float | None) -> float | None:

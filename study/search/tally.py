@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import compress, count
 from operator import is_not
 
-from study.search.training import Training
+from study.search.training import Training, likeliest
 
 
 class Tally:
@@ -21,8 +21,9 @@ class Tally:
         epochs: That all trainings have behind them.
         spent: The same of those that were trained by themselves.
         beginnings: Of these, the epochs up to the first rung.
-        scored: Trainings with a score.
-        usable: Of these, the ones whose latency is known.
+        alone: Trainings that were begun by themselves.
+        scored: Of these, the ones with a score.
+        usable: Of all with a score, the ones whose latency is known.
         measured: Trainings whose latency is known.
         sized: Trainings whose size is known.
         weighed: Trainings whose third figure is known.
@@ -36,14 +37,23 @@ class Tally:
     def _forget(self) -> None:
         self._shown: list[Training] = []
         self._waiting: dict[int, Training] = {}
+        self._likeliest: list[Training] | None = None
         self.epochs = self.spent = self.beginnings = 0
-        self.scored = self.usable = self.measured = self.sized = self.weighed = 0
+        self.alone = self.scored = 0
+        self.usable = self.measured = self.sized = self.weighed = 0
         self.running: dict[int, Training] = {}
 
     @property
     def waiting(self) -> list[Training]:
         """Trainings that wait, by number."""
         return [self._waiting[number] for number in sorted(self._waiting)]
+
+    @property
+    def likeliest(self) -> list[Training]:
+        """Of these, the ones worth a closer look."""
+        if self._likeliest is None:
+            self._likeliest = likeliest(self.waiting)
+        return self._likeliest
 
     @property
     def anyone_waits(self) -> bool:
@@ -71,12 +81,13 @@ class Tally:
     def _count(self, training: Training, sign: int) -> None:
         done = len(training.scores)
         self.epochs += sign * done
-        self.scored += sign * bool(done)
         self.usable += sign * (done > 0 and training.latency_ms is not None)
         self.measured += sign * bool(training.latency_ms)
         self.sized += sign * bool(training.size)
         self.weighed += sign * bool(training.third)
         if training.counts:
+            self.alone += sign
+            self.scored += sign * bool(done)
             self.spent += sign * done
             self.beginnings += sign * min(done, self._first_rung)
         if training.runs:
@@ -85,6 +96,7 @@ class Tally:
             else:
                 self.running.pop(training.number, None)
         if training.waits:
+            self._likeliest = None
             if sign > 0:
                 self._waiting[training.number] = training
             else:

@@ -80,20 +80,20 @@ def progress_of(epoch: int, epochs: int) -> float:
     return math.log(epoch) / math.log(epochs) if epochs > 1 else 1.0
 
 
-def likeliest(waiting: list[Training]) -> list[Training]:
+def likeliest(waiting: list[Training], most: int = _LOOKED_AT) -> list[Training]:
     """Those worth a closer look, where many wait: at each rung and costs those of best score."""
-    if len(waiting) <= _LOOKED_AT:
+    if len(waiting) <= most:
         return waiting
     rungs: dict[int, list[Training]] = {}
     for each in waiting:
         rungs.setdefault(len(each.scores), []).append(each)
     by_both = any(each.third is not None for each in waiting)
     groups = _SIMILAR_IN_BOTH**2 if by_both else _SIMILAR
-    most = max(1, _LOOKED_AT // (len(rungs) * groups))
+    each_of = max(1, most // (len(rungs) * groups))
     kept = []
     for at_rung in rungs.values():
         for similar in _similar(at_rung, by_both=by_both):
-            kept += sorted(similar, key=lambda each: (-each.scores[-1], each.number))[:most]
+            kept += sorted(similar, key=lambda each: (-each.scores[-1], each.number))[:each_of]
     return sorted(kept, key=lambda each: each.number)
 
 

@@ -155,6 +155,31 @@ def test_the_first_trials_are_drawn_by_the_seed() -> None:
     assert one.next_to_go_on(random_trainings(FIRST - 1)) is None
 
 
+def of_several_exits(networks: int, epochs: int) -> list[Training]:
+    trainings = random_trainings(5 * networks, epochs)
+    return [replace(each, counts=each.number % 5 == 0) for each in trainings]
+
+
+def test_so_many_networks_are_drawn_however_many_exits_each_has() -> None:
+    def otherwise(trainings: list[Training]) -> list[Training]:
+        """The same, where all that was learnt from them would be something else."""
+        return [replace(each, scores=each.scores[::-1]) for each in trainings]
+
+    def begun(trainings: list[Training]) -> Any:
+        return make_search().begin(trainings, never)
+
+    few, many = of_several_exits(FIRST - 1, FIRST_RUNG), of_several_exits(FIRST, FIRST_RUNG)
+    assert begun(few) == begun(otherwise(few))
+    assert begun(many) != begun(otherwise(many))
+    few, many = of_several_exits(7, EPOCHS), of_several_exits(8, EPOCHS)
+    assert begun(few) == begun(otherwise(few))
+    assert begun(many) != begun(otherwise(many))
+
+
+def test_nor_does_anyone_go_on_before_so_many_networks_are_begun() -> None:
+    assert make_search().next_to_go_on(of_several_exits(FIRST - 1, 2 * FIRST_RUNG)) is None
+
+
 def test_who_promises_most_goes_on() -> None:
     good = {"width": 8, "rate": 0.3, "method": "taught"}
     trainings = [*random_trainings(20, EPOCHS), training(20, {**good, "rate": 0.95})]

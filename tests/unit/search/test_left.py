@@ -134,6 +134,23 @@ def test_of_those_that_can_all_end_whoever_has_furthest_to_go_comes_first() -> N
     assert len(trainings[number].scores) == 3
 
 
+def test_nobody_goes_on_who_is_behind_one_that_tells_nothing_of_others() -> None:
+    trainings = begun(*[3] * FIRST)
+    scores = (99.0,) * EPOCHS
+    unlike = Training(len(trainings), {"width": 1, "rate": 0.3}, scores, EPOCHS, 0.5, telling=False)
+
+    assert make_search().next_to_end(trainings, alone(1000), 1e-3) is not None
+    assert make_search().next_to_end([*trainings, unlike], alone(1000), 1e-3) is None
+
+
+def test_trials_of_few_networks_keep_no_other_from_beginning() -> None:
+    trainings = begun(*[3] * 20)
+    exits = [replace(each, counts=each.number % 5 == 0) for each in trainings]
+
+    assert not make_search().may_begin(trainings, alone(1.1 * EPOCHS))
+    assert make_search().may_begin(exits, alone(1.1 * EPOCHS))
+
+
 def test_who_runs_has_its_time_before_others() -> None:
     trainings = begun(*[3] * FIRST)
     runs = replace(training(len(trainings), {"width": 8, "rate": 0.3}), waits=False, runs=True)

@@ -1,6 +1,7 @@
 """The search as a sampler of plain Optuna studies."""
 
 import inspect
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -229,6 +230,19 @@ def test_the_example_runs() -> None:
     exec(code, names)
 
     assert len(names["study"].best_trials) >= 1
+
+
+def test_a_study_goes_on_alike_from_a_sampler_that_was_pickled() -> None:
+    study = studied(make(), 20)
+    running = study.ask()
+    suggest(running)
+    copy = pickle.loads(pickle.dumps(study))
+
+    for each in (study, copy):
+        each.optimize(objective, n_trials=6)
+
+    assert configurations(copy) == configurations(study)
+    assert len(study.trials) == 27
 
 
 def test_neither_ray_nor_torch_is_loaded() -> None:

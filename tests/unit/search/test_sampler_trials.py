@@ -10,7 +10,10 @@ import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.search.sampler import LatencyFirstSampler, _finite, report_score
+from study.search.candidates import apart
+from study.search.coding import Array
+from study.search.feasibility import finite
+from study.search.sampler import LatencyFirstSampler, report_score
 from study.search.training import Limits, Training
 
 EPOCHS = 3
@@ -117,10 +120,10 @@ def test_an_infinite_violation_is_a_violation_like_the_largest(violation: float)
 
 
 def test_a_violation_that_is_no_number_counts_as_the_largest() -> None:
-    found = _finite(np.array([-2.0, 0.5, math.nan, -math.inf]))
+    found = finite(np.array([-2.0, 0.5, math.nan, -math.inf]))
 
     assert found.tolist() == [-2.0, 0.5, 2.0, -2.0]
-    assert _finite(np.array([math.inf])).tolist() == [1.0]
+    assert finite(np.array([math.inf])).tolist() == [1.0]
 
 
 # Parameters that a figure takes and that are not varied
@@ -198,6 +201,67 @@ def test_without_a_largest_larger_ones_than_any_so_far_are_tried() -> None:
     study.add_trials([ended(width, score(width), width, width) for width in RANGE])
 
     assert sum(width > max(RANGE) for width in widths(study)) >= 4
+
+
+# Trials that are shown again and again
+
+
+def test_trials_without_what_is_varied_keep_nothing_away_from_the_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept_away_from: list[float] = []
+
+    def spied(genes: Array, others: Array, radius: float) -> Array:
+        kept_away_from.extend(others[:, 0].tolist())
+        return apart(genes, others, radius)
+
+    monkeypatch.setattr("study.search.latency_first.apart", spied)
+    rate: dict[str, BaseDistribution] = {"rate": FloatDistribution(0.0, 1.0)}
+    other: dict[str, BaseDistribution] = {"width": IntDistribution(1, 64)}
+    study = begun(LatencyFirstSampler(search_space=rate, floor=0.0, best_score=100.0, seed=0))
+    study.add_trial(create_trial(params={"width": 5}, distributions=other, values=[50.0, 5.0]))
+    places = np.linspace(0.0, 1.0, 20).tolist()
+    for place in places:
+        values = [90.0 - 100.0 * (place - 0.4) ** 2, 5.0]
+        study.add_trial(create_trial(params={"rate": place}, distributions=rate, values=values))
+
+    study.ask(rate)
+
+    assert set(kept_away_from) == set(places)
+
+
+def test_what_has_ended_is_read_once_and_once_more_of_another_study(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sampler = make(slowest=65.0)
+    read: list[int] = []
+    training = sampler._training
+
+    def counted(trial: FrozenTrial, *args: Any, **settings: Any) -> Training:
+        read.append(trial.number)
+        return training(trial, *args, **settings)
+
+    monkeypatch.setattr(sampler, "_training", counted)
+    for study in (begun(sampler), begun(sampler)):
+        read.clear()
+        study.add_trials([ended(width, score(width), width) for width in RANGE])
+        widths(study, 3)
+        assert sorted(read) == list(range(len(RANGE) + 2))
+
+
+def test_a_latency_of_what_was_pruned_may_become_known_later() -> None:
+    known: dict[int, float] = {}
+    sampler = make(latency_of=lambda params: known.get(params["width"]), slowest=65.0)
+    study = begun(sampler)
+    study.add_trials([ended(width, score(width), width) for width in RANGE])
+    study.add_trial(with_curve(60.0, state=TrialState.PRUNED, values=None))
+
+    study.ask(SPACE)
+    assert len(RANGE) not in sampler._finished
+    known[5] = 7.0
+    study.ask(SPACE)
+
+    assert sampler._finished[len(RANGE)].latency_ms == 7.0
 
 
 # Scores

@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 from study.search.tally import Tally
-from study.search.training import Training
+from study.search.training import Training, likeliest
 
 FIRST_RUNG = 4
 
@@ -15,7 +15,8 @@ def naive(trainings: list[Training]) -> dict[str, object]:
         "epochs": sum(len(t.scores) for t in trainings),
         "spent": sum(alone),
         "beginnings": sum(min(done, FIRST_RUNG) for done in alone),
-        "scored": sum(bool(t.scores) for t in trainings),
+        "alone": len(alone),
+        "scored": sum(done > 0 for done in alone),
         "usable": sum(bool(t.scores) and t.latency_ms is not None for t in trainings),
         "measured": sum(bool(t.latency_ms) for t in trainings),
         "sized": sum(bool(t.size) for t in trainings),
@@ -52,6 +53,7 @@ def test_it_equals_the_sums_over_all_however_trainings_come_and_change() -> None
             trainings[place] = changed(draw, trainings[place])
         tally.update(trainings)
         assert shown(tally) == naive(trainings)
+        assert tally.likeliest == likeliest(tally.waiting)
         assert tally.anyone_waits == any(t.waits for t in trainings)
         assert [t.number for t in trainings if tally.waits(t.number)] == [
             t.number for t in trainings if t.waits

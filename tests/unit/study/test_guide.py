@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from analysis.results import EpochResult, Latency, ModelSize, Ratio, ReferencePoint, Timing
+from analysis.results import (
+    EpochResult,
+    Latency,
+    ModelSize,
+    Outcome,
+    OutcomeStatus,
+    Ratio,
+    ReferencePoint,
+    Timing,
+)
 from search_spaces import cifar_hybrid, cifar_modern, cifar_self, mhist_mobilenet, mnist_subclass
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
@@ -112,6 +121,53 @@ def test_the_latency_of_a_measured_student_is_known_of_all_that_build_it(
     expected = [trial.search_latency_ms or trial.latency_ms for trial in trials]
     assert found.tolist() == expected
     assert len({trial.architecture for trial in trials}) == len(set(expected)) > 1
+
+
+@pytest.mark.parametrize(
+    ("status", "breaks", "feasible"),
+    [
+        ("complete", None, True),
+        ("stopped", None, True),
+        ("complete", "less than 60 %", False),
+        ("infeasible", None, False),
+        ("failed", None, False),
+    ],
+)
+def test_what_ended_by_breaking_a_constraint_or_failed_is_on_no_front(
+    status: OutcomeStatus, breaks: str | None, feasible: bool, tmp_path: Path
+) -> None:
+    record = StudyRecord(tmp_path, "study", None)
+    add(record, SPACE, SPACE.complete({}))
+    guide = guide_of(SPACE, record)
+    [before] = guide._seen(record.trials(), ())
+
+    record.finish(0, Outcome(status, None, 1, 50.0, 33.3, 1.0, "now", breaks=breaks))
+
+    [after] = guide._seen(record.trials(), ())
+    assert before.feasible
+    assert after.feasible == feasible
+
+
+def test_an_exit_that_is_refused_is_on_no_front(tmp_path: Path) -> None:
+    record, space = StudyRecord(tmp_path, "study", None), cifar_self.SPACE
+    params = space.complete({"exit": 3})
+    add(record, space, params)
+    guide = guide_of(space, record)
+    small, large, *_ = space.siblings(params)
+    for sibling, refusal in ((small, None), (large, "11 M parameters, more than 3 M")):
+        record.add_exit(
+            0,
+            sibling["exit"],
+            architecture=space.describe(sibling),
+            model=ModelSize(1.0, 2.0, 3),
+            latency=measured(5.0),
+            curve=[EpochResult(epoch, 1.0, 1.0, 90.0, 0.1, 1.0) for epoch in range(1, 10)],
+            refusal=refusal,
+        )
+
+    seen = guide._seen(record.trials(), ())
+
+    assert [each.feasible for each in seen] == [True, True, False]
 
 
 def test_a_trial_that_is_unlike_what_is_searched_is_no_example_of_it(tmp_path: Path) -> None:
