@@ -26,6 +26,7 @@ from study.handing_out import Queue
 from study.inputs import StudyInputs
 from study.preparation import Prepared, prepare
 from study.progress import Progress
+from study.publishing import CLOSE_TRACKER_SECONDS, publish
 from study.record import StudyRecord
 from study.recorder import WAITED, Limits, Recorder
 from study.refusals import refusals
@@ -43,12 +44,11 @@ from study.searcher import TrialQueue
 from study.seed_points import seed_points
 from study.session_time import SessionTime
 from study.stopping import make_guide, make_scheduler
-from study.tracking.facts import final_metrics, teacher_metrics
-from study.tracking.session import close_study, front_of, open_study, report_to_show
+from study.tracking.facts import teacher_metrics
+from study.tracking.session import front_of, open_study
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 
-_CLOSE_TRACKER_SECONDS = 20.0
 _OUT_OF_TIME = "what was left of the budget would have ended no further training"
 
 Q = TypeVar("Q", bound=Queue)
@@ -122,10 +122,17 @@ class Session:
             if ending.word != "halted":
                 raise
             if database_gone(error, self._inputs.folder) is not None:
-                self._tracker.close(_CLOSE_TRACKER_SECONDS)
+                self._tracker.close(CLOSE_TRACKER_SECONDS)
                 return ending  # nor is there anything to read
         try:
-            self._publish(ending)
+            publish(
+                self._record,
+                self._stored,
+                self._tracker,
+                self._progress,
+                ending.word,
+                tracked=self._plan.tracking_uri != NO_TRACKING,
+            )
         except KeyboardInterrupt:
             again = [command(verb, self._record.folder) for verb in ("report", "sync")]
             self._progress.warn(
@@ -392,7 +399,7 @@ class Session:
         """How many may be ahead of a student that is kept until all runs are scored."""
         return SPARE_AHEAD if self._plan.replicates > 1 else 0
 
-    # The teacher, MLflow, the report
+    # The teacher
 
     def _note_compared_with(self, prepared: Prepared) -> None:
         compared = prepared.compared_with
@@ -408,37 +415,4 @@ class Session:
             params = {key: str(value) for key, value in prepared.recipe.items()}
             self._tracker.teacher_trained(
                 compared.key, compared.name, params, prepared.curve, teacher_metrics(compared)
-            )
-
-    def _publish(self, ending: Ending) -> None:
-        """Write the report, and show MLflow what it does not have yet."""
-        from analysis.report import write_report
-
-        tracked = self._plan.tracking_uri != NO_TRACKING
-        try:
-            with self._progress.phase("report"):
-                write = report_to_show if tracked else write_report
-                report = write(self._inputs.folder)
-        except Exception as error:
-            # The record is whole; the report can be made again from it.
-            report = []
-            again = command("report", self._record.folder)
-            self._progress.warn(f"no report: {error}; try `{again}`")
-        for trial in self._record.trials():
-            if trial.outcome is not None and (trial.confirmed or trial.idle_latency):
-                self._tracker.trial_confirmed(
-                    trial.number,
-                    final_metrics(trial),
-                    run_id=trial.mlflow_run_id,
-                    scored=trial.confirmed is not None,
-                )
-        close_study(self._record, self._stored, self._tracker, ending.word, report)
-        if not tracked:
-            return
-        with self._progress.phase("the last updates to MLflow") as phase:
-            delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS, phase.update)
-        if delivery.undelivered:
-            self._progress.warn(
-                f"{delivery.undelivered} updates did not reach MLflow; once it answers: "
-                f"{command('sync', self._record.folder)}"
             )
