@@ -218,7 +218,7 @@ def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:
         print(json.dumps({**summary.to_json(), "ended": ending.word, "note": ending.note}))
     elif not shown.quiet:
         print_summary(summary, ending)
-    if ending.exit_code in (1, 3, 4) and ending.note:
+    if ending.note and (ending.exit_code in (1, 3, 4) or ending.word == "halted"):
         print(f"error: {ending.note}", file=sys.stderr)
     return ending.exit_code
 

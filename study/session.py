@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from analysis import results
@@ -49,6 +50,7 @@ from study.tracking.session import front_of, open_study
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 
+_SIGNALLED = 128
 _OUT_OF_TIME = "what was left of the budget would have ended no further training"
 
 Q = TypeVar("Q", bound=Queue)
@@ -111,17 +113,18 @@ class Session:
         """Add this run to the record and show what came of it; another driver's is not touched.
 
         Returns:
-            The ending, with a signal's exit code where that came while it was being shown.
+            The ending, with a signal's exit code where that came while it was being shown, or that
+            of a study that something outside stands in the way of, where that does only now.
         """
         if self._stop.lock_lost.is_set():
             return ending
+        folder = self._inputs.folder
         try:
             self._time.close(ending.word)
         except Exception as error:
             # Where the disk is full, what the trials wrote is all there is to keep.
-            if ending.word != "halted":
-                raise
-            if database_gone(error, self._inputs.folder) is not None:
+            ending = _halted_at_last(ending, error, folder)
+            if database_gone(error, folder) is not None:
                 self._tracker.close(CLOSE_TRACKER_SECONDS)
                 return ending  # nor is there anything to read
         try:
@@ -140,6 +143,9 @@ class Session:
                 f"whole: {', '.join(again)}"
             )
             return replace(ending, exit_code=self._stop.exit_code)
+        except Exception as error:
+            ending = _halted_at_last(ending, error, folder)
+            self._tracker.close(CLOSE_TRACKER_SECONDS)
         return ending
 
     def _begin(self) -> None:
@@ -416,3 +422,18 @@ class Session:
             self._tracker.teacher_trained(
                 compared.key, compared.name, params, prepared.curve, teacher_metrics(compared)
             )
+
+
+def _halted_at_last(ending: Ending, error: Exception, folder: Path) -> Ending:
+    """Return how a run ends whose close was stood in the way of; raise what is not known to do so.
+
+    Who was told by a signal to stop hears its exit code all the same.
+    """
+    if ending.word == "halted":
+        return ending  # as was said already
+    halted = halted_by(error, folder)
+    if halted is None:
+        raise error
+    code = ending.exit_code if ending.exit_code > _SIGNALLED else 1
+    note = str(halted) if ending.note is None else f"{ending.note}; {halted}"
+    return Ending("halted", code, note)
