@@ -101,7 +101,7 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
     set_ray_defaults(plan.address)
     from study.ending import StopRequest
     from study.last_words import last_words
-    from study.lock import LockedError
+    from study.lock import LockedError, LockReadError
     from study.logs import keep_log, output_to_log
     from study.mirror import send_log
     from study.object_store import StoreError
@@ -121,7 +121,7 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
                 inputs = _load(plan, space, studies, progress)
                 ending = run_study(inputs, progress, stop, fork_server)
         except refusals() as error:
-            locked = isinstance(error, LockedError)
+            locked = isinstance(error, LockedError | LockReadError)
             raise
         except KeyboardInterrupt:
             when = "" if (folder / results.PLAN_FILE).exists() else " before the first trial"

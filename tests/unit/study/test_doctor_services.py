@@ -298,6 +298,7 @@ def test_a_lock_whose_driver_is_gone_is_noted_and_left(scope: Scope) -> None:
     (scope.studies / "running").mkdir()
     (scope.studies / "torn").mkdir()
     (scope.studies / "torn" / "lock").write_text("{")
+    (scope.studies / "unreadable" / "lock").mkdir(parents=True)
 
     with StudyLock(scope.studies / "running"):
         found = check_leftovers(scope)
@@ -305,6 +306,7 @@ def test_a_lock_whose_driver_is_gone_is_noted_and_left(scope: Scope) -> None:
     assert found.state == "note"
     assert f"the driver ended without a word: ended (process {pid})" in found.text
     assert "the lock cannot be read: torn" in found.text
+    assert "the lock of study unreadable cannot be read (" in found.text
     assert "running" not in found.text
     assert "study resume" in str(found.mend)
     assert (scope.studies / "ended" / "lock").exists()

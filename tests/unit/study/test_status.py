@@ -23,7 +23,7 @@ from rich.console import Console
 from analysis.results import EpochResult, Session, Usage
 from study.closing import _whereabouts
 from study.ending import Ending
-from study.listing import StudyStatus, status_of
+from study.listing import StudyStatus, status_of, study_states
 from study.lock import LOCK_FILE, Holder, StudyLock
 from study.record import StudyRecord
 from study.session_time import SessionTime
@@ -141,6 +141,20 @@ def test_a_driver_without_a_trial_yet_is_seen_to_prepare(tmp_path: Path) -> None
     body = found.to_json()
     assert (body["driver"]["pid"], body["resume"]) == (os.getpid(), None)
     assert status(folder).state == "interrupted"
+
+
+def test_a_study_whose_lock_cannot_be_read_is_listed_with_the_reason_beside_the_others(
+    tmp_path: Path,
+) -> None:
+    for name in ("sound", "locked"):
+        write(tmp_path / name, [finished()], planned=1, end="complete")
+    (tmp_path / "locked" / LOCK_FILE).mkdir()
+
+    found = {state["name"]: state for state in study_states(tmp_path)}
+
+    assert found["sound"]["state"] == "finished"
+    assert found["locked"]["state"] == "damaged"
+    assert "the lock of study locked cannot be read" in found["locked"]["reason"]
 
 
 def test_the_wall_time_of_a_running_driver_counts(tmp_path: Path) -> None:
