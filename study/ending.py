@@ -14,8 +14,6 @@ from cluster.connect import own_ray_is_gone
 _GONE_SECONDS = 5.0
 _LOOK_EVERY_SECONDS = 0.5
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-# Fewer ended trials than this say nothing about the share that fails.
-_FEWEST_ENDED = 4
 
 
 @dataclass
@@ -90,14 +88,3 @@ class Ending:
     word: str
     exit_code: int
     note: str | None = None
-
-
-def too_many_failed(failed: int, ended: int, most: float) -> bool:
-    """Whether so many failed of the trials that have ended that a study ends.
-
-    Args:
-        failed: Trials that failed.
-        ended: Trials that have ended, those among them.
-        most: The share that may fail.
-    """
-    return ended >= _FEWEST_ENDED and failed > most * ended

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 RUNNING, SILENT, INTERRUPTED, DAMAGED = "running", "silent", "interrupted", "damaged"
+_TOO_MANY = "too many failures"
 _STATES = {
     "complete": "finished",
     "budget": "finished (budget spent)",
@@ -167,6 +168,9 @@ def state_of(summary: StudySummary) -> str:
         return RUNNING if _shows_life(holder, summary.folder) else SILENT
     sessions = summary.results.sessions
     counts = summary.counts
+    # It does not go on by itself, whoever is open.
+    if sessions and sessions[-1].end == _TOO_MANY and not summary.results.open_session:
+        return _TOO_MANY
     if summary.is_open or counts["paused"] or summary.results.open_session or not sessions:
         return INTERRUPTED
     return _STATES.get(sessions[-1].end, sessions[-1].end)

@@ -21,6 +21,7 @@ from study.constraints import Constraints
 from study.database import database_gone
 from study.ending import Ending, StopRequest
 from study.environment import describe_environment
+from study.failures import fine_from
 from study.guide import Guide
 from study.halting import Halted, halted_by
 from study.handing_out import Queue
@@ -321,6 +322,7 @@ class Session:
                 plan.max_failures,
                 plan.retries,
                 plan.devices_per_trial,
+                fine_from(plan.scheduler, plan.max_epochs),
                 Constraints.of(plan, self._inputs.space),
             ),
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
@@ -356,7 +358,7 @@ class Session:
     def _why_closed(self, recorder: Recorder, queue: Queue) -> str | None:
         """Why trials that still ran are closed for good; None leaves them to the next run."""
         if recorder.too_many_failures():
-            return "too many trials failed"
+            return None  # who has not failed goes on where more failures are allowed
         if (spent := self._spent(recorder)) is not None:
             return spent
         if self._stop.signum is not None or recorder.fatal is not None:

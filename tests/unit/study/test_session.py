@@ -27,6 +27,7 @@ from study.inputs import StudyInputs
 from study.plan import StudyPlan
 from study.progress import Progress
 from study.record import StudyRecord
+from study.recorder import WAITED
 from study.resolving import resolve
 from study.session import Session
 from study.session_time import SessionTime
@@ -174,6 +175,18 @@ def test_what_stands_in_the_way_of_its_close_alone_halts_a_study_in_one_line(
     assert dict(_whereabouts(summarise(folder), found))["go on"].endswith("once that is mended")
     assert _conclude(folder, found, Shown(quiet=True)) == code
     assert capsys.readouterr().err == f"error: {found.note}\n"
+
+
+def test_too_many_failures_end_no_trial_that_has_not_failed(folder: Path) -> None:
+    """They are what a resume with a larger `--max-failures` goes on with."""
+    session = session_of(folder, asked("--budget", "1h"))
+    session._time.open()
+    recorder: Any = SimpleNamespace(too_many_failures=lambda: True, device_seconds=0.0, fatal=None)
+    queue: Any = SimpleNamespace(out_of_time=False)
+
+    assert session._why_closed(recorder, queue) is None
+    recorder.too_many_failures = lambda: False
+    assert session._why_closed(recorder, queue) == WAITED
 
 
 @pytest.mark.parametrize("where", ["study.session.SessionTime.close", "study.session.publish"])

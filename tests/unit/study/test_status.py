@@ -284,6 +284,33 @@ def test_after_too_many_failures_it_is_named_how_many_to_allow(
         )
 
 
+def test_too_many_failures_leave_who_waits_to_a_resume_that_allows_more(tmp_path: Path) -> None:
+    """Of 26 epochs trials wait after the second."""
+    asked = {"scheduler": "pause", "max_epochs": 26, "max_failures": 0.2}
+    failed = [finished(status="failed", done=1, reason="the loss is nan") for _ in range(3)]
+    trials = [*failed, *(begun(done=2) for _ in range(4)), begun(done=1)]
+    content = SAMPLE.plan("study", trials=20)
+    content["plan"] |= asked
+    ended = Session("2025-03-04T09:00:00+00:00", 60.0, "too many failures").to_json()
+    folder = tmp_path / "study"
+    SAMPLE.write_record(folder, trials, plan_content=content, sessions=[ended])
+    record = StudyRecord(folder, "study", None)
+    for number in (3, 4, 5):
+        record.waits(number, 2)
+    found = status(folder)
+
+    assert found.state == "too many failures"
+    assert found.summary.failures_to_allow == 0.5  # three of the seven that tell
+    assert str(found.resume).startswith("python -m study resume study --max-failures 0.5 ")
+    assert (found.summary.counts["paused"], found.summary.counts["running"]) == (3, 2)
+    assert found.summary.counts["stopped"] == 0
+    # A driver that allows more was killed since.
+    record.set_attribute(
+        "open_session", Session("2025-03-05T09:00:00+00:00", 9.0, "killed").to_json()
+    )
+    assert status(folder).state == "interrupted"
+
+
 @pytest.mark.parametrize(
     ("word", "code", "told"),
     [
