@@ -14,6 +14,7 @@ from cluster.ahead import (
     without_bystanders,
 )
 from cluster.forking import ForkServer, forked_workers
+from cluster.limits import read_limits
 from cluster.reach import ask_head, find_head, parse_address, running_here
 
 if TYPE_CHECKING:
@@ -265,5 +266,10 @@ def own_ray_is_gone() -> bool:
 
 
 def available_cpus() -> int:
-    """CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPUs' worth of time that this process may use: by its affinity, and by its container's quota.
+
+    Of a quota that is no whole number the rest keeps nobody busy; less than one CPU is still one.
+    """
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = read_limits().cpus
+    return cpus if quota is None else min(cpus, max(1, int(quota)))

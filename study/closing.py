@@ -73,12 +73,12 @@ def _whereabouts(summary: StudySummary, ending: Ending) -> list[tuple[str, str]]
 
 def _again(summary: StudySummary, ending: Ending) -> str:
     """What to give the command again with, or for."""
+    if ending.word in ("failed", "halted"):
+        return "once that is mended"
     if ending.exit_code in (130, 143):
         return "to continue"
     if ending.exit_code == 4:
         return "once the other driver has ended"
-    if ending.word in ("failed", "halted"):
-        return "once that is mended"
     allow = summary.failures_to_allow
     if allow is not None:
         return f"with --max-failures {allow:g}"

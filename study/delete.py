@@ -139,6 +139,7 @@ def remove(removal: Removal, on_wait: Callable[[Holder], None] | None = None) ->
     Raises:
         LockedError: if a driver has taken the study meanwhile.
         DeleteError: if it cannot be deleted; nothing was removed.
+        RecordError: if its lock cannot be read; nothing was removed.
         StoreError: if its object store does not answer; nothing was removed.
         RemnantError: if a part of it is deleted, and another is still there.
     """
@@ -153,6 +154,8 @@ def remove(removal: Removal, on_wait: Callable[[Holder], None] | None = None) ->
                 with contextlib.suppress(OSError):
                     hidden.rename(folder)
                 raise
+    except RecordError:  # of its lock, which says what cannot be read
+        raise
     except FileNotFoundError:
         raise DeleteError(
             f"study {removal.name} has just been deleted by another process"

@@ -6,9 +6,8 @@ read. A request to stop is written into the row and found at the next beat.
 """
 
 import contextlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ class DriverRow:
     def holder(self) -> Holder | None:
         """Return who holds the lock; None if nobody does."""
         found = self._first("SELECT holder FROM study_drivers WHERE study = :study")
-        return None if found is None else Holder(**json.loads(found))
+        return None if found is None else Holder.from_text(found)
 
     def beaten_ago(self) -> float | None:
         """Return how long ago (s) the holder last beat, by the database's clock."""
@@ -63,13 +62,13 @@ class DriverRow:
             return self._changed(
                 "INSERT INTO study_drivers (study, holder) VALUES (:study, :mine) "
                 "ON CONFLICT DO NOTHING",
-                mine=_text(mine),
+                mine=mine.to_text(),
             )
         return self._changed(
             "UPDATE study_drivers SET holder = :mine, stop = NULL, beaten = clock_timestamp() "
             "WHERE study = :study AND holder = :gone",
-            mine=_text(mine),
-            gone=_text(gone),
+            mine=mine.to_text(),
+            gone=gone.to_text(),
         )
 
     def beat(self, before: Holder, mine: Holder) -> str | None:
@@ -77,21 +76,21 @@ class DriverRow:
         asked: str | None = self._first(
             "UPDATE study_drivers SET holder = :mine, beaten = clock_timestamp() "
             "WHERE study = :study AND holder = :before RETURNING stop",
-            mine=_text(mine),
-            before=_text(before),
+            mine=mine.to_text(),
+            before=before.to_text(),
         )
         return asked
 
     def ask_to_stop(self, holder: Holder) -> None:
         """Ask a driver to stop, at its next beat."""
         self._changed(
-            "UPDATE study_drivers SET stop = :asked WHERE study = :study", asked=_text(holder)
+            "UPDATE study_drivers SET stop = :asked WHERE study = :study", asked=holder.to_text()
         )
 
     def give_back(self, mine: Holder) -> None:
         """Remove the row, if it is still of this holder."""
         self._changed(
-            "DELETE FROM study_drivers WHERE study = :study AND holder = :mine", mine=_text(mine)
+            "DELETE FROM study_drivers WHERE study = :study AND holder = :mine", mine=mine.to_text()
         )
 
     def _make_table(self) -> None:
@@ -133,10 +132,6 @@ def _engine(url: str) -> Any:
     from sqlalchemy import create_engine
 
     return create_engine(url, pool_pre_ping=True, **engine_arguments(url, brief=True))
-
-
-def _text(holder: Holder) -> str:
-    return json.dumps(asdict(holder))
 
 
 def row_of(folder: Path) -> DriverRow | None:

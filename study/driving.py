@@ -97,7 +97,7 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
     set_ray_defaults(plan.address)
     from study.ending import StopRequest
     from study.last_words import last_words
-    from study.lock import LockedError
+    from study.lock import LockedError, LockReadError
     from study.logs import keep_log, output_to_log
     from study.mirror import send_log
     from study.object_store import StoreError
@@ -117,7 +117,7 @@ def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> i
                 inputs = _load(plan, space, studies, progress)
                 ending = run_study(inputs, progress, stop, fork_server)
         except refusals() as error:
-            locked = isinstance(error, LockedError)
+            locked = isinstance(error, LockedError | LockReadError)
             raise
         except KeyboardInterrupt:
             when = "" if (folder / results.PLAN_FILE).exists() else " before the first trial"
@@ -214,7 +214,7 @@ def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:
         print(json.dumps({**summary.to_json(), "ended": ending.word, "note": ending.note}))
     elif not shown.quiet:
         print_summary(summary, ending)
-    if ending.exit_code in (1, 3, 4) and ending.note:
+    if ending.note and (ending.exit_code in (1, 3, 4) or ending.word == "halted"):
         print(f"error: {ending.note}", file=sys.stderr)
     return ending.exit_code
 

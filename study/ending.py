@@ -18,8 +18,6 @@ from search_spaces.space import Score
 _GONE_SECONDS = 5.0
 _LOOK_EVERY_SECONDS = 0.5
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-# Fewer ended trials than this say nothing about the share that fails.
-_FEWEST_ENDED = 4
 
 
 @dataclass
@@ -120,14 +118,3 @@ def why_no_front(
         f"{asked} (the best is {best.name}, {reached}), so there is no front; ask for less under "
         "another --name, with --warm-start and this one's"
     )
-
-
-def too_many_failed(failed: int, ended: int, most: float) -> bool:
-    """Whether so many failed of the trials that have ended that a study ends.
-
-    Args:
-        failed: Trials that failed.
-        ended: Trials that have ended, those among them.
-        most: The share that may fail.
-    """
-    return ended >= _FEWEST_ENDED and failed > most * ended

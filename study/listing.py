@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 RUNNING, SILENT, INTERRUPTED, DAMAGED = "running", "silent", "interrupted", "damaged"
+_TOO_MANY = "too many failures"
 _STATES = {
     "complete": "finished",
     "budget": "finished (budget spent)",
@@ -167,6 +168,9 @@ def state_of(summary: StudySummary) -> str:
         return RUNNING if _shows_life(holder, summary.folder) else SILENT
     sessions = summary.results.sessions
     counts = summary.counts
+    # It does not go on by itself, whoever is open.
+    if sessions and sessions[-1].end == _TOO_MANY and not summary.results.open_session:
+        return _TOO_MANY
     if summary.is_open or counts["paused"] or summary.results.open_session or not sessions:
         return INTERRUPTED
     return _STATES.get(sessions[-1].end, sessions[-1].end)
@@ -218,7 +222,7 @@ def study_states(
 ) -> list[dict[str, Any]]:
     """Return name, state, counts, best score and age (s) of each study, latest first.
 
-    A study whose record cannot be read is listed as damaged, with the reason.
+    A study whose record or lock cannot be read is listed as damaged, with the reason.
 
     Args:
         studies: The folder of studies.
@@ -237,13 +241,14 @@ def _state(folder: Path) -> dict[str, Any]:
     body: dict[str, Any] = {"name": folder.name, "age_seconds": round(age)}
     try:
         summary = summarise(folder)
-    except RecordReadError as error:
+        state = state_of(summary)
+    except (RecordReadError, RecordError) as error:
         empty = {"trials": 0, "planned": None, "front": 0, "best_val_score": None, "score": None}
         return {**body, **empty, "state": DAMAGED, "reason": str(error)}
     scores = [trial.val_score for trial in summary.front if trial.val_score is not None]
     return {
         "name": folder.name,
-        "state": state_of(summary),
+        "state": state,
         "trials": summary.begun,
         "planned": summary.planned,
         "front": len(summary.front),

@@ -20,6 +20,7 @@ import psutil
 
 from study.commands import command
 from study.mirror import mirror_of
+from study.record import RecordError
 
 LOCK_FILE = "lock"
 BEAT_SECONDS = 5.0
@@ -31,9 +32,17 @@ class LockedError(RuntimeError):
     """The study has a live driver; the message says who."""
 
 
+class LockReadError(RecordError, OSError):
+    """A lock is there, or may be, and cannot be read; the message says which and why."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds a lock.
+
+    One whose words mean nothing here, as those of another version of this package may, has no name:
+    its host is empty, and all that it wrote is its system. So nobody sees whether it lives, and
+    with each of its beats it is another.
 
     Attributes:
         host: Its machine's name.
@@ -59,6 +68,18 @@ class Holder:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(socket.gethostname(), pid, _system(), _started(pid) or 0.0, since)
 
+    @classmethod
+    def from_text(cls, text: str) -> "Holder":
+        """Return who wrote a lock."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            return cls("", 0, text, 0.0, "")
+
+    def to_text(self) -> str:
+        """Return what stands in its lock."""
+        return json.dumps(asdict(self)) if self.host else self.system
+
     def is_same_process(self, other: "Holder") -> bool:
         """Whether both are one process, whatever it beat."""
         mine = (self.host, self.pid, self.system, self.started)
@@ -74,6 +95,8 @@ class Holder:
 
     def __str__(self) -> str:
         """Name it for a message."""
+        if not self.host:
+            return "a driver whose lock is damaged, or of another version of this package"
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
@@ -127,6 +150,7 @@ class StudyLock:
 
     Raises:
         LockedError: on entering, if a live driver holds it.
+        LockReadError: likewise, if it cannot be told whether one does.
     """
 
     def __init__(self, folder: Path, on_wait: Callable[[Holder], None] | None = None) -> None:
@@ -151,7 +175,7 @@ class StudyLock:
     def _take(self, gone: Holder | None) -> bool:
         """Take the lock unless another driver was quicker; ``gone`` held it last."""
         with _alone(self._path.parent):
-            if self._path.exists() and self._read() != gone:
+            if self._read() not in (None, gone):
                 return False
             self._path.unlink(missing_ok=True)
             for leftover in self._path.parent.glob(f"{LOCK_FILE}.*.tmp"):
@@ -183,11 +207,15 @@ class StudyLock:
 
     def _write(self) -> Path:
         mine = self._path.with_name(f"{LOCK_FILE}.{os.getpid()}.tmp")
-        mine.write_text(json.dumps(asdict(self._me)))
+        mine.write_text(self._me.to_text())
         return mine
 
     def is_mine(self) -> bool:
-        """Whether the lock is still held by this process."""
+        """Whether the lock is still held by this process.
+
+        Raises:
+            OSError: if that cannot be told now.
+        """
         holder = self._read()
         return holder is not None and holder.is_same_process(self._me)
 
@@ -206,9 +234,10 @@ class StudyLock:
             raise
 
     def __exit__(self, *exc: object) -> None:
-        """Give the lock back."""
-        if self.is_mine():
-            self._path.unlink(missing_ok=True)
+        """Give the lock back; where that cannot be done, this process is gone all the same."""
+        with contextlib.suppress(OSError):
+            if self.is_mine():
+                self._path.unlink(missing_ok=True)
 
 
 def study_lock(
@@ -233,10 +262,10 @@ def study_lock(
 
 
 def read_holder(folder: Path) -> Holder | None:
-    """Return who holds the lock of a study's folder; None if nobody does or it is unreadable.
+    """Return who holds the lock of a study's folder; None if nobody does.
 
     Raises:
-        RecordError: if the lock is in a database that does not answer.
+        RecordError: if it cannot be read, or is in a database that does not answer.
     """
     if mirror_of(folder.parent) is None:
         return _holder_in_file(folder)
@@ -266,10 +295,17 @@ def beaten_ago(folder: Path) -> float | None:
 
 
 def _holder_in_file(folder: Path) -> Holder | None:
+    path = folder / LOCK_FILE
     try:
-        return Holder(**json.loads((folder / LOCK_FILE).read_text()))
-    except (OSError, ValueError, TypeError):
+        return Holder.from_text(path.read_text(errors="replace"))
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        # No holder is what a lock may be taken over from; this one may be alive.
+        raise LockReadError(
+            f"the lock of study {folder.name} cannot be read ({path}: {error.strerror or error}), "
+            "so a driver may be at work on it; look at that file, then try again"
+        ) from error
 
 
 def check_free(folder: Path) -> None:
@@ -277,6 +313,7 @@ def check_free(folder: Path) -> None:
 
     Raises:
         LockedError: naming the driver.
+        RecordError: if it cannot be told whether there is one.
     """
     holder = read_holder(folder)
     if holder is not None and holder.is_visible() and not holder.is_gone():

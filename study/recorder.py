@@ -24,7 +24,7 @@ from analysis.results import (
 )
 from study.constraints import Constraints
 from study.death import death_of, error_of
-from study.ending import too_many_failed
+from study.failures import is_fine_so_far, too_many_failed
 from study.halting import Halted, disk_full, halted_by, store_gone
 from study.mirror import mirror_of
 from study.record import StudyRecord
@@ -53,7 +53,8 @@ class Limits:
     """What a study puts up with.
 
     Attributes:
-        max_failures: Share of ended trials that may fail.
+        max_failures: Share of the trials that may fail, of those that tell.
+        fine_from: As :func:`study.failures.fine_from`.
         retries: How often a trial whose worker died goes on from its last checkpoint.
         devices: GPUs (CPUs, without any) that a trial holds, for its device time.
         constraints: What it asks of students.
@@ -62,6 +63,7 @@ class Limits:
     max_failures: float = 0.5
     retries: int = 2
     devices: float = 1.0
+    fine_from: int | None = None
     constraints: Constraints = field(default_factory=Constraints)
 
 
@@ -129,6 +131,11 @@ class Recorder(StatelessForRay, Callback):
         trials = record.trials()
         ended = [trial.status for trial in trained_alone(trials) if trial.status != "running"]
         self._ended: Counter[str] = Counter(ended)
+        self._fine = {
+            trial.number
+            for trial in trained_alone(trials)
+            if is_fine_so_far(trial, limits.fine_from)
+        }
         own = searched(trained_alone(trials))
         self._found = sum(1 for trial in own if trial.status != "running")
         self._contenders = Contenders(trials, record.third, spare=spare)
@@ -217,8 +224,8 @@ class Recorder(StatelessForRay, Callback):
 
     def too_many_failures(self) -> bool:
         """Whether more trials failed than may."""
-        failed, ended = self._ended["failed"], sum(self._ended.values())
-        return too_many_failed(failed, ended, self._limits.max_failures)
+        failed, counted = self._ended["failed"], sum(self._ended.values()) + len(self._fine)
+        return too_many_failed(failed, counted, self._limits.max_failures)
 
     def _start(self, number: int) -> None:
         if self._trial(number).waits_at is not None:
@@ -253,7 +260,10 @@ class Recorder(StatelessForRay, Callback):
             running.add(result["spent"])
         due = time.monotonic() - running.noted > _NOTE_USAGE_SECONDS
         self._count(number, write=due)
-        self._progress.trial_reported(self._trial(number))
+        trial = self._trial(number)
+        if is_fine_so_far(trial, self._limits.fine_from):
+            self._fine.add(number)
+        self._progress.trial_reported(trial)
 
     def _add_exit(self, number: int, body: Mapping[str, Any]) -> None:
         """Add another exit of a trial's student, unless an earlier driver has, and take its file.
@@ -373,6 +383,7 @@ class Recorder(StatelessForRay, Callback):
         outcome = self._outcome(trial, running.facts)
         self._record.finish(number, outcome, self._violations(trial, outcome))
         self._queue.ended(number)
+        self._fine.discard(number)
         self._ended[outcome.status] += 1
         trials = self._record.trials()
         trial = trials[number]

@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from analysis import results
@@ -20,12 +21,14 @@ from study.constraints import Constraints
 from study.database import database_gone
 from study.ending import Ending, StopRequest, why_no_front
 from study.environment import describe_environment
+from study.failures import fine_from
 from study.guide import Guide
 from study.halting import Halted, halted_by
 from study.handing_out import Queue
 from study.inputs import StudyInputs
 from study.preparation import Prepared, prepare
 from study.progress import Progress
+from study.publishing import CLOSE_TRACKER_SECONDS, publish
 from study.record import StudyRecord
 from study.recorder import WAITED, Limits, Recorder
 from study.refusals import refusals
@@ -44,12 +47,12 @@ from study.seed_points import seed_points
 from study.session_time import SessionTime
 from study.stopping import make_guide, make_scheduler
 from study.teacher_choice import poor_teacher
-from study.tracking.facts import final_metrics, teacher_metrics
-from study.tracking.session import close_study, front_of, open_study, report_to_show
+from study.tracking.facts import teacher_metrics
+from study.tracking.session import front_of, open_study
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 
-_CLOSE_TRACKER_SECONDS = 20.0
+_SIGNALLED = 128
 _OUT_OF_TIME = "what was left of the budget would have ended no further training"
 
 Q = TypeVar("Q", bound=Queue)
@@ -112,21 +115,29 @@ class Session:
         """Add this run to the record and show what came of it; another driver's is not touched.
 
         Returns:
-            The ending, with a signal's exit code where that came while it was being shown.
+            The ending, with a signal's exit code where that came while it was being shown, or that
+            of a study that something outside stands in the way of, where that does only now.
         """
         if self._stop.lock_lost.is_set():
             return ending
+        folder = self._inputs.folder
         try:
             self._time.close(ending.word)
         except Exception as error:
             # Where the disk is full, what the trials wrote is all there is to keep.
-            if ending.word != "halted":
-                raise
-            if database_gone(error, self._inputs.folder) is not None:
-                self._tracker.close(_CLOSE_TRACKER_SECONDS)
+            ending = _halted_at_last(ending, error, folder)
+            if database_gone(error, folder) is not None:
+                self._tracker.close(CLOSE_TRACKER_SECONDS)
                 return ending  # nor is there anything to read
         try:
-            self._publish(ending)
+            publish(
+                self._record,
+                self._stored,
+                self._tracker,
+                self._progress,
+                ending.word,
+                tracked=self._plan.tracking_uri != NO_TRACKING,
+            )
         except KeyboardInterrupt:
             again = [command(verb, self._record.folder) for verb in ("report", "sync")]
             self._progress.warn(
@@ -134,6 +145,9 @@ class Session:
                 f"whole: {', '.join(again)}"
             )
             return replace(ending, exit_code=self._stop.exit_code)
+        except Exception as error:
+            ending = _halted_at_last(ending, error, folder)
+            self._tracker.close(CLOSE_TRACKER_SECONDS)
         return ending
 
     def _begin(self) -> None:
@@ -306,6 +320,7 @@ class Session:
                 plan.max_failures,
                 plan.retries,
                 plan.devices_per_trial,
+                fine_from(plan.scheduler, plan.max_epochs),
                 Constraints.of(plan, self._inputs.space),
             ),
             scheduler.paused if isinstance(scheduler, PausingScheduler) else None,
@@ -341,7 +356,7 @@ class Session:
     def _why_closed(self, recorder: Recorder, queue: Queue) -> str | None:
         """Why trials that still ran are closed for good; None leaves them to the next run."""
         if recorder.too_many_failures():
-            return "too many trials failed"
+            return None  # who has not failed goes on where more failures are allowed
         if (spent := self._spent(recorder)) is not None:
             return spent
         if self._stop.signum is not None or recorder.fatal is not None:
@@ -390,7 +405,7 @@ class Session:
         """How many may be ahead of a student that is kept until all runs are scored."""
         return SPARE_AHEAD if self._plan.replicates > 1 else 0
 
-    # The teacher, MLflow, the report
+    # The teacher
 
     def _note_compared_with(self, prepared: Prepared) -> None:
         compared = prepared.compared_with
@@ -412,35 +427,17 @@ class Session:
                 compared.key, compared.name, params, prepared.curve, teacher_metrics(compared)
             )
 
-    def _publish(self, ending: Ending) -> None:
-        """Write the report, and show MLflow what it does not have yet."""
-        from analysis.report import write_report
 
-        tracked = self._plan.tracking_uri != NO_TRACKING
-        try:
-            with self._progress.phase("report"):
-                write = report_to_show if tracked else write_report
-                report = write(self._inputs.folder)
-        except Exception as error:
-            # The record is whole; the report can be made again from it.
-            report = []
-            again = command("report", self._record.folder)
-            self._progress.warn(f"no report: {error}; try `{again}`")
-        for trial in self._record.trials():
-            if trial.outcome is not None and (trial.confirmed or trial.idle_latency):
-                self._tracker.trial_confirmed(
-                    trial.number,
-                    final_metrics(trial),
-                    run_id=trial.mlflow_run_id,
-                    scored=trial.confirmed is not None,
-                )
-        close_study(self._record, self._stored, self._tracker, ending.word, report)
-        if not tracked:
-            return
-        with self._progress.phase("the last updates to MLflow") as phase:
-            delivery = self._tracker.close(_CLOSE_TRACKER_SECONDS, phase.update)
-        if delivery.undelivered:
-            self._progress.warn(
-                f"{delivery.undelivered} updates did not reach MLflow; once it answers: "
-                f"{command('sync', self._record.folder)}"
-            )
+def _halted_at_last(ending: Ending, error: Exception, folder: Path) -> Ending:
+    """Return how a run ends whose close was stood in the way of; raise what is not known to do so.
+
+    Who was told by a signal to stop hears its exit code all the same.
+    """
+    if ending.word == "halted":
+        return ending  # as was said already
+    halted = halted_by(error, folder)
+    if halted is None:
+        raise error
+    code = ending.exit_code if ending.exit_code > _SIGNALLED else 1
+    note = str(halted) if ending.note is None else f"{ending.note}; {halted}"
+    return Ending("halted", code, note)

@@ -134,6 +134,9 @@ def data_beside(studies: str) -> tuple[str, str]:
 def run_there(submission: Submission) -> int:
     """Run a command on the cluster, show what it prints, and return its exit code.
 
+    Returns:
+        The command's; of one that is not followed to its end, 130 where that was asked for, else 1.
+
     Raises:
         ClusterError: if the cluster cannot be reached, or does not take it.
     """
@@ -146,10 +149,14 @@ def run_there(submission: Submission) -> int:
     try:
         code, message = jobs.follow(job, shown.write)
         shown.end()
+    except ClusterError as lost:
+        shown.end()
+        # What was asked for is no mistake: the job was taken, and may be writing.
+        print(f"error: {lost}: {_look_again(submission)}", file=sys.stderr)
+        return _FAILED
     except (KeyboardInterrupt, BrokenPipeError) as stopped:
         print(
-            f"\nnot followed any more; job {job} goes on there: python -m study status|stop NAME "
-            f"--studies {submission.studies} {OPTION} {submission.url}",
+            f"\nnot followed any more; job {job} goes on there: {_look_again(submission)}",
             file=sys.stderr,
         )
         if isinstance(stopped, KeyboardInterrupt):
@@ -168,6 +175,13 @@ def run_there(submission: Submission) -> int:
     if code is None:
         return _FAILED
     return code if code >= 0 else _SIGNALLED - code
+
+
+def _look_again(submission: Submission) -> str:
+    """The command that shows what has become of a job's study."""
+    return (
+        f"python -m study status|stop NAME --studies {submission.studies} {OPTION} {submission.url}"
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What a study came to, read from its record: for the terminal at the end, and as JSON."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from analysis.runs import Estimate
 from analysis.sections.time import hours
 from analysis.stored_plan import Score
 from analysis.timing_notes import unsettled
-from study.ending import too_many_failed
+from study.failures import fine_from, share_to_allow
 from study.replicates import further, next_round, trainings
 
 # What counts are called for people, where that is not their own name.
@@ -103,12 +102,9 @@ class StudySummary:
 
         None where its own will do.
         """
-        ended = [trial for trial in trained_alone(self.trials) if trial.status != "running"]
-        failed = sum(trial.status == "failed" for trial in ended)
-        allowed = float(self.results.plan.plan.get("max_failures") or 1.0)
-        if not too_many_failed(failed, len(ended), allowed):
-            return None
-        return min(1.0, (math.floor(10 * failed / len(ended)) + 1) / 10)
+        plan = self.results.plan.plan
+        since = fine_from(plan.get("scheduler"), int(plan.get("max_epochs") or 1))
+        return share_to_allow(self.trials, float(plan.get("max_failures") or 1.0), since)
 
     @cached_property
     def _runs_waiting(self) -> int:

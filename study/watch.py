@@ -1,14 +1,12 @@
 """What a driver does beside its work: it shows that it lives, and hears requests to stop."""
 
 import contextlib
-import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from study.lock import BEAT_SECONDS, Holder, StudyLock, read_holder
@@ -42,16 +40,17 @@ def request_stop(folder: Path, holder: Holder) -> None:
     if row is not None:
         row.ask_to_stop(holder)
         return
-    write_stop_request(folder, json.dumps(asdict(holder)))
+    write_stop_request(folder, holder.to_text())
 
 
 def wait_for_stop(folder: Path, holder: Holder, timeout: float) -> bool:
     """Return whether a driver gave its lock back, or was seen to end, within ``timeout`` s."""
     deadline = time.monotonic() + timeout
     while True:
-        current = read_holder(folder)
-        if current is None or not current.is_same_process(holder) or current.is_gone():
-            return True
+        with contextlib.suppress(OSError):  # it is looked again
+            current = read_holder(folder)
+            if current is None or not current.is_same_process(holder) or current.is_gone():
+                return True
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)
@@ -77,7 +76,8 @@ def watching(folder: Path, lock: StudyLock) -> Iterator[threading.Event]:
             if time.monotonic() - beaten < BEAT_SECONDS:
                 continue
             beaten = time.monotonic()
-            # A full disk, a database that is gone: the study finds out by itself.
+            # A full disk, a database that is gone: the study finds out by itself. What cannot be
+            # read now may be at the next beat.
             with contextlib.suppress(OSError):
                 if not lock.is_mine():
                     lost.set()
@@ -97,7 +97,7 @@ def watching(folder: Path, lock: StudyLock) -> Iterator[threading.Event]:
 
 def _is_for_me(stop_file: Path) -> bool:
     try:
-        asked = Holder(**json.loads(stop_file.read_text()))
-    except (OSError, ValueError, TypeError):
+        asked = Holder.from_text(stop_file.read_text(errors="replace"))
+    except OSError:
         return False
     return asked.is_same_process(Holder.me())

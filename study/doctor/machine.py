@@ -26,15 +26,22 @@ def check_cpus(scope: Scope) -> Check:
 
 
 def judge_cpus(usable: int, machine: int, quota: float | None) -> Check:
-    """Judge the CPUs this process may use, of those of the machine, under a limit of time."""
+    """Judge the CPUs that a study takes here, of those of the machine.
+
+    Args:
+        usable: CPUs that trials get, by affinity and quota.
+        machine: CPUs of the machine.
+        quota: CPUs' worth of time that the container is allowed, if that is limited.
+    """
     text = f"{usable} of the machine's {machine}" if usable < machine else f"{usable}"
+    if quota is not None and quota < machine:
+        text += f", with no more time than {quota:g} allowed here"
     if quota is not None and quota < usable:
         return Check(
             "cpus",
             "note",
-            f"{text}, but no more time than {quota:g} of them: {usable} trials at once would wait "
-            "for each other, and latencies be noise",
-            f"--concurrent {max(1, int(quota))}, or give the container more",
+            f"{text}: a trial is held up again and again, and latencies are noise",
+            "give the container at least one CPU",
         )
     return Check("cpus", "ok", f"{text}; as many trials at once")
 

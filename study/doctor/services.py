@@ -155,15 +155,21 @@ def check_leftovers(scope: Scope) -> Check:
     """Say which studies' drivers are gone without giving back the lock, and what deletions left."""
     from study.commands import command
     from study.delete import leftovers
-    from study.lock import LOCK_FILE, read_holder
+    from study.lock import LOCK_FILE, PATIENCE_SECONDS, LockReadError, read_holder
 
-    gone, live, odd = [], [], []
+    gone, live, odd, unread = [], [], [], []
     for lock in sorted(scope.studies.glob(f"*/{LOCK_FILE}")):
-        holder = read_holder(lock.parent)
         name = lock.parent.name
         if name.startswith("."):
             continue
+        try:
+            holder = read_holder(lock.parent)
+        except LockReadError as error:
+            unread.append(str(error))
+            continue
         if holder is None:
+            continue  # given back meanwhile
+        if not holder.host:
             odd.append(name)
         elif holder.is_gone():
             gone.append(f"{name} (process {holder.pid})")
@@ -176,7 +182,10 @@ def check_leftovers(scope: Scope) -> Check:
         mends.append(f"{again} goes on with such a study")
     if odd:
         found.append(f"the lock cannot be read: {', '.join(odd)}")
-        mends.append("resuming takes such a lock over")
+        mends.append(
+            f"resuming takes such a lock over, unless it beats within {PATIENCE_SECONDS:g} s"
+        )
+    found += unread
     deleted = sorted(leftovers(scope.studies))
     if deleted:
         found.append(f"deleted, not yet removed: {', '.join(deleted)}")

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -122,6 +122,63 @@ def test_faulty_students_end_their_trials_alone_and_say_why(ward: Path, launcher
     assert (counts["failed"], counts["infeasible"], counts["complete"]) == (2, 1, 1)
     for fault, _, _ in faults:
         note(f"a trial with `{fault}`", "its own", 0, "test_trials.py -k faulty_students")
+
+
+def test_too_many_failures_throw_away_nobody_who_waits_and_a_resume_goes_on_with_them(
+    ward: Path, launcher: Launcher, tmp_path: Path
+) -> None:
+    study, failing = Patient("faulty-waiting", ward, launcher), tmp_path / "failing"
+    faults = {"FAULT": "nan", "FAULT_WHILE": str(failing)}
+    driver = launcher.start(
+        *BRIEF,
+        *("--space", FAULTY, "--data", "digits", "--fix", "width=16", "--views", "2"),
+        *("--max-epochs", "4", "--teacher-epochs", "3", "--concurrent", "1"),
+        *("--sampler", "latency-first", "--scheduler", "pause", "--trials", "12"),
+        *("--max-failures", "0.2", "--name", study.name, "--json"),
+        studies=ward,
+        **faults,
+    )
+    # Whoever is trained to the end is another: the default and its control.
+    study.wait_for_epoch(4, 1)
+    failing.touch()
+    _, errors = driver.communicate(timeout=200)
+    assert driver.returncode == 3, errors
+
+    before = study.record().trials
+    waited = [trial for trial in before if trial.waits_at is not None]
+    failed = [trial for trial in before if trial.status == "failed"]
+    assert len(waited) >= 2
+    assert len(failed) >= 2
+    assert not [trial for trial in before if trial.status == "stopped"]
+    for trial in waited:
+        assert (study.folder / "checkpoints" / trial.name / "last.pt").exists()
+    told = study.verb("status", "--json").result
+    assert (told["state"], len(told["paused"])) == ("too many failures", len(waited))
+    run_ids = {trial.number: trial.mlflow_run_id for trial in waited}
+    assert set(_outcomes_in_mlflow(study, run_ids.values())) == {"interrupted"}
+
+    failing.unlink()
+    again = launcher.run(
+        *("resume", study.name, "--max-failures", "0.9", "--json"),
+        module="study",
+        studies=ward,
+        **faults,
+    )
+    assert again.returncode == 0, again.stderr
+    assert_sound(study)
+    trials = study.record().trials
+    assert any(trials[trial.number].epochs_done > trial.epochs_done for trial in waited)
+    assert {trials[trial.number].status for trial in waited} <= {"complete", "stopped"}
+    assert [trial.number for trial in trials if trial.status == "failed"] == [
+        trial.number for trial in failed
+    ]
+
+
+def _outcomes_in_mlflow(study: Patient, run_ids: Iterable[str | None]) -> list[str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient((study.record().mlflow or {})["tracking_uri"])
+    return [client.get_run(str(each)).data.tags["outcome"] for each in run_ids]
 
 
 # What others take of the memory meanwhile, Ray would take for this study's.

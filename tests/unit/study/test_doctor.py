@@ -112,15 +112,20 @@ def test_a_python_that_is_too_old_is_refused(
 # The machine
 
 
-def test_a_limit_of_cpu_time_below_the_cpus_seen_is_noted_with_what_fits() -> None:
-    limited = judge_cpus(8, 64, 2.5)
+def test_a_limit_of_cpu_time_is_told_with_what_fits_and_noted_where_no_trial_does() -> None:
+    limited = judge_cpus(2, 64, 2.5)
 
-    assert limited.state == "note"
-    assert "no more time than 2.5" in limited.text
-    assert "--concurrent 2" in str(limited.mend)
+    assert limited.state == "ok"
+    assert limited.text == (
+        "2 of the machine's 64, with no more time than 2.5 allowed here; as many trials at once"
+    )
+    starved = judge_cpus(1, 64, 0.5)
+    assert starved.state == "note"
+    assert "no more time than 0.5" in starved.text
+    assert "at least one CPU" in str(starved.mend)
     assert judge_cpus(8, 64, 8.0).state == "ok"
-    assert judge_cpus(8, 64, None).text.startswith("8 of the machine's 64")
-    assert "--concurrent 1" in str(judge_cpus(8, 8, 0.5).mend)
+    assert judge_cpus(8, 64, None).text.startswith("8 of the machine's 64;")
+    assert judge_cpus(8, 8, 9.0).text == "8; as many trials at once"
 
 
 def test_memory_is_judged_by_the_trials_that_fit_under_the_limit() -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from cluster.connect import available_cpus
 from study.doctor.check import Scope
 from study.doctor.ray import Tried, check_ray, judge_ray
 from study.doctor.services import check_data, check_leftovers, check_mlflow
@@ -212,7 +213,7 @@ def test_a_local_ray_runs_a_task_and_leaves_nothing_behind(scope: Scope, ray_fol
     found = check_ray(scope)
 
     assert found.state == "ok", found
-    assert f"{len(os.sched_getaffinity(0))} CPUs" in found.text
+    assert f"{available_cpus()} CPUs" in found.text
     assert "a task took" in found.text
     assert [path.name for path in ray_folder.glob("ray/session_*")] == []
     assert processes_of(ray_folder) == []
@@ -297,6 +298,7 @@ def test_a_lock_whose_driver_is_gone_is_noted_and_left(scope: Scope) -> None:
     (scope.studies / "running").mkdir()
     (scope.studies / "torn").mkdir()
     (scope.studies / "torn" / "lock").write_text("{")
+    (scope.studies / "unreadable" / "lock").mkdir(parents=True)
 
     with StudyLock(scope.studies / "running"):
         found = check_leftovers(scope)
@@ -304,6 +306,7 @@ def test_a_lock_whose_driver_is_gone_is_noted_and_left(scope: Scope) -> None:
     assert found.state == "note"
     assert f"the driver ended without a word: ended (process {pid})" in found.text
     assert "the lock cannot be read: torn" in found.text
+    assert "the lock of study unreadable cannot be read (" in found.text
     assert "running" not in found.text
     assert "study resume" in str(found.mend)
     assert (scope.studies / "ended" / "lock").exists()

@@ -1,5 +1,6 @@
 """One driver a study: who holds the lock, who may take it over, how a driver is asked to stop."""
 
+import errno
 import json
 import os
 import signal
@@ -7,15 +8,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from study import lock as locks
 from study import watch
-from study.lock import LOCK_FILE, Holder, LockedError, StudyLock, check_free, is_live, read_holder
-from study.watch import request_stop, wait_for_stop, watching
+from study.lock import (
+    LOCK_FILE,
+    Holder,
+    LockedError,
+    LockReadError,
+    StudyLock,
+    check_free,
+    is_live,
+    read_holder,
+)
+from study.watch import STOP_FILE, request_stop, wait_for_stop, watching
 
 
 @pytest.fixture
@@ -126,11 +137,77 @@ def test_of_many_that_find_the_holder_gone_one_gets_the_lock(tmp_path: Path) -> 
     assert sorted(answers) == ["refused"] * 5 + ["taken"]
 
 
-def test_a_damaged_lock_is_taken_over(tmp_path: Path) -> None:
+def test_a_damaged_lock_is_taken_over(tmp_path: Path, hurried: None) -> None:
     (tmp_path / LOCK_FILE).write_text('{"host": ')
 
     with StudyLock(tmp_path):
         assert is_live(tmp_path)
+
+
+def test_a_lock_of_another_version_is_taken_over_only_without_a_beat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 5.0)
+    write_lock(tmp_path, zone="x")
+    beats = threading.Timer(0.2, write_lock, (tmp_path,), {"zone": "x", "beat": 1})
+    beats.start()
+    waited_for: list[str] = []
+
+    lock = StudyLock(tmp_path, lambda holder: waited_for.append(str(holder)))
+    with pytest.raises(LockedError, match="of another version of this package"), lock:
+        pass
+    beats.join()
+    assert waited_for == ["a driver whose lock is damaged, or of another version of this package"]
+    assert "zone" in (tmp_path / LOCK_FILE).read_text()
+
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.3)
+    with StudyLock(tmp_path) as lock:
+        assert lock.taken_over is not None
+        assert lock.is_mine()
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Has locks be files that cannot be read, until the next call; no disk here does that."""
+    whole, broken = Path.read_text, [False]
+
+    def read(path: Path, *args: Any, **kwargs: Any) -> str:
+        if broken[0] and path.name == LOCK_FILE:
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(path, *args, **kwargs)
+
+    def turn() -> None:
+        broken[0] = not broken[0]
+
+    monkeypatch.setattr(Path, "read_text", read)
+    return turn
+
+
+def test_a_driver_that_cannot_read_the_lock_leaves_it_to_whoever_has_it(
+    tmp_path: Path, unreadable: Callable[[], None]
+) -> None:
+    words = rf"study {tmp_path.name} cannot be read \({tmp_path}/lock: Input/output error\)"
+    with StudyLock(tmp_path) as lock:
+        unreadable()
+        with pytest.raises(LockReadError, match=words), StudyLock(tmp_path):
+            pass
+        for ask in (check_free, is_live, read_holder):
+            with pytest.raises(LockReadError, match=words):
+                ask(tmp_path)
+        unreadable()
+        assert lock.is_mine()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_cannot_be_given_back_stays_and_raises_nothing(
+    tmp_path: Path, unreadable: Callable[[], None]
+) -> None:
+    """A study is over all the same when its lock cannot be given back; its process is gone then."""
+    with StudyLock(tmp_path):
+        unreadable()
+    unreadable()
+
+    assert read_holder(tmp_path) is not None
 
 
 # The watch
@@ -170,6 +247,39 @@ def test_a_request_to_an_earlier_driver_stops_nobody_else(tmp_path: Path, heard:
         request_stop(tmp_path, Holder("here", 1, "s", 1.0, "yesterday"))
         time.sleep(1.2)
     assert heard == []
+
+
+def test_a_driver_whose_lock_cannot_be_read_for_a_moment_goes_on(
+    tmp_path: Path,
+    heard: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    unreadable: Callable[[], None],
+) -> None:
+    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.1)
+    with StudyLock(tmp_path) as lock, watching(tmp_path, lock) as lost:
+        holder = read_holder(tmp_path)
+        assert holder is not None
+        unreadable()
+        assert not wait_for_stop(tmp_path, holder, timeout=1.2)
+        unreadable()
+        before = read_holder(tmp_path)
+        assert before is not None
+        deadline = time.monotonic() + 10
+        while read_holder(tmp_path) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert not lost.is_set()
+    assert heard == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_driver_of_another_version_is_asked_to_stop_in_its_own_words(tmp_path: Path) -> None:
+    write_lock(tmp_path, zone="x")
+    holder = read_holder(tmp_path)
+    assert holder is not None
+    request_stop(tmp_path, holder)
+
+    assert (tmp_path / STOP_FILE).read_text() == (tmp_path / LOCK_FILE).read_text()
 
 
 def test_a_driver_beats_and_notices_that_its_lock_was_taken(

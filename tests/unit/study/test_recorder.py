@@ -402,6 +402,55 @@ def test_too_many_failures_are_noticed_after_a_few(bench: Bench) -> None:
     assert bench.recorder.too_many_failures()
 
 
+def reach_the_rung(bench: Bench, *, wait: bool = True) -> RayTrial:
+    """Train a trial as far as trials wait, which is after its second epoch; then have it wait."""
+    trial = bench.start(epochs=9)
+    bench.train(trial, 1, 2)
+    if wait:
+        bench.recorder._paused.add(trial.config["number"])
+        bench.recorder.on_trial_complete(0, [], trial)
+    return trial
+
+
+def fail(bench: Bench, trial: RayTrial | None = None) -> None:
+    trial = trial or bench.start(epochs=9)
+    bench.report(trial, failure="the loss is nan")
+    bench.recorder.on_trial_complete(0, [], trial)
+
+
+def renewed(bench: Bench) -> Recorder:
+    """What the next driver makes of the record."""
+    progress, limits = Progress(io.StringIO()), bench.recorder._limits
+    return Recorder(bench.record, bench.tracker, progress, {}, bench.queue, limits)
+
+
+def test_who_waits_at_a_rung_or_went_on_from_one_is_no_failure(bench: Bench) -> None:
+    bench.recorder._limits = replace(bench.recorder._limits, fine_from=2)
+    for _ in range(2):
+        reach_the_rung(bench)
+    reach_the_rung(bench, wait=False)
+    for _ in range(3):
+        fail(bench)
+    early = bench.start(epochs=9)
+    bench.train(early, 1)  # nothing is known of it yet
+    assert not bench.recorder.too_many_failures()
+    assert not renewed(bench).too_many_failures()
+
+    fail(bench)
+    assert bench.recorder.too_many_failures()
+    assert renewed(bench).too_many_failures()
+
+    bench.train(early, 2)
+    assert not bench.recorder.too_many_failures()
+    fail(bench, early)  # whoever fails is not counted twice
+    assert bench.recorder.too_many_failures()
+    bench.recorder._limits = replace(bench.recorder._limits, max_failures=0.63)
+    assert not bench.recorder.too_many_failures()
+    assert not renewed(bench).too_many_failures()
+    bench.recorder._limits = replace(bench.recorder._limits, fine_from=None)
+    assert renewed(bench).too_many_failures()
+
+
 def test_an_error_of_the_record_stops_the_study_instead_of_vanishing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,14 +1,17 @@
 """One run of the driver: how it ends, whatever happens in it."""
 
+import errno
 import io
 import runpy
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from analysis.record import read_record
 from analysis.results import Usage
@@ -17,15 +20,18 @@ from cluster.resources import TrialResources
 from search_spaces.cifar_blocks import SPACE
 from study.arguments import parser
 from study.budget import Left
+from study.closing import _whereabouts
 from study.driving import Shown, _conclude
 from study.ending import Ending, StopRequest
 from study.inputs import StudyInputs
 from study.plan import StudyPlan
 from study.progress import Progress
 from study.record import StudyRecord
+from study.recorder import WAITED
 from study.resolving import resolve
 from study.session import Session
 from study.session_time import SessionTime
+from study.summary import summarise
 
 SAMPLE = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "analysis" / "sample_record.py"))
@@ -126,6 +132,75 @@ def test_replicates_that_are_missing_are_had_by_more_of_what_was_spent(tmp_path:
         "study resume mine --replicates 3 --device-hours MORE --studies "
         f"{folder.parent}`"
     )
+
+
+def no_room(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def no_database(*_: object, **__: object) -> None:
+    raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
+
+
+@pytest.mark.parametrize("where", ["study.session.SessionTime.close", "study.session.publish"])
+@pytest.mark.parametrize(
+    ("fail", "words"), [(no_room, "is full"), (no_database, "the database with the record does")]
+)
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        (Ending("complete", 0), 1),
+        (Ending("too many failures", 3, "9 trials failed"), 1),
+        (Ending("SIGTERM", 143), 143),
+    ],
+)
+def test_what_stands_in_the_way_of_its_close_alone_halts_a_study_in_one_line(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+    fail: Callable[..., None],
+    words: str,
+    ending: Ending,
+    code: int,
+) -> None:
+    monkeypatch.setattr(Session, "_work", lambda session: ending)
+    monkeypatch.setattr(where, fail)
+
+    found = session_of(folder, asked()).run()
+
+    assert (found.word, found.exit_code) == ("halted", code)
+    assert words in str(found.note)
+    assert str(found.note).startswith(ending.note or "")
+    assert dict(_whereabouts(summarise(folder), found))["go on"].endswith("once that is mended")
+    assert _conclude(folder, found, Shown(quiet=True)) == code
+    assert capsys.readouterr().err == f"error: {found.note}\n"
+
+
+def test_too_many_failures_end_no_trial_that_has_not_failed(folder: Path) -> None:
+    """They are what a resume with a larger `--max-failures` goes on with."""
+    session = session_of(folder, asked("--budget", "1h"))
+    session._time.open()
+    recorder: Any = SimpleNamespace(too_many_failures=lambda: True, device_seconds=0.0, fatal=None)
+    queue: Any = SimpleNamespace(out_of_time=False)
+
+    assert session._why_closed(recorder, queue) is None
+    recorder.too_many_failures = lambda: False
+    assert session._why_closed(recorder, queue) == WAITED
+
+
+@pytest.mark.parametrize("where", ["study.session.SessionTime.close", "study.session.publish"])
+def test_an_unknown_error_at_its_close_is_raised_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Session, "_work", lambda session: Ending("complete", 0))
+    monkeypatch.setattr(where, break_down)
+
+    with pytest.raises(ZeroDivisionError):
+        session_of(folder, asked()).run()
 
 
 def test_an_error_of_this_program_is_raised_as_it_is(

@@ -23,7 +23,7 @@ from rich.console import Console
 from analysis.results import EpochResult, Session, Usage
 from study.closing import _whereabouts
 from study.ending import Ending
-from study.listing import StudyStatus, status_of
+from study.listing import StudyStatus, status_of, study_states
 from study.lock import LOCK_FILE, Holder, StudyLock
 from study.record import StudyRecord
 from study.session_time import SessionTime
@@ -141,6 +141,20 @@ def test_a_driver_without_a_trial_yet_is_seen_to_prepare(tmp_path: Path) -> None
     body = found.to_json()
     assert (body["driver"]["pid"], body["resume"]) == (os.getpid(), None)
     assert status(folder).state == "interrupted"
+
+
+def test_a_study_whose_lock_cannot_be_read_is_listed_with_the_reason_beside_the_others(
+    tmp_path: Path,
+) -> None:
+    for name in ("sound", "locked"):
+        write(tmp_path / name, [finished()], planned=1, end="complete")
+    (tmp_path / "locked" / LOCK_FILE).mkdir()
+
+    found = {state["name"]: state for state in study_states(tmp_path)}
+
+    assert found["sound"]["state"] == "finished"
+    assert found["locked"]["state"] == "damaged"
+    assert "the lock of study locked cannot be read" in found["locked"]["reason"]
 
 
 def test_the_wall_time_of_a_running_driver_counts(tmp_path: Path) -> None:
@@ -268,6 +282,33 @@ def test_after_too_many_failures_it_is_named_how_many_to_allow(
         assert found.resume == (
             f"python -m study resume study --max-failures {allow} --studies {tmp_path}"
         )
+
+
+def test_too_many_failures_leave_who_waits_to_a_resume_that_allows_more(tmp_path: Path) -> None:
+    """Of 26 epochs trials wait after the second."""
+    asked = {"scheduler": "pause", "max_epochs": 26, "max_failures": 0.2}
+    failed = [finished(status="failed", done=1, reason="the loss is nan") for _ in range(3)]
+    trials = [*failed, *(begun(done=2) for _ in range(4)), begun(done=1)]
+    content = SAMPLE.plan("study", trials=20)
+    content["plan"] |= asked
+    ended = Session("2025-03-04T09:00:00+00:00", 60.0, "too many failures").to_json()
+    folder = tmp_path / "study"
+    SAMPLE.write_record(folder, trials, plan_content=content, sessions=[ended])
+    record = StudyRecord(folder, "study", None)
+    for number in (3, 4, 5):
+        record.waits(number, 2)
+    found = status(folder)
+
+    assert found.state == "too many failures"
+    assert found.summary.failures_to_allow == 0.5  # three of the seven that tell
+    assert str(found.resume).startswith("python -m study resume study --max-failures 0.5 ")
+    assert (found.summary.counts["paused"], found.summary.counts["running"]) == (3, 2)
+    assert found.summary.counts["stopped"] == 0
+    # A driver that allows more was killed since.
+    record.set_attribute(
+        "open_session", Session("2025-03-05T09:00:00+00:00", 9.0, "killed").to_json()
+    )
+    assert status(folder).state == "interrupted"
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,28 @@ def test_of_a_job_that_did_not_end_by_itself_it_is_said_why(
     assert len(told) == (said is not None)
 
 
+def test_a_head_that_is_lost_while_a_job_runs_is_no_mistake_of_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 would say that nothing was written."""
+
+    class Lost(Followed):
+        def follow(self, job: str, write: Callable[[str], None]) -> tuple[int | None, str]:
+            write("t0001 1/5\nt0001 2")
+            raise ClusterError(f"--submit http://h: the head has not answered; job {job} may go on")
+
+    monkeypatch.setattr(submission, "check_head", lambda url: None)
+    monkeypatch.setattr(submission, "Jobs", lambda url: Lost("", None))
+
+    assert launch.main([*ASKED, "--studies", "/s", "--submit", "http://h"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "t0001 1/5\nt0001 2\n"
+    assert err.splitlines()[-1] == (
+        "error: --submit http://h: the head has not answered; job job_1 may go on: "
+        "python -m study status|stop NAME --studies /s --submit http://h"
+    )
+
+
 def test_what_cannot_be_written_ends_the_following() -> None:
     class Client:
         async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
