@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ray import get_runtime_context
 from ray.tune import Trainable
 
 from analysis.results import EpochResult, Latency, ModelSize
 from cluster.kinds import processor_name
-from study.death import OUT_OF_MEMORY, described
+from study.death import OUT_OF_MEMORY, UnfitWorker, described
 from study.distillation.phases import PhaseClock
 from study.object_store import StoreError
 from study.student import build_student, measure_beside_others, pin_threads
@@ -66,7 +67,11 @@ class StudentTrial:
         self.context = self.context.of_run(self.task.run)
 
     def advance(self) -> dict[str, Any]:
-        """Do the next step and report it; failures are reported, not raised."""
+        """Do the next step and report it; failures of the trial are reported, not raised.
+
+        Raises:
+            UnfitWorker: if it is the worker's, which is not to be given another trial.
+        """
         from study.distillation.runtime import ServingError
         from study.distillation.training import Diverged
 
@@ -79,6 +84,8 @@ class StudentTrial:
             return self._report(done=True, failure=str(error).splitlines()[0])
         except ServingError as error:
             return self._report(done=True, infeasible=str(error))
+        except UnfitWorker:
+            raise
         except Exception as error:
             if _out_of_memory(error):
                 return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
@@ -87,13 +94,15 @@ class StudentTrial:
             if isinstance(error, StoreError):
                 return self._report(done=True, store_gone=str(error))
             logger.exception("trial %d failed", self.task.number)
+            if _lost_the_gpu(error):
+                raise UnfitWorker(described(error)) from error
             return self._report(done=True, failure=described(error))
 
     def _prepare(self) -> dict[str, Any]:
         import torch
 
         if elsewhere := wrong_processor(self.context):
-            return self._report(done=True, failure=elsewhere)
+            raise UnfitWorker(elsewhere, whole_node=True)
         student = build_student(self.context, self.task.params)
         model, latency = self._measure(student)
         self._latency_ms = latency.search_latency_ms(self.context.teacher_ms)
@@ -259,12 +268,13 @@ class StudentTrial:
 def wrong_processor(context: TrialContext) -> str | None:
     """Say that a trial has come to a processor of another kind than the study's, or nothing.
 
-    Nodes that join later are not asked what they are before a trial runs there.
+    Nodes that join later are not asked what they are before a trial runs there, and Ray has no
+    label of processors by which they could be left out.
     """
     here = processor_name()
     if context.processor in ("", here):
         return None
-    return f"this node has another processor ({here}) than the study runs on ({context.processor})"
+    return f"its node has another processor ({here}) than the study runs on ({context.processor})"
 
 
 def refusal(context: TrialContext, model: ModelSize, latency_ms: float) -> str | None:
@@ -287,6 +297,12 @@ def _out_of_memory(error: Exception) -> bool:
     from study.distillation.resident import ran_out_of_memory
 
     return ran_out_of_memory(error)
+
+
+def _lost_the_gpu(error: Exception) -> bool:
+    from study.distillation.resident import lost_the_gpu
+
+    return lost_the_gpu(error)
 
 
 def unnested(report: dict[str, Any]) -> dict[str, Any]:
@@ -320,9 +336,17 @@ class StudentTrainable(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Do the next step of the trial."""
+        """Do the next step of the trial.
+
+        Raises:
+            UnfitWorker: naming its node; Ray Tune ends the worker then, and reuses it for nobody.
+        """
         assert self._trial is not None
-        report = self._trial.advance()
+        try:
+            report = self._trial.advance()
+        except UnfitWorker as unfit:
+            unfit.node = get_runtime_context().get_node_id()
+            raise
         self._reported = time.perf_counter()
         return unnested(report)
 
