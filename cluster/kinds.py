@@ -5,7 +5,7 @@ GPUs.
 """
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -129,19 +129,48 @@ def keep_to_one_kind(
     )
 
 
+def as_it_is_now(cluster: Cluster, *, gpus: bool) -> Cluster:
+    """Return what a study may use of a cluster whose nodes may have come and gone meanwhile.
+
+    Args:
+        cluster: What it may use by then, of one kind.
+        gpus: Whether trials hold GPUs.
+
+    Raises:
+        ClusterError: if no node of its kind is left, or one does not answer.
+    """
+    return keep_to_one_kind(cluster, find_nodes(cluster, gpus=gpus), None, cluster.kind, gpus=gpus)
+
+
 def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
     """Whether a node of these labels is one that a selector of Ray's lets through."""
     return all(
-        labels.get(name) in value.removeprefix("in(").removesuffix(")").split(",")
+        (labels.get(name) in _values(value)) is not value.startswith("!")
         for name, value in selector.items()
     )
+
+
+def keeping_off(selector: Mapping[str, str], nodes: Collection[str]) -> dict[str, str]:
+    """Return a selector that lets through the same nodes but some, by Ray's names of them."""
+    listed = selector.get(NODE_LABEL)
+    if listed is None:
+        return {**selector, NODE_LABEL: f"!in({','.join(sorted(nodes))})"}
+    left = [node for node in _values(listed) if node not in nodes]
+    return {**selector, NODE_LABEL: f"in({','.join(left)})"}
+
+
+def _values(value: str) -> list[str]:
+    """What a selector names, in or without parentheses."""
+    return value.removeprefix("!").removeprefix("in(").removesuffix(")").split(",")
 
 
 def _selector(chosen: Sequence[Node], others: Mapping[str, int]) -> dict[str, str]:
     if all(node.labelled for node in chosen):
         return {_TYPE_LABEL: chosen[0].kind}
     if not others:
-        return {}  # also the nodes that are added later
+        # Also nodes that are added later, of which one of another kind is found out by the first
+        # trial that comes there, and kept off from then on: Ray has no label of processors.
+        return {}
     return {NODE_LABEL: f"in({','.join(node.id for node in chosen)})"}
 
 

@@ -10,6 +10,24 @@ from ray.exceptions import RayActorError
 OUT_OF_MEMORY = "out of memory"
 
 
+class UnfitWorker(RuntimeError):
+    """A worker that would fail whatever it is given: it has to go, and its trial on elsewhere.
+
+    Attributes:
+        reason: Why, in one line.
+        whole_node: Whether every worker of its node would.
+        node: Ray's name of its node; empty where that is not known.
+    """
+
+    def __init__(self, reason: str, whole_node: bool = False, node: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.whole_node, self.node = reason, whole_node, node
+
+    def __reduce__(self) -> tuple[type, tuple[str, bool, str]]:
+        """Rebuild with all that is known."""
+        return type(self), (self.reason, self.whole_node, self.node)
+
+
 class LostToMemory(RayActorError):
     """Ray killed a trial's worker, for its node ran out of memory; ``str()`` is Ray's account."""
 
@@ -23,10 +41,15 @@ class LostToMemory(RayActorError):
 
 @dataclass(frozen=True)
 class Death:
-    """Why a worker is gone; ``retry`` is whether the trial may go on from its last checkpoint."""
+    """Why a worker is gone; ``retry`` is whether the trial may go on from its last checkpoint.
+
+    ``node`` is to be kept off then, by that trial, or by all where it is the ``whole_node``.
+    """
 
     reason: str
     retry: bool
+    node: str = ""
+    whole_node: bool = False
 
 
 def described(error: BaseException) -> str:
@@ -55,6 +78,10 @@ def death_of(error: BaseException | None) -> Death:
     A trial reports what its own code raises, so all that is left here has to do with where it ran.
     A node out of memory would be so again: such a trial is not tried once more.
     """
+    # What a task raised is the cause of an error of Ray's, which tells its whole traceback.
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, UnfitWorker):
+        return Death(cause.reason, True, cause.node, cause.whole_node)
     account = str(error or "")
     if isinstance(error, LostToMemory):
         return Death(f"{OUT_OF_MEMORY}: Ray ended its worker to save the node", retry=False)

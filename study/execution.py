@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from analysis.results import trial_name
 from cluster.resources import TrialResources
 from study.death import LostToMemory
 from study.handing_out import Queue
+from study.placement import placed
 from study.recorder import Recorder
 from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import StudySearcher
@@ -63,7 +65,7 @@ def run_trials(
     """
     trainable = tune.with_resources(
         tune.with_parameters(StudentTrainable, context=context),
-        held(resources),
+        partial(placed, resources),
     )
     # Ray insists on a folder for a state of its own, which nobody reads.
     scratch = Path(tempfile.mkdtemp(prefix="study-ray-"))
@@ -92,14 +94,6 @@ def run_trials(
             ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def held(resources: TrialResources) -> "tune.PlacementGroupFactory":
-    """Return what Ray Tune holds for a trial, and where."""
-    bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
-    if not resources.selector:
-        return tune.PlacementGroupFactory([bundle])
-    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[dict(resources.selector)])
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from analysis.results import TrialResult
@@ -33,6 +34,9 @@ class Queue(ABC):
         # What an earlier driver left open, and what comes back as its worker died.
         self._interrupted = [n for n in record.interrupted() if self.owns(record.trial(n))]
         self._handed_out: set[int] = set()
+        # Nodes to be kept off: by all trials, and by one whose worker was unfit there.
+        self._no_good: set[str] = set()
+        self._unfit_for: dict[int, set[str]] = {}
 
     @abstractmethod
     def next_task(self) -> TrialTask | None:
@@ -52,8 +56,17 @@ class Queue(ABC):
         """Numbers of the trials that are being trained, or are about to be."""
         return frozenset(self._handed_out)
 
-    def again(self, number: int) -> None:
-        """Take back a trial whose worker died."""
+    def again(self, number: int, node: str = "", *, whole_node: bool = False) -> None:
+        """Take back a trial whose worker died.
+
+        Args:
+            number: The trial's.
+            node: Where it is not to be tried again, if anywhere.
+            whole_node: Whether no other trial is to be either.
+        """
+        if node:
+            avoided = self._no_good if whole_node else self._unfit_for.setdefault(number, set())
+            avoided.add(node)
         self._handed_out.discard(number)
         self._interrupted.append(number)
 
@@ -69,7 +82,9 @@ class Queue(ABC):
         if trial.number in self._handed_out:
             raise AssertionError(f"{trial.name} is being trained already")
         self._handed_out.add(trial.number)
-        return task_for(trial, self._record, self._space)
+        avoided = self._no_good | self._unfit_for.get(trial.number, set())
+        task = task_for(trial, self._record, self._space)
+        return replace(task, avoided=tuple(sorted(avoided)))
 
 
 def task_for(trial: TrialResult, record: StudyRecord, space: SearchSpace) -> TrialTask:

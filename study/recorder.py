@@ -337,7 +337,7 @@ class Recorder(StatelessForRay, Callback):
         elif running.usage.retries < self._limits.retries:
             self._count(number, retries=1)
             del self._running[number]
-            self._queue.again(number)
+            self._queue.again(number, death.node, whole_node=death.whole_node)
             self._progress.trial_lost(self._trial(number), death.reason, self._limits.retries)
             return
         else:

@@ -14,6 +14,7 @@ from analysis import results
 from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
+from cluster.kinds import as_it_is_now
 from cluster.resources import TrialResources
 from study.budget import Left
 from study.commands import command
@@ -193,6 +194,10 @@ class Session:
         self._time.enter("trials")
         ending = self._run_trials(reference)
         self._time.enter("confirming")
+        if ending.exit_code in (0, 3):
+            # On a node of another kind that has joined meanwhile nothing more is trained, or timed.
+            self._cluster = as_it_is_now(self._cluster, gpus=self._plan.gpus_per_trial > 0)
+            self._resources = replace(self._resources, selector=self._cluster.selector)
         if ending.exit_code == 0 and self._plan.replicates > 1:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ray import get_runtime_context
 from ray.tune import Trainable
 
 from analysis.results import PLAN_FILE, EpochResult, Latency, ModelSize
 from cluster.kinds import processor_name
-from study.death import OUT_OF_MEMORY, described
+from study.death import OUT_OF_MEMORY, UnfitWorker, described
 from study.distillation.phases import PhaseClock
 from study.object_store import StoreError
 from study.student import build_student, measure_beside_others, pin_threads
@@ -36,10 +37,6 @@ logger = logging.getLogger(__name__)
 
 # The clock's word for all that a trainer does in an epoch, which has a clock of its own.
 _TRAINING = "training"
-
-
-class FolderMissing(RuntimeError):
-    """A trial has come to a node without the study's folder: it is for another to train."""
 
 
 @dataclass
@@ -71,16 +68,14 @@ class StudentTrial:
         self.context = self.context.of_run(self.task.run)
 
     def advance(self) -> dict[str, Any]:
-        """Do the next step and report it; failures are reported, not raised.
+        """Do the next step and report it; failures of the trial are reported, not raised.
 
         Raises:
-            FolderMissing: if this is not the place to train.
+            UnfitWorker: if it is the worker's, which is not to be given another trial.
         """
         from study.distillation.runtime import ServingError
         from study.distillation.training import Diverged
 
-        if self._trainer is None:
-            require_folder(self.context)
         try:
             if self._trainer is None:
                 self._clock.enter("build")
@@ -90,6 +85,8 @@ class StudentTrial:
             return self._report(done=True, failure=str(error).splitlines()[0])
         except ServingError as error:
             return self._report(done=True, infeasible=str(error))
+        except UnfitWorker:
+            raise
         except Exception as error:
             if _out_of_memory(error):
                 return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
@@ -98,13 +95,15 @@ class StudentTrial:
             if isinstance(error, StoreError):
                 return self._report(done=True, store_gone=str(error))
             logger.exception("trial %d failed", self.task.number)
+            if _lost_the_gpu(error):
+                raise UnfitWorker(described(error)) from error
             return self._report(done=True, failure=described(error))
 
     def _prepare(self) -> dict[str, Any]:
         import torch
 
-        if elsewhere := wrong_processor(self.context):
-            return self._report(done=True, failure=elsewhere)
+        if elsewhere := wrong_processor(self.context) or folder_missing(self.context):
+            raise UnfitWorker(elsewhere, whole_node=True)
         student = build_student(self.context, self.task.params)
         model, latency = self._measure(student)
         self._latency_ms = latency.search_latency_ms(self.context.teacher_ms)
@@ -272,24 +271,23 @@ class StudentTrial:
 def wrong_processor(context: TrialContext) -> str | None:
     """Say that a trial has come to a processor of another kind than the study's, or nothing.
 
-    Nodes that join later are not asked what they are before a trial runs there.
+    Nodes that join later are not asked what they are before a trial runs there, and Ray has no
+    label of processors by which they could be left out.
     """
     here = processor_name()
     if context.processor in ("", here):
         return None
-    return f"this node has another processor ({here}) than the study runs on ({context.processor})"
+    return f"its node has another processor ({here}) than the study runs on ({context.processor})"
 
 
-def require_folder(context: TrialContext) -> None:
-    """Refuse to train where the study's folder is not: what is written there nobody would find.
+def folder_missing(context: TrialContext) -> str | None:
+    """Say that the study's folder is not here, where nobody would find what is written, or nothing.
 
     Nodes that join later are not asked whether they have it.
-
-    Raises:
-        FolderMissing: naming the folder.
     """
-    if context.shared and not (context.place / PLAN_FILE).exists():
-        raise FolderMissing(f"{platform.node()} does not have the folder {context.place}; mount it")
+    if not context.shared or (context.place / PLAN_FILE).exists():
+        return None
+    return f"its node, {platform.node()}, does not have the folder {context.place}; mount it"
 
 
 def refusal(context: TrialContext, model: ModelSize, latency_ms: float) -> str | None:
@@ -312,6 +310,12 @@ def _out_of_memory(error: Exception) -> bool:
     from study.distillation.resident import ran_out_of_memory
 
     return ran_out_of_memory(error)
+
+
+def _lost_the_gpu(error: Exception) -> bool:
+    from study.distillation.resident import lost_the_gpu
+
+    return lost_the_gpu(error)
 
 
 def unnested(report: dict[str, Any]) -> dict[str, Any]:
@@ -345,9 +349,17 @@ class StudentTrainable(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Do the next step of the trial."""
+        """Do the next step of the trial.
+
+        Raises:
+            UnfitWorker: naming its node; Ray Tune ends the worker then, and reuses it for nobody.
+        """
         assert self._trial is not None
-        report = self._trial.advance()
+        try:
+            report = self._trial.advance()
+        except UnfitWorker as unfit:
+            unfit.node = get_runtime_context().get_node_id()
+            raise
         self._reported = time.perf_counter()
         return unnested(report)
 

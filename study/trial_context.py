@@ -119,7 +119,8 @@ class TrialTask:
     and latency of the student's other exits, by architecture, as far as they are in the record.
     ``run`` says which run of its configuration the trial is, and so its seed. ``epochs_known`` are
     those on record; a worker whose driver was killed may have left a checkpoint of one more, or of
-    fewer where not every epoch is written.
+    fewer where not every epoch is written. ``avoided`` are nodes, by Ray's names, that are no good
+    for it.
     """
 
     number: int
@@ -130,6 +131,7 @@ class TrialTask:
     known_exits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     run: int = 0
     epochs_known: int = 0
+    avoided: tuple[str, ...] = ()
 
     def to_config(self) -> dict[str, Any]:
         """Return it as the configuration of a Ray trial.

@@ -62,5 +62,15 @@ def ran_out_of_memory(error: Exception) -> bool:
     """Whether memory was wanting, on whichever device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # What torch's allocator on the CPU raises has no type of its own.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    # What torch's allocator on the CPU raises has no type of its own, nor what CUDA itself does.
+    told = ("can't allocate memory", "CUDA error: out of memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in told)
+
+
+def lost_the_gpu(error: Exception) -> bool:
+    """Whether CUDA failed, otherwise than for want of memory: its process cannot use it again."""
+    if ran_out_of_memory(error):
+        return False
+    return isinstance(error, torch.AcceleratorError) or (
+        isinstance(error, RuntimeError) and "CUDA error" in str(error)
+    )

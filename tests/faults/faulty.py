@@ -3,6 +3,7 @@
 FAULT names the fault of them all. Without it the temperature tells: 2, 3 and 5, which the preset
 `faults` has, and no other. With FAULT_WHILE students are sound while there is no file of that name.
 
+`cuda` is a worker whose GPU is lost: it fails whatever it is given, and no other worker does.
 `nan` has the loss turn into NaN, `raise` fails in set-up, `allocate` asks for more memory than any
 machine has, and `memory` takes memory until Ray ends its worker.
 """
@@ -22,6 +23,12 @@ _BATCHES_BEFORE_NAN = 30
 _GIB = 2**30
 
 
+def _is_in_a_worker() -> bool:
+    import ray  # not sooner: a driver sets first what Ray reads as it is imported
+
+    return ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None
+
+
 def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int, ...]) -> Any:
     import torch
 
@@ -34,6 +41,12 @@ def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int,
         return network
     if fault == "raise":
         raise RuntimeError("no such layer")
+    if fault == "cuda" and _is_in_a_worker():
+        lost = Path(os.environ["LOST_WORKER"])
+        if not lost.exists():
+            lost.write_text(str(os.getpid()))
+        if lost.read_text() == str(os.getpid()):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
     if fault == "allocate":
         torch.empty(2**50)
     if fault == "memory":

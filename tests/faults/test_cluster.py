@@ -1,8 +1,10 @@
 """A study on a cluster of several nodes, of which one is lost and another joins."""
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from conftest import find_free_port
@@ -11,6 +13,55 @@ from launching import Launcher
 from ray_nodes import LOOPBACK, lose, node
 
 pytestmark = pytest.mark.faults
+
+
+# What a node's every Python process reads of its processor.
+ANOTHER_PROCESSOR = """
+from pathlib import Path
+read = Path.read_text
+def read_text(path, *args, **kwargs):
+    return "model name : A Processor Of 1971" if str(path) == "/proc/cpuinfo" else read(path)
+Path.read_text = read_text
+"""
+
+
+def test_a_node_of_another_processor_that_joins_is_trained_on_by_nobody_and_fails_none(
+    patient: Callable[..., Patient], launcher: Launcher, tmp_path: Path
+) -> None:
+    study = patient(RAY_AUTH_MODE="disabled", **LOOPBACK)
+    (tmp_path / "sitecustomize.py").write_text(ANOTHER_PROCESSOR)
+    port = find_free_port()
+    address = f"127.0.0.1:{port}"
+    environment = {
+        **launcher.environment(),
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "EPOCHS_BEGUN": str(study.epochs_file),
+    }
+    other = {**environment, "PYTHONPATH": f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"}
+    with ExitStack() as nodes:
+        head = ("--head", "--port", str(port), "--include-dashboard", "false")
+        nodes.enter_context(node(*head, environment=environment))
+        time.sleep(15)
+        second = nodes.enter_context(node("--address", address, environment=environment))
+        time.sleep(15)
+        # Long enough for the node to be there while its trial is trained.
+        long = ("--max-epochs", "40", "--trials", "2")
+        driver = study.start("--json", "--address", address, "--concurrent", "2", *long)
+        study.wait_for_epoch(0, 1)
+        lose(second)
+        nodes.enter_context(node("--address", address, environment=other))
+        _, errors = driver.communicate(timeout=250)
+
+    assert driver.returncode == 0, errors
+    assert "its node has another processor (A Processor Of 1971) than the study runs on" in errors
+    assert_sound(study)
+    trials = study.record().trials
+    assert {trial.status for trial in trials} == {"complete"}
+    assert 1 <= sum(trial.usage.retries for trial in trials) <= 4
+    lost = study.epochs_lost()
+    assert 0 <= lost <= 1
+    note("a node removed, one of another processor added", lost, 0, "test_cluster.py -k processor")
 
 
 def test_a_trial_whose_node_is_lost_goes_on_elsewhere_and_a_new_node_is_used(
@@ -43,4 +94,4 @@ def test_a_trial_whose_node_is_lost_goes_on_elsewhere_and_a_new_node_is_used(
     assert {trial.status for trial in study.record().trials} == {"complete"}
     lost = study.epochs_lost()
     assert 0 <= lost <= 1
-    note("a node removed, another added", lost, 0, "test_cluster.py")
+    note("a node removed, another added", lost, 0, "test_cluster.py -k lost")

@@ -124,6 +124,19 @@ def test_faulty_students_end_their_trials_alone_and_say_why(ward: Path, launcher
         note(f"a trial with `{fault}`", "its own", 0, "test_trials.py -k faulty_students")
 
 
+def test_a_worker_that_would_fail_whatever_it_is_given_is_given_nothing_more(
+    ward: Path, launcher: Launcher, tmp_path: Path
+) -> None:
+    lost = tmp_path / "worker"
+    study, counts = run_of_faulty(
+        "faulty-worker", ward, launcher, "--trials", "3", FAULT="cuda", LOST_WORKER=str(lost)
+    )
+
+    assert lost.exists()
+    assert counts["failed"] == 0
+    assert sum(trial.usage.retries for trial in study.record().trials) == 1
+
+
 def test_too_many_failures_throw_away_nobody_who_waits_and_a_resume_goes_on_with_them(
     ward: Path, launcher: Launcher, tmp_path: Path
 ) -> None:

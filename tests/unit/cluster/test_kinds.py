@@ -4,7 +4,15 @@ from dataclasses import replace
 import pytest
 
 from cluster.connect import Cluster, ClusterError
-from cluster.kinds import Node, find_nodes, keep_to_one_kind, processor_name
+from cluster.kinds import (
+    Node,
+    as_it_is_now,
+    find_nodes,
+    keep_to_one_kind,
+    keeping_off,
+    matches,
+    processor_name,
+)
 
 HERE = Cluster("head:6379", cpus=26, gpus=5, nodes=4, largest=16)
 NODES = [
@@ -42,6 +50,33 @@ def test_ray_finds_the_nodes_by_labels_that_it_gives_by_itself() -> None:
     assert selector(gpus=True) == {"ray.io/node-id": "in(a,c)"}
     # Where all are alike, nodes that join later are used too.
     assert selector(nodes=1) == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [
+        ({}, {"ray.io/node-id": "!in(a,b)"}, ["c", "d"]),
+        (
+            {"ray.io/accelerator-type": "old"},
+            {"ray.io/accelerator-type": "old", "ray.io/node-id": "!in(a,b)"},
+            ["c"],
+        ),
+        ({"ray.io/node-id": "in(a,c)"}, {"ray.io/node-id": "in(c)"}, ["c"]),
+        ({"ray.io/node-id": "in(a,b)"}, {"ray.io/node-id": "in()"}, []),
+    ],
+)
+def test_nodes_are_kept_off_of_those_that_will_do(
+    before: Mapping[str, str], after: Mapping[str, str], left: list[str]
+) -> None:
+    kinds = {"a": "old", "b": "old", "c": "old", "d": "new"}
+    found = keeping_off(before, ["b", "a"])
+
+    assert found == after
+    assert left == [
+        node
+        for node, kind in kinds.items()
+        if matches({"ray.io/node-id": node, "ray.io/accelerator-type": kind}, found)
+    ]
 
 
 def test_what_ran_before_is_kept_to() -> None:
@@ -122,6 +157,20 @@ def test_a_node_that_dies_while_it_is_asked_is_left_out(
     dead, gone = NodeDiedError("its raylet died"), TaskUnschedulableError("no such node")
     found = answering({"a": "old", "b": dead, "c": gone, "d": "new"})
     assert [(node.id, node.kind) for node in found] == [("a", "old"), ("d", "new")]
+
+
+def test_a_node_of_another_kind_that_has_joined_is_left_out_from_then_on(
+    answering: Callable[[Mapping[str, object]], list[Node]],
+) -> None:
+    before = keep_to_one_kind(HERE, answering({"a": "old"}), None, None, gpus=False)
+    assert before.selector == {}
+
+    answering({"a": "old", "b": "old", "larger": "new"})
+    now = as_it_is_now(before, gpus=False)
+    assert (now.kind, now.cpus, now.selector) == ("old", 8, {"ray.io/node-id": "in(a,b)"})
+    answering({"larger": "new"})
+    with pytest.raises(ClusterError, match="ran on old, and this cluster has only new"):
+        as_it_is_now(now, gpus=False)
 
 
 def test_a_node_without_this_package_is_told_of_with_the_mend(

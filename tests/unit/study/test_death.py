@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import ray.cloudpickle
-from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
-from study.death import Death, LostToMemory, death_of, error_of
+from study.death import Death, LostToMemory, UnfitWorker, death_of, error_of
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,17 @@ from study.death import Death, LostToMemory, death_of, error_of
 )
 def test_a_death_is_told_in_one_line(error: Exception | None, death: Death) -> None:
     assert death_of(error) == death
+
+
+@pytest.mark.parametrize("whole_node", [True, False])
+def test_an_unfit_worker_is_told_of_in_its_own_words_with_its_node(whole_node: bool) -> None:
+    raised = UnfitWorker("its node has another processor", whole_node, "a1b2")
+    told = RayTaskError("step", "a long\naccount", raised).as_instanceof_cause()
+    death = Death("its node has another processor", True, "a1b2", whole_node)
+
+    assert death_of(raised) == death
+    assert death_of(told) == death
+    assert death_of(ray.cloudpickle.loads(ray.cloudpickle.dumps(told))) == death
 
 
 @dataclass

@@ -16,7 +16,7 @@ from analysis.runs import estimates
 from search_spaces.cifar_blocks import SPACE
 from study.arguments import parser
 from study.constraints import Constraints
-from study.death import LostToMemory
+from study.death import LostToMemory, UnfitWorker
 from study.halting import Halted
 from study.plan import StudyPlan
 from study.progress import Progress
@@ -390,6 +390,44 @@ def test_the_checkpoint_of_a_complete_trial_goes_and_its_student_stays(bench: Be
         path.relative_to(bench.record.folder) for path in bench.record.folder.rglob("*.pt*")
     )
     assert left == [Path("checkpoints/t0000/student.pt")]
+
+
+def lose(bench: Bench, trial: RayTrial, error: Exception) -> None:
+    trial.error = error
+    bench.recorder.on_trial_error(0, [], trial)
+
+
+def test_a_node_of_another_processor_fails_no_trial_and_is_kept_off_by_all(bench: Bench) -> None:
+    wrong = UnfitWorker("its node has another processor", whole_node=True, node="b")
+    trials = [bench.start(epochs=9) for _ in range(4)]
+    for trial in trials:
+        bench.train(trial, 1)
+        lose(bench, trial, wrong)
+
+    assert not bench.recorder.too_many_failures()
+    tasks = [bench.queue.next_task() for _ in range(5)]
+    numbers = [task.number for task in tasks if task is not None]
+    assert numbers == [0, 1, 2, 3, 4]
+    assert [task.avoided for task in tasks if task is not None] == [("b",)] * 5
+    assert [trial.usage.retries for trial in bench.record.trials()[:4]] == [1] * 4
+
+
+def test_a_trial_whose_gpu_is_lost_again_and_again_fails_and_says_why(bench: Bench) -> None:
+    lost, other = bench.start(epochs=9), bench.start(epochs=9)
+    for node, avoided in [("a", ("a",)), ("b", ("a", "b")), ("a", None)]:
+        lose(bench, lost, UnfitWorker("AcceleratorError: CUDA error: no", node=node))
+        if avoided is not None:
+            task = bench.queue.next_task()
+            assert task is not None
+            assert (task.number, task.avoided) == (0, avoided)
+            bench.recorder.on_trial_start(0, [], lost)
+    lose(bench, other, ActorDiedError())
+
+    assert bench.status(lost) == ("failed", "AcceleratorError: CUDA error: no (3 times)")
+    task = bench.queue.next_task()
+    assert task is not None
+    # What may be the fault of that trial keeps no other off.
+    assert (task.number, task.avoided) == (1, ())
 
 
 def test_too_many_failures_are_noticed_after_a_few(bench: Bench) -> None:

@@ -18,6 +18,7 @@ from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
 from study.confirmation import spread_of_equals, time_copies, time_idle
+from study.death import UnfitWorker
 from study.distillation import checkpoint
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
@@ -158,10 +159,43 @@ def test_a_student_that_the_runtime_cannot_run_is_infeasible_with_the_reason(
 def test_a_trial_that_comes_to_another_kind_of_processor_is_not_measured_there(
     context: TrialContext,
 ) -> None:
-    report = StudentTrial(task(), replace(context, processor="A Processor Of 1971")).advance()
-    assert report["done"]
-    assert "A Processor Of 1971" in report["failure"]
-    assert "latency" not in report
+    """Nor anything else of its node: it is no failure of the trial, which goes on elsewhere."""
+    trial = StudentTrial(task(), replace(context, processor="A Processor Of 1971"))
+
+    with pytest.raises(UnfitWorker, match=r"another processor \(.+\) than .+ Of 1971") as unfit:
+        trial.advance()
+    assert unfit.value.whole_node
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError])
+def test_a_gpu_that_is_lost_has_its_worker_dropped_and_one_without_memory_does_not(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    told = ["CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be"]
+
+    def fail(*_: object) -> None:
+        raise kind(told[0])
+
+    monkeypatch.setattr("study.trial.build_student", fail)
+
+    with pytest.raises(UnfitWorker) as unfit:
+        StudentTrial(task(), context).advance()
+    assert unfit.value.reason == f"{kind.__name__}: {told[0].splitlines()[0]}"
+    assert not unfit.value.whole_node
+    told[0] = "CUDA error: out of memory\nCUDA kernel errors might be"
+    assert "out of memory" in StudentTrial(task(), context).advance()["infeasible"]
+
+
+def test_a_failure_of_the_trial_itself_is_reported(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setattr("study.trial.build_student", fail)
+
+    report = StudentTrial(task(), context).advance()
+    assert (report["done"], report["failure"]) == (True, "RuntimeError: no such layer")
 
 
 def test_a_known_latency_is_not_measured_again(

@@ -9,8 +9,8 @@ from tiny_study import SMALL, latency, make_context
 
 from analysis.results import PLAN_FILE
 from search_spaces.cifar_blocks import SPACE
-from study.death import death_of
-from study.trial import FolderMissing, StudentTrial
+from study.death import UnfitWorker, death_of
+from study.trial import StudentTrial
 from study.trial_context import TrialTask
 
 
@@ -24,12 +24,13 @@ def test_a_trial_that_comes_to_a_node_without_the_study_s_folder_is_for_another_
 ) -> None:
     elsewhere = make_context(tmp_path / "study", shared=True)
 
-    with pytest.raises(FolderMissing, match=f"does not have the folder {tmp_path}/study") as said:
+    with pytest.raises(UnfitWorker, match=f"does not have the folder {tmp_path}/study") as said:
         StudentTrial(task(), elsewhere).advance()
 
     assert not (tmp_path / "study").exists()
     death = death_of(said.value)
     assert death.retry
+    assert death.whole_node
     assert "does not have the folder" in death.reason
 
 
