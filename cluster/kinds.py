@@ -50,12 +50,16 @@ def processor_name() -> str:
     return names[0] if names else platform.processor() or platform.machine() or UNNAMED
 
 
-def find_nodes(cluster: Cluster, *, gpus: bool) -> list[Node]:
+def find_nodes(cluster: Cluster, *, gpus: bool, without_late: bool = False) -> list[Node]:
     """Return the nodes of a connected cluster that have what trials hold, with their kinds.
 
     Args:
         cluster: The cluster that is connected.
         gpus: Whether trials hold GPUs.
+        without_late: Whether a node that does not say in time what it is is left out.
+
+    Raises:
+        ClusterError: if one does not, and that matters.
     """
     import ray
 
@@ -67,7 +71,8 @@ def find_nodes(cluster: Cluster, *, gpus: bool) -> list[Node]:
     if cluster.address == "local":
         return [_node(node, processor_name()) for node in able]
     # Each says itself what it is.
-    kinds = ask_nodes([node["NodeID"] for node in able], processor_name)
+    names = [node["NodeID"] for node in able]
+    kinds = ask_nodes(names, processor_name, without_late=without_late)
     answers = zip(able, kinds, strict=True)
     return [_node(node, kind) for node, kind in answers if kind is not None]
 
@@ -127,19 +132,6 @@ def keep_to_one_kind(
         selector=_selector(chosen, others),
         left_alone=_listed(others, "GPU" if gpus else "CPU"),
     )
-
-
-def as_it_is_now(cluster: Cluster, *, gpus: bool) -> Cluster:
-    """Return what a study may use of a cluster whose nodes may have come and gone meanwhile.
-
-    Args:
-        cluster: What it may use by then, of one kind.
-        gpus: Whether trials hold GPUs.
-
-    Raises:
-        ClusterError: if no node of its kind is left, or one does not answer.
-    """
-    return keep_to_one_kind(cluster, find_nodes(cluster, gpus=gpus), None, cluster.kind, gpus=gpus)
 
 
 def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:

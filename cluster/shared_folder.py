@@ -22,28 +22,51 @@ def check_shared(folder: Path, cluster: Cluster) -> None:
     Raises:
         ClusterError: naming the folder, a node that lacks it, and the mend.
     """
+    without = nodes_without(folder, cluster)
+    if without:
+        raise ClusterError(
+            f"--studies {folder.parent}: {_named(without)} not have the folder "
+            f"{folder.absolute()}, in which trials keep what they learn; mount it there, or name a "
+            "folder that all nodes share, or an object store"
+        )
+
+
+def nodes_without(folder: Path, cluster: Cluster, *, without_late: bool = False) -> list[str]:
+    """Return the nodes that a study uses, by Ray's names, on which its folder cannot be written.
+
+    Args:
+        folder: The study's, made by the driver; a file lies in it meanwhile.
+        cluster: What the study may use; a Ray of its own shares this machine's disk.
+        without_late: Whether a node that does not answer in time is passed over.
+
+    Raises:
+        ClusterError: if one does not answer in time, and that matters.
+    """
     if cluster.address == "local":
-        return
+        return []
     # A name that nobody can have asked for before: file systems remember what was not there.
     mark = folder.absolute() / f".shared-{uuid.uuid4().hex}.tmp"
     mark.touch()
     try:
-        answers = ask_nodes([node.id for node in cluster.used], _sees, str(mark))
+        names = [node.id for node in cluster.used]
+        answers = ask_nodes(names, _sees, str(mark), without_late=without_late)
     finally:
         mark.unlink(missing_ok=True)
     nodes = zip(cluster.used, answers, strict=True)
-    without = [node.id for node, sees in nodes if sees is False]
-    if without:
-        raise ClusterError(
-            f"--studies {folder.parent}: {_named(without)} not have the folder {mark.parent}, "
-            "in which trials keep what they learn; mount it there, or name a folder that all nodes "
-            "share, or an object store"
-        )
+    return [node.id for node, sees in nodes if sees is False]
+
+
+def usable(file: str | Path) -> bool:
+    """Whether a file of a folder is here, and others could be written beside it.
+
+    What belongs to another user, or lies on a mount that does not answer, is as good as not there.
+    """
+    return os.access(file, os.R_OK) and os.access(Path(file).parent, os.W_OK | os.X_OK)
 
 
 def _sees(path: str) -> bool:
     deadline = time.monotonic() + _LOOK_SECONDS
-    while not os.access(path, os.R_OK):  # one of another user is as good as not there
+    while not usable(path):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 3.0
+_SAY_AGAIN_SECONDS = 60.0
 # A worker may take so long to start and to load torch; who waits longer waits for another study.
-STARTED_WITHIN = 12.0
+_STARTED_WITHIN = 12.0
 
 T = TypeVar("T")
 
@@ -34,12 +35,13 @@ class Asked(NamedTuple):
     """A task that was asked for: its result to come, and a key of Ray's that is there once it runs.
 
     The key, whose value is the node, tells as much of a task as of a stream, which says nothing
-    before its first value.
+    before its first value. ``nodes`` are those that Ray may have asked.
     """
 
     result: Any
     begun: bytes
     asked: tuple[Any, ...]
+    nodes: frozenset[str]
 
 
 class _LostWhileWaiting(Exception):
@@ -64,14 +66,14 @@ class ClusterTasks:
         *,
         retries: int = 2,
         warn: Callable[[str], None] = logger.warning,
-        say_after: float = STARTED_WITHIN,
+        say_after: float = _STARTED_WITHIN,
     ) -> None:
         self._find, self._what, self._retries = find, what, retries
         self._warn, self._say_after = warn, say_after
         self._look()
 
     def _look(self) -> None:
-        self._nodes = _alive()
+        self._nodes = frozenset(_alive())
         self._share = self._find()
 
     @property
@@ -154,7 +156,7 @@ class ClusterTasks:
         if streaming:
             options["num_returns"] = "streaming"
         worker = ray.remote(_streamed if streaming else _run).options(**options)
-        return Asked(worker.remote(key, *asked), key, asked)
+        return Asked(worker.remote(key, *asked), key, asked, self._nodes)
 
     def _until_ready(self, asked: Asked, phase: "Phase") -> None:
         """Wait for a result, or for the next value of a stream; says so while there is no room.
@@ -166,7 +168,8 @@ class ClusterTasks:
         import ray
         from ray.experimental.internal_kv import _internal_kv_get
 
-        note, since, gone = phase.note, time.monotonic(), False
+        note, gone = phase.note, False
+        say_at = time.monotonic() + self._say_after
         while not ray.wait([asked.result], timeout=_LOOK_SECONDS)[0]:
             node: bytes | None = _internal_kv_get(asked.begun)
             if node is not None:
@@ -177,10 +180,11 @@ class ClusterTasks:
                     raise ray.exceptions.NodeDiedError("the node of a task has died")
                 gone = True  # Ray, which knows as well, has till the next look to say so
                 continue
-            if time.monotonic() - since >= self._say_after:
+            if time.monotonic() >= say_at:
+                say_at = time.monotonic() + _SAY_AGAIN_SECONDS
                 waits = f"waits until {self._share} are free at once"
                 phase.update(phase.done, phase.total, waits)
-            if self._nodes - _alive():
+            if asked.nodes - _alive():
                 # Ray may have asked that node, which answers no more, and would wait for ever.
                 ray.cancel(asked.result, force=True)
                 raise _LostWhileWaiting

@@ -23,6 +23,7 @@ from analysis.results import (
     TieTest,
     TrialResult,
     first_runs,
+    trained_alone,
     trial_name,
 )
 from cluster.connect import Cluster
@@ -60,6 +61,7 @@ def confirm(
     context_reference: Any,
     cluster: Cluster,
     progress: Progress,
+    retries: int = 2,
 ) -> None:
     """Confirm every trial of the record that is, or may be, on the front or in a published table.
 
@@ -69,8 +71,9 @@ def confirm(
         context_reference: The same in Ray's object store.
         cluster: Where the study runs.
         progress: Shows how far it is.
+        retries: How often a student is asked about again whose worker was lost.
     """
-    worker = _worker(context, context_reference, cluster, progress)
+    worker = _worker(context, context_reference, cluster, progress, retries)
     kept = _Kept(record, worker)
     if kept.waiting():
         with progress.phase("confirming the front") as phase:
@@ -101,6 +104,7 @@ def time_front(
     context_reference: Any,
     cluster: Cluster,
     progress: Progress,
+    retries: int = 2,
 ) -> None:
     """Time every student that is, or may be, on the front, on the idle device; score none.
 
@@ -110,8 +114,9 @@ def time_front(
         context_reference: The same in Ray's object store.
         cluster: Where the study runs.
         progress: Shows how far it is.
+        retries: How often a student is asked about again whose worker was lost.
     """
-    worker = _worker(context, context_reference, cluster, progress)
+    worker = _worker(context, context_reference, cluster, progress, retries)
     kept = _Kept(record, worker)
     if not kept.untimed():
         return
@@ -130,10 +135,14 @@ def time_front(
 
 
 def _worker(
-    context: TrialContext, reference: Any, cluster: Cluster, progress: Progress
+    context: TrialContext, reference: Any, cluster: Cluster, progress: Progress, retries: int
 ) -> "WholeNodeWorker":
     return WholeNodeWorker(
-        reference, on_gpu=context.on_gpu, selector=cluster.selector, warn=progress.warn
+        reference,
+        on_gpu=context.on_gpu,
+        selector=cluster.selector,
+        retries=retries,
+        warn=progress.warn,
     )
 
 
@@ -157,6 +166,7 @@ class WholeNodeWorker(ClusterTasks):
         context_reference: What trials share, in Ray's object store.
         on_gpu: Whether the node has to have a GPU.
         selector: Labels of the nodes that the study keeps to.
+        retries: How often a task is asked for again whose worker was lost.
         warn: Hears of workers that were lost.
     """
 
@@ -166,6 +176,7 @@ class WholeNodeWorker(ClusterTasks):
         *,
         on_gpu: bool,
         selector: Mapping[str, str] | None = None,
+        retries: int = 2,
         warn: Callable[[str], None] = logger.warning,
     ) -> None:
         """Look for the largest node."""
@@ -174,6 +185,7 @@ class WholeNodeWorker(ClusterTasks):
         super().__init__(
             lambda: whole_node(ray.nodes(), gpus=on_gpu, selector=selector),
             "confirms the front",
+            retries=retries,
             warn=warn,
             say_after=_SAY_AFTER_SECONDS,
         )
@@ -240,7 +252,7 @@ def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
     while record.attribute(ATTR_TIE_TEST) is None and (waiting := kept.waiting()):
         fastest = min(waiting, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms)
         phase.update(0, len(waiting), "the same student, timed again and again")
-        trained = sum(trial.usage.device_seconds for trial in record.trials())
+        trained = sum(trial.train_seconds for trial in trained_alone(record.trials()))
         asked = fastest.architecture, _COPIES_SHARE * trained
         test: TieTest | None = kept.ask(phase, time_copies, fastest, *asked)
         if test is not None:

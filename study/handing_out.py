@@ -36,6 +36,7 @@ class Queue(ABC):
         self._handed_out: set[int] = set()
         # Nodes to be kept off: by all trials, and by one whose worker was unfit there.
         self._no_good: set[str] = set()
+        self._told_off: dict[int, frozenset[str]] = {}
         self._unfit_for: dict[int, set[str]] = {}
 
     @abstractmethod
@@ -55,6 +56,15 @@ class Queue(ABC):
     def handed_out(self) -> frozenset[int]:
         """Numbers of the trials that are being trained, or are about to be."""
         return frozenset(self._handed_out)
+
+    @property
+    def no_good(self) -> frozenset[str]:
+        """Nodes on which no trial is to be tried, by Ray's names."""
+        return frozenset(self._no_good)
+
+    def kept_off(self, number: int, node: str) -> bool:
+        """Whether a trial was handed out not to be trained on a node."""
+        return node in self._told_off.get(number, ())
 
     def again(self, number: int, node: str = "", *, whole_node: bool = False) -> None:
         """Take back a trial whose worker died.
@@ -82,7 +92,8 @@ class Queue(ABC):
         if trial.number in self._handed_out:
             raise AssertionError(f"{trial.name} is being trained already")
         self._handed_out.add(trial.number)
-        avoided = self._no_good | self._unfit_for.get(trial.number, set())
+        avoided = frozenset(self._no_good | self._unfit_for.get(trial.number, set()))
+        self._told_off[trial.number] = avoided
         task = task_for(trial, self._record, self._space)
         return replace(task, avoided=tuple(sorted(avoided)))
 

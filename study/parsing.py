@@ -3,8 +3,14 @@
 import re
 from typing import Literal
 
-from search_spaces.space import Choice, SearchSpace, SpaceError, Value, nearest
-from study.plan import ALL_VIEWS, OBJECTIVES, TO_BE_MEASURED, PlanError
+from search_spaces.space import Choice, SearchSpace, SpaceError, Value
+from study.plan import (
+    ALL_VIEWS,
+    OBJECTIVES,
+    TO_BE_MEASURED,
+    PlanError,
+    objective_problem,
+)
 
 
 def parse_objectives(text: str, space: SearchSpace) -> tuple[str, ...]:
@@ -19,24 +25,10 @@ def parse_objectives(text: str, space: SearchSpace) -> tuple[str, ...]:
     same = {"accuracy", space.score.name.lower()}
     names = [name.strip().lower() for name in text.split(",")]
     named = ["score" if name in same else name for name in names]
-    problem = _objective_problem(named, list(dict.fromkeys([*OBJECTIVES, *sorted(same)])))
+    problem = objective_problem(named, list(dict.fromkeys([*OBJECTIVES, *sorted(same)])))
     if problem is not None:
         raise PlanError(f"--objectives {text}: {problem}")
     return tuple(sorted(named, key=OBJECTIVES.index))
-
-
-def _objective_problem(names: list[str], known: list[str]) -> str | None:
-    mend = "give score,latency, and with a comma params or flops"
-    unknown = next((name for name in names if name not in OBJECTIVES), None)
-    if unknown is not None:
-        return f"{unknown!r} is unknown{nearest(unknown, known)}"
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        return f"{repeated} is named twice; {mend}"
-    missing = next((name for name in OBJECTIVES[:2] if name not in names), None)
-    if missing is not None:
-        return f"every study optimises the {missing} too; {mend}"
-    return None if len(names) <= 3 else f"{len(names)} are more than three; {mend}"
 
 
 _PART = r"(\d+(?:\.\d+)?)(s|min|m|h|d)"

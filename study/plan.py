@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -260,6 +260,11 @@ def _problems(plan: StudyPlan) -> list[str]:
         )
         if value is not None and not value > 0
     ]
+    if plan.min_score is not None and not plan.min_score > 0:
+        problems.append(f"--min-score {plan.min_score:g} is not above 0; give more")
+    wrong = objective_problem(plan.objectives, OBJECTIVES)
+    if wrong is not None:
+        problems.append(f"--objectives {','.join(plan.objectives)}: {wrong}")
     problems += plan.budget.problems()
     if not 0 < plan.max_failures <= 1:
         problems.append(
@@ -289,6 +294,21 @@ def _problems(plan: StudyPlan) -> list[str]:
             "--teacher and --teacher-weights exclude each other: a checkpoint brings its weights"
         )
     return problems
+
+
+def objective_problem(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """Say what is wrong with the names of objectives, and the mend; ``known`` may be asked for."""
+    mend = "give score,latency, and with a comma params or flops"
+    unknown = next((name for name in names if name not in OBJECTIVES), None)
+    if unknown is not None:
+        return f"{unknown!r} is unknown{nearest(unknown, known)}"
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        return f"{repeated} is named twice; {mend}"
+    missing = next((name for name in OBJECTIVES[:2] if name not in names), None)
+    if missing is not None:
+        return f"every study optimises the {missing} too; {mend}"
+    return None if len(names) <= 3 else f"{len(names)} are more than three; {mend}"
 
 
 def check_preset(space: SearchSpace, preset: str | None) -> None:

@@ -372,7 +372,6 @@ def _get_teachers(
         # Students to be compared get one answer, whoever their teacher is.
         resolved = str(own["students_precision"]) if own else request.precision
         asked = replace(request, recipe=recipe, described=not own, precision=resolved)
-
         found, outputs = tasks.retried(partial(_follow, tasks, asked, shared, progress, unit))
         own = own or found
         teachers.append(

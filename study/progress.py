@@ -129,7 +129,8 @@ class Progress:
         left = phase.seconds_left
         tail = f", {duration(left)} left" if left is not None else ""
         note = f" ({phase.note})" if phase.note else ""
-        self.say(f"  {phase.done}/{phase.total}{note}{tail}")
+        done = f"{phase.done}/{phase.total}" if phase.total else "…"
+        self.say(f"  {done}{note}{tail}")
 
     @contextmanager
     def trials_phase(

@@ -331,11 +331,13 @@ class Recorder(StatelessForRay, Callback):
             # A worker that dies while it starts is heard of here first.
             self._running[number] = _Running(time.monotonic(), self._trial(number).usage)
         running, death = self._running[number], death_of(error)
+        # That a node is no good is found out by those who come there first: no fault of theirs.
+        is_news = death.whole_node and not self._queue.kept_off(number, death.node)
         if not death.retry:
             self._count(number)
             running.facts["infeasible"] = death.reason
-        elif running.usage.retries < self._limits.retries:
-            self._count(number, retries=1)
+        elif is_news or running.usage.retries < self._limits.retries:
+            self._count(number, retries=0 if is_news else 1)
             del self._running[number]
             self._queue.again(number, death.node, whole_node=death.whole_node)
             self._progress.trial_lost(self._trial(number), death.reason, self._limits.retries)

@@ -45,6 +45,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     document = _stored(name, args)
     stored = None if document is None else document.get("plan")
     sampler, scheduler = chosen(args.sampler, args.scheduler, stored)
+    check_min_score(args.min_score, space)
     plan = StudyPlan(
         name=str(name),
         space=args.space,
@@ -89,7 +90,6 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         runtime=args.runtime,
         timing_seconds=args.timing_seconds,
     )
-    check_min_score(plan.min_score, space)
     space = space.with_fixed(fixed).with_objectives(plan.objectives)
     check_teacher(plan, space, short)
     return plan, space

@@ -14,7 +14,6 @@ from analysis import results
 from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
-from cluster.kinds import as_it_is_now
 from cluster.resources import TrialResources
 from study.budget import Left
 from study.commands import command
@@ -27,6 +26,7 @@ from study.guide import Guide
 from study.halting import Halted, halted_by
 from study.handing_out import Queue
 from study.inputs import StudyInputs
+from study.placement import still_usable
 from study.preparation import Prepared, prepare
 from study.progress import Progress
 from study.publishing import CLOSE_TRACKER_SECONDS, publish
@@ -90,6 +90,7 @@ class Session:
         self._progress = progress
         self._stop = stop
         self._time = SessionTime(record, begun, resources.concurrent, stop.lock_lost)
+        self._unfit: frozenset[str] = frozenset()  # nodes, by Ray's names
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
 
@@ -190,34 +191,34 @@ class Session:
         from study.confirmation import confirm
         from study.illustrations import Illustrator, kinds_for
 
+        plan, record, progress = self._plan, self._record, self._progress
         reference = ray.put(prepared.context)
         self._time.enter("trials")
         ending = self._run_trials(reference)
         self._time.enter("confirming")
         if ending.exit_code in (0, 3):
-            # On a node of another kind that has joined meanwhile nothing more is trained, or timed.
-            self._cluster = as_it_is_now(self._cluster, gpus=self._plan.gpus_per_trial > 0)
+            gpus = plan.gpus_per_trial > 0
+            self._cluster = still_usable(self._cluster, record.folder, self._unfit, gpus=gpus)
             self._resources = replace(self._resources, selector=self._cluster.selector)
-        if ending.exit_code == 0 and self._plan.replicates > 1:
+        if ending.exit_code == 0 and plan.replicates > 1:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
-            confirm(self._record, prepared.context, reference, self._cluster, self._progress)
+            confirm(record, prepared.context, reference, self._cluster, progress, plan.retries)
             # Before the students of controls are removed.
             Illustrator(
-                self._record,
+                record,
                 self._stored.space,
                 prepared.context,
                 reference,
-                self._plan.teacher,
+                plan.teacher,
                 self._cluster,
-                self._progress,
+                progress,
             ).draw(kinds_for(self._inputs.space))
             self._prune(CONFIRMED_WITHIN, spare=0)
             self._make_models()
         if ending.exit_code == 0 and not front_of(self._record):
-            trials, score = self._record.trials(), self._inputs.space.score
-            why = why_no_front(trials, score, self._plan.min_score, ending.note)
-            return Ending("no front", 1, why)
+            asked = self._inputs.space.score, plan.min_score
+            return Ending("no front", 1, why_no_front(record.trials(), *asked, ending.note))
         return ending
 
     def _make_models(self) -> None:
@@ -250,6 +251,7 @@ class Session:
         shown = self._progress.trials_phase(plan.budget.trials, self._time.deadline(plan.budget))
         pausing = guide if plan.scheduler == "pause" else None
         recorder, queue = self._drive(reference, make_queue, scheduler, shown, pausing)
+        self._unfit = queue.no_good
         return self._ending(recorder, queue)
 
     def _run_replicates(self, prepared: Prepared, reference: Any, ending: Ending) -> Ending:
@@ -259,8 +261,8 @@ class Session:
         plan, record, inputs = self._plan, self._record, self._inputs
         if ending.word == "budget":
             return self._without_replicates(ending)
-        time_front(record, prepared.context, reference, self._cluster, self._progress)
         progress = self._progress
+        time_front(record, prepared.context, reference, self._cluster, progress, plan.retries)
 
         def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> ReplicateQueue:
             stored = self._stored.space

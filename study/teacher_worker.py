@@ -205,8 +205,8 @@ def _teach(
     emit("answers", answers)
 
 
-def _now_and_then(act: Callable[[], None], seconds: float = 5.0) -> Callable[[], None]:
-    """Return what acts at most every few seconds, however often it is called."""
+def _now_and_then(act: Callable[[], None], seconds: float = 60.0) -> Callable[[], None]:
+    """Return what acts at most once in so many seconds, however often it is called."""
     due = 0.0
 
     def called() -> None:

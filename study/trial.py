@@ -13,6 +13,7 @@ from ray.tune import Trainable
 
 from analysis.results import PLAN_FILE, EpochResult, Latency, ModelSize
 from cluster.kinds import processor_name
+from cluster.shared_folder import usable
 from study.death import OUT_OF_MEMORY, UnfitWorker, described
 from study.distillation.phases import PhaseClock
 from study.object_store import StoreError
@@ -285,7 +286,7 @@ def folder_missing(context: TrialContext) -> str | None:
 
     Nodes that join later are not asked whether they have it.
     """
-    if not context.shared or (context.place / PLAN_FILE).exists():
+    if not context.shared or usable(context.place / PLAN_FILE):
         return None
     return f"its node, {platform.node()}, does not have the folder {context.place}; mount it"
 

@@ -1,41 +1,20 @@
 """A task whose node is lost after it has begun is asked for again, of what is left."""
 
-import io
-import os
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import ray
 from conftest import find_free_port
 from launching import Launcher
-from ray_nodes import cut_off, lose, node
-
-from cluster.connect import connect, disconnect
-from study.confirmation import WholeNodeWorker
-from study.progress import Phase, Progress
+from ray_nodes import LOOPBACK, cut_off, lose, node
 
 pytestmark = pytest.mark.end_to_end
-
-
-def measure(context: object, folder: str) -> int:
-    """Note that it has begun, and take long where there are several CPUs; returns how many."""
-    cpus = int(ray.get_runtime_context().get_assigned_resources()["CPU"])
-    (Path(folder) / f"begun on {cpus}").touch()
-    time.sleep(60 if cpus > 1 else 0)
-    return cpus
-
-
-def wait_for(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+DRIVER = Path(__file__).with_name("lost_node_driver.py")
 
 
 @pytest.mark.parametrize("gone", [lose, cut_off])
@@ -52,26 +31,33 @@ def test_a_measurement_whose_node_is_lost_is_made_on_the_largest_that_is_left(
         "RAY_health_check_period_ms": "500",
         "RAY_health_check_timeout_ms": "1000",
         "RAY_health_check_failure_threshold": "3",
-        # Workers import this file.
-        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     head = ("--head", "--port", address.partition(":")[2], "--include-dashboard", "false")
-    with ExitStack() as cluster:
-        cluster.enter_context(node(*head, environment=environment))
+    with ExitStack() as nodes:
+        nodes.enter_context(node(*head, environment=environment))
         time.sleep(5)
-        connect(address, env={}, gpus=False)
-        cluster.callback(disconnect)
-        largest = cluster.enter_context(
+        largest = nodes.enter_context(
             node("--address", address, "--num-cpus", "2", environment=environment)
         )
-        wait_for(lambda: ray.cluster_resources().get("CPU") == 3)
-        warnings: list[str] = []
-        context = ray.put(SimpleNamespace(on_gpu=False))
-        worker = WholeNodeWorker(context, on_gpu=False, warn=warnings.append)
-        asked = worker.begin(measure, str(tmp_path))
-        wait_for((tmp_path / "begun on 2").exists)
+        driver = subprocess.Popen(
+            [sys.executable, str(DRIVER), address, str(tmp_path), "3"],
+            env={**environment, **LOOPBACK},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        nodes.callback(driver.kill)
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "begun on 2").exists():
+            assert driver.poll() is None, driver.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         gone(largest)
-        cpus = worker.wait(asked, Phase(Progress(io.StringIO()), "confirming the front"))
+        out, errors = driver.communicate(timeout=100)
 
-    assert cpus == 1
-    assert warnings == ["the worker that confirms the front was lost (its node died); retry 1 of 2"]
+    assert driver.returncode == 0, errors
+    told = json.loads(out.splitlines()[-1])
+    assert told == {
+        "cpus": 1,
+        "warnings": ["the worker that confirms the front was lost (its node died); retry 1 of 2"],
+    }

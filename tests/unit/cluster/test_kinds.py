@@ -6,7 +6,6 @@ import pytest
 from cluster.connect import Cluster, ClusterError
 from cluster.kinds import (
     Node,
-    as_it_is_now,
     find_nodes,
     keep_to_one_kind,
     keeping_off,
@@ -159,18 +158,16 @@ def test_a_node_that_dies_while_it_is_asked_is_left_out(
     assert [(node.id, node.kind) for node in found] == [("a", "old"), ("d", "new")]
 
 
-def test_a_node_of_another_kind_that_has_joined_is_left_out_from_then_on(
-    answering: Callable[[Mapping[str, object]], list[Node]],
+def test_a_node_that_is_late_with_its_answer_is_left_out_where_that_will_do(
+    answering: Callable[[Mapping[str, object]], list[Node]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = keep_to_one_kind(HERE, answering({"a": "old"}), None, None, gpus=False)
-    assert before.selector == {}
+    import ray
 
-    answering({"a": "old", "b": "old", "larger": "new"})
-    now = as_it_is_now(before, gpus=False)
-    assert (now.kind, now.cpus, now.selector) == ("old", 8, {"ray.io/node-id": "in(a,b)"})
-    answering({"larger": "new"})
-    with pytest.raises(ClusterError, match="ran on old, and this cluster has only new"):
-        as_it_is_now(now, gpus=False)
+    answering({"a": "old", "b": "cut off"})
+    monkeypatch.setattr(ray, "wait", lambda asked, **_: (asked[:1], asked[1:]))
+    with pytest.raises(ClusterError, match="not every node of the cluster ran a task within 60 s"):
+        find_nodes(HERE, gpus=False)
+    assert [node.id for node in find_nodes(HERE, gpus=False, without_late=True)] == ["a"]
 
 
 def test_a_node_without_this_package_is_told_of_with_the_mend(

@@ -409,7 +409,11 @@ def test_a_node_of_another_processor_fails_no_trial_and_is_kept_off_by_all(bench
     numbers = [task.number for task in tasks if task is not None]
     assert numbers == [0, 1, 2, 3, 4]
     assert [task.avoided for task in tasks if task is not None] == [("b",)] * 5
-    assert [trial.usage.retries for trial in bench.record.trials()[:4]] == [1] * 4
+    assert bench.queue.no_good == {"b"}
+    # Of a trial's retries only what befalls it on a node that it was to keep off counts.
+    assert [trial.usage.retries for trial in bench.record.trials()[:4]] == [0] * 4
+    bench.recorder._lose(0, wrong)
+    assert bench.record.trial(0).usage.retries == 1
 
 
 def test_a_trial_whose_gpu_is_lost_again_and_again_fails_and_says_why(bench: Bench) -> None:
