@@ -257,12 +257,21 @@ def own_ray_is_gone() -> bool:
     One that was told to end stays for long as a process, but listens no more. While Ray is being
     stopped it may seem gone for a moment.
     """
+    node = _own_node()
+    place = None if node is None else parse_address(node.gcs_address)
+    return place is not None and find_head(*place) is not None
+
+
+def own_ray_logs() -> str | None:
+    """Where the Ray that this process has started keeps its logs; None on one that it joined."""
+    node = _own_node()
+    return None if node is None else str(node.get_logs_dir_path())
+
+
+def _own_node() -> Any:
     ray = sys.modules.get("ray")
     node = ray._private.worker._global_node if ray is not None else None
-    if node is None or not node.all_processes:
-        return False
-    place = parse_address(node.gcs_address)
-    return place is not None and find_head(*place) is not None
+    return node if node is not None and node.all_processes else None
 
 
 def available_cpus() -> int:

@@ -10,22 +10,34 @@ _MISSING = "No module named"
 
 @dataclass(frozen=True)
 class Loss:
-    """How a task's worker was lost; ``retry`` is whether another may do better."""
+    """How a task's worker was lost.
+
+    Attributes:
+        reason: In words.
+        retry: Whether another may do better.
+        mend: What helps, where the reason tells.
+    """
 
     reason: str
     retry: bool = True
+    mend: str | None = None
 
 
-def fetch(reference: Any) -> Any:
+def fetch(reference: Any, timeout: float | None = None) -> Any:
     """Fetch an object; an error of the worker is raised as itself, without Ray's wrapping.
+
+    Args:
+        reference: Of the object.
+        timeout: Seconds after which it is not waited for any more.
 
     Raises:
         ClusterError: if this package is not installed where the worker is.
+        ray.exceptions.GetTimeoutError: if the object is not there in time.
     """
     import ray
 
     try:
-        return ray.get(reference)
+        return ray.get(reference, timeout=timeout)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None)
         if isinstance(error, ray.exceptions.RayTaskError) and isinstance(cause, Exception):
@@ -44,7 +56,12 @@ def loss(error: BaseException) -> Loss | None:
     from ray import exceptions
 
     if isinstance(error, exceptions.OutOfMemoryError):
-        return Loss("out of memory: Ray ended it to save its node", retry=False)
+        return Loss(
+            "out of memory: Ray ended it to save its node",
+            retry=False,
+            mend="free memory there, or begin a study with a smaller batch or network, or with "
+            "fewer trials at once (a larger --cpus-per-trial)",
+        )
     node = (exceptions.NodeDiedError, exceptions.LocalRayletDiedError, exceptions.ObjectLostError)
     if isinstance(error, node):
         return Loss("its node died")

@@ -24,11 +24,11 @@ class NodeShare:
 
     def __str__(self) -> str:
         """As in "8 CPUs and 1 GPU of one node"."""
-        counts = [f"{n:g} {what}{'s' if n != 1 else ''}" for n, what in self._held() if n]
-        return f"{' and '.join(counts)} of one node"
+        return f"{self._counts()} of one node"
 
-    def _held(self) -> tuple[tuple[float, str], ...]:
-        return (self.cpus, "CPU"), (self.gpus, "GPU")
+    def _counts(self) -> str:
+        held = (self.cpus, "CPU"), (self.gpus, "GPU")
+        return " and ".join(f"{n:g} {what}{'s' if n != 1 else ''}" for n, what in held if n)
 
     def options(self) -> dict[str, Any]:
         """Return what Ray is asked for; the task waits until all of it is free at once."""
@@ -37,6 +37,20 @@ class NodeShare:
             "num_gpus": self.gpus,
             "label_selector": dict(self.selector),
         }
+
+    def check(self, nodes: Iterable[Mapping[str, Any]]) -> None:
+        """Refuse a share for which the task would wait without end.
+
+        Args:
+            nodes: As ``ray.nodes()`` tells them.
+
+        Raises:
+            ClusterError: if none of them has so much, busy or not.
+        """
+        for has in _resources(nodes, self.selector):
+            if has.get("CPU", 0) >= self.cpus and has.get("GPU", 0) >= self.gpus:
+                return
+        raise ClusterError(f"no node of the cluster has {self._counts()}")
 
 
 def whole_node(
@@ -55,13 +69,20 @@ def whole_node(
         ClusterError: if there is none such.
     """
     selector = selector or {}
-    alive = [
-        node["Resources"]
-        for node in nodes
-        if node["Alive"] and matches(node.get("Labels", {}), selector)
-    ]
+    alive = _resources(nodes, selector)
     sizes = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
     fit = [size for size in sizes if size[0] > 0 and (size[1] > 0 or not gpus)]
     if not fit:
         raise ClusterError(f"no node of the cluster has {'a CPU and a GPU' if gpus else 'a CPU'}")
     return NodeShare(*max(fit), selector)
+
+
+def _resources(
+    nodes: Iterable[Mapping[str, Any]], selector: Mapping[str, str]
+) -> list[Mapping[str, float]]:
+    """What each living node has that a selector lets through."""
+    return [
+        node["Resources"]
+        for node in nodes
+        if node["Alive"] and matches(node.get("Labels", {}), selector)
+    ]

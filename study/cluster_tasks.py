@@ -8,10 +8,10 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from cluster.connect import ClusterError
-from cluster.fetching import fetch, loss
+from cluster.connect import ClusterError, own_ray_logs
+from cluster.fetching import Loss, fetch, loss
 from cluster.whole_node import NodeShare
 
 if TYPE_CHECKING:
@@ -46,6 +46,18 @@ class Asked(NamedTuple):
 
 class _LostWhileWaiting(Exception):
     """A node is gone that Ray may have asked for a task that has not begun."""
+
+
+def always(share: NodeShare) -> Callable[[], NodeShare]:
+    """Return what finds the same share each time; a ClusterError once no node has room for it."""
+
+    def find() -> NodeShare:
+        import ray
+
+        share.check(ray.nodes())
+        return share
+
+    return find
 
 
 class ClusterTasks:
@@ -112,7 +124,10 @@ class ClusterTasks:
         return self.retried(attempt)
 
     def stream(self, task: Any, *arguments: Any) -> "Stream":
-        """Ask for a generator to be run; to be read in :meth:`retried`, for its worker may die."""
+        """Ask for a generator to be run; to be read in :meth:`retried`, for its worker may die.
+
+        The stream is a context, to be left by whoever reads it.
+        """
         return Stream(self, self._ask((task, *arguments), streaming=True))
 
     def retried(self, attempt: Callable[[], T]) -> T:
@@ -136,7 +151,8 @@ class ClusterTasks:
                 reason, lost = found.reason, lost + 1
                 if lost > self._retries or not found.retry:
                     times = f" {lost} times" if lost > 1 else ""
-                    raise WorkerLost(self._told(f"{times} ({reason}); see `ray status`")) from error
+                    told = self._told(f"{times} ({reason}); {_mend(found)}")
+                    raise WorkerLost(told) from error
                 self._warn(self._told(f" ({reason}); retry {lost} of {self._retries}"))
             try:
                 self._look()
@@ -156,7 +172,9 @@ class ClusterTasks:
         if streaming:
             options["num_returns"] = "streaming"
         worker = ray.remote(_streamed if streaming else _run).options(**options)
-        return Asked(worker.remote(key, *asked), key, asked, self._nodes)
+        # Those that the share was found among, too: it may be that of a node that has gone since.
+        nodes = self._nodes | _alive()
+        return Asked(worker.remote(key, *asked), key, asked, nodes)
 
     def _until_ready(self, asked: Asked, phase: "Phase") -> None:
         """Wait for a result, or for the next value of a stream; says so while there is no room.
@@ -168,7 +186,7 @@ class ClusterTasks:
         import ray
         from ray.experimental.internal_kv import _internal_kv_get
 
-        note, gone = phase.note, False
+        note, gone, nodes = phase.note, False, asked.nodes
         say_at = time.monotonic() + self._say_after
         while not ray.wait([asked.result], timeout=_LOOK_SECONDS)[0]:
             node: bytes | None = _internal_kv_get(asked.begun)
@@ -184,15 +202,17 @@ class ClusterTasks:
                 say_at = time.monotonic() + _SAY_AGAIN_SECONDS
                 waits = f"waits until {self._share} are free at once"
                 phase.update(phase.done, phase.total, waits)
-            if asked.nodes - _alive():
+            alive = _alive()
+            if nodes - alive:
                 # Ray may have asked that node, which answers no more, and would wait for ever.
                 ray.cancel(asked.result, force=True)
                 raise _LostWhileWaiting
+            nodes = nodes | alive
         phase.note = note
 
 
 class Stream:
-    """The values of a generator that runs on the cluster.
+    """The values of a generator that runs on the cluster; a context, which tidies up after it.
 
     Args:
         tasks: Whose it is.
@@ -201,6 +221,12 @@ class Stream:
 
     def __init__(self, tasks: ClusterTasks, asked: Asked) -> None:
         self._tasks, self._asked = tasks, asked
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _forget(self._asked)
 
     def values(self, phase: "Phase") -> Iterator[Any]:
         """Yield the values that have not been yet, as they come.
@@ -212,9 +238,18 @@ class Stream:
             try:
                 reference = next(self._asked.result)
             except StopIteration:
-                _forget(self._asked)
                 return
             yield fetch(reference)
+
+
+def _mend(lost: Loss) -> str:
+    """What to do about a worker that was lost; a Ray of one's own ends with the study."""
+    if lost.mend is not None:
+        return lost.mend
+    logs = own_ray_logs()
+    if logs is None:
+        return "see `ray status`"
+    return f"look at this machine's memory, and at what Ray logged in {logs}"
 
 
 def _alive() -> set[str]:

@@ -7,13 +7,12 @@ memory is what they wait for, or students are large, they do not.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cluster.connect import Cluster
 from cluster.whole_node import NodeShare
 from search_spaces.space import SearchSpace
-from study.cluster_tasks import ClusterTasks
+from study.cluster_tasks import ClusterTasks, always
 from study.plan import StudyPlan
 from study.progress import Progress
 from study.timing import torch_threads
@@ -63,6 +62,10 @@ def measure_split(
         data: The data that students learn from.
         cluster: Nothing else runs there.
         progress: Shows how far it is.
+
+    Raises:
+        ClusterError: if no node is left that is as large.
+        study.cluster_tasks.WorkerLost: if whoever measures is lost too often.
     """
     rates = []
     with progress.phase("splitting the cores") as phase:
@@ -71,7 +74,7 @@ def measure_split(
             phase.update(index, len(tried), f"{cpus} a trial")
             trials = cluster.largest // cpus
             tasks = ClusterTasks(
-                partial(NodeShare, cpus, 0, cluster.selector),
+                always(NodeShare(cpus, 0, cluster.selector)),
                 "tries a split of the cores",
                 retries=plan.retries,
                 warn=progress.warn,

@@ -20,9 +20,10 @@ from analysis.illustration import (
 )
 from analysis.stored_plan import Space
 from cluster.connect import Cluster
-from cluster.fetching import fetch
+from cluster.whole_node import NodeShare
 from search_spaces.space import ACCURACY, WEIGHTED_F1, SearchSpace
 from study.atomic import write_atomically
+from study.cluster_tasks import ClusterTasks, always
 from study.death import described
 from study.drawing import Drawing, DrawnCell, Kind, Trials
 from study.progress import Phase, Progress
@@ -127,15 +128,15 @@ class Illustrator:
         return read_pictures(self._record.folder, [illustration])
 
     def _made(self, kind: Kind, trials: Trials, phase: Phase) -> Illustration:
-        import ray
-
-        task = ray.remote(kind.draw).options(
-            num_cpus=self._context.threads,
-            num_gpus=1 if self._context.on_gpu else 0,
-            label_selector=dict(self._cluster.selector),
+        gpus = 1 if self._context.on_gpu else 0
+        tasks = ClusterTasks(
+            always(NodeShare(self._context.threads, gpus, self._cluster.selector)),
+            f"draws the {kind.title}",
+            warn=self._progress.warn,
         )
         phase.note = ", ".join(trial.name for trial in trials)
-        drawing: Drawing = fetch(task.remote(self._reference, trials, self._checkpoint))
+        asked = self._reference, trials, self._checkpoint
+        drawing: Drawing = tasks.run(phase, kind.draw, *asked)
         return store(self._folder, kind.name, trials, drawing)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.whole_node import NodeShare
 from search_spaces.space import SearchSpace
-from study.cluster_tasks import ClusterTasks
+from study.cluster_tasks import ClusterTasks, always
 from study.inputs import StudyInputs
 from study.plan import PlanError, StudyPlan
 from study.progress import Progress
@@ -32,13 +32,14 @@ def check_methods(inputs: StudyInputs, progress: Progress) -> None:
 
     Raises:
         PlanError: naming the space and what is wrong.
+        ClusterError: if no node has what a trial takes.
         study.cluster_tasks.WorkerLost: if whoever checks is lost too often.
     """
     plan, data = inputs.plan, inputs.data
     asked = _asked(plan, inputs.space, data.name, data.num_classes, data.shape)
     # With the resources of a trial, so that it fits wherever trials do.
     tasks = ClusterTasks(
-        lambda: NodeShare(plan.threads, plan.gpus_per_trial),
+        always(NodeShare(plan.threads, plan.gpus_per_trial)),
         "checks the methods",
         retries=plan.retries,
         warn=progress.warn,

@@ -391,26 +391,28 @@ def _follow(
     title = request.recipe.title
     # The node may be another than that of the attempt before.
     asked = replace(request, threads=tasks.cpus)
-    answers = tasks.stream(prepare_teacher, asked, *shared)
     found: dict[str, Any] = {}
     outputs: Array | None = None
-    for stage, label in (("teacher", f"teacher {title}"), ("outputs", "teacher's outputs")):
-        with progress.phase(label) as phase:
-            for kind, value in answers.values(phase):
-                if kind == "epoch":
-                    phase.update(
-                        value["epoch"], value["epochs"], f"{value['val_score']:.1f} {unit}"
-                    )
-                elif kind == "waits":
-                    phase.update(phase.done, phase.total, "waits for another study that trains it")
-                elif kind == "images":
-                    phase.update(value[0], value[1], "images")
-                elif kind == "found":
-                    found = value
-                    phase.note = f"{value['val_score']:.2f} {unit}, {value['note']}"
-                elif kind == "answers":
-                    outputs = value
-                    phase.note = "asked live" if value is None else f"{phase.total} images"
-                if kind == "found" and stage == "teacher":
-                    break
+    with tasks.stream(prepare_teacher, asked, *shared) as answers:
+        for stage, label in (("teacher", f"teacher {title}"), ("outputs", "teacher's outputs")):
+            with progress.phase(label) as phase:
+                for kind, value in answers.values(phase):
+                    if kind == "epoch":
+                        phase.update(
+                            value["epoch"], value["epochs"], f"{value['val_score']:.1f} {unit}"
+                        )
+                    elif kind == "waits":
+                        phase.update(
+                            phase.done, phase.total, "waits for another study that trains it"
+                        )
+                    elif kind == "images":
+                        phase.update(value[0], value[1], "images")
+                    elif kind == "found":
+                        found = value
+                        phase.note = f"{value['val_score']:.2f} {unit}, {value['note']}"
+                    elif kind == "answers":
+                        outputs = value
+                        phase.note = "asked live" if value is None else f"{phase.total} images"
+                    if kind == "found" and stage == "teacher":
+                        break
     return found, outputs

@@ -1,12 +1,12 @@
 """What a user asked for that cannot be done: errors that become one line and an exit code.
 
-Before a study has begun it is a mistake of its command line. Once it has begun, the study ends as
-one that failed: see :meth:`study.session.Session.run`.
+Before a study has begun it is a mistake of its command line, unless workers were lost. Once it has
+begun, the study ends as one that failed: see :meth:`study.session.Session.run`.
 """
 
 import sys
 
-USAGE, LOCKED, INTERRUPTED = 2, 4, 130
+FAILED, USAGE, LOCKED, INTERRUPTED = 1, 2, 4, 130
 
 
 def refusals() -> tuple[type[Exception], ...]:
@@ -42,7 +42,10 @@ def refusals() -> tuple[type[Exception], ...]:
 
 def refuse(error: Exception) -> int:
     """Print a refusal's line on standard error and return the exit code."""
+    from study.cluster_tasks import WorkerLost
     from study.lock import LockedError
 
     print(f"error: {error}", file=sys.stderr)
-    return LOCKED if isinstance(error, LockedError) else USAGE
+    if isinstance(error, LockedError):
+        return LOCKED
+    return FAILED if isinstance(error, WorkerLost) else USAGE

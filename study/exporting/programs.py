@@ -123,6 +123,7 @@ def on_worker(
     """Return what makes the file of a trial on a worker of the cluster."""
     import ray
 
+    from cluster.fetching import fetch
     from cluster.whole_node import whole_node
 
     # What confirming takes, so that it is that process, in which torch is loaded.
@@ -134,15 +135,12 @@ def on_worker(
     def make(trial: TrialResult, seconds: float) -> None:
         reference = task.remote(folder.absolute(), mirror, shared, trial.number)
         try:
-            ray.get(reference, timeout=seconds)
+            fetch(reference, seconds)
             if mirror is not None:
                 mirror.bring(program_file(mirror.folder / folder.name, trial.number))
         except ray.exceptions.GetTimeoutError:
             ray.cancel(reference, force=True)
             raise TimeoutError("it took too long") from None
-        except ray.exceptions.RayTaskError as error:
-            cause = getattr(error, "cause", None)
-            raise (cause if isinstance(cause, Exception) else error) from None
 
     return make
 

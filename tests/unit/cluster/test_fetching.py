@@ -2,7 +2,13 @@
 
 import pytest
 import ray
-from ray.exceptions import RayError, RaySystemError, RayTaskError, WorkerCrashedError
+from ray.exceptions import (
+    GetTimeoutError,
+    RayError,
+    RaySystemError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 from cluster.connect import ClusterError
 from cluster.fetching import fetch
@@ -13,10 +19,12 @@ class Outcome:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.outcome: object = None
+        self.timeout: float | None = None
         monkeypatch.setattr(ray, "get", self._get)
 
-    def _get(self, reference: object) -> object:
+    def _get(self, reference: object, timeout: float | None = None) -> object:
         assert reference == "reference"
+        self.timeout = timeout
         if isinstance(self.outcome, RayError):
             raise self.outcome
         return self.outcome
@@ -30,6 +38,14 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> Outcome:
 def test_an_object_is_fetched(stored: Outcome) -> None:
     stored.outcome = [1, 2]
     assert fetch("reference") == [1, 2]
+    assert stored.timeout is None
+
+
+def test_what_is_not_there_in_time_is_given_up(stored: Outcome) -> None:
+    stored.outcome = GetTimeoutError("not in time")
+    with pytest.raises(GetTimeoutError):
+        fetch("reference", timeout=2.5)
+    assert stored.timeout == 2.5
 
 
 def test_an_error_of_a_worker_is_raised_as_itself(stored: Outcome) -> None:

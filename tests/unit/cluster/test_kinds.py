@@ -129,7 +129,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, object]
     """Nodes of a cluster by what each answers, an error being what Ray raises for it."""
     import ray
 
-    def get(reference: object) -> object:
+    def get(reference: object, timeout: float | None = None) -> object:
         if isinstance(reference, Exception):
             raise reference
         return reference

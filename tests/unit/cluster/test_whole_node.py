@@ -1,5 +1,6 @@
 import pytest
 
+from cluster.connect import ClusterError
 from cluster.whole_node import NodeShare, whole_node
 
 
@@ -41,3 +42,15 @@ def test_only_nodes_of_the_kind_that_a_study_keeps_to_are_held() -> None:
 
     assert found == NodeShare(8, 0, {"kind": "new"})
     assert found.options()["label_selector"] == {"kind": "new"}
+
+
+def test_a_share_for_which_no_living_node_is_large_enough_is_refused() -> None:
+    nodes = [{**node(8), "Labels": {"kind": "new"}}, node(32), node(64, 1, alive=False)]
+
+    NodeShare(8, 0, {"kind": "new"}).check(nodes)
+    NodeShare(32, 0).check(nodes)
+    for share in (NodeShare(9, 0, {"kind": "new"}), NodeShare(33, 0), NodeShare(1, 0.5)):
+        with pytest.raises(ClusterError, match=r"^no node of the cluster has "):
+            share.check(nodes)
+    with pytest.raises(ClusterError, match=r"has 1 CPU and 0\.5 GPUs$"):
+        NodeShare(1, 0.5).check(nodes)

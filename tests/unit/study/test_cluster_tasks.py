@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray.experimental.internal_kv import _internal_kv_list
 
 from cluster.connect import Cluster
 from cluster.whole_node import NodeShare
 from study import cluster_tasks
-from study.cluster_tasks import ClusterTasks, WorkerLost
+from study.cluster_tasks import ClusterTasks, WorkerLost, always
 from study.halting import halted_by
 from study.progress import Phase, Progress
 
@@ -80,12 +81,67 @@ def test_a_task_that_is_lost_too_often_ends_the_study_with_a_line_and_the_mend(
         tasks.run(phase, work, str(tmp_path), 9)
 
     assert len(list(tmp_path.iterdir())) == 3  # nor did Ray try by itself
-    told = "the worker that does the work was lost 3 times (it died); see `ray status`"
-    assert str(said.value) == told
+    told = str(said.value)
+    lost, logs = told.split("; look at this machine's memory, and at what Ray logged in ")
+    assert lost == "the worker that does the work was lost 3 times (it died)"
+    assert list(Path(logs).glob("raylet*"))
     halted = str(halted_by(said.value, Path("studies/mine")))
     assert halted.startswith(f"{told}; nothing that was recorded is lost: then go on with `")
     assert "resume" in halted
     assert "\n" not in halted
+
+
+def test_who_shares_a_cluster_is_told_to_ask_it(
+    tasks: ClusterTasks, phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_tasks, "own_ray_logs", lambda: None)
+    with pytest.raises(WorkerLost, match=r"\(it died\); see `ray status`$"):
+        tasks.run(phase, work, str(tmp_path), 9)
+
+
+def test_a_task_that_ray_ends_for_want_of_memory_is_not_asked_for_again_and_told_the_mend(
+    tasks: ClusterTasks,
+) -> None:
+    def attempt() -> None:
+        asked.append(1)
+        raise ray.exceptions.OutOfMemoryError("many lines\nof Ray's")
+
+    asked: list[int] = []
+    with pytest.raises(WorkerLost, match=r"free memory there, or .* smaller batch") as said:
+        tasks.retried(attempt)
+    assert asked == [1]
+    assert "--cpus-per-trial" in str(said.value)
+    assert "\n" not in str(said.value)
+    assert "ray status" not in str(said.value)
+
+
+def test_each_task_that_waits_for_a_node_that_is_gone_is_asked_for_again(
+    cluster: Cluster, phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_tasks, "_LOOK_SECONDS", 0.2)
+    really = cluster_tasks._alive
+    shares = iter([NodeShare(10_000, 0), NodeShare(1, 0), NodeShare(1, 0)])
+    with monkeypatch.context() as before:
+        before.setattr(cluster_tasks, "_alive", lambda: really() | {"large"})
+        tasks = ClusterTasks(lambda: next(shares), "does the work")
+        asked = [tasks.begin(work, str(tmp_path), 0) for _ in range(2)]
+
+    assert [tasks.wait(each, phase) for each in asked] == ["done", "done"]
+
+
+def test_a_share_that_stays_the_same_is_not_waited_for_once_no_node_has_it(
+    cluster: Cluster, phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_tasks, "_LOOK_SECONDS", 0.2)
+    nodes = ray.nodes()
+    large = {"NodeID": "large", "Alive": True, "Resources": {"CPU": 10_000}}
+    with monkeypatch.context() as before:
+        before.setattr(ray, "nodes", lambda: [*nodes, large])
+        tasks = ClusterTasks(always(NodeShare(10_000, 0)), "does the work")
+        asked = tasks.begin(divmod, 1, 1)
+
+    with pytest.raises(WorkerLost, match=r"node is gone\), and no node .* has 10000 CPUs$"):
+        tasks.wait(asked, phase)
 
 
 def test_a_stream_whose_worker_dies_is_read_from_its_beginning_again(
@@ -95,14 +151,16 @@ def test_a_stream_whose_worker_dies_is_read_from_its_beginning_again(
 
     def attempt() -> None:
         read.append([])
-        stream = tasks.stream(count, str(tmp_path), 1)
-        for value in stream.values(phase):
-            read[-1].append(value)
-            break
-        read[-1].extend(stream.values(phase))
+        with tasks.stream(count, str(tmp_path), 1) as stream:
+            for value in stream.values(phase):
+                read[-1].append(value)
+                break
+            assert len(_internal_kv_list(b"study-begun-")) == 1
+            read[-1].extend(stream.values(phase))
 
     tasks.retried(attempt)
 
+    assert _internal_kv_list(b"study-begun-") == []
     assert read == [[1], [1, 2]]
     assert warnings == ["the worker that does the work was lost (it died); retry 1 of 2"]
 

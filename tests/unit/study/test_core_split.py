@@ -1,10 +1,18 @@
 """How many CPUs a trial is to have."""
 
-import pytest
+import io
+from dataclasses import replace
 
+import numpy as np
+import pytest
+from tiny_study import make_data
+
+from cluster.connect import Cluster, ClusterError
+from search_spaces.cifar_blocks import SPACE
 from study.arguments import parser
-from study.core_split import Rate, best, splits
+from study.core_split import Rate, best, measure_split, splits
 from study.plan import TO_BE_MEASURED, PlanError, StudyPlan
+from study.progress import Progress
 from study.resolving import resolve
 
 
@@ -54,3 +62,14 @@ def test_cpus_are_to_be_measured_where_that_is_asked_for() -> None:
 def test_what_is_no_number_of_cpus_is_refused(arguments: tuple[str, ...], words: str) -> None:
     with pytest.raises(PlanError, match=words):
         plan_of(*arguments)
+
+
+def test_a_split_is_not_waited_for_once_no_node_has_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = replace(cluster, largest=10_000)
+    monkeypatch.setattr("study.core_split.splits", lambda cpus: [cpus])
+    plan, data = plan_of("--cpus-per-trial", "auto"), make_data(np.random.default_rng(0))
+
+    with pytest.raises(ClusterError, match="no node of the cluster has 10000 CPUs"):
+        measure_split(plan, SPACE, data, large, Progress(io.StringIO()))

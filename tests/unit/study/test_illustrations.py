@@ -1,6 +1,9 @@
 """Illustrations of a study: which trials, drawn once, kept whole, and never in a study's way."""
 
 import io
+import os
+import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from search_spaces.space import PSNR
 from study.distillation.teacher import obtain_teacher
 from study.distillation.teacher_network import build_network
 from study.distillation.teacher_recipe import TeacherError, teacher_key
+from study.drawing import Drawing, Kind, Trials
 from study.illustrations import Illustrator, kinds_for, recorded
 from study.progress import Progress
 from study.record import StudyRecord
@@ -44,7 +48,13 @@ class Study:
     def student(self, number: int) -> Path:
         return trial_folder(self.record.folder, number) / STUDENT_FILE
 
-    def draw(self, context: TrialContext | None = None, *, teacher: str | None = None) -> list[str]:
+    def draw(
+        self,
+        context: TrialContext | None = None,
+        *,
+        teacher: str | None = None,
+        kinds: Sequence[Kind] = kinds_for(SPACE),
+    ) -> list[str]:
         """Draw what the space has, and return the names of the files there are then."""
         import ray
 
@@ -58,7 +68,7 @@ class Study:
             self.cluster,
             Progress(self.said),
         )
-        illustrator.draw(kinds_for(SPACE))
+        illustrator.draw(kinds)
         folder = self.record.folder / ILLUSTRATIONS_FOLDER
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
@@ -214,6 +224,37 @@ def test_a_disk_that_takes_no_pictures_is_one_warning(study: Study) -> None:
     assert len(study.warnings) == 1
     assert "no saliency maps: FileExistsError" in study.warnings[0]
     assert recorded(study.record) == []
+
+
+def test_what_no_node_is_left_to_draw_is_not_waited_for(study: Study) -> None:
+    study.add(96.0, 2.0)
+    study.add(93.0, 2.0, "control", **SPACE.control)
+
+    assert study.draw(replace(study.context, threads=10_000)) == []
+
+    assert len(study.warnings) == 1
+    assert (
+        "no saliency maps: ClusterError: no node of the cluster has 10000 CPUs"
+        in (study.warnings[0])
+    )
+
+
+def test_who_draws_is_followed_by_another_where_it_is_lost(study: Study) -> None:
+    def die_once(context: TrialContext, trials: Trials, checkpoint: str | None) -> Drawing:
+        mark = Path(context.folder) / "died"
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return draw(context, trials, checkpoint)
+
+    study.add(96.0, 2.0)
+    study.add(93.0, 2.0, "control", **SPACE.control)
+
+    files = study.draw(kinds=[replace(SALIENCY, draw=die_once)])
+
+    (warning,) = study.warnings
+    assert "the worker that draws the saliency maps was lost (it died); retry 1 of 2" in warning
+    assert files
 
 
 def test_without_a_pair_nothing_is_drawn_and_nothing_said(study: Study) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.experimental.internal_kv import _internal_kv_list
 
 from analysis.results import DefaultStudent, SoloLatency, Timing
-from cluster.connect import Cluster
+from cluster.connect import Cluster, ClusterError
 from cluster.whole_node import NodeShare
 from search_spaces.cifar_blocks import SPACE
 from study import preparation
@@ -120,6 +121,7 @@ def test_a_teacher_that_is_lost_too_often_is_one_line(
 
     with pytest.raises(WorkerLost, match=r"^the worker that prepares the teacher was lost \(it di"):
         prepared(tmp_path, said, retries=0)
+    assert _internal_kv_list(b"study-begun-") == []  # others may share the cluster
 
 
 def test_a_teacher_that_another_study_trains_is_waited_for_in_words(
@@ -153,6 +155,16 @@ def test_methods_are_checked_by_another_worker_where_one_is_lost(
 
     told = said.getvalue()
     assert "the worker that checks the methods was lost (it died); retry 1 of 2" in told
+
+
+def test_methods_are_not_checked_where_no_node_is_left_that_has_a_trial_s_share(
+    cluster: Cluster, tmp_path: Path, said: io.StringIO
+) -> None:
+    asked = ("--space", "cifar_blocks", "--data", "digits", "--cpus-per-trial", "10000")
+    plan, space = resolve(parser().parse_args(asked))
+
+    with pytest.raises(ClusterError, match="no node of the cluster has 10000 CPUs"):
+        check_methods(StudyInputs(plan, space, data(), "key", tmp_path), Progress(said))
 
 
 def test_the_default_student_is_timed_by_another_worker_where_one_is_lost(
