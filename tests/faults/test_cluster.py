@@ -15,6 +15,8 @@ from ray_nodes import LOOPBACK, lose, node
 pytestmark = pytest.mark.faults
 
 
+# In which a node has joined, also beside another study.
+_JOINED_SECONDS = 15
 # What a node's every Python process reads of its processor.
 ANOTHER_PROCESSOR = """
 from pathlib import Path
@@ -42,9 +44,9 @@ def test_a_node_of_another_processor_that_joins_is_trained_on_by_nobody_and_fail
     with ExitStack() as nodes:
         head = ("--head", "--port", str(port), "--include-dashboard", "false")
         nodes.enter_context(node(*head, environment=environment))
-        time.sleep(15)
+        time.sleep(_JOINED_SECONDS)
         second = nodes.enter_context(node("--address", address, environment=environment))
-        time.sleep(15)
+        time.sleep(_JOINED_SECONDS)
         # Long enough for the node to be there while its trial is trained.
         long = ("--max-epochs", "40", "--trials", "2")
         driver = study.start("--json", "--address", address, "--concurrent", "2", *long)
@@ -80,9 +82,9 @@ def test_a_trial_whose_node_is_lost_goes_on_elsewhere_and_a_new_node_is_used(
     with ExitStack() as nodes:
         head = ("--head", "--port", str(port), "--include-dashboard", "false")
         nodes.enter_context(node(*head, environment=environment))
-        time.sleep(5)
+        time.sleep(_JOINED_SECONDS)
         second = nodes.enter_context(node("--address", address, environment=environment))
-        time.sleep(5)
+        time.sleep(_JOINED_SECONDS)
         driver = study.start("--json", "--address", address, "--concurrent", "2")
         study.wait_for_epoch(0, 2)
         lose(second)
