@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 # What a server may take to let one in, and how long it may then say nothing (s).
 CONNECT_SECONDS = 5
@@ -28,7 +31,7 @@ def connect_arguments(url: str) -> dict[str, Any]:
     bounds: Mapping[str, Any] = {}
     if where.get_backend_name() == "mysql":
         bounds = {"connect_timeout": CONNECT_SECONDS}
-    elif _by_libpq(url):
+    elif _by_libpq(where):
         bounds = {
             "connect_timeout": CONNECT_SECONDS,
             "keepalives": 1,
@@ -58,7 +61,7 @@ def engine_arguments(url: str, *, brief: bool = False) -> dict[str, Any]:
 
     arguments = connect_arguments(url)
     where = make_url(url)
-    if not _by_libpq(url) or where.get_driver_name() != "psycopg":
+    if not _by_libpq(where) or where.get_driver_name() != "psycopg":
         return {"connect_args": arguments} if arguments else {}
     from analysis.postgres import connecting
 
@@ -66,12 +69,6 @@ def engine_arguments(url: str, *, brief: bool = False) -> dict[str, Any]:
     return {"creator": connecting(where, arguments, silence)}
 
 
-def _by_libpq(url: str) -> bool:
-    from sqlalchemy.engine import make_url
-
-    where = make_url(url)
+def _by_libpq(where: "URL") -> bool:
     libpq = ("psycopg", "psycopg2")
     return where.get_backend_name() == "postgresql" and where.get_driver_name() in libpq
-
-
-__all__ = ["connect_arguments", "engine_arguments"]

@@ -74,6 +74,3 @@ def _while_heard(gen: "PQGen[T]", seconds: float) -> "PQGen[T]":
     except StopIteration as end:
         answer: T = end.value
         return answer
-
-
-__all__ = ["BoundedConnection", "SilentServerError", "connecting"]

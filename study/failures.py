@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from analysis.results import TrialResult, trained_alone
 from study.rungs import first_wait
 
+# The word for how such a study ended, as the record and a report have it.
+TOO_MANY_FAILURES = "too many failures"
 # Fewer trials than this say nothing about the share that fails.
 _FEWEST = 4
 

@@ -17,10 +17,8 @@ def halted_by(error: BaseException, folder: Path) -> Halted | None:
     """Return what to tell the user if a full disk, or a lost server or node, is the cause."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Halted(disk_full(folder))
-    if isinstance(error, StoreError):
-        return Halted(store_gone(str(error), folder))
-    if isinstance(error, WorkerLost):
-        return Halted(_going_on(str(error), folder))
+    if isinstance(error, StoreError | WorkerLost):
+        return Halted(then_resume(str(error), folder))
     gone = database_gone(error, folder)
     return None if gone is None else Halted(gone)
 
@@ -33,16 +31,12 @@ def disk_full(folder: Path) -> str:
     )
 
 
-def store_gone(told: str, folder: Path) -> str:
-    """Say that the object store of a study cannot be used any more, and the mend.
+def then_resume(told: str, folder: Path) -> str:
+    """Say that a store or a worker is lost to a study, and how to go on once that is mended.
 
     Args:
         told: What went wrong, with what to look at.
         folder: The study's folder on this machine.
     """
-    return _going_on(told, folder)
-
-
-def _going_on(told: str, folder: Path) -> str:
     again = command("resume", folder)
     return f"{told}; nothing that was recorded is lost: then go on with `{again}`"

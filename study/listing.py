@@ -13,6 +13,7 @@ from analysis.results import PLAN_FILE, TrialResult
 from search_spaces.space import nearest
 from study.commands import command
 from study.disk import DiskUse, disk_use
+from study.failures import TOO_MANY_FAILURES
 from study.lock import PATIENCE_SECONDS, Holder, beaten_ago, read_holder
 from study.mirror import Part, bring_plans, bring_study, mirror_of, shown
 from study.names import StudyName
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 RUNNING, SILENT, INTERRUPTED, DAMAGED = "running", "silent", "interrupted", "damaged"
-_TOO_MANY = "too many failures"
 _STATES = {
     "complete": "finished",
     "budget": "finished (budget spent)",
@@ -169,8 +169,8 @@ def state_of(summary: StudySummary) -> str:
     sessions = summary.results.sessions
     counts = summary.counts
     # It does not go on by itself, whoever is open.
-    if sessions and sessions[-1].end == _TOO_MANY and not summary.results.open_session:
-        return _TOO_MANY
+    if sessions and sessions[-1].end == TOO_MANY_FAILURES and not summary.results.open_session:
+        return TOO_MANY_FAILURES
     if summary.is_open or counts["paused"] or summary.results.open_session or not sessions:
         return INTERRUPTED
     return _STATES.get(sessions[-1].end, sessions[-1].end)

@@ -25,7 +25,7 @@ from analysis.results import (
 from study.constraints import Constraints
 from study.death import death_of, error_of
 from study.failures import is_fine_so_far, too_many_failed
-from study.halting import Halted, disk_full, halted_by, store_gone
+from study.halting import Halted, disk_full, halted_by, then_resume
 from study.mirror import mirror_of
 from study.record import StudyRecord
 from study.retention import Contenders, prune
@@ -379,7 +379,7 @@ class Recorder(StatelessForRay, Callback):
             # Not the trial's fault: it is left to be continued once there is room.
             raise Halted(disk_full(self._record.folder))
         if "store_gone" in running.facts:
-            raise Halted(store_gone(running.facts["store_gone"], self._record.folder))
+            raise Halted(then_resume(running.facts["store_gone"], self._record.folder))
         self._record.use(number, running.usage)
         trial = self._trial(number)
         outcome = self._outcome(trial, running.facts)

@@ -21,7 +21,7 @@ from study.constraints import Constraints
 from study.database import database_gone
 from study.ending import Ending, StopRequest, why_no_front
 from study.environment import describe_environment
-from study.failures import fine_from
+from study.failures import TOO_MANY_FAILURES, fine_from
 from study.guide import Guide
 from study.halting import Halted, halted_by
 from study.handing_out import Queue
@@ -380,7 +380,7 @@ class Session:
             reasons = [t.reason or "" for t in self._record.trials() if t.status == "failed"]
             most = max(set(reasons), key=reasons.count)
             note = f"{len(reasons)} trials failed, most often: {most}"
-            return Ending("too many failures", 3, note)
+            return Ending(TOO_MANY_FAILURES, 3, note)
         if queue.exhausted:
             return Ending("complete", 0, queue.exhausted)
         spent = self._spent(recorder) or (_OUT_OF_TIME if queue.out_of_time else None)

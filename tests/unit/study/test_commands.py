@@ -13,7 +13,7 @@ from study import commands
 from study.commands import command
 from study.database import database_gone
 from study.exporting.source import enter_directory
-from study.halting import disk_full, store_gone
+from study.halting import disk_full, then_resume
 from study.last_words import describe_death
 from study.lock import LockedError, StudyLock, check_free
 from study.mirror import Mirror
@@ -92,7 +92,7 @@ def not_in_mlflow(folder: Path) -> str:
     [
         (gone, "resume"),
         (disk_full, "resume"),
-        (lambda folder: store_gone("the store is gone", folder), "resume"),
+        (lambda folder: then_resume("the store is gone", folder), "resume"),
         (lambda folder: describe_death("", folder / "log", folder), "resume"),
         (locked, "stop"),
         (not_in_mlflow, "sync"),
