@@ -31,7 +31,8 @@ class Queue(ABC):
         self._record = record
         self._space = space
         self._enough = enough
-        # What an earlier driver left open, and what comes back as its worker died.
+        # What an earlier driver left open, what comes back as its worker died, and what waits for
+        # another worker to time the same student.
         self._interrupted = [n for n in record.interrupted() if self.owns(record.trial(n))]
         self._handed_out: set[int] = set()
         # Nodes to be kept off: by all trials, and by one whose worker was unfit there.
@@ -87,6 +88,30 @@ class Queue(ABC):
     def waits(self, number: int) -> None:
         """Take back a trial that stands at a rung."""
         self._handed_out.discard(number)
+
+    def _hand_out_open(self) -> TrialTask | None:
+        """Hand out the first of the trials left open; None while all wait for a latency."""
+        for number in self._interrupted:
+            trial = self._record.trial(number)
+            if not self._is_being_timed(trial.architecture):
+                self._interrupted.remove(number)
+                return self._hand_out(trial)
+        return None
+
+    def _hand_out_new(self, number: int) -> TrialTask | None:
+        """Hand out a trial just added, unless its student is being timed: then it is left open."""
+        trial = self._record.trial(number)
+        if self._is_being_timed(trial.architecture):
+            self._interrupted.append(number)
+            return None
+        return self._hand_out(trial)
+
+    def _is_being_timed(self, architecture: str) -> bool:
+        """Whether another worker times this student, or is about to: no network is timed twice."""
+        if self._record.known_student(architecture) is not None:
+            return False
+        out = (self._record.trial(number) for number in self._handed_out)
+        return any(trial.architecture == architecture for trial in out)
 
     def _hand_out(self, trial: TrialResult) -> TrialTask:
         if trial.number in self._handed_out:

@@ -323,7 +323,7 @@ class StudyRecord:
         """Record the size and latency of a trial's student.
 
         The same network is given one latency in a study: where another trial measured it first
-        (two that start together both do), that one stands.
+        (as one of its exits, at the same time), that one stands.
         """
         architecture = self.trial(number).architecture
         if (known := self.known_student(architecture)) is not None:

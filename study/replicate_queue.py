@@ -59,12 +59,11 @@ class ReplicateQueue(Queue):
         trials = self._record.trials()
         left = self._left(trials)
         if self._interrupted:
-            number = self._interrupted.pop(0)
+            task = self._hand_out_open()
         elif left:
-            number = self._begin(left.pop(0), trials)
+            task = self._hand_out_new(self._begin(left.pop(0), trials))
         else:
             return None
-        task = self._hand_out(self._record.trial(number))
         self._expects(self.expected)
         return task
 

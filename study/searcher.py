@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 class TrialQueue(Queue):
     """What is tried next.
 
-    Sources, in this order: trials that an earlier run left open, or whose worker died; seed points
-    not yet tried (the preset's rows, the control); the sampler. A configuration is never tried
-    twice, and one known to break a constraint, or to need more memory than there is, is not
-    proposed again.
+    Sources, in this order: trials that an earlier run left open, whose worker died, or whose
+    student another worker was timing; seed points not yet tried (the preset's rows, the control);
+    the sampler. A configuration is never tried twice, and one known to break a constraint, or to
+    need more memory than there is, is not proposed again.
 
     Args:
         record: The study's record.
@@ -79,12 +79,16 @@ class TrialQueue(Queue):
         return trial.searched
 
     def next_task(self) -> TrialTask | None:
-        """Return the next trial to run, added to the record; None when there is none."""
+        """Return the next trial to run, added to the record; None when there is none, or none yet.
+
+        Trials whose student is being timed wait for that, and nothing else is begun meanwhile: it
+        takes no longer than to time it once more.
+        """
         if self._enough():
             return None
         trials = self._record.trials()
         if self._interrupted:
-            return self._hand_out(trials[self._interrupted.pop(0)])
+            return self._hand_out_open()
         may_begin = len(searched(trained_alone(trials))) < self._plan.budget.trials
         tried = self._configurations(trials)
         for seed in self._seeds if may_begin else ():
@@ -163,7 +167,7 @@ class TrialQueue(Queue):
             return []
         return as_trials(self._earlier, trials, self._space, self._plan.third)
 
-    def _add(self, params: dict[str, Value], source: str, label: str | None) -> TrialTask:
+    def _add(self, params: dict[str, Value], source: str, label: str | None) -> TrialTask | None:
         number = self._record.add_trial(
             params,
             distributions(self._space, params),
@@ -172,7 +176,7 @@ class TrialQueue(Queue):
             architecture=self._space.describe(params),
             epochs=self._space.epochs_of(params, self._plan.max_epochs),
         )
-        return self._hand_out(self._record.trial(number))
+        return self._hand_out_new(number)
 
     def _configurations(self, trials: Sequence[TrialResult]) -> set[tuple[tuple[str, Value], ...]]:
         """Keys of all configurations tried so far; those of a trial never change.

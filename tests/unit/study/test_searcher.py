@@ -55,12 +55,17 @@ class Search:
         )
 
     def begin(self) -> list[int]:
-        """All that is handed out, one after another."""
+        """All that is handed out, one after another; each student is timed before the next."""
         numbers = []
         while (task := self.queue.next_task()) is not None:
             numbers.append(task.number)
+            self.time(task.number)
             assert len(numbers) < 20
         return numbers
+
+    def time(self, number: int) -> None:
+        """A worker's first report."""
+        self.record.measured(number, ModelSize(1.0, 1.0, 1), LATENCY)
 
     def end(self, number: int, *, size: float = 1.0) -> None:
         """End a trial, whose student is too large from 2 on."""
@@ -119,3 +124,44 @@ def test_an_infinite_space_whose_draws_are_all_refused_has_not_been_tried(
     assert search.begin() == search.begin() == []
     assert len(proposals) == 1
     assert search.queue.exhausted == DRAWN
+
+
+def test_no_student_is_timed_twice_however_many_of_it_begin_at_once(tmp_path: Path) -> None:
+    search = Search(tmp_path, Choice("width", (16,), "", architecture=True), METHOD)
+    first = search.queue.next_task()
+    assert first is not None
+    assert first.latency is None
+    for _ in range(3):  # Ray asks again and again
+        assert search.queue.next_task() is None
+        assert search.queue.may_grow
+    assert len(search.record.trials()) == 2
+
+    search.time(first.number)
+    second = search.queue.next_task()
+    assert second is not None
+    assert (second.number, second.latency) == (1, LATENCY.to_json())
+
+
+def test_a_student_whose_worker_died_while_it_was_timed_is_timed_by_the_next(
+    tmp_path: Path,
+) -> None:
+    search = Search(tmp_path, Choice("width", (16,), "", architecture=True), METHOD)
+    first = search.queue.next_task()
+    assert first is not None
+    assert search.queue.next_task() is None
+    search.queue.again(first.number)
+
+    next_one = search.queue.next_task()
+    assert next_one is not None
+    assert (next_one.number, next_one.latency) == (1, None)
+    assert search.queue.next_task() is None
+    search.time(next_one.number)
+    again = search.queue.next_task()
+    assert again is not None
+    assert (again.number, again.latency) == (first.number, LATENCY.to_json())
+
+
+def test_students_of_other_architectures_begin_at_once(tmp_path: Path) -> None:
+    search = Search(tmp_path, WIDTH, Choice("method", ("none",), ""))
+    tasks = [search.queue.next_task() for _ in range(2)]
+    assert all(task is not None and task.latency is None for task in tasks)
