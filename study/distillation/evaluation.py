@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from study.distillation.answering import Answering
 from study.distillation.deployment import Exits
 from study.distillation.image_data import Split
 from study.distillation.losses import class_logits
@@ -49,7 +50,6 @@ def evaluate(
     return score(model, resident, normalize, precision, batch_size, classes, by)
 
 
-@torch.inference_mode()
 def score(
     model: nn.Module,
     split: ResidentSplit,
@@ -60,12 +60,9 @@ def score(
     by: str = "accuracy",
 ) -> tuple[float, float]:
     """`evaluate` for a split that is on the device already."""
-    return _scores(
-        model, lambda images: (model(images),), split, normalize, precision, batch_size, classes, by
-    )[0]
+    return _scores(model, _one_answer, split, normalize, precision, batch_size, classes, by)[0]
 
 
-@torch.inference_mode()
 def exit_scores(
     student: nn.Module,
     split: ResidentSplit,
@@ -74,13 +71,21 @@ def exit_scores(
     by: str = "accuracy",
 ) -> list[tuple[float, float]]:
     """`score` of every exit of a student, in the order of `Exits.exits`, from one pass."""
+    return _scores(student, _answers_of_exits, split, normalize, precision, by=by)
+
+
+def _one_answer(model: nn.Module, images: Tensor) -> Sequence[Tensor]:
+    return (model(images),)
+
+
+def _answers_of_exits(student: nn.Module, images: Tensor) -> Sequence[Tensor]:
     assert isinstance(student, Exits)
-    return _scores(student, student.answers, split, normalize, precision, by=by)
+    return student.answers(images)
 
 
 def _scores(
     model: nn.Module,
-    answers: Callable[[Tensor], Sequence[Tensor]],
+    answers: Callable[[nn.Module, Tensor], Sequence[Tensor]],
     split: ResidentSplit,
     normalize: Normalizer,
     precision: Precision,
@@ -91,23 +96,24 @@ def _scores(
     """Loss and score of each of the answers that a model gives."""
     score_of = score_named(by)
     batch_size = batch_size or batch_for(split.images)
-    was_training = model.training
-    model.eval()
-    losses: list[Tensor] = []
-    matrices: list[Tensor] = []
     batches = zip(
         torch.split(split.images, batch_size), torch.split(split.labels, batch_size), strict=True
     )
-    for images, labels in batches:
+
+    def ask(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, labels = batch
         with autocast(precision, images.device):
-            given = answers(normalize(images.permute(0, 3, 1, 2)))
+            given = answers(network, normalize(images.permute(0, 3, 1, 2)))
         if classes is not None:
             given = [class_logits(logits, classes) for logits in given]
-        sums = [_summed_loss(logits, labels) for logits in given]
-        losses.append(torch.stack(sums))
         counts = [confusion(logits.argmax(dim=1), labels, logits.shape[1]) for logits in given]
-        matrices.append(torch.stack(counts))
+        return torch.stack([_summed_loss(logits, labels) for logits in given]), torch.stack(counts)
+
+    was_training = model.training
+    model.eval()
+    found = [*Answering(model, split.images.device).about([*batches], ask)]
     model.train(was_training)
+    losses, matrices = zip(*found, strict=True)
     total = torch.stack(losses).sum(dim=0).tolist()
     counted = torch.stack(matrices).sum(dim=0)
     return [

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from study.distillation.answering import Answering
+from study.distillation.folding import fold_batch_norms
 from study.distillation.image_data import Augmentation, Images
 from study.distillation.kept_outputs import KeptOutputs
 from study.distillation.precision import Precision, autocast
 from study.distillation.resident import borrow, ran_out_of_memory
+from study.distillation.serving import weights_type
 from study.distillation.teacher_network import weights_hash
 from study.distillation.teacher_recipe import TeacherError
 from study.distillation.teacher_store import alone_in
@@ -36,7 +40,7 @@ Outputs = NDArray[np.float16]
 # Called with the images answered so far and all there are, every view counted.
 Progress = Callable[[int, int], None]
 
-_FORMAT = 2
+_FORMAT = 3
 # Pixels a forward pass begins with: 256 images of 32x32 on a CPU, whose caches larger batches
 # outgrow, and 4096 on a GPU. Halved for as long as they do not fit.
 _PIXELS = {"cpu": 1 << 18}
@@ -199,12 +203,15 @@ class _Asking:
         done: int = 0,
     ) -> None:
         """Put teacher and images on the device; `done` images are answered already."""
-        self._model = model.to(device).to(memory_format=torch.channels_last).eval()
         self._asked = asked
         self._device = device
         self._precision: Precision = precision
         self._pixels = borrow(asked.images).to(device)
         self._normalize = Normalizer(asked.mean, asked.std, device)
+        first = self._normalize(self._pixels[:1].permute(0, 3, 1, 2))
+        # As it would be shipped: a tenth faster on a processor.
+        folded = fold_batch_norms(model.to(device).eval(), first.to(weights_type(model)))
+        self._answering = Answering(folded.to(memory_format=torch.channels_last), device)
         pixels = _PIXELS.get(device.type, _PIXELS_ELSEWHERE)
         fitting = max(1, pixels // (self._pixels.shape[1] * self._pixels.shape[2]))
         self._batch_size = min(batch_size or fitting, len(self._pixels))
@@ -224,30 +231,27 @@ class _Asking:
         """Logits of batch after batch, each as large as fits."""
         start, count = 0, len(self._pixels)
         while start < count:
-            rows = torch.arange(start, min(start + self._batch_size, count), device=self._device)
-            logits = self._forward(rows, draws)
-            if logits is None:
+            batches = torch.arange(start, count, device=self._device).split(self._batch_size)
+            try:
+                for logits in self._answering.about(batches, partial(self._forward, draws)):
+                    yield logits
+                    start += len(logits)
+                    self._done += len(logits)
+                    if self._progress is not None:
+                        self._progress(self._done * self._asked.alike, self._asked.count * count)
+            except (MemoryError, RuntimeError) as error:
+                if self._batch_size == 1 or not ran_out_of_memory(error):
+                    raise
                 self._batch_size //= 2
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
-                continue
-            yield logits
-            start += len(rows)
-            self._done += len(rows)
-            if self._progress is not None:
-                self._progress(self._done * self._asked.alike, self._asked.count * count)
 
-    def _forward(self, rows: Tensor, draws: ViewDraws) -> Tensor | None:
-        """The logits of some images; None if they do not fit, and half of them may."""
-        try:
-            images = self._normalize(apply_view(self._pixels[rows], draws.take(rows)))
-            with torch.inference_mode(), autocast(self._precision, self._device):
-                logits: Tensor = self._model(images).float()
-                return logits
-        except (MemoryError, RuntimeError) as error:
-            if self._batch_size == 1 or not ran_out_of_memory(error):
-                raise
-            return None
+    def _forward(self, draws: ViewDraws, model: nn.Module, rows: Tensor) -> Tensor:
+        """The logits of some images."""
+        images = self._normalize(apply_view(self._pixels[rows], draws.take(rows)))
+        with autocast(self._precision, self._device):
+            logits: Tensor = model(images)
+        return logits.float()
 
 
 def _every_view(answered: Outputs, asked: ViewedImages) -> Outputs:

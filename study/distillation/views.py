@@ -236,9 +236,9 @@ class Normalizer:
         batch, channels, height, width = images.shape
         # A line at a time: broadcasting over 3 channels alone is four times slower on a CPU.
         if width != self._width:
-            self._width = width
             self._centers = self._center.repeat(width)
             self._spreads = self._spread.repeat(width)
+            self._width = width  # last: several threads may normalise at once
         lines = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
         pixels = lines.to(torch.float32, copy=True).sub_(self._centers)
         pixels = pixels.div_(self._spreads).to(self.dtype)
