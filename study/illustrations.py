@@ -57,6 +57,7 @@ class Illustrator:
         teacher_checkpoint: Path of one's own teacher, or None.
         cluster: Where to draw.
         progress: Shows what is drawn.
+        retries: How often a drawing is asked for again whose worker was lost.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Illustrator:
         teacher_checkpoint: str | None,
         cluster: Cluster,
         progress: Progress,
+        retries: int = 2,
     ) -> None:
         self._record = record
         self._space = space
@@ -76,6 +78,7 @@ class Illustrator:
         self._checkpoint = teacher_checkpoint
         self._cluster = cluster
         self._progress = progress
+        self._retries = retries
         self._folder = record.folder / ILLUSTRATIONS_FOLDER
 
     def draw(self, kinds: Iterable[Kind]) -> None:
@@ -132,6 +135,7 @@ class Illustrator:
         tasks = ClusterTasks(
             always(NodeShare(self._context.threads, gpus, self._cluster.selector)),
             f"draws the {kind.title}",
+            retries=self._retries,
             warn=self._progress.warn,
         )
         phase.note = ", ".join(trial.name for trial in trials)

@@ -205,15 +205,9 @@ class Session:
         if ending.exit_code in (0, 3):
             confirm(record, prepared.context, reference, self._cluster, progress, plan.retries)
             # Before the students of controls are removed.
-            Illustrator(
-                record,
-                self._stored.space,
-                prepared.context,
-                reference,
-                plan.teacher,
-                self._cluster,
-                progress,
-            ).draw(kinds_for(self._inputs.space))
+            own = record, self._stored.space, prepared.context, reference, plan.teacher
+            illustrator = Illustrator(*own, self._cluster, progress, plan.retries)
+            illustrator.draw(kinds_for(self._inputs.space))
             self._prune(CONFIRMED_WITHIN, spare=0)
             self._make_models()
         if ending.exit_code == 0 and not front_of(self._record):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from study.distillation.answering import Answering
 from study.distillation.deployment import Exits
 from study.distillation.measurement import Shape, in_eval_mode, random_images
 from study.distillation.precision import Precision, autocast
@@ -84,9 +85,9 @@ def forward_seconds(
     steps: int = 2,
     precision: Precision = "float32",
 ) -> float:
-    """Seconds an image of a forward pass in eval mode.
+    """Seconds an image that a network answers, in eval mode, as it is asked about many.
 
-    One pass warms up, then `steps` count.
+    One pass of each thread warms up, then `steps` count.
 
     Args:
         model: Maps `(batch, c, h, w)` to anything; left on `device` in channels_last layout.
@@ -97,9 +98,19 @@ def forward_seconds(
         precision: What it would compute in.
     """
     model.to(device).to(memory_format=torch.channels_last)
-    images = random_images(shape, batch_size, 1, device)[0]
-    with in_eval_mode(model), torch.inference_mode(), autocast(precision, device):
-        return mean_seconds(lambda: model(images), steps, device) / batch_size
+    answering = Answering(model, device)
+    batches = random_images(shape, batch_size, 1, device) * answering.at_once
+
+    def ask(network: nn.Module, images: Tensor) -> None:
+        with autocast(precision, device):
+            network(images)
+
+    def answer() -> None:
+        for _ in answering.about(batches, ask):
+            pass
+
+    with in_eval_mode(model):
+        return mean_seconds(answer, steps, device) / (batch_size * len(batches))
 
 
 def mean_seconds(work: Callable[[], object], steps: int, device: torch.device) -> float:

@@ -397,7 +397,7 @@ def test_estimates_are_seconds_an_image_and_leave_the_network_alone(one_thread: 
         assert torch.equal(tensor, before[name]), name
 
 
-def test_estimates_count_no_warm_up() -> None:
+def test_estimates_count_no_warm_up(one_thread: None) -> None:
     log: list[dict[str, Any]] = []
     recorder = Recorder("teacher", log, 0.01)
     assert forward_seconds(recorder, SHAPE, 4, CPU, steps=3) >= 0.01 / 4
