@@ -231,7 +231,8 @@ class _Asking:
         """Logits of batch after batch, each as large as fits."""
         start, count = 0, len(self._pixels)
         while start < count:
-            batches = torch.arange(start, count, device=self._device).split(self._batch_size)
+            rows = torch.arange(start, count, device=self._device)
+            batches = torch.split(rows, self._batch_size)
             try:
                 for logits in self._answering.about(batches, partial(self._forward, draws)):
                     yield logits
