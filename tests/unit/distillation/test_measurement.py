@@ -178,10 +178,10 @@ def test_warm_ups_come_before_the_repeats() -> None:
 def test_a_network_too_slow_for_the_time_given_is_still_timed_a_few_times(
     idle: bool, large: int
 ) -> None:
-    result, log = record(seconds=0.002, budget=0.001, idle=idle)
+    result, log = record(seconds=0.01, budget=0.001, idle=idle)
     assert result.repeats == 24
     assert sum(entry["batch"] == 64 for entry in log) == 2 * (2 + 1 + large)
-    assert result.batch_1_ms.median >= 2
+    assert result.batch_1_ms.median >= 10
 
 
 def test_at_batch_64_a_quick_network_has_two_passes_in_its_turn(one_thread: None) -> None:
