@@ -2,9 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 from conftest import find_free_port
@@ -27,32 +29,60 @@ Path.read_text = read_text
 """
 
 
-def test_a_node_of_another_processor_that_joins_is_trained_on_by_nobody_and_fails_none(
-    patient: Callable[..., Patient], launcher: Launcher, tmp_path: Path
-) -> None:
-    study = patient(RAY_AUTH_MODE="disabled", **LOOPBACK)
-    (tmp_path / "sitecustomize.py").write_text(ANOTHER_PROCESSOR)
+@dataclass
+class TwoNodes:
+    """A head and a second node, that others may join until the block ends.
+
+    Attributes:
+        address: Of the head.
+        environment: Of both nodes, which their workers have.
+        second: The second node.
+    """
+
+    address: str
+    environment: Mapping[str, str]
+    second: "Popen[bytes]"
+    nodes: ExitStack
+
+    def join(self, **environment: str) -> None:
+        """Have another node join, with more in its environment."""
+        given = {**self.environment, **environment}
+        self.nodes.enter_context(node("--address", self.address, environment=given))
+
+
+@contextmanager
+def two_nodes(study: Patient, launcher: Launcher) -> Iterator[TwoNodes]:
     port = find_free_port()
     address = f"127.0.0.1:{port}"
     environment = {
         **launcher.environment(),
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Where students write down the epochs they begin.
         "EPOCHS_BEGUN": str(study.epochs_file),
     }
-    other = {**environment, "PYTHONPATH": f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"}
     with ExitStack() as nodes:
         head = ("--head", "--port", str(port), "--include-dashboard", "false")
         nodes.enter_context(node(*head, environment=environment))
         time.sleep(_JOINED_SECONDS)
         second = nodes.enter_context(node("--address", address, environment=environment))
         time.sleep(_JOINED_SECONDS)
+        yield TwoNodes(address, environment, second, nodes)
+
+
+def test_a_node_of_another_processor_that_joins_is_trained_on_by_nobody_and_fails_none(
+    patient: Callable[..., Patient], launcher: Launcher, tmp_path: Path
+) -> None:
+    study = patient(RAY_AUTH_MODE="disabled", **LOOPBACK)
+    (tmp_path / "sitecustomize.py").write_text(ANOTHER_PROCESSOR)
+    with two_nodes(study, launcher) as cluster:
         # Long enough for the node to be there while its trial is trained.
         long = ("--max-epochs", "40", "--trials", "2")
-        driver = study.start("--json", "--address", address, "--concurrent", "2", *long)
+        driver = study.start("--json", "--address", cluster.address, "--concurrent", "2", *long)
         study.wait_for_epoch(0, 1)
-        lose(second)
-        nodes.enter_context(node("--address", address, environment=other))
+        lose(cluster.second)
+        path = f"{tmp_path}{os.pathsep}{cluster.environment['PYTHONPATH']}"
+        cluster.join(PYTHONPATH=path)
         _, errors = driver.communicate(timeout=250)
 
     assert driver.returncode == 0, errors
@@ -70,25 +100,11 @@ def test_a_trial_whose_node_is_lost_goes_on_elsewhere_and_a_new_node_is_used(
     patient: Callable[..., Patient], launcher: Launcher
 ) -> None:
     study = patient(RAY_AUTH_MODE="disabled", **LOOPBACK)
-    port = find_free_port()
-    address = f"127.0.0.1:{port}"
-    environment = {
-        **launcher.environment(),
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # Where students write down the epochs they begin: workers have their node's environment.
-        "EPOCHS_BEGUN": str(study.epochs_file),
-    }
-    with ExitStack() as nodes:
-        head = ("--head", "--port", str(port), "--include-dashboard", "false")
-        nodes.enter_context(node(*head, environment=environment))
-        time.sleep(_JOINED_SECONDS)
-        second = nodes.enter_context(node("--address", address, environment=environment))
-        time.sleep(_JOINED_SECONDS)
-        driver = study.start("--json", "--address", address, "--concurrent", "2")
+    with two_nodes(study, launcher) as cluster:
+        driver = study.start("--json", "--address", cluster.address, "--concurrent", "2")
         study.wait_for_epoch(0, 2)
-        lose(second)
-        nodes.enter_context(node("--address", address, environment=environment))
+        lose(cluster.second)
+        cluster.join()
         _, errors = driver.communicate(timeout=250)
 
     assert driver.returncode == 0, errors
