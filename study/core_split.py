@@ -15,7 +15,6 @@ from search_spaces.space import SearchSpace
 from study.cluster_tasks import ClusterTasks, always
 from study.plan import StudyPlan
 from study.progress import Progress
-from study.timing import torch_threads
 
 if TYPE_CHECKING:
     from study.task import Data
@@ -102,6 +101,7 @@ def _images_a_second(
 
     import torch
 
+    from study.distillation.answering import torch_threads
     from study.precision import precision_of_students
     from study.task import task_of
 

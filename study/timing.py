@@ -1,7 +1,5 @@
 """The latency of a network by itself, as the record keeps it."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -11,19 +9,6 @@ if TYPE_CHECKING:
     import torch
 
 _SECONDS = 1.2  # trials wait meanwhile
-
-
-@contextlib.contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Have torch compute with so many threads for a while."""
-    import torch
-
-    others = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(others)
 
 
 def time_alone(
@@ -47,6 +32,7 @@ def time_alone(
     Raises:
         study.distillation.runtime.ServingError: if that cannot run this network.
     """
+    from study.distillation.answering import torch_threads
     from study.distillation.measurement import device_name, measure_alone
     from study.distillation.runtime import as_runtime
     from study.distillation.stopwatch import clock_for

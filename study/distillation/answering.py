@@ -6,8 +6,9 @@ small residual networks, where each core takes whole batches. What is answered d
 how many threads there are, as it may where they share a layer.
 """
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
@@ -20,6 +21,17 @@ T = TypeVar("T")
 
 # Each holds the activations of a batch.
 _MOST_AT_ONCE = 16
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have torch compute with so many threads for a while."""
+    others = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(others)
 
 
 class Answering:
@@ -41,14 +53,15 @@ class Answering:
         self._networks = [network]
         self.at_once = min(threads, _MOST_AT_ONCE)
 
-    def about(self, batches: Sequence[B], ask: Callable[[nn.Module, B], T]) -> Iterator[T]:
+    def about(
+        self, batches: Sequence[B], ask: Callable[[nn.Module, B], T]
+    ) -> Generator[T, None, None]:
         """Yield what is answered to each batch, in their order.
 
         Args:
             batches: One or more, of whatever `ask` takes.
             ask: Has a network answer a batch; called in inference mode, in several threads.
         """
-        threads = torch.get_num_threads()
         at_once = self._copy_for(min(self.at_once, len(batches)))
         if at_once < 2:
             for batch in batches:
@@ -69,12 +82,9 @@ class Answering:
                 idle.put(network)
 
         # Threads begun after this compute with so many.
-        torch.set_num_threads(threads // at_once)
-        try:
-            with ThreadPoolExecutor(at_once) as pool:
-                yield from pool.map(answered, batches)
-        finally:
-            torch.set_num_threads(threads)
+        share = torch.get_num_threads() // at_once
+        with torch_threads(share), ThreadPoolExecutor(at_once) as pool:
+            yield from pool.map(answered, batches)
 
     def _copy_for(self, at_once: int) -> int:
         """Have a network for each of so many threads; returns for how many there is one.

@@ -8,6 +8,7 @@ serves every temperature; float16 moves a logit by less than a two-thousandth of
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -234,12 +235,16 @@ class _Asking:
             rows = torch.arange(start, count, device=self._device)
             batches = torch.split(rows, self._batch_size)
             try:
-                for logits in self._answering.about(batches, partial(self._forward, draws)):
-                    yield logits
-                    start += len(logits)
-                    self._done += len(logits)
-                    if self._progress is not None:
-                        self._progress(self._done * self._asked.alike, self._asked.count * count)
+                answered = self._answering.about(batches, partial(self._forward, draws))
+                # Whoever is interrupted by what hears of the progress leaves no threads behind.
+                with closing(answered):
+                    for logits in answered:
+                        yield logits
+                        start += len(logits)
+                        self._done += len(logits)
+                        if self._progress is not None:
+                            done = self._done * self._asked.alike
+                            self._progress(done, self._asked.count * count)
             except (MemoryError, RuntimeError) as error:
                 if self._batch_size == 1 or not ran_out_of_memory(error):
                     raise

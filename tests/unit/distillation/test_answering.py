@@ -7,17 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from study.distillation.answering import Answering
+from study.distillation.answering import Answering, torch_threads
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(params=[1, 2, 4], ids=lambda count: f"{count} threads")
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+    with torch_threads(request.param):
+        yield request.param
 
 
 class Notes(nn.Module):
@@ -61,29 +59,21 @@ def test_answers_are_those_of_each_batch_in_order(threads: int) -> None:
 
 
 def test_what_a_network_notes_on_itself_stays_with_its_batch() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
+    with torch_threads(2):
         network = Notes(threading.Barrier(2))
         batches = torch.split(torch.randn(8, 8), 1)
         answers = [*Answering(network, CPU).about(batches, ask)]
-    finally:
-        torch.set_num_threads(before)
     alone = Notes()
     for batch, answer in zip(batches, answers, strict=True):
         torch.testing.assert_close(answer, alone(batch))
 
 
 def test_copies_share_weights() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
+    with torch_threads(4):
         network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval()
         batches = torch.split(torch.randn(8, 4), 2)
         weights = Answering(network, CPU).about(batches, lambda asked, _: asked.state_dict())
         held = [[*of_copy.values()] for of_copy in weights]
-    finally:
-        torch.set_num_threads(before)
     own = [tensor.data_ptr() for tensor in network.state_dict().values()]
     assert all([tensor.data_ptr() for tensor in tensors] == own for tensors in held)
 
