@@ -162,7 +162,9 @@
   const unpack = async () => {
     const packed = document.getElementById("packed-plotly").textContent;
     if (!packed) return;
-    const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+    const letters = atob(packed);
+    const bytes = new Uint8Array(letters.length); // two million: Uint8Array.from takes 0.3 s longer
+    for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const script = document.createElement("script");
     script.textContent = await new Response(stream).text();

@@ -1,12 +1,15 @@
 """The report as a reader meets it: a file opened in a real Chromium."""
 
+import asyncio
 import contextlib
 import runpy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from choreographer import Browser
 from playwright.sync_api import TimeoutError as NotYet
 
 from analysis.illustration import ATTR_ILLUSTRATIONS, ILLUSTRATIONS_FOLDER, IllustrationColumn
@@ -474,21 +477,43 @@ CONTRAST = """(() => {
 })()"""
 
 
+async def drawn(chromium_path, path, scheme):
+    """Seconds of the page's main thread until every chart is drawn, whatever else the machine does.
+
+    Playwright has Chromium collect the stack of every exception, those that Plotly's script throws
+    and catches as it starts included, and each time V8 parses the whole script again: nearly a
+    second that no reader waits for. So this page is opened without it.
+    """
+    async with Browser(chromium_path) as browser:
+        tab = await browser.create_tab("about:blank")
+        size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        await tab.send_command("Emulation.setDeviceMetricsOverride", size)
+        media = [{"name": "prefers-color-scheme", "value": scheme}]
+        await tab.send_command("Emulation.setEmulatedMedia", {"features": media})
+        await tab.send_command("Performance.enable", {"timeDomain": "threadTicks"})
+        await tab.send_command("Page.navigate", {"url": path.as_uri()})
+        ready = {"expression": "document.documentElement.dataset.ready"}
+        async with asyncio.timeout(60):
+            while True:
+                told = await tab.send_command("Runtime.evaluate", ready)
+                if told["result"]["result"].get("value") == "yes":
+                    break
+                await asyncio.sleep(0.1)
+        told = await tab.send_command("Performance.getMetrics")
+    return {one["name"]: one["value"] for one in told["result"]["metrics"]}["TaskDuration"]
+
+
 def measured(chromium, path, scheme):
-    """What can be measured of a page; the time is that of its main thread, whatever else runs."""
+    """What can be measured of a page."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
     page, requests, complaints = context.new_page(), [], []
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    devtools = context.new_cdp_session(page)
-    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-ready=yes]", state="attached")
-    told = {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
     figures = {
         "size, MB": path.stat().st_size / 1e6,
-        "drawn, s": told["TaskDuration"],
         "requests": len([url for url in requests if not url.startswith("data:")]) - 1,
         "complaints": len(complaints),
         "least contrast": page.evaluate(CONTRAST)[1][0],
@@ -499,7 +524,6 @@ def measured(chromium, path, scheme):
     return figures
 
 
-@pytest.mark.alone  # it measures seconds
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_measured_figures_of_a_small_and_a_large_report(chromium, report, large_report, scheme):
     """With `-s`, prints the table that analysis/README.md holds."""
@@ -508,10 +532,20 @@ def test_measured_figures_of_a_small_and_a_large_report(chromium, report, large_
         told = ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
         print(f"\n{scheme}: {told}", end="")
         assert figures["size, MB"] < 6
-        assert figures["drawn, s"] < 3
         assert figures["requests"] == figures["complaints"] == 0
         assert figures["least contrast"] >= 4.5
         assert figures["words"] > 1000
+
+
+@pytest.mark.alone  # it measures seconds
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_measured_seconds_until_all_is_drawn(chromium_path, report, large_report, scheme):
+    for path in (report, large_report):
+        # Playwright's synchronous interface holds a running loop in this thread.
+        with ThreadPoolExecutor(1) as thread:
+            seconds = thread.submit(asyncio.run, drawn(chromium_path, path, scheme)).result()
+        print(f"\n{scheme}: drawn, s {seconds:.3g}", end="")
+        assert seconds < 3
 
 
 def test_everything_is_reached_by_the_tabulator_in_the_order_of_the_page(visit, report):
