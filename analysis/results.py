@@ -126,12 +126,14 @@ class Usage(Stored):
 
     `retries` counts the workers that died under it; `device_seconds` is the time workers were held
     for it, times the GPUs (or, without any, the CPUs) of each; `phases` is what its workers did,
-    None of earlier records.
+    None of earlier records. `runs` are those that were trained as one with it, itself included, and
+    whose time is all counted here.
     """
 
     retries: int = 0
     device_seconds: float = 0.0
     phases: Phases | None = None
+    runs: int = 1
 
 
 @dataclass(frozen=True)

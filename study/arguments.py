@@ -63,6 +63,11 @@ CHANGEABLE: dict[str, dict[str, Any]] = {
         "help": "runs in all, each under its own seed, of every student of the front and its "
         "control, and of those close behind the front (default: 1, and no run is added)",
     },
+    "--fuse": {
+        "metavar": "auto|always|never",
+        "help": "train the replicates of one student as one: on a GPU, where a probe finds it "
+        "faster; wherever it can be done; never (default: auto)",
+    },
     "--timing-seconds": {
         "type": float,
         "metavar": "S",
@@ -243,6 +248,7 @@ def _how_much(group: "argparse._ArgumentGroup") -> None:
     for option in ("--trials", "--budget", "--device-hours"):
         group.add_argument(option, **CHANGEABLE[option])
     group.add_argument("--replicates", default=1, **CHANGEABLE["--replicates"])
+    group.add_argument("--fuse", default="auto", **CHANGEABLE["--fuse"])
     group.add_argument("--retries", default=2, **CHANGEABLE["--retries"])
     group.add_argument("--max-failures", default=0.5, **CHANGEABLE["--max-failures"])
     group.add_argument("--timing-seconds", default=6.0, **CHANGEABLE["--timing-seconds"])

@@ -1,6 +1,6 @@
 """The task of naming the class of an image."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
     from study.distillation.data import DataSummary
     from study.distillation.feasibility import Networks
+    from study.distillation.fused import FusedTrainer
     from study.distillation.image_data import ImageData
     from study.distillation.methods import Method
     from study.distillation.precision import Precision
     from study.distillation.trainer import EpochTrainer
-    from study.distillation.training import TeacherSource, TrainingData
+    from study.distillation.training import TeacherSource, TrainingData, TrainingSettings
     from study.task import Data
     from study.trial_context import TrialContext
 
@@ -125,18 +126,41 @@ class ClassTask:
         epochs: int,
     ) -> "EpochTrainer":
         """Return a trainer for the method that the parameters ask for."""
-        from study.distillation import methods
         from study.distillation.training import StudentTrainer
-        from study.student import device_of, training_settings
-        from study.student_weights import take_over_weights
+        from study.student import device_of
 
-        take_over_weights(student, context.space, params, context.data.shape[2])
-        asked = {**params, "classes": context.data.num_classes}
-        method = methods.build(asked, context.space.methods)
-        source = teacher_source(context, method, params) if method.needs_teacher else None
-        data = training_data(context, float(params.get("train_share", 1.0)))
-        settings = training_settings(context, params, epochs)
-        return StudentTrainer(student, method, data, source, settings, device_of(context))
+        (settings,) = _settings([student], params, [context], epochs)
+        return StudentTrainer(student, *_lesson(params, context), settings, device_of(context))
+
+    def fused_trainer(
+        self,
+        students: "Sequence[torch.nn.Module]",
+        params: Mapping[str, Any],
+        contexts: "Sequence[TrialContext]",
+        epochs: int,
+    ) -> "FusedTrainer":
+        """Return one for several runs of it."""
+        from study.distillation.fused import FusedTrainer
+        from study.student import device_of
+
+        settings = _settings(students, params, contexts, epochs)
+        lesson, device = _lesson(params, contexts[0]), device_of(contexts[0])
+        return FusedTrainer(students, *lesson, settings, device)
+
+    def fused_speedup(
+        self,
+        students: "Sequence[torch.nn.Module]",
+        params: Mapping[str, Any],
+        contexts: "Sequence[TrialContext]",
+        epochs: int,
+    ) -> float:
+        """Measure it over some steps of each."""
+        from study.distillation.fused import speedup
+        from study.student import device_of
+
+        settings = _settings(students, params, contexts, epochs)
+        lesson, device = _lesson(params, contexts[0]), device_of(contexts[0])
+        return speedup(students, *lesson, settings, device)
 
     def test(self, student: "torch.nn.Module", context: "TrialContext") -> Tested:
         """Score a student by the space's score."""
@@ -154,6 +178,33 @@ class ClassTask:
             by=context.space.score.name,
         )
         return Tested(score)
+
+
+def _lesson(
+    params: Mapping[str, Any], context: "TrialContext"
+) -> "tuple[Method, TrainingData, TeacherSource | None]":
+    """Return what a student is taught by a method, from which data, and who answers for it."""
+    from study.distillation import methods
+
+    asked = {**params, "classes": context.data.num_classes}
+    method = methods.build(asked, context.space.methods)
+    source = teacher_source(context, method, params) if method.needs_teacher else None
+    return method, training_data(context, float(params.get("train_share", 1.0))), source
+
+
+def _settings(
+    students: "Sequence[torch.nn.Module]",
+    params: Mapping[str, Any],
+    contexts: "Sequence[TrialContext]",
+    epochs: int,
+) -> "list[TrainingSettings]":
+    """Return how long and how fast each run learns; its student has the weights it begins with."""
+    from study.student import training_settings
+    from study.student_weights import take_over_weights
+
+    for student, context in zip(students, contexts, strict=True):
+        take_over_weights(student, context.space, params, context.data.shape[2])
+    return [training_settings(context, params, epochs) for context in contexts]
 
 
 def training_data(context: "TrialContext", share: float) -> "TrainingData":

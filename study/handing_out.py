@@ -35,6 +35,8 @@ class Queue(ABC):
         # another worker to time the same student.
         self._interrupted = [n for n in record.interrupted() if self.owns(record.trial(n))]
         self._handed_out: set[int] = set()
+        # Those that wait for a trial's worker to train them with it, by the trial's number.
+        self._held: dict[int, list[int]] = {}
         # Nodes to be kept off: by all trials, and by one whose worker was unfit there.
         self._no_good: set[str] = set()
         self._told_off: dict[int, frozenset[str]] = {}
@@ -80,14 +82,25 @@ class Queue(ABC):
             avoided.add(node)
         self._handed_out.discard(number)
         self._interrupted.append(number)
+        self._let_go(number)
 
     def ended(self, number: int) -> None:
         """Forget a trial that has its outcome."""
         self._handed_out.discard(number)
+        self._let_go(number)
 
     def waits(self, number: int) -> None:
         """Take back a trial that stands at a rung."""
         self._handed_out.discard(number)
+
+    def trains_together(self, number: int, runs: int) -> None:
+        """Hear how many of the runs that a trial was handed out with its worker trains as one."""
+        if runs == 1:
+            self._let_go(number)
+
+    def _let_go(self, number: int) -> None:
+        """Have the partners of a trial handed out, if they still wait for it."""
+        self._interrupted += self._held.pop(number, [])
 
     def _hand_out_open(self) -> TrialTask | None:
         """Hand out the first of the trials left open; None while all wait for a latency."""

@@ -1,6 +1,6 @@
 """The task of translating paired images, X to Y and Y to X."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from search_spaces.networks.autoencoder import TranslatorPair
     from study.distillation.feasibility import Networks
+    from study.distillation.fused import FusedTrainer
     from study.distillation.pair_data import PairData, PairSummary
     from study.distillation.precision import Precision
     from study.distillation.trainer import EpochTrainer
@@ -124,6 +125,29 @@ class PairTask:
             training_settings(context, params, epochs),
             device_of(context),
         )
+
+    def fused_trainer(
+        self,
+        students: "Sequence[torch.nn.Module]",
+        params: Mapping[str, Any],
+        contexts: "Sequence[TrialContext]",
+        epochs: int,
+    ) -> "FusedTrainer":
+        """Refuse: steps of two autoencoders at a time have no fused form."""
+        from study.distillation.stack import CannotFuse
+
+        raise CannotFuse("pairs of autoencoders are trained one by one")
+
+    def fused_speedup(
+        self,
+        students: "Sequence[torch.nn.Module]",
+        params: Mapping[str, Any],
+        contexts: "Sequence[TrialContext]",
+        epochs: int,
+    ) -> float:
+        """Refuse likewise."""
+        self.fused_trainer(students, params, contexts, epochs)
+        return 0.0
 
     def test(self, student: "torch.nn.Module", context: "TrialContext") -> Tested:
         """Score both directions by PSNR, and give PSNR and SSIM of each."""

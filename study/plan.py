@@ -40,6 +40,7 @@ _FREE = frozenset(
         "max_failures",
         "retries",
         "replicates",
+        "fuse",
         "device_kind",
         "timing_seconds",
     }
@@ -54,10 +55,15 @@ _LATER: Mapping[str, Any] = {
     "device_kind": None,
     "runtime": "eager",
     "timing_seconds": 6.0,
+    "fuse": "auto",
 }
 # The fields of the budget, as they are called in a stored plan.
 _BUDGET_KEYS = {"trials": "trials", "budget_seconds": "seconds", "device_hours": "device_hours"}
 
+
+# Where runs that differ in their seed alone are trained as one: on a GPU, where a probe finds that
+# faster; wherever it can be done; nowhere.
+FUSE = ("auto", "always", "never")
 
 # As the number of CPUs a trial, of ``--cpus-per-trial auto``.
 TO_BE_MEASURED = 0
@@ -81,6 +87,7 @@ class StudyPlan:
     ``replicates`` are the runs in all of every configuration of the front. ``device_kind`` names
     the processor or GPU that trials are to run on, where a cluster has several.
     ``timing_seconds`` are the most for one latency on the idle device.
+    ``fuse`` is one of :data:`FUSE`: whether runs of one configuration are trained as one.
     """
 
     name: str
@@ -121,11 +128,17 @@ class StudyPlan:
     device_kind: str | None = None
     runtime: str = "eager"
     timing_seconds: float = 6.0
+    fuse: str = "auto"
 
     def __post_init__(self) -> None:
         """Check every field that can be checked alone."""
         for problem in _problems(self):
             raise PlanError(problem)
+
+    @property
+    def fuses_runs(self) -> bool:
+        """Whether runs are handed out together; on processors it mostly loses to fuse them."""
+        return self.fuse == "always" or (self.fuse == "auto" and self.gpus_per_trial > 0)
 
     @property
     def data_folder(self) -> Path | None:
@@ -281,6 +294,7 @@ def _problems(plan: StudyPlan) -> list[str]:
             ("teacher-network", plan.teacher_network, NETWORKS),
             ("precision", plan.precision, PRECISIONS),
             ("runtime", plan.runtime, RUNTIMES),
+            ("fuse", plan.fuse, FUSE),
         )
         if value is not None and value not in known
     ]

@@ -75,6 +75,8 @@ def _replicate_rows(plan: StudyPlan) -> Rows:
     if plan.replicates < 2:
         return []
     runs = f"{plan.replicates} runs of the front and its controls, and of those close behind it"
+    if plan.fuses_runs:
+        runs += ", those of one student as one" + (", where faster" if plan.fuse == "auto" else "")
     return [("replicates", runs)]
 
 

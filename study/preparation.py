@@ -345,6 +345,7 @@ def _context(
         gpus=plan.gpus_per_trial,
         mirror=mirror,
         shared=mirror is None and cluster.address != "local",
+        fuse=plan.fuse,
     )
 
 

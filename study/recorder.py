@@ -21,6 +21,7 @@ from analysis.results import (
     Usage,
     searched,
     trained_alone,
+    trial_name,
 )
 from study.constraints import Constraints
 from study.death import death_of, error_of
@@ -258,6 +259,10 @@ class Recorder(StatelessForRay, Callback):
                 running.facts[key] = result[key]
         if "spent" in result:
             running.add(result["spent"])
+        if "together" in result:
+            running.usage = replace(running.usage, runs=result["together"]["runs"])
+            self._queue.trains_together(number, running.usage.runs)
+            self._progress.say(f"{trial_name(number)}: {result['together']['told']}", fold=True)
         due = time.monotonic() - running.noted > _NOTE_USAGE_SECONDS
         self._count(number, write=due)
         trial = self._trial(number)

@@ -1,6 +1,7 @@
 """Handing out what is trained when the search is over: the runs that `--replicates` asks for."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from analysis import results
 from analysis.results import TrialResult, searched
@@ -10,7 +11,14 @@ from study.handing_out import Queue
 from study.plan import StudyPlan
 from study.proposal import distributions
 from study.record import StudyRecord
-from study.replicates import FurtherRun, further, next_round, not_begun, trainings
+from study.replicates import (
+    FurtherRun,
+    further,
+    next_round,
+    not_begun,
+    runs_a_group,
+    trainings,
+)
 from study.trial_context import TrialTask
 
 
@@ -29,6 +37,9 @@ class ReplicateQueue(Queue):
         stored: The record's view of the space.
         enough: Says whether no further trial is to be started (budget, signal, failures).
         expects: Told how many trainings there will be in all, as far as is known.
+        fused_by: How many workers share the runs, where those of one configuration are handed out
+            together, to be trained as one; None where each is handed out by itself. Whoever is
+            handed out with another waits until that has ended: see :mod:`study.fusing`.
     """
 
     def __init__(
@@ -39,8 +50,10 @@ class ReplicateQueue(Queue):
         stored: Space,
         enough: Callable[[], bool],
         expects: Callable[[int], None] = lambda total: None,
+        fused_by: int | None = None,
     ) -> None:
         super().__init__(record, space, enough)
+        self._fused_by = fused_by
         self._plan = plan
         self._stored = stored
         self._expects = expects
@@ -61,7 +74,10 @@ class ReplicateQueue(Queue):
         if self._interrupted:
             task = self._hand_out_open()
         elif left:
-            task = self._hand_out_new(self._begin(left.pop(0), trials))
+            task = self._hand_out_new(self._begin(left[0], trials))
+            if task is not None and self._fused_by is not None:
+                size = runs_a_group(trainings(left, self._plan.replicates), self._fused_by)
+                task = self._with_partners(task, size)
         else:
             return None
         self._expects(self.expected)
@@ -89,6 +105,20 @@ class ReplicateQueue(Queue):
     def _of_round(self, trials: Sequence[TrialResult]) -> list[FurtherRun]:
         asked = not_begun(self._round, trials, self._stored, self._plan.replicates)
         return [one for one in asked if one not in self._begun]
+
+    def _with_partners(self, task: TrialTask, size: int) -> TrialTask:
+        """Begin the further runs of the same configuration, up to a number in all, for its worker.
+
+        Until it has ended they are out with it, and nobody else's.
+        """
+        trials = self._record.trials()
+        own = trials[task.number]
+        first = own.number if own.replicate_of is None else own.replicate_of
+        alike = [one for one in self._of_round(trials) if one.run and one.trial == first]
+        partners = [(self._begin(one, trials), one.run) for one in alike[: size - 1]]
+        if partners:
+            self._held[task.number] = [number for number, _ in partners]
+        return replace(task, partners=tuple(partners))
 
     def _begin(self, one: FurtherRun, trials: Sequence[TrialResult]) -> int:
         self._begun.add(one)

@@ -3,6 +3,7 @@
 Said here in terms of the record alone; :mod:`study.replicate_queue` hands it out.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,11 @@ def not_begun(
 def trainings(asked: Sequence[FurtherRun], replicates: int) -> int:
     """Return how many trainings that will be, further runs of controls included."""
     return sum(1 if one.run else replicates for one in asked)
+
+
+def runs_a_group(runs: int, workers: int) -> int:
+    """Return how many of the runs left one worker is to train, so that none stands idle."""
+    return max(1, math.ceil(runs / workers))
 
 
 def further(trials: Sequence[TrialResult]) -> list[TrialResult]:

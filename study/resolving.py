@@ -84,6 +84,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
         replicates=args.replicates,
+        fuse=args.fuse,
         min_score=args.min_score,
         warm_start=args.warm_start,
         device_kind=args.device_kind,

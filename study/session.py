@@ -259,8 +259,9 @@ class Session:
         time_front(record, prepared.context, reference, self._cluster, progress, plan.retries)
 
         def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> ReplicateQueue:
-            stored = self._stored.space
-            return ReplicateQueue(record, inputs.space, plan, stored, enough, progress.expects)
+            stored, expects = self._stored.space, progress.expects
+            fused_by = self._resources.concurrent if plan.fuses_runs else None
+            return ReplicateQueue(record, inputs.space, plan, stored, enough, expects, fused_by)
 
         total = len(further(record.trials()))
         shown = progress.trials_phase(total, self._time.deadline(plan.budget), "replicates")

@@ -4,7 +4,7 @@ Classes are to be recognised, or images to be translated. Everything that depend
 is asked of the task; all else in the service (searching, stopping, confirming) is the same.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from study.distillation.data import DataSummary
     from study.distillation.feasibility import Networks
+    from study.distillation.fused import FusedTrainer
     from study.distillation.image_data import ImageData
     from study.distillation.pair_data import PairData, PairSummary
     from study.distillation.precision import Precision
@@ -110,6 +111,34 @@ class Task(Protocol):
         epochs: int,
     ) -> "EpochTrainer":
         """Return who trains a student as a trial's parameters say."""
+        ...
+
+    def fused_trainer(
+        self,
+        students: "Sequence[torch.nn.Module]",
+        params: Mapping[str, Any],
+        contexts: "Sequence[TrialContext]",
+        epochs: int,
+    ) -> "FusedTrainer":
+        """Return who trains several runs of one configuration as one, each as its context says.
+
+        Raises:
+            study.distillation.stack.CannotFuse: if they have to be trained one by one.
+        """
+        ...
+
+    def fused_speedup(
+        self,
+        students: "Sequence[torch.nn.Module]",
+        params: Mapping[str, Any],
+        contexts: "Sequence[TrialContext]",
+        epochs: int,
+    ) -> float:
+        """Measure how many times as fast that is as one after another; the students stay as is.
+
+        Raises:
+            study.distillation.stack.CannotFuse: as of :meth:`fused_trainer`.
+        """
         ...
 
     def test(self, student: "torch.nn.Module", context: "TrialContext") -> Tested:

@@ -4,7 +4,7 @@ import errno
 import logging
 import platform
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from cluster.kinds import processor_name
 from cluster.shared_folder import usable
 from study.death import OUT_OF_MEMORY, UnfitWorker, described
 from study.distillation.phases import PhaseClock
+from study.fusing import TOO_LARGE_TOGETHER, FusedRuns, NotFused, fuse
 from study.object_store import StoreError
 from study.student import build_student, measure_beside_others, pin_threads
 from study.task import task_of
@@ -48,7 +49,8 @@ class StudentTrial:
     curve of an interrupted trial; each later one an epoch. A report with ``done`` is the last,
     and tells of the student's other exits, if it has some;
     with ``failure``, ``infeasible``, ``disk_full`` or ``store_gone`` it says why nothing more
-    follows. ``spent`` is where the worker's time since the last report went.
+    follows. ``together`` says how many of the runs that it was handed out with are trained as one,
+    or why they are not. ``spent`` is where the worker's time since the last report went.
 
     ``handover`` is how long the worker stood idle before the trial (s).
     """
@@ -57,7 +59,8 @@ class StudentTrial:
     context: TrialContext
     handover: float = 0.0
     _clock: PhaseClock = field(default_factory=lambda: PhaseClock("build"))
-    _trainer: "EpochTrainer | None" = None
+    _trainer: "EpochTrainer | FusedRuns | None" = None
+    _fused: FusedRuns | None = None
     _writer: "CheckpointWriter | None" = None
     _latency_ms: float = float("nan")
     _curve: list[EpochResult] = field(default_factory=list)
@@ -90,6 +93,8 @@ class StudentTrial:
             raise
         except Exception as error:
             if _out_of_memory(error):
+                if self._fused is not None:
+                    return self._go_on_alone()
                 return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return self._report(done=True, disk_full=str(error))
@@ -112,6 +117,11 @@ class StudentTrial:
         problem = refusal(self.context, model, self._latency_ms)
         if problem:
             return self._report(done=True, infeasible=problem, **facts)
+        if self.task.partners:
+            facts["together"] = self._fuse(student)
+            student = build_student(self.context, self.task.params)
+        if self._fused is not None:
+            return self._report(done=False, curve=[], **facts)
         # The generator that built the network has moved on by a number of draws that depends on
         # whether latency was measured here: start the training from a known state.
         torch.manual_seed(self.context.run_seed)
@@ -122,7 +132,26 @@ class StudentTrial:
             facts |= self._keep_student(self._trainer)
         return self._report(done=done, curve=[e.to_json() for e in self._curve], **facts)
 
-    def _epoch(self, trainer: "EpochTrainer") -> dict[str, Any]:
+    def _fuse(self, student: "torch.nn.Module") -> dict[str, Any]:
+        """Train the trial's partners with it, where that can be done and is faster."""
+        made = fuse(student, self.task, self.context, self._epochs)
+        if isinstance(made, NotFused):
+            return _one_by_one(made.because)
+        self._trainer = self._fused = made
+        return {"runs": made.runs, "told": made.told}
+
+    def _go_on_alone(self) -> dict[str, Any]:
+        """Go on by itself from the last checkpoint: fused with others there was too little memory.
+
+        It is not the student that needs too much.
+        """
+        self.close()
+        self._trainer = self._fused = None
+        self._curve.clear()
+        self.task = replace(self.task, partners=())
+        return self._report(done=False, together=_one_by_one(TOO_LARGE_TOGETHER))
+
+    def _epoch(self, trainer: "EpochTrainer | FusedRuns") -> dict[str, Any]:
         writer = self._checkpoints
         self._clock.enter("checkpoint")
         writer.wait()
@@ -136,10 +165,14 @@ class StudentTrial:
         began = time.perf_counter()
         if writer.due(epoch.seconds) or done:
             writer.write(self._state(trainer), began)
+            if self._fused is not None:
+                self._fused.write(began)
         if done or self.context.every_epoch:
             # Another worker may go on as soon as the driver hears of this epoch; and a driver that
             # dies before it hears of the last finds the trial finished, not to be trained again.
             writer.wait()
+            if self._fused is not None:
+                self._fused.wait()
         facts = self._keep_student(trainer) if done else {}
         return self._report(done=done, curve=[epoch.to_json()], **facts)
 
@@ -152,6 +185,8 @@ class StudentTrial:
             return
         try:
             self._writer.wait()
+            if self._fused is not None:
+                self._fused.wait()
         except Exception:  # the next trial of this worker has no part in it
             logger.exception("trial %d: its last checkpoint was not written", self.task.number)
 
@@ -169,7 +204,7 @@ class StudentTrial:
             )
         return self._writer
 
-    def _state(self, trainer: "EpochTrainer") -> dict[str, Any]:
+    def _state(self, trainer: "EpochTrainer | FusedRuns") -> dict[str, Any]:
         return {
             "trainer": trainer.state(),
             "curve": [epoch.to_json() for epoch in self._curve],
@@ -229,14 +264,15 @@ class StudentTrial:
         self._curve = [EpochResult.from_json(epoch) for epoch in state["curve"]]
         self._exit_scores = state.get("exit_scores", [])
 
-    def _keep_student(self, trainer: "EpochTrainer") -> dict[str, Any]:
+    def _keep_student(self, trainer: "EpochTrainer | FusedRuns") -> dict[str, Any]:
         """Keep what is shipped of the finished student; returns what there is to say of it."""
         from study.distillation import checkpoint
         from study.distillation.deployment import kept
         from study.trial_exits import exit_file, exit_reports
 
         state = kept(trainer.student).state_dict()
-        weights = {name: value.cpu() for name, value in state.items()}
+        # Copied: the weights of a student that was fused with others are a part of theirs.
+        weights = {name: value.to("cpu", copy=True) for name, value in state.items()}
         checkpoint.save(
             self._folder / STUDENT_FILE,
             {"params": dict(self.task.params), "weights": weights, "run": self.task.run},
@@ -267,6 +303,10 @@ class StudentTrial:
     @property
     def _folder(self) -> Path:
         return trial_folder(self.context.place, self.task.number)
+
+
+def _one_by_one(because: str) -> dict[str, Any]:
+    return {"runs": 1, "told": f"its runs are trained one by one: {because}"}
 
 
 def wrong_processor(context: TrialContext) -> str | None:

@@ -81,6 +81,7 @@ class TrialContext:
     mirror: Mirror | None = None
     shared: bool = False
     timing_seconds: float = 6.0
+    fuse: str = "auto"
 
     @property
     def place(self) -> Path:
@@ -120,7 +121,8 @@ class TrialTask:
     ``run`` says which run of its configuration the trial is, and so its seed. ``epochs_known`` are
     those on record; a worker whose driver was killed may have left a checkpoint of one more, or of
     fewer where not every epoch is written. ``avoided`` are nodes, by Ray's names, that are no good
-    for it.
+    for it. ``partners`` are further runs of the same configuration, which its worker may train with
+    it as one: of each its trial's number and its run.
     """
 
     number: int
@@ -132,6 +134,7 @@ class TrialTask:
     run: int = 0
     epochs_known: int = 0
     avoided: tuple[str, ...] = ()
+    partners: tuple[tuple[int, int], ...] = ()
 
     def to_config(self) -> dict[str, Any]:
         """Return it as the configuration of a Ray trial.

@@ -41,12 +41,15 @@ class Hours:
             they add up to all of it.
         driver: Processor time of the driver.
         trials: Trials, replicates among them, that workers told the phases of.
+        together: Further runs that were trained as one with another of the same student, whose time
+            that one's has.
     """
 
     stages: Mapping[str, float]
     workers: Mapping[str, float]
     driver: float
     trials: int
+    together: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As `study status --json` has it, to the millisecond."""
@@ -57,6 +60,7 @@ class Hours:
             "workers": rounded,
             "driver": round(self.driver, 3),
             "trials": self.trials,
+            "trained_together": self.together,
         }
 
 
@@ -83,7 +87,8 @@ def hours(results: StudyResults) -> Hours | None:
     workers = asdict(spent)
     # Less than nothing where a trial of a killed driver's run is counted and its time is not.
     workers["idle"] = max(0.0, held - spent.total - spent.handover)
-    return Hours(stages, workers, driver, len(told))
+    together = sum(trial.usage.runs - 1 for trial in trained_alone(results.trials))
+    return Hours(stages, workers, driver, len(told), together)
 
 
 def hours_tables(results: StudyResults) -> Html | None:
@@ -106,6 +111,9 @@ def hours_tables(results: StudyResults) -> Html | None:
         f"{counted(found.trials, 'training')}, {number(each, 2)}{NBSP}s each, with reading data "
         "and starting Ray. Writing this report is not counted."
     )
+    if found.together:
+        runs = counted(found.together, "further run")
+        note += f" {runs} took the steps of another run of the same student with it, as one."
     return tag("div", tag("p", note, class_="note"), tag("div", *parts, class_="facts"))
 
 

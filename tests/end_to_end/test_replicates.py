@@ -150,5 +150,43 @@ def test_replicates_are_added_to_a_finished_study(
     assert json.loads(status.stdout)["state"].startswith("finished")
 
 
+def test_runs_trained_as_one_learn_what_they_learn_one_by_one(
+    finished: Launched, launcher: Launcher, tmp_path: Path
+) -> None:
+    found = {}
+    for fuse in ("always", "never"):
+        studies = tmp_path / fuse
+        shutil.copytree(finished.studies, studies)
+        run = launcher.run(
+            *("resume", "small", "--replicates", "3", "--fuse", fuse, "--concurrent", "1"),
+            studies=studies,
+            module="study",
+        )
+        assert run.returncode == 0, run.stderr
+        assert ("runs are trained as one" in run.stderr + run.stdout) == (fuse == "always")
+        found[fuse] = read(run)
+
+    fused = [trial for trial in found["always"].trials if trial.usage.runs > 1]
+    assert fused
+    assert all(trial.usage.runs in (2, 3) for trial in fused)
+    assert all(trial.usage.runs == 1 for trial in found["never"].trials)
+    runs, alone = (_further_runs(found[fuse]) for fuse in ("always", "never"))
+    assert sum(trial.usage.runs - 1 for trial in fused) <= len(runs)
+    common = runs.keys() & alone.keys()
+    assert common
+    for key in common:
+        theirs, ours = alone[key], runs[key]
+        assert (ours.status, ours.epochs_done) == (theirs.status, theirs.epochs_done)
+        assert ours.status == "complete"
+        assert [epoch.train_loss for epoch in ours.curve] == pytest.approx(
+            [epoch.train_loss for epoch in theirs.curve], rel=0.01
+        )
+
+
+def _further_runs(record: StudyResults) -> dict[tuple[Any, ...], TrialResult]:
+    further = (trial for trial in record.trials if not trial.searched)
+    return {(*sorted(trial.params.items()), trial.run): trial for trial in further}
+
+
 def _tested(record: StudyResults) -> set[int]:
     return {trial.number for trial in record.trials if trial.test_score is not None}

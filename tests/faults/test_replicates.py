@@ -1,6 +1,7 @@
 """The driver is killed while the front is trained again; the study goes on as if nothing was."""
 
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,30 @@ def test_a_study_killed_while_it_trains_replicates_goes_on_and_trains_none_twice
         seconds,
         f"test_replicates.py {selecting(point)}",
     )
+
+
+def test_runs_that_were_trained_as_one_go_on_one_by_one_after_the_driver_was_killed(
+    patient: Callable[..., Patient],
+) -> None:
+    study = patient(DYING_TRIAL=str(TRIALS))
+    asked = (*REPLICATES, "--fuse", "always", "--concurrent", "1")
+    killed = study.launch(*asked, first=("mid-epoch",), script=DYING_DRIVER)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    first = study.record().trials[TRIALS]
+    assert first.usage.runs > 1
+    together = study.record().trials[TRIALS : TRIALS + first.usage.runs]
+    assert all(trial.status == "running" for trial in together)
+    ended, lines = study.ended(), len(journal_lines(study.folder))
+
+    resumed, _ = study.resume_and_time()
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert_sound(study)
+    assert_nothing_ended_ran_again(study, ended, lines)
+    trials = study.record().trials
+    assert all(trials[one.number].status == "complete" for one in together)
+    runs = Counter((trial.replicate_of, trial.run) for trial in trials if trial.run)
+    assert set(runs.values()) == {1}
 
 
 def test_a_study_stopped_by_a_signal_goes_on_with_its_replicate(

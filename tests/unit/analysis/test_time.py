@@ -55,3 +55,21 @@ def test_the_report_says_where_the_hours_went(timed):
 def test_records_from_before_phases_were_kept_have_none_and_still_a_report(realistic):
     assert hours(realistic) is None
     assert 'id="phases-table"' not in render(realistic)
+
+
+def test_the_time_of_runs_trained_as_one_is_that_of_the_first_and_said_so(sample, tmp_path):
+    trials = []
+    for runs in (3, 1, 1):
+        trial = sample.trial(VALUES, accuracy=60.0, ratio=4.0)
+        phases = Phases(steps=60.0).to_json()
+        trial["attributes"]["usage"] = {"device_seconds": 99.0, "phases": phases, "runs": runs}
+        trials.append(trial)
+    sessions = [
+        {"started_at": "2025-03-04T09:00:00+00:00", "seconds": 121.0, "end": "complete",
+         "stages": STAGES, "workers": 2, "driver": 8.0},
+    ]  # fmt: skip
+    results = read_record(sample.write_record(tmp_path / "fused", trials, sessions=sessions))
+
+    found = hours(results)
+    assert found.together == found.to_json()["trained_together"] == 2
+    assert "2\u00a0further runs took the steps of another run" in render(results)

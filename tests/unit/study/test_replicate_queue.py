@@ -49,6 +49,7 @@ class Study:
     space: SearchSpace
     arguments: tuple[str, ...] = ("--replicates", "3")
     enough: bool = False
+    fused_by: int | None = None
     totals: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,7 +61,13 @@ class Study:
         self.record.set_attribute("reference_point", point.to_json())
         self.stored = Space.from_json(self.space.to_json())
         self.queue = ReplicateQueue(
-            self.record, self.space, self.plan, self.stored, lambda: self.enough, self.totals.append
+            self.record,
+            self.space,
+            self.plan,
+            self.stored,
+            lambda: self.enough,
+            self.totals.append,
+            self.fused_by,
         )
 
     def again(self, *arguments: str) -> "Study":
@@ -331,3 +338,98 @@ def test_the_sampler_sees_the_first_runs_only(study: Study) -> None:
         study.finish(number, 99.0)
 
     assert proposed() == before
+
+
+@pytest.fixture
+def fusing(tmp_path: Path) -> Study:
+    """A search that found two far apart, without a teacher, whose runs one worker has to train."""
+    made = Study(tmp_path, SPACE, ("--replicates", "4"), fused_by=1)
+    made.search(60.0, 1.0, width=16, terms="ce")
+    made.search(90.0, 5.0, width=64, terms="ce")
+    return made
+
+
+def test_runs_of_one_student_are_handed_out_together(fusing: Study) -> None:
+    first, second = fusing.queue.next_task(), fusing.queue.next_task()
+
+    assert first is not None
+    assert second is not None
+    for task, of in ((first, 0), (second, 1)):
+        partners = [fusing.record.trial(number) for number, _ in task.partners]
+        assert task.run == 1
+        assert [(trial.replicate_of, trial.run) for trial in partners] == [(of, 2), (of, 3)]
+        assert [run for _, run in task.partners] == [2, 3]
+    assert fusing.queue.next_task() is None  # the partners wait
+    assert fusing.queue.may_grow
+    assert fusing.queue.expected == 6
+
+    fusing.finish(first.number, 60.0)
+    for number, run in first.partners:
+        task = fusing.queue.next_task()
+        assert task is not None
+        assert (task.number, task.run, task.partners) == (number, run, ())
+        fusing.finish(number, 60.0)
+    assert fusing.queue.next_task() is None
+
+
+def test_a_control_is_handed_out_with_its_runs(tmp_path: Path) -> None:
+    study = Study(tmp_path, SPACE, ("--replicates", "3"), fused_by=1)
+    study.search(90.0, 1.0)
+
+    control = study.queue.next_task()
+    assert control is not None
+    assert control.run == 0
+    partners = [study.record.trial(number) for number, _ in control.partners]
+    assert [(trial.replicate_of, trial.run) for trial in partners] == [
+        (control.number, 1),
+        (control.number, 2),
+    ]
+    assert SPACE.is_control(partners[0].params)
+
+
+@pytest.mark.parametrize("how", ["its worker died", "they are trained one by one"])
+def test_partners_are_let_go_when_they_are_not_trained_with_it(fusing: Study, how: str) -> None:
+    task = fusing.queue.next_task()
+    assert task is not None
+    if how == "its worker died":
+        fusing.queue.again(task.number)
+        expected = [task.number, *(number for number, _ in task.partners)]
+    else:
+        fusing.queue.trains_together(task.number, 1)
+        expected = [number for number, _ in task.partners]
+
+    handed = [fusing.queue.next_task() for _ in expected]
+    assert [one and one.number for one in handed] == expected
+    assert all(one is not None and not one.partners for one in handed)
+
+
+def test_partners_wait_while_they_are_trained_with_it(fusing: Study) -> None:
+    first, _ = fusing.queue.next_task(), fusing.queue.next_task()
+    assert first is not None
+    fusing.queue.trains_together(first.number, 3)
+
+    assert fusing.queue.next_task() is None
+
+
+@pytest.mark.parametrize(("workers", "sizes"), [(1, [3, 3]), (3, [2, 2, 1, 1]), (6, [1] * 6)])
+def test_no_worker_stands_idle_for_the_sake_of_groups(
+    tmp_path: Path, workers: int, sizes: list[int]
+) -> None:
+    study = Study(tmp_path, SPACE, ("--replicates", "4"), fused_by=workers)
+    study.search(60.0, 1.0, width=16, terms="ce")
+    study.search(90.0, 5.0, width=64, terms="ce")
+
+    found = []
+    while (task := study.queue.next_task()) is not None:
+        found.append(1 + len(task.partners))
+    assert sorted(found, reverse=True) == sizes
+
+
+def test_another_driver_hands_out_what_was_left_one_by_one(fusing: Study) -> None:
+    left = fusing.queue.next_task()
+    assert left is not None
+    numbers = [left.number, *(number for number, _ in left.partners)]
+
+    again = fusing.again()
+    handed = [again.queue.next_task() for _ in numbers]
+    assert [one and one.number for one in handed] == numbers
