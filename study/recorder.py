@@ -263,7 +263,7 @@ class Recorder(StatelessForRay, Callback):
             running.usage = replace(running.usage, runs=result["together"]["runs"])
             self._queue.trains_together(number, running.usage.runs)
             self._progress.say(f"{trial_name(number)}: {result['together']['told']}", fold=True)
-        due = time.monotonic() - running.noted > _NOTE_USAGE_SECONDS
+        due = "together" in result or time.monotonic() - running.noted > _NOTE_USAGE_SECONDS
         self._count(number, write=due)
         trial = self._trial(number)
         if is_fine_so_far(trial, self._limits.fine_from):
