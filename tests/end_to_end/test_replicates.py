@@ -112,33 +112,39 @@ def test_nothing_is_trained_again_by_the_same_command(
     assert again.result["front"] == replicated.result["front"]
 
 
-def test_replicates_are_added_to_a_finished_study(
-    finished: Launched, launcher: Launcher, tmp_path: Path
-) -> None:
-    studies = tmp_path / "studies"
+@pytest.fixture(scope="module")
+def spent(
+    finished: Launched, launcher: Launcher, tmp_path_factory: pytest.TempPathFactory
+) -> Launched:
+    """A finished study that is asked for replicates and has no time for them."""
+    studies = tmp_path_factory.mktemp("spent") / "studies"
     shutil.copytree(finished.studies, studies)
-    before = read(finished)
+    asked = ("resume", "small", "--replicates", "2", "--budget", "1s", "--json")
+    return launcher.run(*asked, studies=studies, module="study")
 
-    spent = launcher.run(
-        *("resume", "small", "--replicates", "2", "--budget", "1s", "--json"),
-        studies=studies,
-        module="study",
-    )
 
+@pytest.fixture(scope="module")
+def more(spent: Launched, launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Launched:
+    """The same once it has the time."""
+    studies = tmp_path_factory.mktemp("more") / "studies"
+    shutil.copytree(spent.studies, studies)
+    asked = ("resume", "small", "--replicates", "2", "--budget", "1h", "--json")
+    return launcher.run(*asked, studies=studies, module="study")
+
+
+def test_a_finished_study_without_time_says_that_it_lacks_replicates(spent: Launched) -> None:
     assert spent.returncode == 0, spent.stderr
     assert "so no replicates were trained" in spent.result["note"]
     assert "study resume small --replicates 2 --budget" in spent.result["note"]
     assert spent.result["replicates"]["waiting"] > 0
     assert len(read(spent).trials) == 6
 
-    more = launcher.run(
-        *("resume", "small", "--replicates", "2", "--budget", "1h", "--json"),
-        studies=studies,
-        module="study",
-    )
 
+def test_replicates_are_added_to_a_finished_study(
+    finished: Launched, more: Launched, launcher: Launcher
+) -> None:
     assert more.returncode == 0, more.stderr
-    after = read(more)
+    before, after = read(finished), read(more)
     assert [essence(t) for t in after.trials[:6]] == [essence(t) for t in before.trials]
     assert [t.test_score for t in after.trials[:6] if t.number in _tested(before)] == [
         t.test_score for t in before.trials if t.test_score is not None
@@ -146,41 +152,40 @@ def test_replicates_are_added_to_a_finished_study(
     assert all(not trial.searched for trial in after.trials[6:])
     assert sum(more.result["counts"].values()) == 6
     assert all(member["val"]["runs"] == 2 for member in more.result["front"])
-    status = launcher.run("status", "small", "--json", studies=studies, module="study")
+    status = launcher.run("status", "small", "--json", studies=more.studies, module="study")
     assert json.loads(status.stdout)["state"].startswith("finished")
 
 
 def test_runs_trained_as_one_learn_what_they_learn_one_by_one(
-    finished: Launched, launcher: Launcher, tmp_path: Path
+    spent: Launched, more: Launched, launcher: Launcher, tmp_path: Path
 ) -> None:
-    found = {}
-    for fuse in ("always", "never"):
-        studies = tmp_path / fuse
-        shutil.copytree(finished.studies, studies)
-        run = launcher.run(
-            *("resume", "small", "--replicates", "3", "--fuse", fuse, "--concurrent", "1"),
-            studies=studies,
-            module="study",
-        )
-        assert run.returncode == 0, run.stderr
-        assert ("runs are trained as one" in run.stderr + run.stdout) == (fuse == "always")
-        found[fuse] = read(run)
+    studies = tmp_path / "studies"
+    shutil.copytree(spent.studies, studies)
+    run = launcher.run(
+        *("resume", "small", "--replicates", "2", "--budget", "1h"),
+        *("--fuse", "always", "--concurrent", "1"),
+        studies=studies,
+        module="study",
+    )
 
-    fused = [trial for trial in found["always"].trials if trial.usage.runs > 1]
+    assert run.returncode == 0, run.stderr
+    assert "runs are trained as one" in run.stdout + run.stderr
+    assert "trained as one" not in more.stderr
+    found = read(run)
+    fused = [trial for trial in found.trials if trial.usage.runs > 1]
     assert fused
-    assert all(trial.usage.runs in (2, 3) for trial in fused)
-    assert all(trial.usage.runs == 1 for trial in found["never"].trials)
-    runs, alone = (_further_runs(found[fuse]) for fuse in ("always", "never"))
-    assert sum(trial.usage.runs - 1 for trial in fused) <= len(runs)
+    assert all(trial.usage.runs == 2 for trial in fused)
+    assert all(trial.usage.runs == 1 for trial in read(more).trials)
+    runs, alone = _further_runs(found), _further_runs(read(more))
+    assert {(trial.control_of is not None, trial.run) for trial in fused} == {(True, 0)}
     common = runs.keys() & alone.keys()
     assert common
     for key in common:
         theirs, ours = alone[key], runs[key]
-        assert (ours.status, ours.epochs_done) == (theirs.status, theirs.epochs_done)
-        assert ours.status == "complete"
-        assert [epoch.train_loss for epoch in ours.curve] == pytest.approx(
-            [epoch.train_loss for epoch in theirs.curve], rel=0.01
-        )
+        assert ours.status == theirs.status == "complete"
+        assert ours.epochs_done == theirs.epochs_done
+        # In bfloat16, other kernels round otherwise, and later epochs tell of that.
+        assert ours.curve[0].train_loss == pytest.approx(theirs.curve[0].train_loss, rel=0.005)
 
 
 def _further_runs(record: StudyResults) -> dict[tuple[Any, ...], TrialResult]:
