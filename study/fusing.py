@@ -7,12 +7,14 @@ trial has ended, and find themselves trained to their end. Should it end before,
 each goes on by itself from where it was left.
 """
 
+import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analysis.results import EpochResult
+from study.death import described
 from study.distillation.phases import PhaseClock
 from study.student import build_student
 from study.task import task_of
@@ -30,8 +32,6 @@ logger = logging.getLogger(__name__)
 # As many times as fast as one after another, by the probe, as runs have to be to be fused.
 WORTH_IT = 1.1
 TOO_LARGE_TOGETHER = "together they need more memory than there is"
-# What the probe found in this process: of one student under several configurations it is alike.
-_PROBED: dict[tuple[Any, ...], float] = {}
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,16 @@ class FusedRuns:
         """Wait until the partners' checkpoints are on the disk.
 
         Raises:
-            OSError: The disk is full or gone.
+            OSError: The disk is full or gone; of several errors, the last.
         """
+        problem: Exception | None = None
         for partner in self._partners:
-            partner.writer.wait()
+            try:
+                partner.writer.wait()
+            except Exception as error:
+                problem = error
+        if problem is not None:
+            raise problem
 
     def spent(self) -> dict[str, float]:
         """Seconds of each phase since this was last asked; validations count as steps."""
@@ -174,39 +180,47 @@ def fuse(
         task: The trial's; its partners are more than none.
         context: What trials share, as the trial's run sees it.
         epochs: Of a full training.
+
+    Raises:
+        Exception: The GPU was lost; whatever else goes wrong is a reason not to fuse.
     """
-    from study.distillation.fused import CannotFuse
-    from study.distillation.resident import ran_out_of_memory
+    from study.distillation.resident import lost_the_gpu
 
     contexts = [context, *(context.of_run(run) for _, run in task.partners)]
-    others = [build_student(own, task.params) for own in contexts[1:]]
-    students = [student, *others]
+    students = [student, *(build_student(own, task.params) for own in contexts[1:])]
+    asked = students, task.params, contexts, epochs
+    speedup = None
     try:
-        speedup = _probed(students, task, contexts, epochs) if context.fuse == "auto" else None
-        if speedup is not None and speedup < WORTH_IT:
-            return NotFused(f"fused they would be trained {speedup:.2f} times as fast")
-        trainer = task_of(context.space).fused_trainer(students, task.params, contexts, epochs)
-    except CannotFuse as error:
-        return NotFused(str(error))
+        if context.fuse == "auto":
+            speedup = task_of(context.space).fused_speedup(*asked)
+            if speedup < WORTH_IT:
+                return NotFused(f"fused they would be trained {speedup:.2f} times as fast")
+        trainer = task_of(context.space).fused_trainer(*asked)
     except Exception as error:
-        if not ran_out_of_memory(error):
+        if lost_the_gpu(error):
             raise
-        return NotFused(TOO_LARGE_TOGETHER)
+        return NotFused(why_not(error))
+    finally:
+        give_memory_back()
     return FusedRuns(trainer, [number for number, _ in task.partners], context, speedup)
 
 
-def _probed(
-    students: "Sequence[torch.nn.Module]",
-    task: TrialTask,
-    contexts: Sequence[TrialContext],
-    epochs: int,
-) -> float:
-    """Return how many times as fast they are trained fused, measured once a student and process."""
-    space, params = contexts[0].space, task.params
-    student = space.describe(params), int(params["batch_size"]), space.is_control(params)
-    key = (contexts[0].folder, *student, len(students))
-    if key not in _PROBED:
-        asked = students, params, contexts, epochs
-        _PROBED[key] = task_of(space).fused_speedup(*asked)
-        logger.info("trial %d: %d runs fused: %.2f", task.number, len(students), _PROBED[key])
-    return _PROBED[key]
+def why_not(error: Exception) -> str:
+    """Say why runs are not trained as one, of an error that they would not meet by themselves."""
+    from study.distillation.resident import ran_out_of_memory
+    from study.distillation.stack import CannotFuse
+
+    if ran_out_of_memory(error):
+        return TOO_LARGE_TOGETHER
+    if not isinstance(error, CannotFuse):
+        logger.warning("runs could not be trained as one", exc_info=error)
+        return described(error)
+    return str(error)
+
+
+def give_memory_back() -> None:
+    """Free what a training that is over held: its steps refer to themselves."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing where none is used

@@ -1,7 +1,7 @@
 """What hands trials out to workers: what is asked of it, and how a trial becomes a task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,7 @@ class Queue(ABC):
         self._handed_out: set[int] = set()
         # Those that wait for a trial's worker to train them with it, by the trial's number.
         self._held: dict[int, list[int]] = {}
+        self._trained: set[int] = set()
         # Nodes to be kept off: by all trials, and by one whose worker was unfit there.
         self._no_good: set[str] = set()
         self._told_off: dict[int, frozenset[str]] = {}
@@ -59,6 +60,11 @@ class Queue(ABC):
     def handed_out(self) -> frozenset[int]:
         """Numbers of the trials that are being trained, or are about to be."""
         return frozenset(self._handed_out)
+
+    @property
+    def trained(self) -> frozenset[int]:
+        """Numbers of the trials that another's worker has trained, and whose turn has not come."""
+        return frozenset(self._trained)
 
     @property
     def no_good(self) -> frozenset[str]:
@@ -84,10 +90,21 @@ class Queue(ABC):
         self._interrupted.append(number)
         self._let_go(number)
 
-    def ended(self, number: int) -> None:
-        """Forget a trial that has its outcome."""
+    def ended(self, number: int) -> Sequence[int]:
+        """Forget a trial that has its outcome; its partners are next.
+
+        Returns:
+            Those of them that nobody wants any more: further runs of one whose first has failed.
+        """
         self._handed_out.discard(number)
+        self._trained.discard(number)
+        trial = self._record.trial(number)
+        if trial.run == 0 and trial.status in ("failed", "infeasible"):
+            return self._held.pop(number, [])
+        if trial.status == "complete":
+            self._trained.update(self._held.get(number, ()))
         self._let_go(number)
+        return []
 
     def waits(self, number: int) -> None:
         """Take back a trial that stands at a rung."""

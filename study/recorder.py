@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
-from analysis.phases import Phases
 from analysis.results import (
     EpochResult,
     Latency,
@@ -18,7 +17,6 @@ from analysis.results import (
     Outcome,
     OutcomeStatus,
     TrialResult,
-    Usage,
     searched,
     trained_alone,
     trial_name,
@@ -30,6 +28,7 @@ from study.halting import Halted, disk_full, halted_by, then_resume
 from study.mirror import mirror_of
 from study.record import StudyRecord
 from study.retention import Contenders, prune
+from study.running import Running
 from study.stateless import StatelessForRay
 from study.tracking.facts import final_metrics, trial_facts
 from study.trial_attributes import now
@@ -66,25 +65,6 @@ class Limits:
     devices: float = 1.0
     fine_from: int | None = None
     constraints: Constraints = field(default_factory=Constraints)
-
-
-@dataclass
-class _Running:
-    """What is known of a trial that runs, beside the record.
-
-    ``since`` is when its worker's time was last counted, ``noted`` when that was last written, both
-    on the monotonic clock; ``facts`` are reasons to end that it reported.
-    """
-
-    since: float
-    usage: Usage
-    noted: float = 0.0
-    facts: dict[str, str] = field(default_factory=dict)
-
-    def add(self, spent: Mapping[str, float]) -> None:
-        """Count what a worker says that it did since it reported last."""
-        before = self.usage.phases or Phases()
-        self.usage = replace(self.usage, phases=before + Phases(**spent))
 
 
 class Recorder(StatelessForRay, Callback):
@@ -128,7 +108,7 @@ class Recorder(StatelessForRay, Callback):
         self._stops = stops
         self._queue = queue
         self._limits = limits
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
         trials = record.trials()
         ended = [trial.status for trial in trained_alone(trials) if trial.status != "running"]
         self._ended: Counter[str] = Counter(ended)
@@ -196,6 +176,8 @@ class Recorder(StatelessForRay, Callback):
                 # Nobody waits but in the search: others are left to whom they belong.
                 if reason == WAITED and not self._queue.owns(self._trial(number)):
                     continue
+                if number in self._queue.trained:
+                    continue  # what it has learnt is there for the next run of the driver
                 why = waits.get(number)
                 if why is not None and reason != WAITED:
                     why = f"{reason}; {why}"
@@ -232,7 +214,7 @@ class Recorder(StatelessForRay, Callback):
         if self._trial(number).waits_at is not None:
             self._record.waits(number, None)
         trial = self._trial(number)
-        self._running[number] = _Running(time.monotonic(), trial.usage)
+        self._running[number] = Running.from_now(trial.usage)
         facts = trial_facts(trial)
         self._tracker.trial_started(
             number, facts.name, facts.params, facts.tags, run_id=trial.mlflow_run_id
@@ -276,7 +258,9 @@ class Recorder(StatelessForRay, Callback):
         The file comes after the record: until the trial itself has ended, its worker would leave
         the file once more for the next driver.
         """
-        added = self._record.exit_of(number, body["exit"])
+        added, first = self._record.exit_of(number, body["exit"]), self._trial(number).replicate_of
+        if first is not None and self._record.exit_of(first, body["exit"]) is None:
+            return  # of a first run that has failed, and there is nothing to be a further run of
         if added is None:
             model, latency = ModelSize.from_json(body["model"]), Latency.from_json(body["latency"])
             curve = [EpochResult.from_json(epoch) for epoch in body["curve"]]
@@ -317,15 +301,7 @@ class Recorder(StatelessForRay, Callback):
         running = self._running.get(number)
         if running is None:
             return
-        then, running.since = running.since, time.monotonic()
-        seconds = (running.since - then) * self._limits.devices
-        self.device_seconds += seconds
-        before = running.usage
-        running.usage = replace(
-            before,
-            retries=before.retries + retries,
-            device_seconds=round(before.device_seconds + seconds, 3),
-        )
+        self.device_seconds += running.count(self._limits.devices, retries)
         if write:
             running.noted = running.since
             self._record.use(number, running.usage)
@@ -334,14 +310,17 @@ class Recorder(StatelessForRay, Callback):
         """Hand a trial out again whose worker died, as often as it may be; else end it."""
         if number not in self._running:
             # A worker that dies while it starts is heard of here first.
-            self._running[number] = _Running(time.monotonic(), self._trial(number).usage)
+            self._running[number] = Running.from_now(self._trial(number).usage)
         running, death = self._running[number], death_of(error)
         # That a node is no good is found out by those who come there first: no fault of theirs.
         is_news = death.whole_node and not self._queue.kept_off(number, death.node)
-        if not death.retry:
+        # Nor that its worker needed too much memory for several runs at once.
+        is_news = is_news or (not death.retry and running.usage.runs > 1)
+        if not death.retry and not is_news:
             self._count(number)
             running.facts["infeasible"] = death.reason
         elif is_news or running.usage.retries < self._limits.retries:
+            running.usage = replace(running.usage, runs=1)
             self._count(number, retries=0 if is_news else 1)
             del self._running[number]
             self._queue.again(number, death.node, whole_node=death.whole_node)
@@ -365,7 +344,7 @@ class Recorder(StatelessForRay, Callback):
     def _close_for_good(self, number: int, reason: str) -> None:
         opened = number in self._running
         if not opened:
-            self._running[number] = _Running(time.monotonic(), self._trial(number).usage)
+            self._running[number] = Running.from_now(self._trial(number).usage)
         else:
             self._count(number)
         self._running[number].facts["stopped"] = reason
@@ -389,7 +368,7 @@ class Recorder(StatelessForRay, Callback):
         trial = self._trial(number)
         outcome = self._outcome(trial, running.facts)
         self._record.finish(number, outcome, self._violations(trial, outcome))
-        self._queue.ended(number)
+        unwanted = self._queue.ended(number)
         self._fine.discard(number)
         self._ended[outcome.status] += 1
         trials = self._record.trials()
@@ -402,6 +381,8 @@ class Recorder(StatelessForRay, Callback):
             self._found += 1
             covered = self._record.hypervolume(searched(self._contenders.trials))
             self._tracker.study_progress(self._found, {"hypervolume": covered})
+        for other in unwanted:
+            self._close_for_good(other, f"its first run, {trial.name}, is {outcome.status}")
 
     def _outcome(self, trial: TrialResult, facts: Mapping[str, str]) -> Outcome:
         status, reason = self._verdict(trial, facts)

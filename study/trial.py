@@ -16,7 +16,7 @@ from cluster.kinds import processor_name
 from cluster.shared_folder import usable
 from study.death import OUT_OF_MEMORY, UnfitWorker, described
 from study.distillation.phases import PhaseClock
-from study.fusing import TOO_LARGE_TOGETHER, FusedRuns, NotFused, fuse
+from study.fusing import FusedRuns, NotFused, fuse, why_not
 from study.object_store import StoreError
 from study.student import build_student, measure_beside_others, pin_threads
 from study.task import task_of
@@ -94,12 +94,14 @@ class StudentTrial:
         except Exception as error:
             if _out_of_memory(error):
                 if self._fused is not None:
-                    return self._go_on_alone()
+                    return self._go_on_alone(error)
                 return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return self._report(done=True, disk_full=str(error))
             if isinstance(error, StoreError):
                 return self._report(done=True, store_gone=str(error))
+            if self._fused is not None and not _lost_the_gpu(error):
+                return self._go_on_alone(error)
             logger.exception("trial %d failed", self.task.number)
             if _lost_the_gpu(error):
                 raise UnfitWorker(described(error)) from error
@@ -140,21 +142,20 @@ class StudentTrial:
         self._trainer = self._fused = made
         return {"runs": made.runs, "told": made.told}
 
-    def _go_on_alone(self) -> dict[str, Any]:
-        """Go on by itself from the last checkpoint: fused with others there was too little memory.
-
-        It is not the student that needs too much.
-        """
+    def _go_on_alone(self, error: Exception) -> dict[str, Any]:
+        """Go on by itself from the last checkpoint, after what it may not meet by itself."""
         self.close()
         self._trainer = self._fused = None
         self._curve.clear()
         self.task = replace(self.task, partners=())
-        return self._report(done=False, together=_one_by_one(TOO_LARGE_TOGETHER))
+        return self._report(done=False, together=_one_by_one(why_not(error)))
 
     def _epoch(self, trainer: "EpochTrainer | FusedRuns") -> dict[str, Any]:
         writer = self._checkpoints
         self._clock.enter("checkpoint")
         writer.wait()
+        if self._fused is not None:
+            self._fused.wait()
         self._clock.enter(_TRAINING)
         epoch = EpochResult(**asdict(trainer.run_epoch()))
         self._clock.enter("checkpoint")
@@ -181,14 +182,12 @@ class StudentTrial:
 
         Should that fail, the trial has ended without it, or goes on from the epoch before.
         """
-        if self._writer is None:
-            return
-        try:
-            self._writer.wait()
-            if self._fused is not None:
-                self._fused.wait()
-        except Exception:  # the next trial of this worker has no part in it
-            logger.exception("trial %d: its last checkpoint was not written", self.task.number)
+        for writes in (self._writer, self._fused):
+            try:
+                if writes is not None:
+                    writes.wait()
+            except Exception:  # the next trial of this worker has no part in it
+                logger.exception("trial %d: a last checkpoint was not written", self.task.number)
 
     @property
     def _checkpoints(self) -> "CheckpointWriter":

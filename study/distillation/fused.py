@@ -31,7 +31,7 @@ from study.distillation.evaluation import score
 from study.distillation.losses import class_logits
 from study.distillation.methods import Answers, Method, Mixing
 from study.distillation.precision import autocast
-from study.distillation.resident import ResidentSplit, borrow
+from study.distillation.resident import ResidentSplit, borrow, ran_out_of_memory
 from study.distillation.stack import (
     CannotFuse,
     member_of,
@@ -318,6 +318,8 @@ class FusedTrainer:
                     buffers,
                 )
         except RuntimeError as error:
+            if ran_out_of_memory(error):
+                raise
             raise CannotFuse(f"no batched form: {str(error).splitlines()[0]}") from error
 
     def _scored(self, place: int, loss: float, rate: float, seconds: float) -> EpochMetrics | None:
@@ -344,7 +346,7 @@ class FusedTrainer:
         try:
             return what()
         except Diverged as error:
-            self.diverged[place] = error
+            self.diverged[place] = error.with_traceback(None)  # which holds all that is here
             return None
 
     def _wait_for_device(self) -> None:
@@ -368,10 +370,12 @@ def speedup(
 
     Raises:
         CannotFuse: As `FusedTrainer`.
+        Diverged: In so short a training; what a whole one does is not known by that.
     """
     count = min(len(data.train), steps * settings[0].batch_size)
     rows = np.arange(len(data.train)) if data.rows is None else data.rows
     few = replace(data, train=data.train.take(np.arange(count)), rows=rows[:count])
+    method = method.at(0, settings[0].epochs)  # whose steps are captured once, as those of an epoch
     short = [replace(own, epochs=3) for own in settings]
     fused = FusedTrainer(
         [copy.deepcopy(student) for student in students], method, few, teacher, short, device
@@ -383,7 +387,10 @@ def speedup(
     together: list[float] = []
     in_turn: list[float] = []
     for _ in range(3):
-        together.append(sum(epoch.seconds for epoch in fused.run_epoch() if epoch is not None))
+        epochs = fused.run_epoch()
+        for error in fused.diverged.values():
+            raise error
+        together.append(sum(epoch.seconds for epoch in epochs if epoch is not None))
         in_turn.append(sum(trainer.run_epoch().seconds for trainer in alone))
     return min(in_turn[1:]) / min(together[1:])
 

@@ -1,6 +1,5 @@
 """Runs of one configuration trained as one by the worker of the first: tiny real trainings."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from search_spaces.space import Params, SearchSpace
 from study import fusing
 from study.distillation import checkpoint
 from study.distillation.fused import FusedTrainer
+from study.distillation.stepping import Diverged
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.student import load_student
 from study.trial import StudentTrial
@@ -41,13 +41,6 @@ def build_student(params: Params, num_classes: int, shape: tuple[int, int, int])
 
 def tiny_space() -> SearchSpace:
     return replace(SPACE, name="tiny", build_student=build_student)
-
-
-@pytest.fixture(autouse=True)
-def nothing_probed() -> Iterator[None]:
-    fusing._PROBED.clear()
-    yield
-    fusing._PROBED.clear()
 
 
 @pytest.fixture
@@ -178,30 +171,80 @@ class _WithChannelDropout(nn.Module):
 
 
 @pytest.mark.parametrize(("speedup", "runs"), [(1.05, 1), (1.4, 2)])
-def test_a_probe_decides_once_a_student(
+def test_a_probe_decides(
     context: TrialContext, monkeypatch: pytest.MonkeyPatch, speedup: float, runs: int
 ) -> None:
-    probed = []
-
-    def probe(students: list[nn.Module], *args: Any) -> float:
-        probed.append(len(students))
-        return speedup
-
-    monkeypatch.setattr("study.distillation.fused.speedup", probe)
+    monkeypatch.setattr("study.distillation.fused.speedup", lambda *asked: speedup)
     context = replace(context, fuse="auto")
-    for number in (5, 7):
-        report = StudentTrial(task(number, 1, ((number + 1, 2),)), context).advance()
-        assert report["together"]["runs"] == runs
-        assert f"{speedup:.2f}"[:3] in report["together"]["told"]
-    assert probed == [2]
+    report = StudentTrial(task(5, 1, ((6, 2),)), context).advance()
+
+    assert report["together"]["runs"] == runs
+    assert f"{speedup:g} times as fast"[:3] in report["together"]["told"]
 
 
-def test_a_real_probe_tells_how_much_faster(context: TrialContext) -> None:
-    context = replace(context, fuse="auto")
-    StudentTrial(task(5, 1, ((6, 2),)), context).advance()
+def test_a_real_probe_tells_how_much_faster(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusing, "WORTH_IT", 0.0)
+    report = StudentTrial(task(5, 1, ((6, 2),)), replace(context, fuse="auto")).advance()
 
-    (speedup,) = fusing._PROBED.values()
-    assert 0.01 < speedup < 100
+    told = report["together"]["told"]
+    assert report["together"]["runs"] == 2
+    assert 0 < float(told.removeprefix("2 runs are trained as one, ").split()[0]) < 100
+
+
+@pytest.mark.parametrize("where", ["speedup", "FusedTrainer"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Diverged("the loss is nan in epoch 1"), "Diverged: the loss is nan in epoch 1"),
+        (RuntimeError("Unable to find an engine to execute"), "RuntimeError: Unable to find an"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "more memory than there is"),
+    ],
+    ids=["diverged", "no kernel", "memory"],
+)
+def test_whatever_goes_wrong_before_the_first_step_is_a_reason_not_to_fuse(
+    context: TrialContext,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    error: Exception,
+    told: str,
+) -> None:
+    def fail(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(f"study.distillation.fused.{where}", fail)
+    context = replace(context, fuse="auto" if where == "speedup" else "always")
+    reports = finish(StudentTrial(task(5, 1, ((6, 2),)), context))
+
+    assert reports[0]["together"]["runs"] == 1
+    assert told in reports[0]["together"]["told"]
+    assert len(scores(reports)) == EPOCHS
+
+
+def test_a_probe_that_diverges_measures_nothing(context: TrialContext) -> None:
+    asked = task(5, 1, ((6, 2),))
+    asked = replace(asked, params={**asked.params, "learning_rate": 1e30})
+    report = StudentTrial(asked, replace(context, fuse="auto")).advance()
+
+    assert report["together"]["runs"] == 1
+    assert "Diverged" in report["together"]["told"]
+
+
+def test_an_error_that_fused_steps_have_is_not_the_trials(
+    context: TrialContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = StudentTrial(task(5, 1, ((6, 2),)), context)
+    trial.advance()
+
+    def fail(self: FusedTrainer) -> None:
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED")
+
+    monkeypatch.setattr(FusedTrainer, "run_epoch", fail)
+    told = trial.advance()
+    assert (told["done"], told["together"]["runs"]) == (False, 1)
+    assert "CUDNN_STATUS_NOT_SUPPORTED" in told["together"]["told"]
+    assert len(scores(finish(trial))) == EPOCHS
 
 
 def test_too_little_memory_for_all_is_none_of_the_students_fault(
@@ -256,8 +299,23 @@ def test_the_trials_own_divergence_is_its_failure(context: TrialContext) -> None
     assert "loss is" in reports[-1]["failure"]
 
 
-def test_only_where_it_is_asked_for_is_nothing_probed(context: TrialContext) -> None:
+def test_a_trial_that_was_handed_out_by_itself_probes_nothing(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.distillation.fused.speedup", lambda *asked: pytest.fail("probed"))
     report = StudentTrial(task(5, 1), replace(context, fuse="auto")).advance()
 
     assert "together" not in report
-    assert not fusing._PROBED
+
+
+def test_every_partners_file_is_waited_for_even_if_one_fails(context: TrialContext) -> None:
+    trial = StudentTrial(task(5, 1, ((6, 2), (7, 3))), context)
+    trial.advance()
+    in_the_way = trial_folder(context.place, 6)
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_text("no folder")
+
+    trial.advance()  # writes beside what comes next
+    trial.close()
+
+    assert checkpoint.load(trial_folder(context.place, 7) / CHECKPOINT_FILE)["curve"]

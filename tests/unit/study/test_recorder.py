@@ -283,11 +283,78 @@ def test_a_trial_ended_for_want_of_memory_is_infeasible_and_not_handed_out_again
     assert bench.record.trial(0).usage.retries == 0
 
 
+def test_several_runs_at_once_that_need_too_much_memory_are_tried_one_by_one(bench: Bench) -> None:
+    trial = bench.start()
+    bench.report(trial, model=MODEL, latency=LATENCY, together={"runs": 3, "told": "as one"})
+    assert bench.record.trial(0).usage.runs == 3
+    trial.error = LostToMemory("1 worker(s) were killed due to the node running low on memory")
+    bench.recorder.on_trial_error(0, [], trial)
+
+    assert bench.status(trial)[0] == "running"
+    assert bench.record.trial(0).usage.runs == 1
+    assert bench.record.trial(0).usage.retries == 0
+    task = bench.queue.next_task()
+    assert task is not None
+    assert task.number == 0
+    bench.recorder.on_trial_start(0, [], trial)
+    bench.recorder.on_trial_error(0, [], trial)
+    assert bench.status(trial)[0] == "infeasible"
+
+
+def test_a_trial_that_goes_on_by_itself_is_no_longer_one_of_several(bench: Bench) -> None:
+    trial = bench.start(epochs=9)
+    bench.report(trial, model=MODEL, latency=LATENCY, together={"runs": 3, "told": "as one"})
+    bench.recorder.close(None)
+    assert bench.record.trial(0).usage.runs == 3
+
+    again = renewed(bench)
+    again.on_trial_start(0, [], trial)
+    again.close(None)
+    assert bench.record.trial(0).usage.runs == 1
+
+
+def hold(bench: Bench, leader: RayTrial, *partners: RayTrial) -> None:
+    """Have partners wait for the trial they are trained with, as the replicates' queue does."""
+    bench.queue._handed_out.add(leader.config["number"])
+    bench.queue._held[leader.config["number"]] = [one.config["number"] for one in partners]
+    for one in partners:
+        bench.recorder._running.pop(one.config["number"])
+
+
+def test_runs_whose_first_fails_are_closed_with_it(bench: Bench) -> None:
+    control, other, third = (bench.start() for _ in range(3))
+    hold(bench, control, other, third)
+    bench.report(control, failure="the loss is not a number")
+    bench.recorder.on_trial_complete(0, [], control)
+
+    assert bench.status(control)[0] == "failed"
+    for trial in (other, third):
+        status, reason = bench.status(trial)
+        assert status == "stopped"
+        assert (reason or "").startswith("its first run, t0000, is failed")
+    assert bench.record.interrupted() == []
+
+
+def test_the_budgets_end_leaves_open_whom_another_has_trained(bench: Bench) -> None:
+    leader, trained, running = (bench.start() for _ in range(3))
+    hold(bench, leader, trained)
+    bench.train(leader, 1, 2)
+    bench.recorder.on_trial_complete(0, [], leader)
+    bench.train(running, 1)
+    bench.recorder.close("the budget of 5m is spent")
+
+    assert bench.status(leader) == ("complete", None)
+    assert bench.status(running) == ("stopped", "the budget of 5m is spent")
+    assert bench.record.interrupted() == [trained.config["number"]]
+
+
 def test_device_time_is_added_up_over_retries_and_reports(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("study.recorder.time", SimpleNamespace(monotonic=lambda: now))
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("study.recorder.time", clock)
+    monkeypatch.setattr("study.running.time", clock)
     trial = bench.start(epochs=9)
     now = 101.0
     bench.report(trial, model=MODEL, latency=LATENCY)

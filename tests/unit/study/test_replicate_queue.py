@@ -51,6 +51,7 @@ class Study:
     enough: bool = False
     fused_by: int | None = None
     totals: list[int] = field(default_factory=list)
+    unwanted: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         asked = ["--space", self.space.name, "--data", "digits", "--trials", "4"]
@@ -103,7 +104,7 @@ class Study:
         reached = self.record.trial(number)
         outcome = Outcome(status, None, EPOCHS, score, reached.search_latency_ms, 2.0, now())
         self.record.finish(number, outcome)
-        self.queue.ended(number)
+        self.unwanted = list(self.queue.ended(number))
 
     def next(self) -> TrialResult | None:
         task = self.queue.next_task()
@@ -423,6 +424,36 @@ def test_no_worker_stands_idle_for_the_sake_of_groups(
     while (task := study.queue.next_task()) is not None:
         found.append(1 + len(task.partners))
     assert sorted(found, reverse=True) == sizes
+
+
+def test_the_runs_of_a_control_that_fails_are_nobodys_any_more(tmp_path: Path) -> None:
+    study = Study(tmp_path, SPACE, ("--replicates", "3"), fused_by=1)
+    study.search(90.0, 1.0)
+    control = study.queue.next_task()
+    assert control is not None
+    assert len(control.partners) == 2
+
+    study.finish(control.number, 0.0, "failed")
+    assert study.unwanted == [number for number, _ in control.partners]
+    member = study.queue.next_task()
+    assert member is not None
+    assert member.number not in study.unwanted
+
+
+def test_partners_of_a_finished_run_are_known_to_be_trained_until_their_turn_has_come(
+    fusing: Study,
+) -> None:
+    first = fusing.queue.next_task()
+    assert first is not None
+    assert not fusing.queue.trained
+    fusing.finish(first.number, 60.0)
+    numbers = [number for number, _ in first.partners]
+    assert fusing.queue.trained == set(numbers)
+
+    for left, number in zip((numbers[1:], []), numbers, strict=True):
+        assert fusing.next()
+        fusing.finish(number, 60.0)
+        assert fusing.queue.trained == set(left)
 
 
 def test_another_driver_hands_out_what_was_left_one_by_one(fusing: Study) -> None:
