@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from study.distillation.data import DataSummary
     from study.distillation.feasibility import Networks
-    from study.distillation.fused import FusedTrainer
+    from study.distillation.fused import FusedTraining
     from study.distillation.image_data import ImageData
     from study.distillation.methods import Method
     from study.distillation.precision import Precision
@@ -132,35 +132,20 @@ class ClassTask:
         (settings,) = _settings([student], params, [context], epochs)
         return StudentTrainer(student, *_lesson(params, context), settings, device_of(context))
 
-    def fused_trainer(
+    def to_fuse(
         self,
         students: "Sequence[torch.nn.Module]",
         params: Mapping[str, Any],
         contexts: "Sequence[TrialContext]",
         epochs: int,
-    ) -> "FusedTrainer":
-        """Return one for several runs of it."""
-        from study.distillation.fused import FusedTrainer
+    ) -> "FusedTraining":
+        """Return it; whether method and students have a fused form is seen when it begins."""
+        from study.distillation.fused import FusedTraining
         from study.student import device_of
 
         settings = _settings(students, params, contexts, epochs)
         lesson, device = _lesson(params, contexts[0]), device_of(contexts[0])
-        return FusedTrainer(students, *lesson, settings, device)
-
-    def fused_speedup(
-        self,
-        students: "Sequence[torch.nn.Module]",
-        params: Mapping[str, Any],
-        contexts: "Sequence[TrialContext]",
-        epochs: int,
-    ) -> float:
-        """Measure it over some steps of each."""
-        from study.distillation.fused import speedup
-        from study.student import device_of
-
-        settings = _settings(students, params, contexts, epochs)
-        lesson, device = _lesson(params, contexts[0]), device_of(contexts[0])
-        return speedup(students, *lesson, settings, device)
+        return FusedTraining(students, *lesson, settings, device)
 
     def test(self, student: "torch.nn.Module", context: "TrialContext") -> Tested:
         """Score a student by the space's score."""

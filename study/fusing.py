@@ -184,18 +184,19 @@ def fuse(
     Raises:
         Exception: The GPU was lost; whatever else goes wrong is a reason not to fuse.
     """
+    from study.distillation import fused
     from study.distillation.resident import lost_the_gpu
 
     contexts = [context, *(context.of_run(run) for _, run in task.partners)]
     students = [student, *(build_student(own, task.params) for own in contexts[1:])]
-    asked = students, task.params, contexts, epochs
     speedup = None
     try:
+        training = task_of(context.space).to_fuse(students, task.params, contexts, epochs)
         if context.fuse == "auto":
-            speedup = task_of(context.space).fused_speedup(*asked)
+            speedup = fused.speedup(*training)
             if speedup < WORTH_IT:
                 return NotFused(f"fused they would be trained {speedup:.2f} times as fast")
-        trainer = task_of(context.space).fused_trainer(*asked)
+        trainer = fused.FusedTrainer(*training)
     except Exception as error:
         if lost_the_gpu(error):
             raise

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from search_spaces.networks.autoencoder import TranslatorPair
     from study.distillation.feasibility import Networks
-    from study.distillation.fused import FusedTrainer
+    from study.distillation.fused import FusedTraining
     from study.distillation.pair_data import PairData, PairSummary
     from study.distillation.precision import Precision
     from study.distillation.trainer import EpochTrainer
@@ -126,28 +126,17 @@ class PairTask:
             device_of(context),
         )
 
-    def fused_trainer(
+    def to_fuse(
         self,
         students: "Sequence[torch.nn.Module]",
         params: Mapping[str, Any],
         contexts: "Sequence[TrialContext]",
         epochs: int,
-    ) -> "FusedTrainer":
+    ) -> "FusedTraining":
         """Refuse: steps of two autoencoders at a time have no fused form."""
         from study.distillation.stack import CannotFuse
 
         raise CannotFuse("pairs of autoencoders are trained one by one")
-
-    def fused_speedup(
-        self,
-        students: "Sequence[torch.nn.Module]",
-        params: Mapping[str, Any],
-        contexts: "Sequence[TrialContext]",
-        epochs: int,
-    ) -> float:
-        """Refuse likewise."""
-        self.fused_trainer(students, params, contexts, epochs)
-        return 0.0
 
     def test(self, student: "torch.nn.Module", context: "TrialContext") -> Tested:
         """Score both directions by PSNR, and give PSNR and SSIM of each."""

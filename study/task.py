@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from study.distillation.data import DataSummary
     from study.distillation.feasibility import Networks
-    from study.distillation.fused import FusedTrainer
+    from study.distillation.fused import FusedTraining
     from study.distillation.image_data import ImageData
     from study.distillation.pair_data import PairData, PairSummary
     from study.distillation.precision import Precision
@@ -113,31 +113,17 @@ class Task(Protocol):
         """Return who trains a student as a trial's parameters say."""
         ...
 
-    def fused_trainer(
+    def to_fuse(
         self,
         students: "Sequence[torch.nn.Module]",
         params: Mapping[str, Any],
         contexts: "Sequence[TrialContext]",
         epochs: int,
-    ) -> "FusedTrainer":
-        """Return who trains several runs of one configuration as one, each as its context says.
+    ) -> "FusedTraining":
+        """Return what trains several runs of one configuration as one, each as its context says.
 
         Raises:
             study.distillation.stack.CannotFuse: if they have to be trained one by one.
-        """
-        ...
-
-    def fused_speedup(
-        self,
-        students: "Sequence[torch.nn.Module]",
-        params: Mapping[str, Any],
-        contexts: "Sequence[TrialContext]",
-        epochs: int,
-    ) -> float:
-        """Measure how many times as fast that is as one after another; the students stay as is.
-
-        Raises:
-            study.distillation.stack.CannotFuse: as of :meth:`fused_trainer`.
         """
         ...
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -52,7 +52,18 @@ from study.distillation.trainer import EpochMetrics, TrainingSettings
 from study.distillation.training import StudentTrainer, TrainingData, require_answers
 from study.distillation.views import Normalizer, ViewDraws, apply_view, view_draws
 
-__all__ = ["CannotFuse", "FusedTrainer", "speedup"]
+__all__ = ["CannotFuse", "FusedTrainer", "FusedTraining", "speedup"]
+
+
+class FusedTraining(NamedTuple):
+    """What a `FusedTrainer` is made of, and `speedup` measures: their arguments, in order."""
+
+    students: Sequence[nn.Module]
+    method: Method
+    data: TrainingData
+    teacher: TeacherSource | None
+    settings: Sequence[TrainingSettings]
+    device: torch.device
 
 
 class FusedTrainer:

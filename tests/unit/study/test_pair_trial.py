@@ -103,6 +103,16 @@ def test_an_interrupted_trial_goes_on_with_the_very_same_steps(context: TrialCon
     assert resumed[-1]["val_score"] == whole
 
 
+def test_runs_of_autoencoders_are_trained_one_by_one(context: TrialContext) -> None:
+    first = finish(StudentTrial(task(), context))[-1]["val_score"]
+    asked = replace(task(), number=1, partners=((2, 1),))
+    reports = finish(StudentTrial(asked, replace(context, fuse="always")))
+
+    assert reports[0]["together"]["runs"] == 1
+    assert "autoencoders are trained one by one" in reports[0]["together"]["told"]
+    assert reports[-1]["val_score"] == first
+
+
 def test_one_autoencoder_is_measured_and_both_are_trained(context: TrialContext) -> None:
     student = build_student(context, SPACE.complete({"width": 8}))
 
