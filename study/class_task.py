@@ -129,7 +129,7 @@ class ClassTask:
         from study.distillation.training import StudentTrainer
         from study.student import device_of
 
-        (settings,) = _settings([student], params, [context], epochs)
+        settings = _settings(student, params, context, epochs)
         return StudentTrainer(student, *_lesson(params, context), settings, device_of(context))
 
     def to_fuse(
@@ -143,7 +143,8 @@ class ClassTask:
         from study.distillation.fused import FusedTraining
         from study.student import device_of
 
-        settings = _settings(students, params, contexts, epochs)
+        runs = zip(students, contexts, strict=True)
+        settings = [_settings(student, params, context, epochs) for student, context in runs]
         lesson, device = _lesson(params, contexts[0]), device_of(contexts[0])
         return FusedTraining(students, *lesson, settings, device)
 
@@ -178,18 +179,14 @@ def _lesson(
 
 
 def _settings(
-    students: "Sequence[torch.nn.Module]",
-    params: Mapping[str, Any],
-    contexts: "Sequence[TrialContext]",
-    epochs: int,
-) -> "list[TrainingSettings]":
-    """Return how long and how fast each run learns; its student has the weights it begins with."""
+    student: "torch.nn.Module", params: Mapping[str, Any], context: "TrialContext", epochs: int
+) -> "TrainingSettings":
+    """Return how long and how fast a student learns; it is given the weights it begins with."""
     from study.student import training_settings
     from study.student_weights import take_over_weights
 
-    for student, context in zip(students, contexts, strict=True):
-        take_over_weights(student, context.space, params, context.data.shape[2])
-    return [training_settings(context, params, epochs) for context in contexts]
+    take_over_weights(student, context.space, params, context.data.shape[2])
+    return training_settings(context, params, epochs)
 
 
 def training_data(context: "TrialContext", share: float) -> "TrainingData":

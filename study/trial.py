@@ -92,16 +92,14 @@ class StudentTrial:
         except UnfitWorker:
             raise
         except Exception as error:
-            if _out_of_memory(error):
-                if self._fused is not None:
-                    return self._go_on_alone(error)
-                return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return self._report(done=True, disk_full=str(error))
             if isinstance(error, StoreError):
                 return self._report(done=True, store_gone=str(error))
             if self._fused is not None and not _lost_the_gpu(error):
                 return self._go_on_alone(error)
+            if _out_of_memory(error):
+                return self._report(done=True, infeasible=f"{OUT_OF_MEMORY}: {described(error)}")
             logger.exception("trial %d failed", self.task.number)
             if _lost_the_gpu(error):
                 raise UnfitWorker(described(error)) from error
@@ -153,9 +151,7 @@ class StudentTrial:
     def _epoch(self, trainer: "EpochTrainer | FusedRuns") -> dict[str, Any]:
         writer = self._checkpoints
         self._clock.enter("checkpoint")
-        writer.wait()
-        if self._fused is not None:
-            self._fused.wait()
+        self._wait_for_files()
         self._clock.enter(_TRAINING)
         epoch = EpochResult(**asdict(trainer.run_epoch()))
         self._clock.enter("checkpoint")
@@ -171,9 +167,7 @@ class StudentTrial:
         if done or self.context.every_epoch:
             # Another worker may go on as soon as the driver hears of this epoch; and a driver that
             # dies before it hears of the last finds the trial finished, not to be trained again.
-            writer.wait()
-            if self._fused is not None:
-                self._fused.wait()
+            self._wait_for_files()
         facts = self._keep_student(trainer) if done else {}
         return self._report(done=done, curve=[epoch.to_json()], **facts)
 
@@ -182,12 +176,21 @@ class StudentTrial:
 
         Should that fail, the trial has ended without it, or goes on from the epoch before.
         """
-        for writes in (self._writer, self._fused):
+        for writes in self._writing:
             try:
-                if writes is not None:
-                    writes.wait()
+                writes.wait()
             except Exception:  # the next trial of this worker has no part in it
                 logger.exception("trial %d: a last checkpoint was not written", self.task.number)
+
+    def _wait_for_files(self) -> None:
+        """Wait until the checkpoints of the last epoch written are on the disk."""
+        for writes in self._writing:
+            writes.wait()
+
+    @property
+    def _writing(self) -> "list[CheckpointWriter | FusedRuns]":
+        """Who may be writing: the trial's own checkpoint, and its partners'."""
+        return [writes for writes in (self._writer, self._fused) if writes is not None]
 
     @property
     def _checkpoints(self) -> "CheckpointWriter":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_study import make_context as tiny_context
 from tiny_study import make_data
 from torch import nn
 
@@ -62,19 +63,15 @@ def make_context(folder: Path) -> TrialContext:
     generator = np.random.default_rng(0)
     data = make_data(generator, train=64, test=20, pad=1)
     outputs = generator.normal(size=(2, len(data.train), 2)).astype(np.float16)
-    return TrialContext(
+    recipe = TeacherRecipe(depths=(1, 1, 1, 1), epochs=0)
+    return tiny_context(
+        folder,
         space=tiny_space(),
         data=data,
         reduced_rows={0.1: np.arange(8)},
-        teacher=TeacherVariant(TeacherRecipe(depths=(1, 1, 1, 1), epochs=0), outputs),
-        teacher_ms=10.0,
-        folder=str(folder),
+        teacher=TeacherVariant(recipe, outputs),
         epochs=3,
         views=2,
-        seed=0,
-        precision="float32",
-        threads=1,
-        on_gpu=False,
     )
 
 
