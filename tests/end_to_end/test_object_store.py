@@ -54,6 +54,8 @@ class Servers:
             **LOOPBACK,
             "AWS_ENDPOINT_URL": self.objects,
             "EPOCHS_BEGUN": str(self.begun),
+            # Else the first machine may be through with both trials before the second has a worker.
+            "WORKERS_TOGETHER": "2",
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
             # A node that does not answer for about three seconds is gone.

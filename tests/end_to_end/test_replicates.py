@@ -161,8 +161,9 @@ def test_runs_trained_as_one_learn_what_they_learn_one_by_one(
 ) -> None:
     studies = tmp_path / "studies"
     shutil.copytree(spent.studies, studies)
+    # Of three runs two are left of every member, also of one whose control the search has trained.
     run = launcher.run(
-        *("resume", "small", "--replicates", "2", "--budget", "1h"),
+        *("resume", "small", "--replicates", "3", "--budget", "1h"),
         *("--fuse", "always", "--concurrent", "1"),
         studies=studies,
         module="study",
@@ -174,10 +175,10 @@ def test_runs_trained_as_one_learn_what_they_learn_one_by_one(
     found = read(run)
     fused = [trial for trial in found.trials if trial.usage.runs > 1]
     assert fused
-    assert all(trial.usage.runs == 2 for trial in fused)
+    assert all(trial.usage.runs == 3 - trial.run for trial in fused)
     assert all(trial.usage.runs == 1 for trial in read(more).trials)
     runs, alone = _further_runs(found), _further_runs(read(more))
-    assert {(trial.control_of is not None, trial.run) for trial in fused} == {(True, 0)}
+    assert any(trial.run == 1 for trial in fused)
     common = runs.keys() & alone.keys()
     assert common
     for key in common:

@@ -1,15 +1,27 @@
 """A search space whose students write a line to a file whenever they begin an epoch.
 
 What is trained is the space `cifar_blocks`; the lines count epochs that were trained and lost, too.
+Where `WORKERS_TOGETHER` says how many workers are to train, none goes on before all have begun.
 """
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from search_spaces.cifar_blocks import SPACE as BLOCKS
+
+PATIENCE_SECONDS = 120
+
+
+def wait_for_others() -> None:
+    together = int(os.environ.get("WORKERS_TOGETHER", "1"))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len({*Path(os.environ["EPOCHS_BEGUN"]).read_text().split()}) < together:
+        assert time.monotonic() < deadline, "the other workers have not begun"
+        time.sleep(0.05)
 
 
 def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int, ...]) -> Any:
@@ -25,6 +37,7 @@ def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int,
             # One short line in one write: whole, however many workers write.
             with Path(os.environ["EPOCHS_BEGUN"]).open("a") as file:
                 file.write(f"{os.getpid()}\n")
+            wait_for_others()
 
     network.register_forward_pre_hook(before_forward)
     return network
