@@ -40,6 +40,8 @@ class Latency(Stored):
     `runtime` ran both, their batch norms `folded` into the layers before them or not, and passes
     were timed by `clock`: the thread's processor time (`cpu`), the `wall` clock, or `events` on a
     GPU. `settled` says whether the 95 % interval of the ratio at batch 1 came to be under 3 % wide.
+    `paced_by` says whom the student was timed against at batch 1: its `teacher`, or the
+    `metronome`, a small network by way of which its ratio to the teacher is told.
     `reference_ms` is the latency (batch 1) that the study's teacher has on the idle device. Records
     from before these were kept tell of passes on the wall clock, of networks as they were trained.
     """
@@ -60,6 +62,7 @@ class Latency(Stored):
     clock: str = "wall"
     settled: bool | None = None
     reference_ms: float | None = None
+    paced_by: str = "teacher"
 
     def search_latency_ms(self, teacher_idle_ms: float) -> float:
         """Latency (ms, batch 1) a study searches by: the teacher's idle median over the ratio.
@@ -82,7 +85,11 @@ class Latency(Stored):
 
 @dataclass(frozen=True)
 class SoloLatency(Stored):
-    """A teacher timed alone on the idle device, at batch 1 and batch 64, as `Latency` has it."""
+    """A teacher timed alone on the idle device, at batch 1 and batch 64, as `Latency` has it.
+
+    `over_metronome` is its median at batch 1 over the lower quartile of the metronome, timed in
+    turn.
+    """
 
     batch_1_ms: Timing
     batch_64_ms: Timing
@@ -91,6 +98,7 @@ class SoloLatency(Stored):
     runtime: str = "eager"
     folded: bool = False
     clock: str = "wall"
+    over_metronome: float | None = None
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ _COLUMNS: tuple[Column, ...] = (
     Column("latency_ms", "ms", "batch-1 latency: confirmed when idle, else as searched by"),
     Column("latency_idle", "", "whether latency and ratios were measured on the idle device"),
     Column("latency_settled", "", "whether the 95 % interval of ratio_batch_1 is under 3 % wide"),
+    Column(
+        "latency_paced_by",
+        "",
+        "whom it was timed against at batch 1: the teacher (or default student), or the metronome",
+    ),
     Column("tied_with", "", "of who is off the front for a tie in latency alone: who stayed"),
     Column("latency_batch_64_ms", "ms", "latency of a batch of 64"),
     Column(
@@ -176,6 +181,7 @@ def _row(trial: TrialResult, pair: KdPair | None) -> dict[str, Any]:
     if latency is not None:
         row["latency_idle"] = latency.idle
         row["latency_settled"] = latency.settled
+        row["latency_paced_by"] = latency.paced_by
         row["latency_batch_64_ms"] = latency.batch_64_ms.median
         for batch, ratio in ((1, latency.ratio_batch_1), (64, latency.ratio_batch_64)):
             row[f"ratio_batch_{batch}"] = ratio.median

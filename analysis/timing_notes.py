@@ -53,8 +53,11 @@ def noise_note(results: StudyResults) -> str | None:
 
 
 def timed_on(latency: SoloLatency | Latency) -> str:
-    """Where, in what and on which clock the latencies of a study were taken."""
-    return f"{latency.device}, {counted(latency.threads, 'thread')}, {runtime_of(latency)}"
+    """Where, in what, on which clock and by whose pace the latencies of a study were taken."""
+    where = f"{latency.device}, {counted(latency.threads, 'thread')}, {runtime_of(latency)}"
+    if isinstance(latency, SoloLatency) and latency.over_metronome is not None:
+        return f"{where}, small students by a metronome's pace"
+    return where
 
 
 def runtime_of(latency: SoloLatency | Latency) -> str:

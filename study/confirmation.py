@@ -329,6 +329,7 @@ def time_copies(
             device_of(context),
             seconds=seconds,
             at_most=at_most,
+            teacher_over_metronome=context.teacher_over_metronome,
         )
         latencies.append(1.0 / ratio.median)
         if len(latencies) >= fewest:

@@ -326,6 +326,7 @@ def _context(
         reduced_rows=reduced_rows(students, space, plan.train_per_class),
         teacher=teacher,
         teacher_ms=compared.batch_1_ms.median,
+        teacher_over_metronome=compared.over_metronome,
         folder=str(folder.absolute()),
         epochs=plan.max_epochs,
         views=plan.number_of_views,

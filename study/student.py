@@ -103,6 +103,7 @@ def measure(
         at_most=at_most,
         runtime=as_runtime(context.runtime),
         fold=context.folded,
+        teacher_over_metronome=context.teacher_over_metronome,
     )
     latency = Latency.from_json({**comparison.to_json(), "reference_ms": context.teacher_ms})
     return ModelSize(**asdict(profile)), latency

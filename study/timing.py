@@ -38,15 +38,16 @@ def time_alone(
     from study.distillation.stopwatch import clock_for
 
     with torch_threads(threads):
-        times = measure_alone(
+        alone = measure_alone(
             network, shape, device, min(_SECONDS, at_most), runtime=as_runtime(runtime)
         )
     return SoloLatency(
-        Timing(**asdict(times["batch_1_ms"])),
-        Timing(**asdict(times["batch_64_ms"])),
+        Timing(**asdict(alone.batch_1_ms)),
+        Timing(**asdict(alone.batch_64_ms)),
         device_name(device),
         threads,
         runtime,
         folded=True,
         clock=clock_for(device, threads),
+        over_metronome=alone.over_metronome,
     )

@@ -37,6 +37,9 @@ class TrialContext:
         teacher: The study's teacher, whose latency all students are compared with; None where
             there is none, and the space's default student takes its place.
         teacher_ms: Its batch-1 latency on the idle device.
+        teacher_over_metronome: That over what the metronome takes, of whom small students have
+            their pace (:mod:`study.distillation.metronome`); None where all have the teacher's, as
+            in studies from before there was one.
         folder: The study's folder.
         epochs, views, seed, precision, threads, on_gpu: As planned. The seed is the study's, of
             its views among others; students are trained with that of their :attr:`run`. Where no
@@ -82,6 +85,7 @@ class TrialContext:
     shared: bool = False
     timing_seconds: float = 6.0
     fuse: str = "auto"
+    teacher_over_metronome: float | None = None
 
     @property
     def place(self) -> Path:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from study.distillation.export import Answer, Shape, Takes, example_images
-from study.distillation.measurement import Ratio, Timing, quartile_ratio, timing_of
+from study.distillation.ratio import Ratio, Timing, quartile_ratio, timing_of
 from study.distillation.stopwatch import LARGE_BATCH, SMALL_BATCH, Turns, without_collection
 
 # Of float networks: other orders of summing move the sixth digit. Of int8 ones a value on the edge

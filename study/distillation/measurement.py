@@ -2,7 +2,8 @@
 
 A latency taken while other work runs says little; the ratio of two networks timed in turn says
 much the same whatever the load. So student and teacher are always timed in alternation, in the form
-in which they serve (`serving`), on a clock that leaves out what other processes took (`stopwatch`).
+in which they serve (`serving`), on a clock that leaves out what other processes took (`stopwatch`),
+small students with a network between them that keeps the time (`metronome`).
 The README beside this file has the protocol and what it was measured to be worth.
 """
 
@@ -14,13 +15,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from study.distillation.metronome import keeps_pace, metronome
+from study.distillation.ratio import QUARTILE, Ratio, Timing, quartile_ratio, timing_of
 from study.distillation.runtime import Runtime
 from study.distillation.serving import Served, serve, weights_type
 from study.distillation.stopwatch import (
@@ -28,6 +31,7 @@ from study.distillation.stopwatch import (
     LARGE_BATCH,
     SMALL_BATCH,
     Clock,
+    Timed,
     Times,
     Turns,
     clock_for,
@@ -36,39 +40,8 @@ from study.distillation.stopwatch import (
 
 Shape = tuple[int, int, int]
 
-# A ratio is known well enough once its 95 % interval is this narrow, as a share of it.
-SETTLED_WITHIN = 0.03
-_QUARTILE = 25
 # Turns at batch 64 of a student that is timed again on the idle device if it comes to matter.
 _FEW_TURNS = 4
-_RESAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Milliseconds of one forward pass: the median and higher percentiles of the repeats."""
-
-    median: float
-    p95: float
-    p90: float
-    p99: float
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Inference-time ratio teacher/student: above 1 the student is faster.
-
-    `low` and `high` bound its 95 % bootstrap interval.
-    """
-
-    median: float
-    low: float
-    high: float
-
-    @property
-    def settled(self) -> bool:
-        """Whether the interval is narrow enough."""
-        return self.high - self.low < SETTLED_WITHIN * self.median
 
 
 @dataclass(frozen=True)
@@ -91,6 +64,8 @@ class LatencyComparison:
         folded: Whether batch norms were folded into the layers before them.
         clock: What passes were timed by: "cpu", "wall" or "events".
         settled: Whether the interval of the ratio at batch 1 came to be narrow enough.
+        paced_by: Whom the student was timed against at batch 1: its teacher, or the metronome, by
+            way of which its ratio to the teacher is told.
     """
 
     device: str
@@ -108,10 +83,28 @@ class LatencyComparison:
     folded: bool
     clock: Clock
     settled: bool
+    paced_by: Literal["teacher", "metronome"] = "teacher"
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class LatencyAlone:
+    """A network timed by itself.
+
+    Attributes:
+        batch_1_ms: One image a pass.
+        batch_64_ms: 64 images a pass (ms a pass, not an image).
+        over_metronome: Its median at batch 1 over the metronome's lower quartile, which is that of
+            an undisturbed processor; None where that does not keep the time: on a GPU, and on
+            several threads.
+    """
+
+    batch_1_ms: Timing
+    batch_64_ms: Timing
+    over_metronome: float | None
 
 
 @dataclass(frozen=True)
@@ -144,6 +137,7 @@ def compare_latency(
     at_most: float | None = None,
     runtime: Runtime = "eager",
     fold: bool = True,
+    teacher_over_metronome: float | None = None,
     seed: int = 0,
 ) -> LatencyComparison:
     """Time both networks' forward pass in strict alternation, at batch 1 and at batch 64.
@@ -164,6 +158,9 @@ def compare_latency(
             is not under 3 % wide; None for no more.
         runtime: What runs the student.
         fold: Whether batch norms are folded into the layers before them.
+        teacher_over_metronome: What the teacher takes of the metronome's time at batch 1, on the
+            idle device (`measure_alone`). Given that, a student that keeps the metronome's pace is
+            timed against it, and the ratio to the teacher is the product.
         seed: Of the images and the bootstrap.
 
     Returns:
@@ -176,9 +173,11 @@ def compare_latency(
     if not isinstance(teacher, Served):
         teacher = serve(teacher, shape, device, runtime=runtime, fold=fold)
     networks = [served, teacher]
+    factor = _factor(served, teacher_over_metronome, device)
     with _undisturbed(networks):
-        turns = _timed(networks, shape, SMALL_BATCH, device, seed)
-        small, ratio = _settled(turns, seconds / 2, (at_most or seconds) - seconds / 2, seed)
+        turns = _timed(networks, shape, SMALL_BATCH, device, seed, by_metronome=factor is not None)
+        most = (at_most or seconds) - seconds / 2
+        small, ratio = _settled(turns, seconds / 2, most, seed, factor)
         turns = _timed(networks, shape, LARGE_BATCH, device, seed)
         turns.take(seconds / 2, None if idle else _FEW_TURNS)
         large = turns.times
@@ -198,6 +197,7 @@ def compare_latency(
         folded=fold,
         clock=clock_for(device, torch.get_num_threads()),
         settled=ratio.settled,
+        paced_by="teacher" if factor is None else "metronome",
     )
 
 
@@ -209,15 +209,18 @@ def compare_small_batch(
     *,
     seconds: float,
     at_most: float | None = None,
+    teacher_over_metronome: float | None = None,
     seed: int = 0,
 ) -> Ratio:
     """Time a student as `compare_latency` does, at batch 1 alone.
 
     With `at_most`, on up to so many seconds while the interval of the ratio is not under 3 % wide.
     """
-    with _undisturbed([student, teacher]):
-        turns = _timed([student, teacher], shape, SMALL_BATCH, device, seed)
-        return _settled(turns, seconds, at_most or seconds, seed)[1]
+    networks = [student, teacher]
+    factor = _factor(student, teacher_over_metronome, device)
+    with _undisturbed(networks):
+        turns = _timed(networks, shape, SMALL_BATCH, device, seed, by_metronome=factor is not None)
+        return _settled(turns, seconds, at_most or seconds, seed, factor)[1]
 
 
 def measure_alone(
@@ -229,50 +232,48 @@ def measure_alone(
     runtime: Runtime = "eager",
     fold: bool = True,
     seed: int = 0,
-) -> dict[str, Timing]:
-    """Time one network by itself, as `compare_latency` does two; for an idle device.
-
-    Returns:
-        `"batch_1_ms"` and `"batch_64_ms"`.
-    """
+) -> LatencyAlone:
+    """Time one network by itself, as `compare_latency` does two; for an idle device."""
     served = serve(model, shape, device, runtime=runtime, fold=fold)
-    found = {}
+    by_metronome = clock_for(device, torch.get_num_threads()) == "cpu"
     with _undisturbed([served]):
-        for name, batch in (("batch_1_ms", SMALL_BATCH), ("batch_64_ms", LARGE_BATCH)):
-            turns = _timed([served], shape, batch, device, seed)
-            turns.take(seconds / 2)
-            found[name] = timing_of(turns.times[0])
-    return found
+        turns = _timed([served], shape, SMALL_BATCH, device, seed, by_metronome=by_metronome)
+        turns.take(seconds / 2)
+        small = turns.times
+        turns = _timed([served], shape, LARGE_BATCH, device, seed)
+        turns.take(seconds / 2)
+    return LatencyAlone(
+        timing_of(small[0]),
+        timing_of(turns.times[0]),
+        _over_metronome(small) if by_metronome else None,
+    )
 
 
-def quartile_ratio(numerator: Times, denominator: Times, seed: int = 0) -> Ratio:
-    """Ratio of the lower quartiles of times taken in turn, with its 95 % bootstrap interval.
+def _over_metronome(times: list[Times]) -> float:
+    """What a network takes, as its latency is told, of the metronome's time."""
+    return float(np.median(times[0]) / np.percentile(times[-1], QUARTILE))
 
-    Turns are drawn again, not passes, so that what slows all passes of one slows all in a draw.
 
-    Args:
-        numerator: `(turns,)` or `(turns, passes)`: the teacher's times.
-        denominator: `(turns,)` or `(turns, passes)`: the student's, taken right beside those.
-        seed: Of the resampling.
+def _factor(
+    student: Served, teacher_over_metronome: float | None, device: torch.device
+) -> float | None:
+    """What the student's ratio to the metronome is to be multiplied by; None if it has none."""
+    clock = clock_for(device, torch.get_num_threads())
+    return teacher_over_metronome if keeps_pace(student.network, clock) else None
+
+
+def _settled(
+    turns: Turns, seconds: float, at_most: float, seed: int, factor: float | None
+) -> tuple[list[Times], Ratio]:
+    """Take turns for so long, and on until the ratio has settled or the time is up.
+
+    The ratio is that of the last network, the teacher or the metronome, times the factor.
     """
-    turns = len(numerator)
-    chosen = np.random.default_rng(seed).integers(turns, size=(_RESAMPLES, turns))
-    drawn = [
-        np.percentile(times[chosen].reshape(_RESAMPLES, -1), _QUARTILE, axis=1)
-        for times in (numerator, denominator)
-    ]
-    low, high = np.percentile(drawn[0] / drawn[1], [2.5, 97.5])
-    whole = np.percentile(numerator, _QUARTILE) / np.percentile(denominator, _QUARTILE)
-    return Ratio(float(whole), float(low), float(high))
-
-
-def _settled(turns: Turns, seconds: float, at_most: float, seed: int) -> tuple[list[Times], Ratio]:
-    """Take turns for so long, and on until the ratio has settled or the time is up."""
     longer, spent = seconds, 0.0
     while True:
         start = time.perf_counter()
         more, times = turns.take(longer), turns.times
-        ratio = quartile_ratio(times[1], times[0], seed)
+        ratio = quartile_ratio(times[-1], times[0], seed).times(factor or 1.0)
         spent += max(longer, time.perf_counter() - start)
         if ratio.settled or not more or spent >= at_most:
             return times, ratio
@@ -384,12 +385,19 @@ def _timed(
     batch: int,
     device: torch.device,
     seed: int,
+    *,
+    by_metronome: bool = False,
 ) -> Turns:
-    """Networks ready to be timed in turn on random images."""
+    """Networks ready to be timed in turn on random images, the metronome last if it is one."""
     kinds = {served.dtype for served in networks}
     made = {kind: random_images(shape, batch, INPUTS[batch], device, kind, seed) for kind in kinds}
-    passes = [(s.forward, [s.take(images) for images in made[s.dtype]]) for s in networks]
-    return Turns(passes, batch, device, clock_for(device, torch.get_num_threads()))
+    passes: list[Timed] = [
+        (s.forward, [s.take(images) for images in made[s.dtype]]) for s in networks
+    ]
+    if by_metronome:
+        passes.append(metronome())
+    clock = clock_for(device, torch.get_num_threads())
+    return Turns(passes, batch, device, clock, keeps_time=by_metronome)
 
 
 @contextlib.contextmanager
@@ -401,8 +409,3 @@ def _undisturbed(networks: list[Served]) -> Iterator[None]:
         without_collection(),
     ):
         yield
-
-
-def timing_of(milliseconds: Times) -> Timing:
-    """Percentiles of the repeats, milliseconds in an array of any shape."""
-    return Timing(*(float(value) for value in np.percentile(milliseconds, [50, 95, 90, 99])))

@@ -53,7 +53,8 @@ class Turns:
     Which network goes first changes from turn to turn: S T, T S, S T, T S. A network has as many
     timed passes in its turn, on the same images, as fit into one of the slowest, five at most (at
     batch 64 two); at batch 1 there come before them as many that are not timed, two at most: a
-    network that serves finds its own weights in the caches, not those of another.
+    network that serves finds its own weights in the caches, not those of another. Whoever keeps
+    the time for all has as many passes as there may be, however long they are.
 
     Args:
         networks: Of each its forward pass and what it is given, a few batches in rotation, the same
@@ -61,16 +62,25 @@ class Turns:
         batch: Images a batch, 1 or 64.
         device: Where they run.
         clock: What passes are timed by.
+        keeps_time: Whether the last network does.
     """
 
     def __init__(
-        self, networks: Sequence[Timed], batch: int, device: torch.device, clock: Clock
+        self,
+        networks: Sequence[Timed],
+        batch: int,
+        device: torch.device,
+        clock: Clock,
+        *,
+        keeps_time: bool = False,
     ) -> None:
         self._networks = networks
         self._batch, self._device, self._clock = batch, device, clock
         self._times: list[list[list[float]]] = [[] for _ in networks]
         warm = self._warm_up()
         self._timed = [_passes(max(warm), each, _MOST_TIMED[batch]) for each in warm]
+        if keeps_time:
+            self._timed[-1] = _MOST_TIMED[batch]
 
     @property
     def times(self) -> list[Times]:

@@ -2,19 +2,19 @@
 
     python -m tests.benchmarks.latency                      # about forty minutes
     python -m tests.benchmarks.latency --quick              # digits, three repeats: four minutes
-    python -m tests.benchmarks.latency --sizes cifar10 --runtime onnx
+    python -m tests.benchmarks.latency --data cifar10 --runtime onnx
 
-Three students of `cifar_blocks` are timed beside their teacher, twice in each repeat, built anew
-each time: as the service does when it confirms (until the ratio has settled, or `--at-most`
-seconds), the same with one timed pass a turn after one that is not, and simply (`--seconds` on the
-wall clock, the median of paired ratios, no pass of its own before a timed one). These take turns,
-so they meet the same load. *alone* is the student's latency with no teacher beside it, and how far
-each way's lies from that. The process holds one core; where the other is loaded, another process
-trains there.
+Three students of a space are timed beside their teacher, twice in each repeat, built anew each
+time: as the service does when it confirms (until the ratio has settled, or `--at-most` seconds),
+the same by the teacher's pace alone, with no metronome, and simply (`--seconds` on the wall clock,
+the median of paired ratios, no pass of its own before a timed one). These take turns, so they meet
+the same load. *alone* is the student's latency with no teacher beside it, and how far each way's
+lies from that. The process holds one core; where the other is loaded, another process trains there.
 """
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -26,8 +26,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from cluster.ahead import replaced
-
 if TYPE_CHECKING:
     from study.distillation.serving import Served
 
@@ -36,7 +34,17 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "medium": {"blocks_1": 1, "blocks_2": 1, "blocks_3": 1, "blocks_4": 1, "width": 32},
     "large": {"blocks_1": 2, "blocks_2": 2, "blocks_3": 2, "blocks_4": 2, "stem_stride": 1},
 }
-SIZES = {"digits": (8, 8, 3), "cifar10": (32, 32, 3)}
+DENSE: dict[str, dict[str, Any]] = {
+    "small": {"hidden": 16},
+    "medium": {"hidden": 300},
+    "large": {"hidden": 800},
+}
+# By data set: the space, the shape of an image, and the students.
+CASES: dict[str, tuple[str, tuple[int, int, int], dict[str, dict[str, Any]]]] = {
+    "digits": ("cifar_blocks", (8, 8, 3), STUDENTS),
+    "cifar10": ("cifar_blocks", (32, 32, 3), STUDENTS),
+    "mnist": ("mnist_dense", (28, 28, 1), DENSE),
+}
 CONDITIONS = {"quiet": 0.03, "other core loaded": 0.06}
 _ASKED = 9  # of ten repeats
 
@@ -68,7 +76,7 @@ class Cell:
         alone: Median latency of the student (ms) with no teacher beside it, in the same condition.
     """
 
-    size: str
+    data: str
     student: str
     condition: str
     way: str
@@ -147,9 +155,14 @@ def simply(student: Any, teacher: "Served", shape: Any, seconds: float, at_most:
 
 
 def as_confirmed(
-    student: Any, teacher: "Served", shape: Any, seconds: float, at_most: float
+    student: Any,
+    teacher: "Served",
+    shape: Any,
+    seconds: float,
+    at_most: float,
+    teacher_over_metronome: float | None = None,
 ) -> float:
-    """The ratio as the service takes it."""
+    """The ratio as the service takes it; without a metronome, by the teacher's pace."""
     import torch
 
     from study.distillation.measurement import compare_small_batch
@@ -157,63 +170,58 @@ def as_confirmed(
 
     cpu = torch.device("cpu")
     served = serve(student, shape, cpu, runtime=teacher.runtime)
-    ratio = compare_small_batch(served, teacher, shape, cpu, seconds=seconds, at_most=at_most)
+    ratio = compare_small_batch(
+        *(served, teacher, shape, cpu),
+        seconds=seconds,
+        at_most=at_most,
+        teacher_over_metronome=teacher_over_metronome,
+    )
     return ratio.median
 
 
-def by_single_passes(
-    student: Any, teacher: "Served", shape: Any, seconds: float, at_most: float
-) -> float:
-    """The ratio as the service takes it, but for one timed pass a turn, and one before it."""
-    from study.distillation import stopwatch
-
-    with replaced(stopwatch, "_MOST_TIMED", dict.fromkeys(stopwatch._MOST_TIMED, 1)):
-        return as_confirmed(student, teacher, shape, seconds, at_most)
-
-
-WAYS: dict[str, Callable[..., float]] = {
-    "simple": simply,
-    "single": by_single_passes,
-    "ours": as_confirmed,
-}
+def ways_of(teacher_over_metronome: float | None) -> dict[str, Callable[..., float]]:
+    """The ways by their names, each given student, teacher, shape and its seconds."""
+    ours = functools.partial(as_confirmed, teacher_over_metronome=teacher_over_metronome)
+    return {"simple": simply, "teacher": as_confirmed, "ours": ours}
 
 
 def measure(
-    size: str, repeats: int, seconds: float, at_most: float, runtime: str, cores: list[int]
+    data: str, repeats: int, seconds: float, at_most: float, runtime: str, cores: list[int]
 ) -> list[Cell]:
-    """Time every student of one size of images in each condition and each way."""
+    """Time every student of one data set in each condition and each way."""
     import torch
 
-    from search_spaces.cifar_blocks import SPACE
+    from search_spaces.catalogue import load_space
     from study.distillation.measurement import measure_alone
     from study.distillation.runtime import as_runtime
     from study.distillation.serving import serve
     from study.distillation.teacher_network import build_network
     from study.plan import recipe_of
 
-    shape, cpu = SIZES[size], torch.device("cpu")
+    name_of_space, shape, students = CASES[data]
+    space, cpu = load_space(name_of_space), torch.device("cpu")
     torch.manual_seed(0)
-    network = build_network(recipe_of(SPACE.teacher_for(size)), 10, shape).eval()
+    network = build_network(recipe_of(space.teacher_for(data)), 10, shape).eval()
     teacher = serve(network, shape, cpu, runtime=as_runtime(runtime))
     alone = measure_alone(network, shape, cpu, seconds, runtime=as_runtime(runtime))
-    teacher_ms = alone["batch_1_ms"].median
+    teacher_ms, ways = alone.batch_1_ms.median, ways_of(alone.over_metronome)
     found = []
     quiet: dict[tuple[str, str], float] = {}
     for condition, limit in CONDITIONS.items():
         others = set(cores[1:])
         with loaded(others) if condition != "quiet" else contextlib.nullcontext():
-            for name, blocks in STUDENTS.items():
-                print(f"{size}, {name}, {condition} …", file=sys.stderr)
-                taken: dict[str, list[float]] = {way: [] for way in WAYS}
+            for name, params in students.items():
+                print(f"{data}, {name}, {condition} …", file=sys.stderr)
+                taken: dict[str, list[float]] = {way: [] for way in ways}
                 by_itself = []
                 for _ in range(2 * repeats):
-                    student = SPACE.build_student(SPACE.complete(blocks), 10, shape).eval()
+                    student = space.build_student(space.complete(params), 10, shape).eval()
                     timings = measure_alone(
                         student, shape, cpu, seconds, runtime=as_runtime(runtime)
                     )
-                    by_itself.append(timings["batch_1_ms"].median)
-                    for way, ratio in WAYS.items():
-                        student = SPACE.build_student(SPACE.complete(blocks), 10, shape).eval()
+                    by_itself.append(timings.batch_1_ms.median)
+                    for way, ratio in ways.items():
+                        student = space.build_student(space.complete(params), 10, shape).eval()
                         found_ratio = ratio(student, teacher, shape, seconds, at_most)
                         taken[way].append(teacher_ms / found_ratio)
                 for way, values in taken.items():
@@ -222,7 +230,7 @@ def measure(
                     bias = None if condition == "quiet" else middle / first - 1
                     pairs = list(zip(values[::2], values[1::2], strict=True))
                     own = statistics.median(by_itself)
-                    found.append(Cell(size, name, condition, way, pairs, limit, bias, own))
+                    found.append(Cell(data, name, condition, way, pairs, limit, bias, own))
     return found
 
 
@@ -235,7 +243,7 @@ def show(cells: list[Cell]) -> None:
         ms = statistics.median(itertools.chain(*cell.pairs))
         bias = "" if cell.bias is None else f"{100 * cell.bias:>+7.1f}%"
         print(
-            f"{cell.size + ' ' + cell.student + ', ' + cell.condition:<38}"[:38]
+            f"{cell.data + ' ' + cell.student + ', ' + cell.condition:<38}"[:38]
             + f"{cell.way:<8}{ms:>8.3f}{100 * statistics.median(cell.apart):>7.1f}%"
             f"{100 * max(cell.apart):>7.1f}%{cell.within:>5} of {len(cell.pairs)}"
             f" ({100 * cell.limit:.0f}%){bias:>8}"
@@ -258,7 +266,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, help="of two measurements each (default: 10)")
     parser.add_argument("--seconds", type=float, default=0.8, help="of one (default: 0.8)")
     parser.add_argument("--at-most", type=float, default=5.2, help="of one of ours (default: 5.2)")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, help="of images (default: all)")
+    parser.add_argument("--data", nargs="+", choices=CASES, help="whose students (default: all)")
     parser.add_argument("--runtime", default="eager", help="eager, compiled or onnx")
     parser.add_argument("--json", action="store_true", help="one object instead of the table")
     args = parser.parse_args()
@@ -272,11 +280,11 @@ def main() -> None:
 
     before = os.getloadavg()[0]
     repeats = args.repeats or (3 if args.quick else 10)
-    sizes = args.sizes or (["digits"] if args.quick else list(SIZES))
+    chosen = args.data or (["digits"] if args.quick else list(CASES))
     cells = [
         cell
-        for size in sizes
-        for cell in measure(size, repeats, args.seconds, args.at_most, args.runtime, cores)
+        for data in chosen
+        for cell in measure(data, repeats, args.seconds, args.at_most, args.runtime, cores)
     ]
     about = describe_environment()
     machine = {"cpu": about["cpu"], "cores": len(cores), "load_before": before}

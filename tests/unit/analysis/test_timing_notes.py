@@ -59,5 +59,7 @@ def test_how_latencies_were_taken_is_said_in_words():
         f"cpu (EPYC), 1{NBSP}thread, in ONNX Runtime, batch norms folded, by the thread's own "
         "processor time"
     )
+    paced = replace(now, runtime="eager", over_metronome=8.0)
+    assert timed_on(paced).endswith("own processor time, small students by a metronome's pace")
     before = SoloLatency(timing, timing, "cpu (EPYC)", 2)
     assert timed_on(before) == f"cpu (EPYC), 2{NBSP}threads, in PyTorch, by the wall clock"

@@ -5,17 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recorded_passes import Recorder
 from torch import Tensor, nn
 
 from study.distillation.estimate import forward_seconds, training_step_seconds
 from study.distillation.measurement import (
-    Ratio,
     compare_latency,
     device_name,
     measure_alone,
     profile_model,
     random_images,
 )
+from study.distillation.ratio import Ratio
 from study.distillation.stopwatch import Turns
 
 CPU = torch.device("cpu")
@@ -37,31 +38,8 @@ LATENCY_KEYS = {
     "folded",
     "clock",
     "settled",
+    "paced_by",
 }
-
-
-class Recorder(nn.Module):
-    """Writes down each pass: who, how many images, in which state of torch and of itself."""
-
-    def __init__(self, name: str, log: list[dict[str, Any]], seconds: float = 0.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.name, self.log, self.seconds = name, log, seconds
-
-    def forward(self, images: Tensor) -> Tensor:
-        until = time.thread_time() + self.seconds
-        while time.thread_time() < until:  # computes: time asleep is no processor time
-            pass
-        self.log.append(
-            {
-                "name": self.name,
-                "batch": len(images),
-                "images": images,
-                "training": self.training,
-                "inference": torch.is_inference_mode_enabled(),
-            }
-        )
-        return images
 
 
 @pytest.fixture
@@ -342,9 +320,8 @@ def test_networks_of_another_number_format_get_images_of_theirs() -> None:
 
 
 def test_a_teacher_is_timed_alone() -> None:
-    timings = measure_alone(small_network(), SHAPE, CPU, 0.1)
-    assert set(timings) == {"batch_1_ms", "batch_64_ms"}
-    assert timings["batch_64_ms"].median > timings["batch_1_ms"].median > 0
+    alone = measure_alone(small_network(), SHAPE, CPU, 0.1)
+    assert alone.batch_64_ms.median > alone.batch_1_ms.median > 0
 
 
 def test_parameters_flops_and_bytes_equal_those_computed_by_hand() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from study.distillation.measurement import Ratio, quartile_ratio
+from study.distillation.ratio import Ratio, quartile_ratio
 
 
 def test_the_ratio_is_that_of_the_lower_quartiles_with_a_repeatable_interval() -> None:

@@ -21,6 +21,7 @@ from study.class_task import training_data
 from study.confirmation import spread_of_equals, time_copies, time_idle
 from study.death import UnfitWorker
 from study.distillation import checkpoint
+from study.distillation.answering import torch_threads
 from study.distillation.teacher_recipe import TeacherRecipe
 from study.seeds import run_seed
 from study.student import build_student as build_seeded
@@ -125,6 +126,10 @@ def test_a_latency_says_what_it_is_compared_with_and_how_it_was_taken(
 
     assert latency["reference_ms"] == context.teacher_ms
     assert (latency["runtime"], latency["folded"], latency["idle"]) == ("eager", True, False)
+    assert latency["paced_by"] == "teacher"
+    paced = replace(context, teacher_over_metronome=8.0)
+    with torch_threads(1):
+        assert StudentTrial(task(), paced).advance()["latency"]["paced_by"] == "metronome"
     # As the teacher of an older study was timed.
     older = replace(context, folded=False)
     assert not StudentTrial(task(), older).advance()["latency"]["folded"]
@@ -543,15 +548,17 @@ def test_a_copy_is_timed_on_while_its_ratio_has_not_settled(
     context: TrialContext, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish(StudentTrial(task(known=known), context))
-    given: list[tuple[float, float]] = []
+    given: list[tuple[float, float, float | None]] = []
 
-    def compared(*_: Any, seconds: float, at_most: float) -> Ratio:
-        given.append((seconds, at_most))
+    def compared(
+        *_: Any, seconds: float, at_most: float, teacher_over_metronome: float | None
+    ) -> Ratio:
+        given.append((seconds, at_most, teacher_over_metronome))
         return LATENCY.ratio_batch_1
 
     monkeypatch.setattr("study.distillation.measurement.compare_small_batch", compared)
-    time_copies(replace(context, timing_seconds=6.0), 0, "tiny")
-    assert given == [(pytest.approx(0.4), pytest.approx(2.0))] * 5
+    time_copies(replace(context, timing_seconds=6.0, teacher_over_metronome=8.0), 0, "tiny")
+    assert given == [(pytest.approx(0.4), pytest.approx(2.0), 8.0)] * 5
 
 
 @pytest.mark.parametrize(("within", "at_most"), [(5.0, 1.0), (1.0, 0.4)])
@@ -566,7 +573,7 @@ def test_copies_take_no_more_than_their_share_of_a_short_study(
     given: list[float] = []
     ratios = itertools.cycle((1.0, 1.5))  # far from enough alike
 
-    def compared(*_: Any, seconds: float, at_most: float) -> Ratio:
+    def compared(*_: Any, seconds: float, at_most: float, **__: Any) -> Ratio:
         given.append(at_most)
         time.sleep(within / 5)
         return replace(LATENCY.ratio_batch_1, median=next(ratios))
