@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Of a latency taken while other trials run, and how long to go on while it has not settled; less
 # where less is given for one on the idle device.
-_SECONDS, _AT_MOST = 1.0, 1.6
+_SECONDS, _AT_MOST = 0.5, 1.6
 
 
 def build_student(context: TrialContext, params: Mapping[str, Any]) -> "torch.nn.Module":

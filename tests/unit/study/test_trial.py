@@ -505,13 +505,13 @@ def test_no_latency_takes_longer_than_the_plan_gives_it(
 
     monkeypatch.setattr("study.distillation.measurement.compare_latency", compare)
     student = build_seeded(context, task().params)
-    for most in (6.0, 0.5):
+    for most in (6.0, 0.4):
         allowed = replace(context, timing_seconds=most)
         with pytest.raises(Interrupted):
             measure_beside_others(allowed, student)
         with pytest.raises(Interrupted):
             time_idle(allowed, student)
-    assert given == [(1.0, 1.6), (1.6, 6.0), (0.5, 0.5), (0.5, 0.5)]
+    assert given == [(0.5, 1.6), (1.6, 6.0), (0.4, 0.4), (0.4, 0.4)]
 
 
 def test_near_the_limit_a_latency_is_taken_longer_before_a_student_is_refused(
