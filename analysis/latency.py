@@ -17,6 +17,7 @@ class Timing(Stored):
     p95: float
     p90: float | None = None
     p99: float | None = None
+    p25: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Latency(Stored):
     paced_by: str = "teacher"
 
     def search_latency_ms(self, teacher_idle_ms: float) -> float:
-        """Latency (ms, batch 1) a study searches by: the teacher's idle median over the ratio.
+        """Latency (ms, batch 1) a study searches by: that of the idle teacher over the ratio.
 
         Other trials may be running while a student is timed; the ratio is hardly moved by that
         load, a bare timing is.
@@ -87,8 +88,7 @@ class Latency(Stored):
 class SoloLatency(Stored):
     """A teacher timed alone on the idle device, at batch 1 and batch 64, as `Latency` has it.
 
-    `over_metronome` is its median at batch 1 over the lower quartile of the metronome, timed in
-    turn.
+    `over_metronome` is its ratio to the metronome at batch 1, timed in turn.
     """
 
     batch_1_ms: Timing
@@ -99,6 +99,14 @@ class SoloLatency(Stored):
     folded: bool = False
     clock: str = "wall"
     over_metronome: float | None = None
+
+    @property
+    def latency_ms(self) -> float:
+        """Latency (ms, batch 1) that students' ratios are told against: the lower quartile.
+
+        As in the ratios themselves; the median in records from before it was kept.
+        """
+        return self.batch_1_ms.median if self.batch_1_ms.p25 is None else self.batch_1_ms.p25
 
 
 @dataclass(frozen=True)

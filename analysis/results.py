@@ -235,7 +235,7 @@ class ReferencePoint(Stored):
             third: What the study keeps small beside the latency, if anything.
         """
         small = None if third is None else float(getattr(compared, third))
-        return cls(floor, compared.latency.batch_1_ms.median, best, small)
+        return cls(floor, compared.latency.latency_ms, best, small)
 
 
 @dataclass(frozen=True)

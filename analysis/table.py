@@ -46,7 +46,12 @@ _COLUMNS: tuple[Column, ...] = (
     Column("test_score", "{unit}", "test {score}, scored once after the search"),
     Column("latency_ms", "ms", "batch-1 latency: confirmed when idle, else as searched by"),
     Column("latency_idle", "", "whether latency and ratios were measured on the idle device"),
-    Column("latency_settled", "", "whether the 95 % interval of ratio_batch_1 is under 3 % wide"),
+    Column(
+        "latency_settled",
+        "",
+        "whether the 95 % interval of ratio_batch_1, given the teacher's idle time, is under 3 % "
+        "wide",
+    ),
     Column(
         "latency_paced_by",
         "",
@@ -99,8 +104,9 @@ _RUN_COLUMNS: tuple[Column, ...] = (
 
 FRONT_COLUMNS = (
     "trial", "label", "architecture", "val_score", "test_score", "latency_ms",
-    "latency_idle", "latency_settled", "latency_batch_64_ms", "ratio_batch_1", "ratio_batch_64",
-    "params_m", "flops_m", "bytes", "train_seconds", "kd_control", "kd_gain", "kd_test_gain",
+    "latency_idle", "latency_settled", "latency_paced_by", "latency_batch_64_ms", "ratio_batch_1",
+    "ratio_batch_64", "params_m", "flops_m", "bytes", "train_seconds", "kd_control", "kd_gain",
+    "kd_test_gain",
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def tie_note(results: StudyResults) -> str | None:
 
 
 def unsettled(results: StudyResults) -> list[TrialResult]:
-    """Members of the front whose ratio to the teacher is known to no better than 3 %."""
+    """Members of the front whose ratio, given the teacher's idle time, is not known to 3 %."""
     timed = ((trial, trial.best_latency) for trial in results.front)
     return [t for t, latency in timed if latency is not None and latency.settled is False]
 

@@ -37,13 +37,13 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
         console.print(
             f"teacher {teacher.name}: {score.name} {score_text(teacher.val_score, score.unit, 2)} "
             f"validation, {score_text(teacher.test_score, score.unit, 2)} test, "
-            f"{teacher.latency.batch_1_ms.median:.2f} ms",
+            f"{teacher.latency.latency_ms:.2f} ms",
             highlight=False,
         )
     default = summary.results.default_student
     if default is not None:
         console.print(
-            f"default student {default.name}: {default.latency.batch_1_ms.median:.2f} ms, "
+            f"default student {default.name}: {default.latency.latency_ms:.2f} ms, "
             f"{default.params_m:.2f} M parameters",
             highlight=False,
         )

@@ -11,7 +11,7 @@ split until that is done. A student whose file cannot be read costs a warning: i
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.front import front_members
@@ -248,15 +248,34 @@ class _Kept:
 
 
 def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
-    """Have the A/A test done, once a study: with its fastest student, whose noise is largest."""
+    """Have the A/A test done, once a study: with its fastest student, whose noise is largest.
+
+    Where some are timed by their teacher's pace and some by the metronome's, with the fastest of
+    either; kept is the test that found them further apart.
+    """
+    tests: dict[str, TieTest] = {}
     while record.attribute(ATTR_TIE_TEST) is None and (waiting := kept.waiting()):
-        fastest = min(waiting, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms)
+        asked = fastest_by_pace(waiting)
+        left = [trial for trial in asked if trial.architecture not in tests]
+        if not left:
+            widest = max(tests.values(), key=lambda test: test.spread)
+            record.set_attribute(ATTR_TIE_TEST, widest.to_json())
+            return
         phase.update(0, len(waiting), "the same student, timed again and again")
         trained = sum(trial.train_seconds for trial in trained_alone(record.trials()))
-        asked = fastest.architecture, _COPIES_SHARE * trained
-        test: TieTest | None = kept.ask(phase, time_copies, fastest, *asked)
+        within = _COPIES_SHARE * trained / len(asked)
+        test = kept.ask(phase, time_copies, left[0], left[0].architecture, within)
         if test is not None:
-            record.set_attribute(ATTR_TIE_TEST, test.to_json())
+            tests[left[0].architecture] = test
+
+
+def fastest_by_pace(trials: Iterable[TrialResult]) -> list[TrialResult]:
+    """Return, of those whose latency was taken by one pace, the fastest, for each pace."""
+    found: dict[str, TrialResult] = {}
+    for trial in sorted(trials, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms):
+        latency = trial.best_latency or trial.latency
+        found.setdefault("teacher" if latency is None else latency.paced_by, trial)
+    return list(found.values())
 
 
 def _confirm(

@@ -325,7 +325,7 @@ def _context(
         data=students,
         reduced_rows=reduced_rows(students, space, plan.train_per_class),
         teacher=teacher,
-        teacher_ms=compared.batch_1_ms.median,
+        teacher_ms=compared.latency_ms,
         teacher_over_metronome=compared.over_metronome,
         folder=str(folder.absolute()),
         epochs=plan.max_epochs,

@@ -415,10 +415,11 @@ class Session:
         stored = self._record.attribute(results.ATTR_REFERENCE_POINT)
         if stored is None:
             floor, best = self._stored.data.floor_score, self._stored.space.score.best
-            point = ReferencePoint.of(compared, floor, best, self._plan.third)
-            self._record.set_attribute(results.ATTR_REFERENCE_POINT, point.to_json())
+            # Last comes what says that all of it is there: latencies are told of both together.
             key = results.ATTR_TEACHER if taught else results.ATTR_DEFAULT_STUDENT
             self._record.set_attribute(key, compared.to_json())
+            point = ReferencePoint.of(compared, floor, best, self._plan.third)
+            self._record.set_attribute(results.ATTR_REFERENCE_POINT, point.to_json())
         if isinstance(compared, results.TeacherResult):
             floor, score = self._stored.data.floor_score, self._inputs.space.score
             poor = poor_teacher(compared, floor, score, own=self._plan.teacher is not None)

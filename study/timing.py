@@ -8,7 +8,8 @@ from analysis.results import SoloLatency, Timing
 if TYPE_CHECKING:
     import torch
 
-_SECONDS = 1.2  # trials wait meanwhile
+# Trials wait meanwhile; and how long to go on while its ratio to the metronome is not known.
+_SECONDS, _AT_MOST = 1.2, 3.0
 
 
 def time_alone(
@@ -17,7 +18,7 @@ def time_alone(
     device: "torch.device",
     threads: int,
     runtime: str = "eager",
-    at_most: float = _SECONDS,
+    at_most: float = _AT_MOST,
 ) -> SoloLatency:
     """Time a network on a worker that has a node to itself.
 
@@ -39,7 +40,9 @@ def time_alone(
 
     with torch_threads(threads):
         alone = measure_alone(
-            network, shape, device, min(_SECONDS, at_most), runtime=as_runtime(runtime)
+            *(network, shape, device, min(_SECONDS, at_most)),
+            at_most=min(_AT_MOST, at_most),
+            runtime=as_runtime(runtime),
         )
     return SoloLatency(
         Timing(**asdict(alone.batch_1_ms)),

@@ -1,5 +1,6 @@
 """A study in small: images made up, a teacher that learnt nothing, students as they were built."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def add_student(
     score: float,
     ratio: float,
     source: str = "sampler",
+    paced_by: str = "teacher",
     **overrides: Any,
 ) -> int:
     """Add a complete trial with its student; returns its number."""
@@ -84,7 +86,7 @@ def add_student(
         epochs=1,
     )
     at = "2026-01-01T00:00:00+00:00"
-    record.measured(number, SIZE, latency(ratio))
+    record.measured(number, SIZE, replace(latency(ratio), paced_by=paced_by))
     record.finish(number, Outcome("complete", None, 1, score, 10.0 / ratio, 1.0, at))
     weights = build_student(context, params).state_dict()
     checkpoint.save(

@@ -17,13 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from study.distillation.metronome import keeps_pace, metronome
-from study.distillation.ratio import QUARTILE, Ratio, Timing, quartile_ratio, timing_of
+from study.distillation.ratio import Ratio, Timing, quartile_ratio, timing_of
 from study.distillation.runtime import Runtime
 from study.distillation.serving import Served, serve, weights_type
 from study.distillation.stopwatch import (
@@ -97,9 +96,8 @@ class LatencyAlone:
     Attributes:
         batch_1_ms: One image a pass.
         batch_64_ms: 64 images a pass (ms a pass, not an image).
-        over_metronome: Its median at batch 1 over the metronome's lower quartile, which is that of
-            an undisturbed processor; None where that does not keep the time: on a GPU, and on
-            several threads.
+        over_metronome: Its ratio to the metronome at batch 1, of the lower quartiles; None where
+            that does not keep the time: on a GPU, and on several threads.
     """
 
     batch_1_ms: Timing
@@ -229,29 +227,30 @@ def measure_alone(
     device: torch.device,
     seconds: float = 2.0,
     *,
+    at_most: float | None = None,
     runtime: Runtime = "eager",
     fold: bool = True,
     seed: int = 0,
 ) -> LatencyAlone:
-    """Time one network by itself, as `compare_latency` does two; for an idle device."""
+    """Time one network with no teacher beside it, as `compare_latency` does; for an idle device.
+
+    On one thread on a processor it takes turns with the metronome at batch 1, and with `at_most`
+    for up to so many seconds while their ratio has not settled.
+    """
     served = serve(model, shape, device, runtime=runtime, fold=fold)
     by_metronome = clock_for(device, torch.get_num_threads()) == "cpu"
     with _undisturbed([served]):
         turns = _timed([served], shape, SMALL_BATCH, device, seed, by_metronome=by_metronome)
-        turns.take(seconds / 2)
+        over_metronome = None
+        if by_metronome:
+            most = (at_most or seconds) - seconds / 2
+            over_metronome = 1.0 / _settled(turns, seconds / 2, most, seed)[1].median
+        else:
+            turns.take(seconds / 2)
         small = turns.times
         turns = _timed([served], shape, LARGE_BATCH, device, seed)
         turns.take(seconds / 2)
-    return LatencyAlone(
-        timing_of(small[0]),
-        timing_of(turns.times[0]),
-        _over_metronome(small) if by_metronome else None,
-    )
-
-
-def _over_metronome(times: list[Times]) -> float:
-    """What a network takes, as its latency is told, of the metronome's time."""
-    return float(np.median(times[0]) / np.percentile(times[-1], QUARTILE))
+    return LatencyAlone(timing_of(small[0]), timing_of(turns.times[0]), over_metronome)
 
 
 def _factor(
@@ -263,7 +262,7 @@ def _factor(
 
 
 def _settled(
-    turns: Turns, seconds: float, at_most: float, seed: int, factor: float | None
+    turns: Turns, seconds: float, at_most: float, seed: int, factor: float | None = None
 ) -> tuple[list[Times], Ratio]:
     """Take turns for so long, and on until the ratio has settled or the time is up.
 

@@ -17,12 +17,13 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one forward pass: the median and higher percentiles of the repeats."""
+    """Milliseconds of one forward pass: the median and other percentiles of the repeats."""
 
     median: float
     p95: float
     p90: float
     p99: float
+    p25: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Ratio:
 
 def timing_of(milliseconds: Times) -> Timing:
     """Percentiles of the repeats, milliseconds in an array of any shape."""
-    return Timing(*(float(value) for value in np.percentile(milliseconds, [50, 95, 90, 99])))
+    return Timing(
+        *(float(value) for value in np.percentile(milliseconds, [50, 95, 90, 99, QUARTILE]))
+    )
 
 
 def quartile_ratio(numerator: Times, denominator: Times, seed: int = 0) -> Ratio:

@@ -84,7 +84,7 @@ def teacher_metrics(teacher: TeacherResult) -> dict[str, float | None]:
     return {
         "val_score": teacher.val_score,
         "test_score": teacher.test_score,
-        "latency_ms": teacher.latency.batch_1_ms.median,
+        "latency_ms": teacher.latency.latency_ms,
         "params_m": teacher.params_m,
         "flops_m": teacher.flops_m,
         "train_seconds": teacher.train_seconds,

@@ -150,6 +150,8 @@ def test_only_the_students_of_the_front_and_those_tied_with_it_are_kept(
         latency = member["latency"]
         assert latency["idle"]
         assert (latency["folded"], latency["clock"]) == (True, "cpu")
+        # Students as narrow as these: by a pace of their own.
+        assert latency["paced_by"] == "metronome"
         assert latency["settled"] == (member["trial"] not in finished.result["unsettled"])
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from analysis.results import (
     Outcome,
     Ratio,
     ReferencePoint,
+    SoloLatency,
     TeacherResult,
     Timing,
     TrialResult,
@@ -45,12 +47,21 @@ def test_latency_json_is_the_stored_object(sample):
 def latency_of_today(stored):
     """What a latency stored before more was kept of it is read as."""
     timings = {
-        name: {**timing, "p90": None, "p99": None}
+        name: {**timing, "p90": None, "p99": None, "p25": None}
         for name, timing in stored.items()
         if name.endswith("_ms")
     }
     later = {"runtime": "eager", "folded": False, "clock": "wall", "settled": None}
     return {**timings, **later, "reference_ms": None, "paced_by": "teacher"}
+
+
+def test_a_teacher_timed_before_its_lower_quartile_was_kept_has_its_median_for_latency():
+    timing = {"median": 6.0, "p95": 7.0}
+    stored = {"batch_1_ms": timing, "batch_64_ms": timing, "device": "cpu", "threads": 1}
+    before = SoloLatency.from_json(stored)
+    assert (before.latency_ms, before.over_metronome) == (6.0, None)
+    now = replace(before, batch_1_ms=replace(before.batch_1_ms, p25=5.0))
+    assert now.latency_ms == 5.0
 
 
 def test_a_number_that_is_not_finite_is_stored_as_null():

@@ -302,7 +302,7 @@ def test_the_result_is_the_latency_of_the_record() -> None:
     result, _ = record()
     body = result.to_json()
     assert set(body) == LATENCY_KEYS
-    assert set(body["batch_64_ms"]) == {"median", "p90", "p95", "p99"}
+    assert set(body["batch_64_ms"]) == {"median", "p25", "p90", "p95", "p99"}
     assert set(body["ratio_batch_1"]) == {"median", "low", "high"}
     assert body["device"] == device_name(CPU)
     assert body["threads"] == torch.get_num_threads()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from recorded_passes import Recorder
-from torch import nn
+from torch import Tensor, nn
 
 from study.distillation import measurement
 from study.distillation.measurement import (
@@ -17,6 +17,7 @@ from study.distillation.measurement import (
 from study.distillation.metronome import MOST_BYTES, keeps_pace, metronome
 from study.distillation.serving import serve
 from study.distillation.stopwatch import Turns
+from study.timing import time_alone
 
 CPU = torch.device("cpu")
 SHAPE = (8, 8, 3)
@@ -39,6 +40,17 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     beat = Recorder("metronome", log, 0.001), [torch.zeros(1, 3, 8, 8)]
     monkeypatch.setattr(measurement, "metronome", lambda: beat)
     return log
+
+
+class Uneven(Recorder):
+    """Waits for memory in most of its passes, which take 12 ms, and 8 ms in the others."""
+
+    passes = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        self.seconds = 0.012 if self.passes % 3 else 0.008
+        return super().forward(images)
 
 
 def heavy() -> nn.Module:
@@ -112,11 +124,41 @@ def test_others_are_timed_against_their_teacher(
 def test_what_a_teacher_takes_of_the_metronomes_time_is_known_once_it_is_timed_alone(
     log: list[dict[str, Any]],
 ) -> None:
-    teacher = Recorder("teacher", log, 0.008)
+    teacher = Uneven("teacher", log)
     alone = measure_alone(teacher, SHAPE, CPU, 0.6)
+    assert alone.batch_1_ms.median == pytest.approx(12.0, rel=0.1)
     assert alone.over_metronome == pytest.approx(OVER, rel=0.1)
     torch.set_num_threads(2)
     assert measure_alone(teacher, SHAPE, CPU, 0.1).over_metronome is None
+
+
+def test_students_of_one_latency_have_the_same_by_either_pace(
+    log: list[dict[str, Any]],
+) -> None:
+    """Of a teacher whose median and lower quartile lie far apart, too."""
+
+    alone = time_alone(Uneven("teacher", log), SHAPE, CPU, 1)
+    found = {}
+    for pace in ("metronome", "teacher"):
+        paced = alone.over_metronome if pace == "metronome" else None
+        told = compare_latency(
+            *(Recorder("student", log, 0.002), Uneven("teacher", log), SHAPE, CPU),
+            idle=False,
+            seconds=0.6,
+            teacher_over_metronome=paced,
+        )
+        assert told.paced_by == pace
+        found[pace] = alone.latency_ms / told.ratio_batch_1.median
+    assert found["metronome"] == pytest.approx(2.0, rel=0.1)
+    assert found["teacher"] == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_teacher_is_timed_with_the_threads_that_students_have(
+    log: list[dict[str, Any]],
+) -> None:
+    teacher = Recorder("teacher", log, 0.002)
+    assert time_alone(teacher, SHAPE, CPU, 1, at_most=0.1).over_metronome is not None
+    assert time_alone(teacher, SHAPE, CPU, 2, at_most=0.1).over_metronome is None
 
 
 def test_the_metronome_is_the_same_in_every_process_and_draws_no_random_number() -> None:

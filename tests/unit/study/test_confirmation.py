@@ -5,11 +5,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_study import add_student, make_context
 
-from analysis.results import ATTR_TIE_TEST, ReferencePoint
+from analysis.results import ATTR_TIE_TEST, ReferencePoint, TieTest
 from cluster.connect import Cluster
 from study.confirmation import confirm, time_front
 from study.mirror import Mirror
@@ -71,6 +72,45 @@ def test_a_student_that_cannot_be_read_costs_a_warning_and_the_others_are_confir
     assert "does not match its checksum" in warnings[0]
     tested = front.record.attribute(ATTR_TIE_TEST)
     assert tested["architecture"] == front.record.trial(1).architecture
+
+
+@pytest.mark.parametrize(("by_teacher", "widest"), [(0.08, 1), (0.01, 0)])
+def test_where_students_have_two_paces_copies_of_the_fastest_of_either_are_timed(
+    by_teacher: float,
+    widest: int,
+    tmp_path: Path,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The fastest by the metronome is number 0, and number 1 by the teacher."""
+    folder, asked = tmp_path / "study", tmp_path / "asked"
+    folder.mkdir()
+    record = StudyRecord(folder, "study", None)
+    record.set_attribute("reference_point", ReferencePoint(50.0, 10.0, 100.0).to_json())
+    front = Front(record, make_context(folder, timing_seconds=0.2), cluster)
+    fast = {"paced_by": "metronome", "blocks_4": 0}
+    names = [
+        record.trial(add_student(record, front.context, *how, **more)).architecture
+        for how, more in (
+            ((90.0, 5.0), {**fast, "blocks_3": 0}),
+            ((93.0, 4.0), {"blocks_2": 2}),
+            ((94.0, 3.0), fast),
+            ((96.0, 2.0), {}),
+        )
+    ]
+
+    def time_copies(_: Any, number: int, architecture: str, within: float) -> TieTest:
+        with asked.open("a") as file:
+            file.write(f"{number}\n")
+        return TieTest(architecture, (1.0, 1.0), (0.02, by_teacher)[number])
+
+    monkeypatch.setattr("study.confirmation.time_copies", time_copies)
+    front.run(confirm)
+
+    assert asked.read_text().split() == ["0", "1"]
+    tested = record.attribute(ATTR_TIE_TEST)
+    assert tested["architecture"] == names[widest]
+    assert tested["spread"] == max(0.02, by_teacher)
 
 
 def test_a_study_of_which_no_student_can_be_read_comes_to_its_end(front: Front) -> None:
