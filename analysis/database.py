@@ -37,25 +37,32 @@ def seen_from_here(url: str, document: Mapping[str, Any]) -> str:
     return absolute_uri(url, directory if directory.is_dir() else Path())
 
 
-def open_database(url: str) -> "BaseStorage":
+def open_database(url: str, *, held: bool = True) -> "BaseStorage":
     """Open the storage at a database's URL; a connection that went stale is made again.
 
     In a new database the tables are made, though others make them at the same moment.
+
+    Args:
+        url: Of the database.
+        held: Whether connections are kept for the next question. Who reads now and then has none
+            in between: a server has only so many for all, and Optuna closes no storage.
     """
     for _ in range(_LOOKS - 1):
         try:
-            return _opened(url)
+            return _opened(url, held)
         except Exception as error:  # SQLAlchemy's, which only a database needs
             if not _made_by_another(error):
                 raise
             time.sleep(_SECONDS_BETWEEN)
-    return _opened(url)
+    return _opened(url, held)
 
 
-def _opened(url: str) -> "BaseStorage":
+def _opened(url: str, held: bool) -> "BaseStorage":
     import optuna
+    from sqlalchemy.pool import NullPool
 
-    kept = {"pool_pre_ping": True, **engine_arguments(url)}
+    pool: dict[str, Any] = {"pool_pre_ping": True} if held else {"poolclass": NullPool}
+    kept = {**pool, **engine_arguments(url)}
     storage = optuna.storages.RDBStorage(url, engine_kwargs=kept)
     return optuna.storages.get_storage(storage)
 

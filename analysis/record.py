@@ -287,7 +287,7 @@ def _load_study(plan: StoredPlan, study_folder: Path) -> "optuna.Study | None":
     try:
         url = _database(plan)
         if url is not None:
-            opened = open_database(_place(url, plan.name, study_folder))
+            opened = open_database(_place(url, plan.name, study_folder), held=False)
             return optuna.load_study(study_name=plan.name, storage=opened)
         if not journal.exists():  # the backend would create it
             return None

@@ -1,3 +1,4 @@
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -69,6 +70,23 @@ def test_several_open_a_new_database_at_once() -> None:
             return len(open_database(server.url).get_all_studies())
 
         assert list(pool.map(opened, range(6))) == [0] * 6
+
+
+@pytest.mark.parametrize(("held", "left"), [(True, range(5, 100)), (False, range(1))])
+def test_who_reads_now_and_then_holds_no_connection_in_between(held: bool, left: range) -> None:
+    import psycopg
+
+    counted = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'of a reader'"
+    with running_postgres() as server:
+        url = f"{server.url}?application_name=of+a+reader"
+        readers = [open_database(url, held=held) for _ in range(5)]
+        assert [reader.get_all_studies() for reader in readers] == [[]] * 5
+        owner = server.url.replace("+psycopg", "")
+        with psycopg.connect(owner, autocommit=True) as connection:
+            deadline = time.monotonic() + 10  # a server takes a moment to see one off
+            while (row := connection.execute(counted).fetchone()) is None or row[0] not in left:
+                assert time.monotonic() < deadline, row
+                time.sleep(0.1)
 
 
 def test_a_relative_file_begins_where_the_study_was_started_while_that_is_there(
