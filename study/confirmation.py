@@ -273,7 +273,7 @@ def fastest_by_pace(trials: Iterable[TrialResult]) -> list[TrialResult]:
     """Return, of those whose latency was taken by one pace, the fastest, for each pace."""
     found: dict[str, TrialResult] = {}
     for trial in sorted(trials, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms):
-        latency = trial.best_latency or trial.latency
+        latency = trial.best_latency
         found.setdefault("teacher" if latency is None else latency.paced_by, trial)
     return list(found.values())
 

@@ -1,5 +1,6 @@
-"""Image folders that tests make for themselves."""
+"""Image folders that tests make for themselves, and torch on one thread."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -69,3 +70,12 @@ def write_folder() -> WriteFolder:
 def pets(tmp_path: Path) -> Path:
     """A folder of 16x16 RGB images: 2 classes, 10 train and 3 test images of each."""
     return _write_folder(tmp_path / "pets")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads that outnumber free cores wait for each other, and times mean little."""
+    from study.distillation.answering import torch_threads
+
+    with torch_threads(1):
+        yield

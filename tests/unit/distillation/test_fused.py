@@ -1,6 +1,6 @@
 """Runs trained as one: each learns what it learns alone, and goes on alone where it stopped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from study.distillation.training import (
 )
 from study.distillation.transfer import Transfer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 CLASSES, SIDE, VIEWS, RUNS = 4, 8, 3, 3
 AUGMENTATION = Augmentation(pad=1, flip=True)
@@ -30,14 +32,6 @@ SETTINGS = TrainingSettings(
     epochs=3, batch_size=16, learning_rate=0.05, schedule="onecycle", views=VIEWS, view_seed=11
 )
 KD = methods.build({"terms": "weighted", "temperature": 3.0, "alpha": 0.7})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_split(count: int, seed: int) -> Split:

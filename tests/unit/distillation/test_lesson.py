@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ from study.distillation.training import (
 )
 from study.distillation.views import Normalizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLASSES, SIDE, COUNT = 4, 8, 70
 MEAN, STD = (0.4, 0.5, 0.6), (0.25, 0.25, 0.2)
 CPU = torch.device("cpu")
@@ -56,14 +57,6 @@ SCHEDULED = {
     "alpha_schedule": "cosine",
     "alpha_end_factor": 0.1,
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def network(width: int, seed: int, stride: int = 1) -> nn.Module:

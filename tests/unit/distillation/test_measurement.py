@@ -1,5 +1,4 @@
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,15 +39,6 @@ LATENCY_KEYS = {
     "settled",
     "paced_by",
 }
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Threads that outnumber free cores wait for each other, and times mean little."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small_network(width: int = 32) -> nn.Module:

@@ -1,6 +1,5 @@
 """Students that are timed by the pace of a small network of the measurement's own."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,18 +18,12 @@ from study.distillation.serving import serve
 from study.distillation.stopwatch import Turns
 from study.timing import time_alone
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 SHAPE = (8, 8, 3)
 # The teacher's 8 ms on the idle device over the 1 ms of the metronome below.
 OVER = 8.0
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -136,7 +129,6 @@ def test_students_of_one_latency_have_the_same_by_either_pace(
     log: list[dict[str, Any]],
 ) -> None:
     """Of a teacher whose median and lower quartile lie far apart, too."""
-
     alone = time_alone(Uneven("teacher", log), SHAPE, CPU, 1)
     found = {}
     for pace in ("metronome", "teacher"):

@@ -1,6 +1,5 @@
 """Mixed images: drawn by number, the same for both networks, and exactly resumable."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,8 @@ from study.distillation.teacher_source import CachedTeacher, LiveTeacher
 from study.distillation.training import StudentTrainer, TrainingData, TrainingSettings
 from study.distillation.views import Normalizer, normalise
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 CLASSES, COUNT = 4, 70
 OURS = ((0.4, 0.5, 0.6), (0.25, 0.25, 0.2))
@@ -29,14 +30,6 @@ SPLIT = Split(
 DATA = TrainingData(SPLIT, SPLIT, *OURS, Augmentation(pad=1, flip=True))
 SETTINGS = TrainingSettings(3, 16, 0.05, "cosine", views=2, seed=5)
 PATIENT = methods.build({"method": "patient"})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def residual(seed: int) -> nn.Module:

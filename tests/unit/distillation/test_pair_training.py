@@ -1,6 +1,5 @@
 """Training two autoencoders on pairs: exactly repeatable, exactly resumable, both halves alike."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from study.distillation.pair_training import PairTrainer, training_step_seconds
 from study.distillation.training import Diverged, EpochMetrics, TrainingSettings
 from study.distillation.views import normalise, view_draws
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 SIDE = 32
 SETTINGS = TrainingSettings(
@@ -32,14 +33,6 @@ SETTINGS = TrainingSettings(
 )
 CONTROL = CrossDomain()
 CONNECTED = CrossDomain(((1, 4), (2, 3)), alpha=0.3, mirrored=True, adapter="conv")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_pairs(count: int, seed: int) -> PairSplit:

@@ -6,7 +6,7 @@ and no Python; on a GPU, marked tests hold real graphs against steps taken one b
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,8 @@ from study.distillation.training import (
     TrainingSettings,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 CLASSES, SIDE, VIEWS, COUNT = 4, 8, 3, 16 * 14 + 6
 BEFORE = WARM_UP + TIMED  # steps that are taken before one is captured
@@ -53,14 +55,6 @@ SCHEDULED = methods.build(
     {"terms": "weighted", "temperature": 5.0, "alpha": 0.9, "temperature_schedule": "exponential",
      "temperature_end": 1.0, "temperature_decay": 0.5}
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

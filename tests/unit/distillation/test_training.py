@@ -1,7 +1,7 @@
 """Training a student: exactly repeatable, exactly resumable, and fed what it should be fed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from study.distillation.training import (
 )
 from study.distillation.views import apply_view, normalise, to_nchw, view_draws
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 CLASSES, SIDE, VIEWS = 4, 8, 3
 MEAN, STD = (0.4, 0.5, 0.6), (0.25, 0.25, 0.2)
@@ -35,14 +37,6 @@ SETTINGS = TrainingSettings(
 )
 CE = methods.build({"terms": "ce"})
 KD = methods.build({"terms": "weighted", "temperature": 3.0, "alpha": 0.7})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_split(count: int, seed: int) -> Split:

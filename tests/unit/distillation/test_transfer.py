@@ -1,6 +1,5 @@
 """Transfer learning: what is frozen stays as it was, and each phase resumes exactly."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from study.distillation.transfer import (
     transfer_of,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GENERATOR = np.random.default_rng(0)
 SPLIT = Split(
     GENERATOR.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8), GENERATOR.integers(0, 2, 12)
@@ -33,14 +34,6 @@ DATA = TrainingData(SPLIT, SPLIT, (0.5,) * 3, (0.3,) * 3, Augmentation(2, True))
 SETTINGS = TrainingSettings(
     4, 6, 1e-3, "constant", "adam", transfer=Transfer("layer4", 0.5, 0.1), views=2
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def residual() -> nn.Module:

@@ -43,16 +43,21 @@ class Front:
 
 
 @pytest.fixture
-def front(tmp_path: Path, cluster: Cluster) -> Front:
+def empty(tmp_path: Path, cluster: Cluster) -> Front:
+    """A record without trials."""
     folder = tmp_path / "study"
     folder.mkdir()
     record = StudyRecord(folder, "study", None)
     record.set_attribute("reference_point", ReferencePoint(50.0, 10.0, 100.0).to_json())
-    made = Front(record, make_context(folder, timing_seconds=0.2), cluster)
-    add_student(record, made.context, 90.0, 4.0, blocks_3=0, blocks_4=0)
-    add_student(record, made.context, 93.0, 3.0, blocks_4=0)
-    add_student(record, made.context, 96.0, 2.0)
-    return made
+    return Front(record, make_context(folder, timing_seconds=0.2), cluster)
+
+
+@pytest.fixture
+def front(empty: Front) -> Front:
+    add_student(empty.record, empty.context, 90.0, 4.0, blocks_3=0, blocks_4=0)
+    add_student(empty.record, empty.context, 93.0, 3.0, blocks_4=0)
+    add_student(empty.record, empty.context, 96.0, 2.0)
+    return empty
 
 
 def test_a_student_that_cannot_be_read_costs_a_warning_and_the_others_are_confirmed(
@@ -78,19 +83,15 @@ def test_a_student_that_cannot_be_read_costs_a_warning_and_the_others_are_confir
 def test_where_students_have_two_paces_copies_of_the_fastest_of_either_are_timed(
     by_teacher: float,
     widest: int,
+    empty: Front,
     tmp_path: Path,
-    cluster: Cluster,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The fastest by the metronome is number 0, and number 1 by the teacher."""
-    folder, asked = tmp_path / "study", tmp_path / "asked"
-    folder.mkdir()
-    record = StudyRecord(folder, "study", None)
-    record.set_attribute("reference_point", ReferencePoint(50.0, 10.0, 100.0).to_json())
-    front = Front(record, make_context(folder, timing_seconds=0.2), cluster)
+    record, asked = empty.record, tmp_path / "asked"
     fast = {"paced_by": "metronome", "blocks_4": 0}
     names = [
-        record.trial(add_student(record, front.context, *how, **more)).architecture
+        record.trial(add_student(record, empty.context, *how, **more)).architecture
         for how, more in (
             ((90.0, 5.0), {**fast, "blocks_3": 0}),
             ((93.0, 4.0), {"blocks_2": 2}),
@@ -105,7 +106,7 @@ def test_where_students_have_two_paces_copies_of_the_fastest_of_either_are_timed
         return TieTest(architecture, (1.0, 1.0), (0.02, by_teacher)[number])
 
     monkeypatch.setattr("study.confirmation.time_copies", time_copies)
-    front.run(confirm)
+    empty.run(confirm)
 
     assert asked.read_text().split() == ["0", "1"]
     tested = record.attribute(ATTR_TIE_TEST)
