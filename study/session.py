@@ -48,8 +48,7 @@ from study.seed_points import seed_points
 from study.session_time import SessionTime
 from study.stopping import make_guide, make_scheduler
 from study.teacher_choice import poor_teacher
-from study.tracking.facts import teacher_metrics
-from study.tracking.session import front_of, open_study
+from study.tracking.session import front_of, open_study, show_teacher
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 
@@ -425,10 +424,7 @@ class Session:
             poor = poor_teacher(compared, floor, score, own=self._plan.teacher is not None)
             if poor is not None:
                 self._progress.warn(poor)
-            params = {key: str(value) for key, value in prepared.recipe.items()}
-            self._tracker.teacher_trained(
-                compared.key, compared.name, params, prepared.curve, teacher_metrics(compared)
-            )
+            show_teacher(self._tracker, self._stored, compared, prepared.recipe, prepared.curve)
 
 
 def _halted_at_last(ending: Ending, error: Exception, folder: Path) -> Ending:

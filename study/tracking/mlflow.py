@@ -145,6 +145,7 @@ class MlflowTracker(Tracker):
         curve: Iterable[Mapping[str, Any]],
         metrics: Mapping[str, float | None],
         *,
+        description: str = "",
         at: str | None = None,
     ) -> None:
         """Shows the teacher; see `Tracker`. Its run is dated by the seconds its epochs took."""
@@ -158,7 +159,8 @@ class MlflowTracker(Tracker):
             at=start,
             name=f"teacher {name}",
             params=params,
-            tags={"kind": "teacher", OUTCOME_TAG: "complete"},
+            tags={"kind": "teacher", OUTCOME_TAG: "complete"}
+            | ({NOTE_TAG: description} if description else {}),
             points=[*points, *final_points(metrics, end)],
             status="FINISHED",
             ended_at=end,
@@ -258,9 +260,11 @@ class MlflowTracker(Tracker):
         model: StudentModel | None = None,
         *,
         run_id: str | None = None,
+        description: str | None = None,
     ) -> None:
         """Marks a trial of the front, and shows its student as a model; see `Tracker`."""
-        mark = {FRONT_TAG: FRONT_VALUE if on_front else None}
+        mark: dict[str, str | None] = {FRONT_TAG: FRONT_VALUE if on_front else None}
+        mark |= {NOTE_TAG: description} if description else {}
         self._tell(
             _trial_run(number), run_id=run_id, tags=mark, model=model, gives_way=not on_front
         )

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from analysis.formatting import milliseconds, number, score_text, times
-from analysis.results import TrialResult
+from analysis.results import TeacherResult, TrialResult
 from analysis.stored_plan import StoredPlan
 from study.exporting.source import direction_in_words
 from study.tracking.facts import trial_facts
 from study.tracking.inputs import data_of
 from study.tracking.models import StudentModel, model_name
+from study.tracking.run import FRONT_NOTE
 
 
 def opening_note(plan: StoredPlan) -> str:
@@ -109,13 +110,43 @@ def student_model(
     )
 
 
+def front_note(plan: StoredPlan, trial: TrialResult) -> str:
+    """What the run of a front member says: what its student reached."""
+    speed = times(trial.best_latency.ratio_batch_1.median) if trial.best_latency else None
+    figures = [
+        *_scores(plan, trial.val_score, trial.test_score),
+        *_costs(trial.latency_ms, trial.model.params_m if trial.model else None),
+        *([f"{speed} as fast as the {plan.space.yardstick}"] if speed else []),
+    ]
+    return f"{FRONT_NOTE}{plan.name}: {', '.join(figures)}."
+
+
+def teacher_note(plan: StoredPlan, teacher: TeacherResult) -> str:
+    """What the run of a teacher says: what its students are compared with."""
+    figures = [
+        *_scores(plan, teacher.val_score, teacher.test_score),
+        *_costs(teacher.latency.latency_ms, teacher.params_m),
+    ]
+    return f"Teacher of students of `{plan.space.name}` on {plan.data.name}: {', '.join(figures)}."
+
+
+def _scores(plan: StoredPlan, val_score: float | None, test_score: float | None) -> list[str]:
+    score = plan.space.score
+    return [
+        f"{score.name} {score_text(reached, score.unit, 2)} ({split})"
+        for reached, split in ((val_score, "validation"), (test_score, "test"))
+        if reached is not None
+    ]
+
+
+def _costs(latency_ms: float | None, params_m: float | None) -> list[str]:
+    timed = [milliseconds(latency_ms)] if latency_ms is not None else []
+    return timed + ([f"{number(params_m, 3)} M parameters"] if params_m is not None else [])
+
+
 def version_line(plan: StoredPlan, trial: TrialResult, direction: str | None = None) -> str:
     """What a version of a registered model is: a line, as the registry's table has room for."""
-    score = plan.space.score
-    which = "validation" if trial.test_score is None else "test"
-    reached = trial.val_score if trial.test_score is None else trial.test_score
-    parts = [f"{score.name} {score_text(reached, score.unit, 2)} ({which})"]
-    parts += [milliseconds(trial.latency_ms)] if trial.latency_ms is not None else []
-    parts += [f"{number(trial.model.params_m, 3)} M parameters"] if trial.model else []
+    scores = _scores(plan, trial.val_score, trial.test_score)[-1:]
+    parts = scores + _costs(trial.latency_ms, trial.model.params_m if trial.model else None)
     way = "" if direction is None else f" {direction_in_words(direction)}"
     return f"{plan.name} {trial.name}{way}: {', '.join(parts)}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from study.tracking.delivery import PendingRun, Point, Replay
+from study.tracking.views import FRONT_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -23,6 +24,7 @@ LONGEST_TAG: Final = 8000
 OUTCOME_TAG: Final = "outcome"
 REASON_TAG: Final = "reason"
 NOTE_TAG: Final = "mlflow.note.content"
+FRONT_NOTE: Final = "On the front of "  # the description of a front member begins so
 RESUMED: Final = "resumed/"  # set before the name of a parameter that a resumed study changed
 
 History = Callable[[str], "Sequence[Metric]"]
@@ -85,7 +87,10 @@ class KnownRun:
             history: asks MLflow for all points of a metric; called only where it must be known.
         """
         params, tags = self._lacking_params(pending)
+        keeps_note = NOTE_TAG in self.tags and self._described() is None
         for name, value in pending.tags.items():
+            if name == NOTE_TAG and FRONT_TAG in pending.tags and keeps_note:
+                continue
             if value is not None and self.tags.get(mlflow_name(name)) != value[:LONGEST_TAG]:
                 tags[mlflow_name(name)] = value[:LONGEST_TAG]
         points = list(pending.points)
@@ -145,15 +150,20 @@ class KnownRun:
         return params, tags
 
     def _stale(self, pending: PendingRun) -> list[str]:
-        """Tags to take away; with the reason goes the description that was made of it."""
+        """Tags to take away, and the description that told of the same."""
         stale = [
             name for name, value in pending.tags.items() if value is None and name in self.tags
         ]
-        if REASON_TAG in stale:
-            note, reason = self.tags.get(NOTE_TAG, ""), self.tags[REASON_TAG]
-            if note.endswith(f": {reason}"):
-                stale.append(NOTE_TAG)
+        if self._described() in stale and NOTE_TAG not in pending.tags:
+            stale.append(NOTE_TAG)
         return stale
+
+    def _described(self) -> str | None:
+        """The tag that its description tells of; None without one, or of the user's own."""
+        note, reason = self.tags.get(NOTE_TAG, ""), self.tags.get(REASON_TAG)
+        if note.startswith(FRONT_NOTE):
+            return FRONT_TAG
+        return REASON_TAG if reason is not None and note.endswith(f": {reason}") else None
 
     def _lacking_points(self, points: Sequence[Point], history: History) -> list[Point]:
         curves: dict[tuple[str, int], Point] = {}

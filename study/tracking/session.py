@@ -3,22 +3,29 @@
 What MLflow gives its runs for ids goes into the record on the way.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from analysis import results
 from analysis.formatting import without_password
 from analysis.front import front_members
 from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.latency import tie_spread
-from analysis.results import TrialResult
+from analysis.results import TeacherResult, TrialResult
 from analysis.stored_plan import StoredPlan
 from study.exporting.programs import program_file
 from study.record import StudyRecord
 from study.tracking.delivery import OnRun, RunKind
-from study.tracking.facts import study_metrics
+from study.tracking.facts import study_metrics, teacher_metrics
 from study.tracking.inputs import data_of
-from study.tracking.notes import closing_note, opening_note, student_model
+from study.tracking.notes import (
+    closing_note,
+    front_note,
+    opening_note,
+    student_model,
+    teacher_note,
+)
 from study.tracking.tracker import Tracker, open_tracker
 from study.trial_context import student_file
 
@@ -78,6 +85,35 @@ def open_study(
     return tracker
 
 
+def show_teacher(
+    tracker: Tracker,
+    plan: StoredPlan,
+    teacher: TeacherResult,
+    recipe: Mapping[str, Any],
+    curve: Iterable[Mapping[str, Any]],
+    at: str | None = None,
+) -> None:
+    """Show a study's teacher as a run of its own.
+
+    Args:
+        tracker: Where the study's run is open.
+        plan: The study's plan as stored.
+        teacher: The teacher.
+        recipe: How it was trained, flat.
+        curve: The results of its epochs; empty for one that was loaded.
+        at: When it was ready, ISO 8601; None for just now.
+    """
+    tracker.teacher_trained(
+        teacher.key,
+        teacher.name,
+        {key: str(value) for key, value in recipe.items()},
+        curve,
+        teacher_metrics(teacher),
+        description=teacher_note(plan, teacher),
+        at=at,
+    )
+
+
 def report_to_show(study_folder: Path) -> list[Path]:
     """Write a study's report, and its charts one by one, which MLflow shows where they lie."""
     from analysis.report import write_report
@@ -122,7 +158,13 @@ def close_study(
     for trial in front:
         program = program_file(record.folder, trial.number)
         model = student_model(plan, trial, program) if program.exists() else None
-        tracker.trial_on_front(trial.number, True, model, run_id=trial.mlflow_run_id)
+        tracker.trial_on_front(
+            trial.number,
+            True,
+            model,
+            run_id=trial.mlflow_run_id,
+            description=front_note(plan, trial),
+        )
     members = {trial.number for trial in front}
     for trial in trials:
         # Whom a larger study has left behind, confirmed or not: an interrupted one marks them too.

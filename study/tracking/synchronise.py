@@ -32,9 +32,15 @@ from study.plan import PlanError
 from study.progress import Phase, Progress
 from study.record import StudyRecord, read_plan_file
 from study.tracking.delivery import GOES_ON, DeliveryReport, RunKind
-from study.tracking.facts import hypervolume_curve, teacher_metrics
+from study.tracking.facts import hypervolume_curve
 from study.tracking.points import span
-from study.tracking.session import close_study, front_of, open_study, report_to_show
+from study.tracking.session import (
+    close_study,
+    front_of,
+    open_study,
+    report_to_show,
+    show_teacher,
+)
 from study.tracking.tracker import (
     NO_TRACKING,
     Tracker,
@@ -238,14 +244,12 @@ class _Synchronisation:
         teacher = self._teacher
         kept, at = _kept_teacher(self._record.folder.parent / TEACHERS_FOLDER / teacher.key)
         recipe = kept.get("recipe", {"epochs": teacher.epochs, "source": teacher.source})
-        params = {key: str(value) for key, value in {**recipe, "key": teacher.key}.items()}
-        curve = kept.get("curve", [])
-        tracker.teacher_trained(
-            teacher.key,
-            teacher.name,
-            params,
-            curve,
-            teacher_metrics(teacher),
+        show_teacher(
+            tracker,
+            self._plan,
+            teacher,
+            {**recipe, "key": teacher.key},
+            kept.get("curve", []),
             at=at or self._plan.created_at,
         )
 

@@ -76,6 +76,7 @@ class Tracker:
         curve: Iterable[Mapping[str, Any]],
         metrics: Mapping[str, float | None],
         *,
+        description: str = "",
         at: str | None = None,
     ) -> None:
         """Shows the teacher as a run of its own; a teacher that has its run gets no second one.
@@ -88,6 +89,7 @@ class Tracker:
             params: its recipe, flat.
             curve: the results of its epochs; empty for one that was loaded.
             metrics: values without a curve; they get the prefix `final/`.
+            description: what it is, Markdown; shown on its page.
             at: when it was ready, ISO 8601; None for just now.
         """
 
@@ -157,6 +159,7 @@ class Tracker:
         model: StudentModel | None = None,
         *,
         run_id: str | None = None,
+        description: str | None = None,
     ) -> None:
         """Marks a trial as one of the front or of none, and shows its student as a model.
 
@@ -167,6 +170,8 @@ class Tracker:
             on_front: whether it is on the study's front.
             model: its student, where it is to be shown.
             run_id: its run's id, when the record has it.
+            description: what it reached, beginning with `FRONT_NOTE`; shown on its page unless
+                somebody has described it. One that leaves the front loses it.
         """
 
     def study_progress(self, trials: int, metrics: Mapping[str, float | None]) -> None:

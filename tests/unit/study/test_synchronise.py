@@ -30,6 +30,7 @@ from study.lock import StudyLock
 from study.progress import Progress
 from study.record import StudyRecord
 from study.tracking.facts import final_metrics, trial_facts
+from study.tracking.notes import front_note
 from study.tracking.session import open_study
 from study.tracking.synchronise import last_ending, replay, sessions_of, synchronise
 from study.tracking.tracker import Tracker, default_tracking_uri
@@ -119,7 +120,7 @@ def assert_shown(client: MlflowClient, trial: TrialResult, run: Run) -> None:
     tags = run.data.tags
     assert tags["outcome"] == ("interrupted" if is_open else trial.status)
     assert tags.get("reason") == ("the study was stopped" if is_open else trial.reason)
-    assert ("mlflow.note.content" in tags) == ("reason" in tags)
+    assert ("mlflow.note.content" in tags) == ("reason" in tags or "front" in tags)
     assert tags.get("confirmed") == ("true" if trial.confirmed else None)
     assert tags["architecture"] == trial.architecture
     for field, metric in CURVES.items():
@@ -139,6 +140,8 @@ def assert_all_shown(client: MlflowClient, folder: Path) -> dict[str, Run]:
     for trial in record.trials:
         run = trials[str(trial.number)]
         assert_shown(client, trial, run)
+        if "front" in run.data.tags:
+            assert run.data.tags["mlflow.note.content"] == front_note(record.plan, trial)
         assert run.data.tags["mlflow.parentRunId"] == study.info.run_id
         assert trial.mlflow_run_id == run.info.run_id
     assert record.mlflow is not None
@@ -181,6 +184,8 @@ def test_a_study_that_mlflow_never_heard_of_is_shown_whole(
     (teacher,) = runs_of(client, "teacher").values()
     assert teacher.info.status == "FINISHED"
     assert teacher.data.metrics["final/val_score"] == 81.4
+    told = teacher.data.tags["mlflow.note.content"]
+    assert told.startswith("Teacher of students of `cifar_blocks` on cifar10: accuracy 81.40\xa0%")
 
 
 def test_the_runs_are_dated_by_the_record_and_not_by_the_clock(

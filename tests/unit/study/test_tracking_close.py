@@ -104,7 +104,7 @@ def test_a_mark_that_is_not_there_costs_no_request(
     monkeypatch.setattr("study.tracking.session.front_of", lambda record: record.trials()[:3])
 
     closed(*session(folder), "SIGINT")
-    assert asked["delete_tag"] == 3
+    assert asked["delete_tag"] == 2 * 3  # of each who left, the mark and what told of it
     asked.clear()
     closed(*session(folder), "SIGINT")
     assert asked["delete_tag"] == 0

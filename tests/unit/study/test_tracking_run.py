@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from study.tracking.mlflow import MlflowTracker
+from study.tracking.run import FRONT_NOTE
 
 
 def epoch_result(epoch: int, seconds: float = 1.5) -> dict[str, Any]:
@@ -130,6 +131,44 @@ def test_a_description_of_the_users_own_stays(
     settle(second)
 
     assert trial().data.tags["mlflow.note.content"] == "look at this one"
+
+
+def test_a_member_of_the_front_says_what_it_reached_while_it_is_one(
+    start: Callable[[], MlflowTracker], trial: Callable[[], Run]
+) -> None:
+    first = start()
+    first.trial_started(0, "t0000", {}, {})
+    first.trial_finished(0, "interrupted", "the study was stopped", {})
+    settle(first)
+    second = start()
+    second.trial_started(0, "t0000", {}, {})
+    second.trial_finished(0, "complete", None, {})
+    for reached in ("70 %", "71 %"):
+        second.trial_on_front(0, True, description=f"{FRONT_NOTE}s: {reached}")
+        settle(second)
+        assert trial().data.tags["mlflow.note.content"] == f"{FRONT_NOTE}s: {reached}"
+
+    second.trial_on_front(0, False)
+    settle(second)
+
+    assert not {"front", "mlflow.note.content"} & set(trial().data.tags)
+
+
+def test_a_member_of_the_front_that_somebody_described_keeps_that_description(
+    start: Callable[[], MlflowTracker], trial: Callable[[], Run], client: MlflowClient
+) -> None:
+    first = start()
+    first.trial_started(0, "t0000", {}, {})
+    first.trial_finished(0, "complete", None, {})
+    settle(first)
+    client.set_tag(trial().info.run_id, "mlflow.note.content", "look at this one")
+
+    second = start()
+    for on_front in (True, False):
+        second.trial_on_front(0, on_front, description=f"{FRONT_NOTE}s" if on_front else None)
+        settle(second)
+        assert trial().data.tags["mlflow.note.content"] == "look at this one"
+        assert ("front" in trial().data.tags) == on_front
 
 
 def test_a_lost_answer_to_a_correction_does_not_double_it(
