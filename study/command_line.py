@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ _CHOICE = re.compile(
 _TYPE = re.compile(
     r"argument (?P<name>[^/]+).*: invalid (?P<type>int|float) value: '(?P<value>.*)'"
 )
+_VALUE = re.compile(r"argument (?:.+/)?(?P<name>--[^/]+): expected one argument")
 _NUMBERS = {"int": "a whole number, such as 4", "float": "a number, such as 0.5"}
 _LEFT_OVER = "unrecognized arguments: "
 # How alike a mistaken option has to be to the one that is suggested.
@@ -59,8 +61,20 @@ class Parser(argparse.ArgumentParser):
         wrong = _TYPE.fullmatch(message)
         if wrong is not None:
             return f"{wrong['name']} {wrong['value']!r} is not {_NUMBERS[wrong['type']]}"
+        lacking = _VALUE.fullmatch(message)
+        if lacking is not None:
+            return _without_value(lacking["name"], given)
         if message.startswith(_LEFT_OVER):
             word = message.removeprefix(_LEFT_OVER).split()[0]
             meant = f"; did you mean --fix {word}?" if "=" in word and "fix" in known else ""
             return f"{word!r} belongs to no option{meant or '; leave it out'}"
         return message.replace("the following arguments are required: ", "missing: ")
+
+
+def _without_value(option: str, given: Sequence[str]) -> str:
+    """What is said of an option that has no value, or one that is taken for an option itself."""
+    after = [word for before, word in itertools.pairwise(given) if before == option]
+    taken = after[-1] if after else ""
+    if not taken.startswith("-") or taken.startswith("--"):
+        return f"{option} is given without its value"
+    return f"{option} {taken!r} is taken for an option; write {option}={taken} if it is meant"

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 # In plan.json and in the database: which folder a record belongs to.
 RECORD_ID = "record_id"
-_DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "pymysql": "pymysql"}
+_DRIVERS = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "pymysql": "pymysql",
+    "MySQLdb": "mysqlclient",
+}
 
 
 def record_id(stored: Mapping[str, Any] | None) -> str:

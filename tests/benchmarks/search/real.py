@@ -63,13 +63,27 @@ def epochs_in_order(folder: Path) -> list[tuple[int, int]]:
 
 
 def latencies(records: Sequence[StudyResults]) -> dict[str, float]:
-    """Of each architecture, the teacher's latency over the median of all measured ratios (ms)."""
+    """Of each architecture, the teacher's latency over the median of all measured ratios (ms).
+
+    Whoever was timed against the metronome has its study's one ratio of teacher to metronome as a
+    factor: here all studies have the same, so that students of different studies can be compared.
+    """
+    paces = {id(record): _over_metronome(record) for record in records}
+    known = [pace for pace in paces.values() if pace is not None]
     ratios = defaultdict(list)
     for record in records:
+        own = paces[id(record)]
         for trial in record.trials:
             if trial.latency is not None:
-                ratios[trial.architecture].append(trial.latency.ratio_batch_1.median)
+                ratio = trial.latency.ratio_batch_1.median
+                if trial.latency.paced_by == "metronome" and own is not None:
+                    ratio *= statistics.median(known) / own
+                ratios[trial.architecture].append(ratio)
     return {name: _corner_ms(records) / statistics.median(of) for name, of in ratios.items()}
+
+
+def _over_metronome(record: StudyResults) -> float | None:
+    return None if record.compared_with is None else record.compared_with.latency.over_metronome
 
 
 def _corner_ms(records: Sequence[StudyResults]) -> float:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -28,7 +29,7 @@ from tests.benchmarks.search.lcbench import (
     latency_ms,
     weights,
 )
-from tests.benchmarks.search.real import Course, share_to
+from tests.benchmarks.search.real import Course, latencies, share_to
 from tests.benchmarks.search.simulate import Run, budget_of, simulate
 from tests.benchmarks.search.three import covered, spend
 
@@ -142,6 +143,27 @@ def test_a_real_front_that_is_reached_at_once_takes_no_epochs() -> None:
     assert share_to(nothing, much, 12) == 0.0
     assert share_to(much, much, 12) == 0.5
     assert share_to(much, nothing, 12) == 2.0
+
+
+def test_real_latencies_of_different_studies_have_one_ratio_of_teacher_to_metronome() -> None:
+    def study(pace: float, student: str, ratio: float, paced_by: str) -> Any:
+        latency = SimpleNamespace(latency_ms=0.2, over_metronome=pace)
+        timed = SimpleNamespace(ratio_batch_1=SimpleNamespace(median=ratio), paced_by=paced_by)
+        return SimpleNamespace(
+            compared_with=SimpleNamespace(latency=latency),
+            reference=SimpleNamespace(latency_ms=latency.latency_ms),
+            trials=[SimpleNamespace(latency=timed, architecture=student)],
+        )
+
+    studies = [
+        study(2.0, "small", 4.0, "metronome"),
+        study(3.0, "as small", 6.0, "metronome"),
+        study(3.0, "large", 1.5, "teacher"),
+    ]
+
+    assert latencies(studies) == pytest.approx(
+        {"small": 0.2 / 6.0, "as small": 0.2 / 6.0, "large": 0.2 / 1.5}
+    )
 
 
 def test_the_same_seed_is_the_same_study() -> None:

@@ -56,6 +56,12 @@ def test_a_verb_that_is_interrupted_says_so_in_one_line(
         (["--early-stopping"], "--early-stopping is unknown"),
         (["--trials", "few"], "--trials 'few' is not a whole number, such as 4"),
         (["--min-accuracy", "high"], "--min-accuracy 'high' is not a number, such as 0.5"),
+        (["--trials"], "--trials is given without its value"),
+        (["--trials", "--quiet"], "--trials is given without its value"),
+        (
+            ["--max-latency", "-1ms"],
+            "--max-latency '-1ms' is taken for an option; write --max-latency=-1ms if it is meant",
+        ),
         (["width=16"], "'width=16' belongs to no option; did you mean --fix width=16?"),
         (["more"], "'more' belongs to no option; leave it out"),
     ],

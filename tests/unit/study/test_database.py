@@ -37,6 +37,7 @@ def test_a_folder_keeps_the_mark_that_ties_it_to_its_record() -> None:
         ("postgresql+psycopg://me:secret@127.0.0.1:1/db", "cannot be opened"),
         ("postgresql+psycopg://me:secret@127.0.0.1:port/db", "not a database URL"),
         ("mysql+pymysql://me:secret@127.0.0.1:1/db", "pip install 'pymysql'"),
+        ("mysql://me:secret@127.0.0.1:1/db", "pip install 'mysqlclient'"),
         ("sqlite:////no/such/folder/record.db", "there is no folder /no/such/folder"),
     ],
 )
