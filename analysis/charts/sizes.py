@@ -66,7 +66,7 @@ def sizes_info(results: StudyResults) -> SizesInfo | None:
     """Works out the bars of a study; None while there is nothing to compare.
 
     The students are the presets of a study that has any, else the distilled members of the front,
-    one for each architecture.
+    or all of them where none is distilled; one for each architecture.
     """
     rows = (trial for trial in results.configurations if _is_row(results, trial))
     presets = sorted(rows, key=_speed)

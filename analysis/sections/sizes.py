@@ -52,7 +52,8 @@ def _in_words(info: SizesInfo, quantity: Quantity) -> str:
 
 
 def _notes(info: SizesInfo) -> list[str]:
-    members = "the front's distilled students" if info.teacher else "the front's students"
+    distilled = info.teacher is not None and all(bar.group != "control" for bar in info.students)
+    members = "the front's distilled students" if distilled else "the front's students"
     shown = "the published rows" if info.of_presets else members
     order = "fastest first"
     if info.left_out:

@@ -59,6 +59,17 @@ def test_without_a_preset_they_are_the_fronts_distilled_architectures(sample, st
     ]
 
 
+@pytest.mark.parametrize(
+    ("terms", "whose"), [("weighted", "distilled students"), ("ce", "students")]
+)
+def test_the_students_are_called_distilled_where_they_are(sample, study, terms, whose):
+    trials = [sample.trial(sample.params((1, 1, 0, 0), terms=terms), accuracy=70.0, ratio=6.0)]
+
+    html = sizes_section(sizes_info(study(trials, plan_content=sample.plan(preset=None))))
+
+    assert f"The teacher and the front's {whose}, fastest first." in words(html)
+
+
 def test_of_a_long_front_some_are_shown_and_the_rest_is_counted(sample, study):
     trials = [
         sample.trial(sample.params((n // 3, n % 3, 0, 0), 1), accuracy=90.0 - n, ratio=1.5 + n)
