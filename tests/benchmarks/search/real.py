@@ -5,11 +5,12 @@
 
 What follows `--` goes to `python -m study.launch` as it stands, for each seed twice: with
 `--sampler tpe --scheduler none` and so many trials, and with `--sampler latency-first --scheduler
-pause`. The journal of each study tells in which order epochs ended; both are compared after as many
-epochs as so many full trainings take, what was trained beyond is left out. A front is made of
-students trained to their end, by validation score; an architecture has one latency, the median over
-all studies, so that no arm gains from a lucky timing. Run again, it goes on where it was
-interrupted.
+pause` and `--begun` times as many, most of which are not trained to their end: with 4 its studies
+are far from over when the epochs are spent, with 1.5 they about are. The journal of each study
+tells in which order epochs ended; both are compared after as many epochs as so many full trainings
+take, what was trained beyond is left out. A front is made of students trained to their end, by
+validation score; an architecture has one latency, the median over all studies, so that no arm
+gains from a lucky timing. Run again, it goes on where it was interrupted.
 """
 
 import argparse
@@ -31,8 +32,7 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     "TPE": ("--sampler", "tpe", "--scheduler", "none"),
     "ours": ("--sampler", "latency-first", "--scheduler", "pause"),
 }
-# Trials begun for each full training that is paid for, where most are not trained to their end.
-BEGUN = {"TPE": 1, "ours": 4}
+BEGUN = 4.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,12 @@ def main() -> None:
     parser.add_argument(
         "--trainings", type=int, default=12, help="full trainings that are paid for"
     )
+    parser.add_argument(
+        "--begun",
+        type=float,
+        default=BEGUN,
+        help="trials that ours begins for each full training (default: %(default)g)",
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--studies", type=Path, required=True, help="where the studies lie")
     parser.add_argument("--name", default="real", help="name of the studies (default: real)")
@@ -127,8 +133,10 @@ def main() -> None:
     for seed in range(args.seeds):
         for arm, options in ARMS.items():
             print(f"{arm}, seed {seed} …", file=sys.stderr)
-            name = f"{args.name}-{arm.lower()}-s{seed}"
-            asked = [*args.launch, *options, "--trials", str(BEGUN[arm] * args.trainings)]
+            begun = args.begun if arm == "ours" else 1.0
+            many = "" if begun in (1.0, BEGUN) else f"{begun:g}"
+            name = f"{args.name}-{arm.lower()}{many}-s{seed}"
+            asked = [*args.launch, *options, "--trials", str(round(begun * args.trainings))]
             record = run(asked, name, seed, args.studies)
             records[arm].append((record, args.studies / name))
     everyone = [record for of_arm in records.values() for record, _ in of_arm]
