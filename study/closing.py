@@ -1,6 +1,6 @@
 """What is printed when a study ends: its front, where things lie, how to go on."""
 
-from analysis.formatting import counted, score_text
+from analysis.formatting import counted, milliseconds, score_text, significant
 from analysis.timing_notes import noise_note, tie_note
 from study.ending import Ending
 from study.mirror import mirror_of, shown
@@ -37,14 +37,14 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
         console.print(
             f"teacher {teacher.name}: {score.name} {score_text(teacher.val_score, score.unit, 2)} "
             f"validation, {score_text(teacher.test_score, score.unit, 2)} test, "
-            f"{teacher.latency.latency_ms:.2f} ms",
+            f"{milliseconds(teacher.latency.latency_ms)}",
             highlight=False,
         )
     default = summary.results.default_student
     if default is not None:
         console.print(
-            f"default student {default.name}: {default.latency.latency_ms:.2f} ms, "
-            f"{default.params_m:.2f} M parameters",
+            f"default student {default.name}: {milliseconds(default.latency.latency_ms)}, "
+            f"{significant(default.params_m)} M parameters",
             highlight=False,
         )
     for text in (tie_note(summary.results), noise_note(summary.results)):

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from analysis.formatting import milliseconds
 from analysis.results import DefaultStudent
 from cluster.connect import Cluster
 from cluster.whole_node import whole_node
@@ -59,7 +60,7 @@ def prepare_default_student(
     asked = space, ray.put(data), precision, seed, threads, on_gpu, runtime, timing_seconds, known
     with progress.phase("default student") as phase:
         found: tuple[DefaultStudent, str] = tasks.run(phase, _measure, *asked)
-        phase.note = f"{found[0].latency.latency_ms:.2f} ms"
+        phase.note = milliseconds(found[0].latency.latency_ms)
     return found
 
 

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.formatting import score_text, with_error
+from analysis.formatting import milliseconds, score_text, significant, with_error
 from analysis.front import front_members
 from analysis.results import Third, TrialResult, searched, trained_alone, trial_name
 from analysis.runs import Estimate, estimates
@@ -344,8 +344,9 @@ def trial_line(trial: TrialResult, score: Score) -> str:
         name += f" (control of {trial_name(trial.control_of)})"
     if trial.status == "complete":
         reached = score_text(trial.val_score, score.unit, 2)
+        cost = f"{milliseconds(trial.latency_ms)}, {_took(trial)}"
         end = f"; on no front, {trial.reason}" if trial.reason else ""
-        return f"{name}: {score.name} {reached}, {_ms(trial)}, {_took(trial)}{end}"
+        return f"{name}: {score.name} {reached}, {cost}{end}"
     if trial.status == "stopped":
         where = (
             "" if "waited at epoch" in (trial.reason or "") else f" at epoch {trial.epochs_done}"
@@ -400,10 +401,10 @@ def _figures(trial: TrialResult, val: Estimate | None, test: Estimate | None) ->
         (f"{trial.confirmed.test_score:.2f}" if trial.confirmed else "")
         if test is None
         else with_error(test.mean, test.error, 2),
-        f"{trial.latency_ms:.2f}",
+        significant(trial.latency_ms),
         f"{latency.ratio_batch_1.median:.1f}x" if latency else "",
-        f"{trial.model.params_m:.2f}" if trial.model else "",
-        f"{trial.model.flops_m:.0f}" if trial.model else "",
+        significant(trial.model.params_m) if trial.model else "",
+        significant(trial.model.flops_m) if trial.model else "",
     )
 
 
@@ -431,10 +432,6 @@ def _running_table(trials: list[TrialResult], score: Score) -> Table:
 def _cut(name: str) -> Text:
     """A name that is cut off where it does not fit, rather than folded."""
     return Text(name, no_wrap=True, overflow="ellipsis")
-
-
-def _ms(trial: TrialResult) -> str:
-    return f"{trial.latency_ms:.2f} ms"
 
 
 def _took(trial: TrialResult) -> str:

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analysis.formatting import counted, duration, score_text, size
+from analysis.formatting import counted, duration, score_text, significant, size
 from analysis.results import TrialResult, searched, trained_alone
 from study.listing import SILENT, StudyStatus
 from study.progress import front_table, make_console, trial_line
@@ -201,7 +201,7 @@ def _epochs_table(
             trial.architecture,
             f"{trial.epochs_done}/{trial.epochs}",
             "" if score is None else f"{score:.2f}",
-            "" if latency is None else f"{latency:.2f}",
+            "" if latency is None else significant(latency),
         )
     return table
 

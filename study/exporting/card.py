@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from analysis.export import markdown_table
-from analysis.formatting import milliseconds, number, score_text, times
+from analysis.formatting import milliseconds, number, score_text, significant, times
 from analysis.formatting import value as shown
 from analysis.front import is_distilled
 from analysis.record import StudyResults
@@ -164,8 +164,8 @@ def _speed(trial: TrialResult, exported: Exported, yardstick: str) -> str:
     size = f"The file has {exported.bytes:,} bytes"
     if model is not None:
         size += (
-            f"; the network {number(model.params_m, 3)} M parameters, and an image takes "
-            f"{number(model.flops_m, 2)} M FLOPs (a multiply-accumulate counts as two)"
+            f"; the network {significant(model.params_m)} M parameters, and an image takes "
+            f"{significant(model.flops_m)} M FLOPs (a multiply-accumulate counts as two)"
         )
     text = (
         f"{markdown_table(head, rows)}\nFrom pixels to answers, a pass of the whole batch, "

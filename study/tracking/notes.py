@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from analysis.formatting import milliseconds, number, score_text, times
+from analysis.formatting import milliseconds, number, score_text, significant, times
 from analysis.results import TeacherResult, TrialResult
 from analysis.stored_plan import StoredPlan
 from study.exporting.source import direction_in_words
@@ -45,7 +45,7 @@ def closing_note(folder: Path, plan: StoredPlan) -> str | None:
                 number(trial.test_score, 2),
                 milliseconds(trial.latency_ms),
                 times(trial.best_latency.ratio_batch_1.median if trial.best_latency else None),
-                number(trial.model.params_m if trial.model else None, 3),
+                significant(trial.model.params_m if trial.model else None),
             ]
             for trial in found.front
         ]
@@ -141,7 +141,7 @@ def _scores(plan: StoredPlan, val_score: float | None, test_score: float | None)
 
 def _costs(latency_ms: float | None, params_m: float | None) -> list[str]:
     timed = [milliseconds(latency_ms)] if latency_ms is not None else []
-    return timed + ([f"{number(params_m, 3)} M parameters"] if params_m is not None else [])
+    return timed + ([f"{significant(params_m)} M parameters"] if params_m is not None else [])
 
 
 def version_line(plan: StoredPlan, trial: TrialResult, direction: str | None = None) -> str:

@@ -77,7 +77,7 @@ def test_in_a_pipe_every_end_of_a_trial_is_one_plain_line() -> None:
     lines = stream.getvalue().splitlines()
 
     assert lines == [
-        "[1/2] t0000 [1,1,1,1] stride 2 (Baseline): accuracy 90.00\u00a0%, 2.00 ms, "
+        "[1/2] t0000 [1,1,1,1] stride 2 (Baseline): accuracy 90.00\u00a0%, 2.00\u00a0ms, "
         "trained 1\u00a0min 15\u00a0s",
         "[2/2] t0001 [1,1,1,1] stride 2: failed, loss is not a number",
     ]
@@ -94,7 +94,7 @@ def test_a_score_is_shown_by_its_own_name_and_unit() -> None:
 
     shown = stream.getvalue()
 
-    assert "PSNR 31.26\u00a0dB, 3.00 ms" in shown
+    assert "PSNR 31.26\u00a0dB, 3.00\u00a0ms" in shown
     assert "front, by PSNR and latency" in shown
     assert "val dB" in shown
     assert "%" not in shown
@@ -176,7 +176,7 @@ def test_replicates_are_counted_by_themselves_and_name_their_first_run() -> None
 
     assert lines == [
         "[replicates 2/12] t0003 [1,1,1,1] stride 2 (run 1 of t0001): accuracy 90.00\u00a0%, "
-        "5.00 ms, trained 1\u00a0min 15\u00a0s",
+        "5.00\u00a0ms, trained 1\u00a0min 15\u00a0s",
     ]
 
 
