@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from analysis.findings import find, speed_up
+from analysis.formatting import NBSP, significant
 from analysis.formatting import value as shown
 from analysis.front import Point, hypervolume, non_dominated, places
 from analysis.record import StudyResults
@@ -181,10 +182,18 @@ def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[s
     data = [f"{r.plan.data.name} ({r.plan.data.hash})" for r in studies]
     if len(set(data)) > 1:
         found.append(f"Scores are of different data, and say little of each other. {told(data)}.")
-    teachers = ["not ready" if (one := r.compared_with) is None else one.name for r in studies]
-    keys = [r.teacher.key if r.teacher else name for r, name in zip(studies, teachers, strict=True)]
-    if len(set(keys)) > 1:
-        found.append(f"Ratios are to different networks. {told(teachers)}.")
+    names = ["not ready" if (one := r.compared_with) is None else one.name for r in studies]
+    networks = {_network(results) for results in studies}
+    if len(networks) > 1:
+        sized = names if len(set(names)) == len(networks) else [_with_size(r) for r in studies]
+        found.append(f"Ratios are to different networks. {told(sized)}.")
+    elif len({r.teacher.key for r in studies if r.teacher is not None}) > 1:
+        weights = [name if r.teacher is None else f"{name} ({r.teacher.key})"
+                   for r, name in zip(studies, names, strict=True)]  # fmt: skip
+        found.append(
+            "Teachers are of one kind but were trained apart, so gains by distillation are under "
+            f"different teachers. {told(weights)}."
+        )
     taken = [_taken(results) for results in studies]
     if len(set(taken)) > 1:
         found.append(
@@ -199,6 +208,21 @@ def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[s
     if len(set(thirds)) > 1:
         found.append(f"Fronts were chosen by different objectives. {told(thirds)}.")
     return tuple(found)
+
+
+def _network(results: StudyResults) -> tuple[str, float, float] | None:
+    """The network that ratios are to, whatever its weights: its name and its size."""
+    one = results.compared_with
+    return None if one is None else (one.name, one.params_m, one.flops_m)
+
+
+def _with_size(results: StudyResults) -> str:
+    """That network in words."""
+    one = results.compared_with
+    if one is None:
+        return "not ready"
+    params, flops = significant(one.params_m, 4), significant(one.flops_m, 4)
+    return f"{one.name} of {params}{NBSP}M parameters and {flops}{NBSP}M FLOPs"
 
 
 def _kinds(results: StudyResults) -> str:

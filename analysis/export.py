@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.findings import find
-from analysis.formatting import figure, number, signed
+from analysis.formatting import figure, number, signed, significant
 from analysis.formatting import value as shown
 from analysis.record import StudyResults
 from analysis.table import columns as described
@@ -26,6 +26,8 @@ _RUN_COLUMNS = (
     "front_probability", "kd_gain_low", "kd_gain_high",
 )  # fmt: skip
 
+_NOTHING = 1e-9  # what is smaller is left over from the arithmetic
+
 
 def to_csv(table: "pd.DataFrame") -> str:
     """A table as CSV: a header, ten significant digits, empty cells where there is nothing."""
@@ -44,10 +46,20 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _cell(item: Any) -> str:
     if item is None or (isinstance(item, float) and math.isnan(item)):
         return ""
-    text = item if isinstance(item, str) else shown(item)
+    text = item if isinstance(item, str) else _plain(item)
     for character in "\\|`*<>":
         text = text.replace(character, f"\\{character}")
     return " ".join(text.replace("](", "]\\(").split())
+
+
+def _plain(item: Any) -> str:
+    """A value as text; a measured figure has no exponent, however small."""
+    text = shown(item)
+    if not isinstance(item, float) or "e-" not in text:
+        return text
+    if abs(item) < _NOTHING:
+        return "0"
+    return significant(item, 4).replace("\u2212", "-").rstrip("0")
 
 
 def _is_numeric(text: str) -> bool:

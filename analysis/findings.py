@@ -19,6 +19,7 @@ from analysis.runs import Estimate
 from analysis.table import measured_latency
 
 CLOSE_POINTS = 1.0  # "within one point of the teacher"; of a score in dB, within 1 dB
+_HAIR = 1e-9  # by how much a difference of two decimal scores may miss what it stands for
 
 
 class Findings(NamedTuple):
@@ -29,9 +30,10 @@ class Findings(NamedTuple):
         front: the front, fastest first.
         hypervolume: 0..1 (`front_hypervolume`: who gave way for a tie in latency counts in it),
             None before its corners are known.
-        best_trade_off: the front member that dominates the largest area by itself.
-        close: the fastest complete student within `CLOSE_POINTS` of the teacher's validation
-            score, else the one that comes closest to it.
+        best_trade_off: the front member that dominates the largest area by itself; None where
+            none dominates any.
+        close: the fastest complete student, on the front or not, within `CLOSE_POINTS` of the
+            teacher's validation score, else the one that comes closest to it.
         close_gap: its validation score minus the teacher's, in the score's unit.
         pairs: distilled students and their controls.
         smallest: the complete student of the fewest parameters within `CLOSE_POINTS` of the
@@ -79,7 +81,9 @@ def find(results: StudyResults) -> Findings:
         area = front_hypervolume(results.trials, results.reference)
         alone = {t.number: hypervolume([point_of(results, t)], results.reference) for t in front}
         best = max(front, key=lambda trial: alone[trial.number], default=None)
-    close, gap = _close_to_teacher(results, front)
+        if best is not None and not alone[best.number] > 0.0:
+            best = None
+    close, gap = _close_to_teacher(results)
     return Findings(
         counts={status: counts[status] for status in STATUSES},
         front=front,
@@ -109,21 +113,32 @@ def flat_front(results: StudyResults) -> tuple[TrialResult, ...]:
     return tuple(trial for trial, kept in zip(results.front, keep, strict=True) if kept)
 
 
-def _close_to_teacher(
-    results: StudyResults, front: tuple[TrialResult, ...]
-) -> tuple[TrialResult | None, float | None]:
-    """The fastest front member close enough to the teacher, else the one of the best score.
+def is_close(gap: float) -> bool:
+    """Whether a score that is so much above the teacher's is within `CLOSE_POINTS`, or above it."""
+    return gap >= -CLOSE_POINTS - _HAIR
 
-    Looking at the front is enough: whatever else comes as close is slower.
+
+def is_ahead(gap: float) -> bool:
+    """Whether a score that is so much above the teacher's is more than `CLOSE_POINTS` above it."""
+    return gap > CLOSE_POINTS + _HAIR
+
+
+def _close_to_teacher(results: StudyResults) -> tuple[TrialResult | None, float | None]:
+    """The fastest complete student close enough to the teacher, else the one of the best score.
+
+    The front is not enough: it may lack the fastest one for a tie in latency.
     """
-    if results.teacher is None or not front:
+    if results.teacher is None:
         return None, None
     goal = results.teacher.val_score
-    gaps = [(point_of(results, trial)[0] - goal, trial) for trial in front]
-    for gap, trial in gaps:  # fastest first
-        if gap >= -CLOSE_POINTS:
-            return trial, gap
-    gap, trial = max(gaps, key=lambda entry: entry[0])
+    placed = [(point[0] - goal, point[1], trial) for trial, point in places(results.trials)]
+    if not placed:
+        return None, None
+    near = [entry for entry in placed if is_close(entry[0])]
+    if near:
+        gap, _, trial = min(near, key=lambda entry: (entry[1], -entry[0], entry[2].number))
+    else:
+        gap, _, trial = max(placed, key=lambda entry: (entry[0], -entry[1], -entry[2].number))
     return trial, gap
 
 
@@ -131,11 +146,11 @@ def _smallest_near_teacher(results: StudyResults) -> TrialResult | None:
     """The complete student of the fewest parameters among those close enough to the teacher."""
     if results.teacher is None:
         return None
-    goal = results.teacher.val_score - CLOSE_POINTS
+    goal = results.teacher.val_score
     near = [
         (trial.model.params_m, point[1], trial.number, trial)
         for trial, point in places(results.trials)
-        if trial.model is not None and point[0] >= goal
+        if trial.model is not None and is_close(point[0] - goal)
     ]
     return min(near, key=lambda entry: entry[:3])[3] if near else None
 

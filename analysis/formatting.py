@@ -115,12 +115,19 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,}{NBSP}{one if count == 1 else many or one + 's'}"
 
 
+_WHOLE = 1e15  # below it a float tells every whole number
+
+
 def value(item: Any) -> str:
-    """One parameter value: numbers to four significant digits, anything else as it is."""
+    """One parameter value: numbers to four significant digits, anything else as it is.
+
+    Large numbers are whole ones instead, as exponents are hard to read.
+    """
     if isinstance(item, bool) or item is None:
         return {True: "yes", False: "no", None: NONE}[item]
     if isinstance(item, float):
-        return f"{item:.4g}"
+        text = f"{item:.4g}"
+        return f"{item:.0f}" if "e+" in text and abs(item) < _WHOLE else text
     if isinstance(item, list | tuple):
         return ", ".join(value(part) for part in item) or NONE
     return str(item)

@@ -98,10 +98,10 @@ def front_probabilities(
     variate of Student's t. The deviation is pooled over the study (see `pooled_spread`), so a
     configuration of a single run has it too, and is as uncertain for all at once: the t variates
     of one draw share their divisor. A latency that was confirmed moves, with
-    its architecture, by as much as the 95 % interval of its ratio allows; other latencies and
-    sizes are certain. Runs are drawn as if independent, though those of one number share their
-    seed, and exits of one network its training, which overstates rather than hides the doubt. The
-    same trials in any order give the same numbers.
+    its architecture, by as much as the 95 % interval of its ratio and the A/A test allow; other
+    latencies and sizes are certain. Runs are drawn as if independent, though those of one number
+    share their seed, and exits of one network its training, which overstates rather than hides the
+    doubt. The same trials in any order give the same numbers.
 
     Args:
         trials: all of the study's.
@@ -121,7 +121,7 @@ def front_probabilities(
     placed = sorted(places(trials, third), key=lambda entry: (-entry[1][0], entry[0].number))
     runs = {number: estimate.runs for number, estimate in estimates(trials).items()}
     scores = _drawn_scores([(t.number, p[0], runs[t.number]) for t, p in placed], spread)
-    latencies = _drawn_latencies(placed)
+    latencies = _drawn_latencies(placed, tie_spread)
     smalls = [point[2] if third is not None else 0.0 for _, point in placed]
     kept = _kept(scores, latencies, smalls)
     if tie_spread > 0.0:
@@ -148,13 +148,15 @@ def _drawn_scores(means: Sequence[tuple[int, float, int]], spread: Spread) -> "n
     )
 
 
-def _drawn_latencies(placed: Sequence[tuple[TrialResult, Point]]) -> "np.ndarray":
+def _drawn_latencies(
+    placed: Sequence[tuple[TrialResult, Point]], tie_spread: float
+) -> "np.ndarray":
     """Latencies in ms (configurations, draws); one architecture is as lucky in all its trials."""
     import numpy as np
 
     drawn = []
     for trial, (_, latency_ms, *_) in placed:
-        deviation = _log_deviation(trial)
+        deviation = _log_deviation(trial, tie_spread)
         name = trial.architecture or trial.name
         luck = _normal(zlib.crc32(name.encode()), 1).standard_normal(_DRAWS) if deviation else 0.0
         drawn.append(np.broadcast_to(latency_ms * np.exp(deviation * luck), (_DRAWS,)))
@@ -168,14 +170,19 @@ def _normal(*key: int) -> "np.random.Generator":
     return np.random.default_rng([_SEED, *key])
 
 
-def _log_deviation(trial: TrialResult) -> float:
-    """The standard deviation of the logarithm of a latency taken on the idle device; else 0."""
+def _log_deviation(trial: TrialResult, tie_spread: float) -> float:
+    """The standard deviation of the logarithm of a latency taken on the idle device; else 0.
+
+    Within its measurement, as the interval of its ratio has it, and from one measurement to the
+    next, as the A/A test has it: 95 of 100 pairs of timings lie less than the spread apart.
+    """
     latency = trial.best_latency
     if latency is None or not latency.idle:
         return 0.0
     ratio = latency.ratio_batch_1
     bounded = 0.0 < ratio.low < ratio.high < math.inf
-    return math.log(ratio.high / ratio.low) / _INTERVAL if bounded else 0.0
+    within = math.log(ratio.high / ratio.low) / _INTERVAL if bounded else 0.0
+    return math.hypot(within, math.log1p(tie_spread) / (_INTERVAL / 2 * math.sqrt(2)))
 
 
 def _kept(scores: "np.ndarray", latencies: "np.ndarray", smalls: Sequence[float]) -> "np.ndarray":

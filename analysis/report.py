@@ -9,10 +9,13 @@ reads the record in that folder with its pictures, and nothing else, and writes 
 
 import argparse
 import difflib
+import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +30,19 @@ from analysis.results import REPORT_FOLDER
 from analysis.table import front_table, published_table, results_table
 from analysis.wording import sentences
 
-__all__ = ["DEFAULT_FORMATS", "FORMATS", "Written", "main", "render", "write_report"]
+__all__ = [
+    "DEFAULT_FORMATS",
+    "FORMATS",
+    "ReportError",
+    "Written",
+    "main",
+    "render",
+    "write_report",
+]
+
+
+class ReportError(OSError):
+    """A report that cannot be written; the message names its folder and the mend."""
 
 
 class Written(NamedTuple):
@@ -81,13 +96,15 @@ def write_report(study_folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -
 
     Raises:
         RecordReadError: no study there, or a damaged one.
+        ReportError: the folder or a file in it cannot be written.
     """
     return _write(read_record(study_folder), study_folder, formats).paths
 
 
 def _write(results: StudyResults, study_folder: Path, formats: Sequence[str]) -> Written:
     folder = study_folder / REPORT_FOLDER
-    folder.mkdir(exist_ok=True)
+    with _explained(folder):
+        folder.mkdir(exist_ok=True)
     written = Written([], [])
     for kind in formats:
         contents: dict[str, bytes] = {}
@@ -99,18 +116,47 @@ def _write(results: StudyResults, study_folder: Path, formats: Sequence[str]) ->
         else:
             texts = _WRITERS[kind](results, study_folder)
             contents = {name: content.encode() for name, content in texts.items()}
-        written.paths.extend(put(folder / name, content) for name, content in contents.items())
+        with _explained(folder):
+            written.paths.extend(put(folder / name, made) for name, made in contents.items())
     return written
 
 
 def put(path: Path, content: bytes) -> Path:
-    """Writes a file beside its place and renames it into it; returns its path."""
-    for leftover in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
-        leftover.unlink(missing_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    """Writes a file beside its place and renames it into it; returns its path.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`, and nothing is left of it.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")  # no other process has that name
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turns what writing into the folder of a report raises into a line for the user."""
+    try:
+        yield
+    except OSError as error:
+        at = Path(error.filename or folder)
+        reason = error.strerror or str(error)
+        if isinstance(error, FileExistsError | IsADirectoryError | NotADirectoryError):
+            mend = f"move {at} away"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            mend = "make room there"
+        else:
+            mend = f"make it and {folder.parent} writable"
+        file = "" if at == folder else f"{at.name}: "
+        raise ReportError(f"{folder} cannot be written ({file}{reason}); {mend}") from error
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

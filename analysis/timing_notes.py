@@ -10,11 +10,15 @@ _CLOCKS = {
     "wall": "the wall clock",
     "events": "events on the GPU",
 }
+_NOISY = 0.2  # a spread of the A/A test above which hardly any difference means something
 _RUNTIMES = {"eager": "PyTorch", "compiled": "torch.compile", "onnx": "ONNX Runtime"}
 
 
 def tie_note(results: StudyResults) -> str | None:
-    """What counts as a tie in latency, and who is off the front for one; None without a test."""
+    """What counts as a tie in latency, and who is off the front for one; None without a test.
+
+    It begins with a warning where that is so much that the front tells little.
+    """
     test = results.tie_test
     if test is None:
         return None
@@ -27,8 +31,20 @@ def tie_note(results: StudyResults) -> str | None:
     titles = {trial.number: trial.title for trial in results.trials}
     gave_way = [f"{titles[number]} to {stays.title}" for number, stays in results.tied.items()]
     if not gave_way:
-        return f"{note}; here none had to give way."
-    return f"{note}, though the hypervolume counts both; gave way: {', '.join(gave_way)}."
+        note = f"{note}; here none had to give way."
+    else:
+        note = f"{note}, though the hypervolume counts both; gave way: {', '.join(gave_way)}."
+    return f"{_noisy_note(test.spread)} {note}" if test.spread > _NOISY else note
+
+
+def _noisy_note(spread: float) -> str:
+    """The warning that goes before the note on ties where equal students were timed far apart."""
+    return (
+        "Warning: timings were too noisy to compare students by. Equal students may be timed "
+        f"{_percent(spread)} apart, so differences below that mean nothing. A study measures this "
+        "once: to measure again, give its command under another --name on an idle machine, with a "
+        "larger --timing-seconds."
+    )
 
 
 def unsettled(results: StudyResults) -> list[TrialResult]:

@@ -9,6 +9,8 @@ from analysis.findings import (
     TimeSpent,
     flat_front,
     independent,
+    is_ahead,
+    is_close,
     overall_gain,
     point_of,
     speed_up,
@@ -51,6 +53,8 @@ def sentences(results: StudyResults, found: Findings) -> list[str]:
     if not found.front:
         return [_no_front(results, found)]
     lines = [_front_sentence(results, found)]
+    if _has_no_trade_off(found):
+        lines[0] += f" {_no_trade_off(results)}."
     if found.close is not None and found.close_gap is not None:
         lines.append(_close_sentence(results, found.close, found.close_gap))
     lines.append(f"{gain_sentence(results, found)}{sure_gains(results, found)}")
@@ -94,7 +98,25 @@ def _front_headline(results: StudyResults, found: Findings) -> Headline:
     test = results.test_score(best)
     bound = speed if test is None else f"{score_text(test, space.score.unit)} test, {speed}"
     sentence += ". Scores are of the validation split"
+    if _has_no_trade_off(found):
+        fastest = sentence if complete == 1 else f"The fastest is {sentence}"
+        sentence = f"{_no_trade_off(results)}. {fastest}"
+        bound = f"the fastest is {speed}"
+        return Headline("Best trade-off", "None", bound, f"{sentence}.")
     return Headline("Best trade-off", _place(results, best), bound, f"{sentence}.")
+
+
+def _has_no_trade_off(found: Findings) -> bool:
+    """Whether no member of a front dominates any area, though its corners are known."""
+    return bool(found.front) and found.hypervolume is not None and found.best_trade_off is None
+
+
+def _no_trade_off(results: StudyResults) -> str:
+    space = results.plan.space
+    return (
+        f"No student on the front is both faster than the {space.yardstick} and better than "
+        f"{space.score.floor_name}"
+    )
 
 
 def _close_headline(
@@ -106,7 +128,7 @@ def _close_headline(
     goal = f"{teacher.name} ({score_text(teacher.val_score, score.unit)})"
     small = found.smallest
     if small is None or small.model is None:
-        figure = f"{signed(gap)} {score.points}"
+        figure = f"{signed(gap, _decimals(gap))} {score.points}"
         bound = f"{times(speed_up(results, trial))} as fast"
         sentence = (
             f"No student comes within {score.one_point} of {goal}; {_called(trial)} is closest."
@@ -116,15 +138,16 @@ def _close_headline(
     share = significant(
         100 * small.model.params_m / teacher.params_m if teacher.params_m else None, 2
     )
-    bound = f"{signed(apart)} {score.points}, {times(speed_up(results, small))} as fast"
+    shown = f"{signed(apart, _decimals(apart))} {score.points}"
+    bound = f"{shown}, {times(speed_up(results, small))} as fast"
     size = f"{share}{NBSP}% of its parameters"
     title = f"Within {score.one_point} of the teacher"
     sentence = f"{_called(small)} is the smallest within {score.one_point} of {goal}, with {size}"
-    if apart > CLOSE_POINTS:
+    if is_ahead(apart):
         title = "Ahead of the teacher"
         sentence = (
             f"{_called(small)} is the smallest that keeps up with {goal}: it is "
-            f"{number(apart, 1)} {score.points} above it, with {size}"
+            f"{number(apart, _decimals(apart))} {score.points} above it, with {size}"
         )
     if small.number != trial.number:
         sentence += f"; the fastest is {_called(trial)}, {times(speed_up(results, trial))}"
@@ -133,7 +156,7 @@ def _close_headline(
         f"{significant(params)}{NBSP}M" if params >= 0.1 else f"{significant(1000 * params)}{NBSP}k"
     )
     figure = f"{count} parameters"
-    if apart > CLOSE_POINTS:
+    if is_ahead(apart):
         sentence += ". A stronger teacher may have more to teach"
     return Headline(title, figure, bound, f"{sentence}.")
 
@@ -263,22 +286,31 @@ def _close_sentence(results: StudyResults, trial: TrialResult, gap: float) -> st
     size = ""
     if trial.model is not None and teacher.params_m > 0:
         share = 100 * trial.model.params_m / teacher.params_m
-        size = f" with {number(share, 0 if share >= 10 else 1)}{chr(160)}% of its parameters"
+        size = f" with {significant(share, 2)}{NBSP}% of its parameters"
     score = results.plan.space.score
     goal = f"{teacher.name} ({score_text(teacher.val_score, score.unit)})"
-    if gap < -CLOSE_POINTS:
+    apart = number(abs(gap), _decimals(gap))
+    if not is_close(gap):
         return (
             f"No student comes within {score.one_point} of {goal}; the closest, {_called(trial)}, "
-            f"is {number(-gap, 1)} {score.points} below it at {ratio} its speed{size}."
+            f"is {apart} {score.points} below it at {ratio} its speed{size}."
         )
     if gap >= 0:
-        gained = f"{signed(gap)} {score.points}"
-        verb = "exceeds" if gap > CLOSE_POINTS else "matches"
+        gained = f"{signed(gap, _decimals(gap))} {score.points}"
+        verb = "exceeds" if is_ahead(gap) else "matches"
         return f"{_called(trial)} {verb} {goal}: {gained} at {ratio} its speed{size}."
     return (
         f"The fastest student within {score.one_point} of {goal} is {_called(trial)}: "
-        f"{number(-gap, 1)} {score.points} below at {ratio} its speed{size}."
+        f"{apart} {score.points} below at {ratio} its speed{size}."
     )
+
+
+def _decimals(gap: float) -> int:
+    """Decimals that a distance to the teacher's score needs so as not to look like the bound."""
+    distance = abs(abs(gap) - CLOSE_POINTS)
+    if distance < 1e-6:  # it is the bound
+        return 1
+    return next(digits for digits in range(1, 9) if round(abs(gap), digits) != CLOSE_POINTS)
 
 
 def gain_sentence(results: StudyResults, found: Findings) -> str:

@@ -49,8 +49,8 @@ def _row(
 
 
 _REDUCED = (
-    "A tenth of the study's training images for each class (the paper's first 500 of 5,000); the "
-    "teacher keeps them all."
+    "The first 500 training images of each class of CIFAR-10 that are not held out (a tenth of the "
+    "class, as in the paper); the teacher keeps them all."
 )
 
 SPACE = SearchSpace(

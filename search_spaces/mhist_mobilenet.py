@@ -110,6 +110,7 @@ SPACE = SearchSpace(
             "course of the learning rate over the whole training; a phase scales it",
             searched=False,
         ),
+        Choice("weight_decay", (0.0, 5e-4), "weight decay; the paper has none", searched=False),
     ),
     control={"method": "none"},
     build_student=build_student,

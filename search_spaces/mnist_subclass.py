@@ -72,6 +72,7 @@ SPACE = SearchSpace(
             "course of the learning rate",
             searched=False,
         ),
+        Choice("weight_decay", (0.0, 5e-4), "weight decay; the paper has none", searched=False),
     ),
     control={"method": "none"},
     build_student=build_student,

@@ -128,9 +128,12 @@ def find_study(studies: Path, name: str, part: Part = "plan") -> Path:
     """
     folder = StudyName(name).folder(studies)
     if mirror_of(studies) is not None:
+        from rich.text import Text
+
         from study.progress import make_console
 
-        with make_console(sys.stderr).status(f"bringing {name} from {shown(studies)} …"):
+        told = Text(f"bringing {name} from {shown(studies)} …")
+        with make_console(sys.stderr).status(told):
             bring_study(studies, name, part)
     if (folder / PLAN_FILE).is_file():
         return folder
@@ -245,7 +248,8 @@ def _state(folder: Path) -> dict[str, Any]:
     except (RecordReadError, RecordError) as error:
         empty = {"trials": 0, "planned": None, "front": 0, "best_val_score": None, "score": None}
         return {**body, **empty, "state": DAMAGED, "reason": str(error)}
-    scores = [trial.val_score for trial in summary.front if trial.val_score is not None]
+    means = [summary.results.val_score(trial) for trial in summary.front]
+    scores = [score for score in means if score is not None]
     return {
         "name": folder.name,
         "state": state,

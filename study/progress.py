@@ -328,9 +328,10 @@ def make_progress(stream: TextIO, *, quiet: bool) -> Progress:
 
 
 def make_console(stream: TextIO | None = None) -> Console:
-    """Return a console that respects NO_COLOR and does not fold lines in a pipe."""
+    """Return a console that respects NO_COLOR, folds no line in a pipe and knows no markup."""
     stream = stream or sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 200, emoji=False)
+    width = None if stream.isatty() else 200
+    return Console(file=stream, width=width, emoji=False, markup=False)
 
 
 def trial_line(trial: TrialResult, score: Score) -> str:

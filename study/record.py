@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import results
 from analysis.database import open_database
+from analysis.record import lost_journal
 from analysis.results import (
     Confirmation,
     EpochResult,
@@ -98,6 +99,8 @@ class StudyRecord:
         # ten thousand trials than the look at a list of that length.
         self._ended: dict[int, TrialResult] = {}
         self._ids: dict[int, int] = {}
+        if storage is None and (lost := lost_journal(folder)) is not None:
+            raise RecordError(lost)
         try:
             if storage is None:
                 mend_journal(folder / results.JOURNAL_FILE)

@@ -195,6 +195,7 @@ def training_settings(
         view_seed=context.seed,
         precision=context.precision,
         transfer=transfer_of(params),
+        weight_decay=float(params.get("weight_decay", TrainingSettings.weight_decay)),
     )
 
 

@@ -93,7 +93,7 @@ def axis_note(info: FrontInfo, axis: Axis) -> str:
     """How the chart is read over an axis, in two or three sentences."""
     score = info.space.score.name
     if axis == "latency":
-        line = f" The line is the best {score} reached within each latency." if info.step else ""
+        line = f" {_latency_line(info)}" if info.step else ""
         return f"Up and left is better; latency is on a log scale.{line}"
     still = "Members of the front stay those by latency."
     if axis == "ratio":
@@ -102,6 +102,22 @@ def axis_note(info: FrontInfo, axis: Axis) -> str:
         way, name = "left", "FLOPs" if axis == "flops" else "parameters"
         line = f"The line is the best {score} within each number of {name}."
     return f"Up and {way} is better; the axis is logarithmic. {line} {still}"
+
+
+def _latency_line(info: FrontInfo) -> str:
+    """What the line over latency is: by ties in latency it may pass below a student."""
+    score = info.space.score.name
+    trained = [mark for mark in info.marks if mark.group != "stopped"]
+    places = {mark.trial: mark.latency_ms for mark in trained}
+    if set(info.step) == set(_best_within(trained, places, more_is_better=False)):
+        return f"The line is the best {score} reached within each latency."
+    members = "the members of the front"
+    if info.space.third is not None:
+        members += f" that none of them beats in {score} and latency"
+    return (
+        f"The line joins {members}; students whose latencies are tied with that of a better one "
+        "are left off it."
+    )
 
 
 def known_axes(info: FrontInfo) -> dict[Axis, AxisInfo]:

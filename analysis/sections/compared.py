@@ -1,5 +1,7 @@
 """The page that sets several studies side by side."""
 
+import math
+
 from analysis.charts.fronts import fronts_figure, look
 from analysis.comparison import Comparison
 from analysis.formatting import NONE, counted, milliseconds, number, score_text, significant
@@ -13,9 +15,8 @@ def compared_page(comparison: Comparison) -> str:
     """The comparison as one HTML document that loads nothing."""
     names = [study.label for study in comparison.studies]
     title = f"{', '.join(names[:-1])} and {names[-1]}"
-    best = max(comparison.studies, key=lambda study: study.hypervolume)
     lede = (
-        f"{best.label} has the largest hypervolume, {number(best.hypervolume, 3)}; the joint front "
+        f"{_largest(comparison)}; the joint front "
         f"has {counted(sum(m.joint for m in comparison.members), 'student')}, "
         + ", ".join(
             f"{sum(m.joint for m in study.members)} of {study.label}"
@@ -57,6 +58,25 @@ def compared_page(comparison: Comparison) -> str:
     ]  # fmt: skip
     figures = {"fronts": fronts_figure(comparison)}
     return document(f"{title} · distillation studies", join(body, "\n"), figures, {})
+
+
+def _largest(comparison: Comparison) -> str:
+    """Whose hypervolume is the largest, or that it is shared, or that none has any."""
+    largest = max(study.hypervolume for study in comparison.studies)
+    if not largest > 0.0:
+        return "No front dominates any area under the shared reference point"
+    names = [
+        study.label
+        for study in comparison.studies
+        if math.isclose(study.hypervolume, largest, rel_tol=1e-9)
+    ]
+    told = number(largest, 3)
+    if len(names) == 1:
+        return f"{names[0]} has the largest hypervolume, {told}"
+    shared = f"{', '.join(names[:-1])} and {names[-1]}"
+    if len(names) == len(comparison.studies):
+        return f"{shared} have the same hypervolume, {told}"
+    return f"{shared} share the largest hypervolume, {told}"
 
 
 def _warnings(comparison: Comparison) -> Html | None:

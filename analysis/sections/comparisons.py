@@ -23,7 +23,7 @@ from analysis.markup import Cell, Head, Html, join, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.replication import RIVAL_PROBABILITY
 from analysis.results import Ratio, TrialResult, trial_name
-from analysis.runs import Estimate, Spread
+from analysis.runs import Estimate, Spread, half_width
 from analysis.table import measured_latency
 from analysis.timing_notes import noise_note, tie_note
 from analysis.wording import doubt_sentence, sure_gains
@@ -333,7 +333,8 @@ def _chance_of_one(results: StudyResults, findings: Findings) -> str:
     score, images = results.plan.space.score, results.plan.data.validation
     mean = fmean(results.validation[pair.control.number].mean for pair in findings.pairs)
     if results.spread is not None:
-        least = _SURE * results.spread.deviation(mean)
+        deviation = math.sqrt(2) * results.spread.deviation(mean)
+        least = half_width(deviation, results.spread.freedom)
         return f"a gain of less than {number(least, 1)} {score.points} may be chance."
     if score.name != "accuracy" or not images:
         return "a gain may be chance; several runs of each (--replicates 3) would tell."

@@ -290,11 +290,11 @@ def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
     if findings.hypervolume is not None and findings.front:
         third = info.space.objectives[2:]
         flat = f", whatever its {third[0].label}" if third else ""
+        best = "; the best trade-off is the member that by itself dominates the largest area"
         notes.append(
             f"Hypervolume {number(findings.hypervolume, 3)}: the share of the area between "
             f"{score.floor_name} at the {info.space.yardstick}'s latency and "
             f"{score_text(score.best, score.unit, 0)} at no latency that the front "
-            f"dominates{flat}; the best trade-off is the member that by itself dominates the "
-            "largest area."
+            f"dominates{flat}{best if findings.best_trade_off is not None else ''}."
         )
     return notes

@@ -58,8 +58,9 @@ class Inception(Inception3):  # type: ignore[misc]
             input_size: Side (px) that images are brought to, at least 75; None takes them as they
                 are.
             auxiliary: With the head that only training needs.
-            imagenet_input: Shift and scale standardised images to what torchvision's ImageNet
-                weights were trained on, -1 to 1, as torchvision does for them.
+            imagenet_input: Shift and scale images as torchvision does for its ImageNet weights:
+                standardised by ImageNet's mean and deviation they then lie from -1 to 1. Those
+                standardised by their own data's are taken for such.
         """
         blocks = [BasicConv2d, InceptionA, InceptionB, InceptionC, InceptionD, InceptionE]
         super().__init__(

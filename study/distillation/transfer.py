@@ -76,7 +76,8 @@ class Transfer:
         """
         if epoch < self.head_epochs(epochs):
             return Phase("fc", 1.0)
-        return Phase(self.unfreeze, self.rate_after_head if self.head_share > 0 else 1.0)
+        # Of so few epochs that none is the head's, the head has not learnt at the full rate.
+        return Phase(self.unfreeze, self.rate_after_head if self.head_epochs(epochs) else 1.0)
 
 
 def transfer_of(params: Mapping[str, Any]) -> Transfer:

@@ -1,6 +1,7 @@
 """The model card of an exported student: what it is, how good and how fast, how to load it."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -16,6 +17,8 @@ from study import __version__
 from study.exporting.exporting import Asked, Exported, about
 from study.exporting.source import Images, direction_in_words
 
+_NAMED_IN_A_LINE = 20
+_PLAIN_NAME = re.compile(r"\w[\w .-]*")  # which Markdown shows as it is
 _PACKAGES = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "pt2": ("torch",),
@@ -108,9 +111,15 @@ def _interface(results: StudyResults, asked: Asked, images: Images) -> str:
         )
     else:
         classes = results.plan.data.classes
-        named = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
-        lines.append(f"- Out: `logits`, float32, `(batch, {len(classes)})`, in the order: {named}.")
+        lines.append(f"- Out: `logits`, float32, `(batch, {len(classes)})`, {_order(classes)}")
     return "\n".join(lines) + "\n"
+
+
+def _order(classes: Sequence[str]) -> str:
+    """Name every class in the order of the logits: in a line, or where that is long in a table."""
+    if len(classes) <= _NAMED_IN_A_LINE and all(_PLAIN_NAME.fullmatch(name) for name in classes):
+        return f"in the order: {', '.join(classes)}."
+    return f"one for each class:\n\n{markdown_table(['logit', 'class'], enumerate(classes))}"
 
 
 def _scores(results: StudyResults, trial: TrialResult) -> str:

@@ -59,6 +59,7 @@ class Exported:
         evidence: How it answers and how fast.
         space_change: How the space that built the student is not that of the study any more, in a
             clause; None where it is.
+        classes: Their names, in the order of the logits; empty where it answers with an image.
     """
 
     file: Path
@@ -69,6 +70,7 @@ class Exported:
     weights_sha256: str
     evidence: Evidence
     space_change: str | None
+    classes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts."""
@@ -169,6 +171,7 @@ def _written(
         weights_sha256=kept.weights_hash,
         evidence=evidence,
         space_change=change,
+        classes=() if stored.space.of_pairs else tuple(stored.data.classes),
     )
 
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from analysis.formatting import milliseconds, number, score_text, significant, times
+from analysis.formatting import milliseconds, number, score_text, significant, times, with_error
 from analysis.results import TeacherResult, TrialResult
+from analysis.runs import Estimate
 from analysis.stored_plan import StoredPlan
 from study.exporting.source import direction_in_words
 from study.tracking.facts import trial_facts
@@ -41,8 +42,8 @@ def closing_note(folder: Path, plan: StoredPlan) -> str | None:
             [
                 trial.name,
                 trial.architecture,
-                number(trial.val_score, 2),
-                number(trial.test_score, 2),
+                _mean_text(results.validation.get(trial.number), trial.val_score),
+                _mean_text(results.tested.get(trial.number), trial.test_score),
                 milliseconds(trial.latency_ms),
                 times(trial.best_latency.ratio_batch_1.median if trial.best_latency else None),
                 significant(trial.model.params_m if trial.model else None),
@@ -67,6 +68,13 @@ def closing_note(folder: Path, plan: StoredPlan) -> str | None:
         "in `report/figures`.\n\n"
         f"## What was asked\n\n{opening_note(plan)}"
     )
+
+
+def _mean_text(estimate: Estimate | None, single: float | None) -> str:
+    """A score: the mean over runs with its standard error, or what the only run has."""
+    if estimate is None:
+        return number(single, 2)
+    return with_error(estimate.mean, estimate.error, 2)
 
 
 def student_model(
@@ -110,11 +118,24 @@ def student_model(
     )
 
 
-def front_note(plan: StoredPlan, trial: TrialResult) -> str:
-    """What the run of a front member says: what its student reached."""
+def front_note(
+    plan: StoredPlan, trial: TrialResult, val: Estimate | None = None, test: Estimate | None = None
+) -> str:
+    """What the run of a front member says: what its student reached.
+
+    Args:
+        plan: The study's plan.
+        trial: The member.
+        val: The mean of its runs by the validation score; None where there is one run.
+        test: The same by the test score.
+    """
     speed = times(trial.best_latency.ratio_batch_1.median) if trial.best_latency else None
     figures = [
-        *_scores(plan, trial.val_score, trial.test_score),
+        *_scores(
+            plan,
+            trial.val_score if val is None else val.mean,
+            trial.test_score if test is None else test.mean,
+        ),
         *_costs(trial.latency_ms, trial.model.params_m if trial.model else None),
         *([f"{speed} as fast as the {plan.space.yardstick}"] if speed else []),
     ]

@@ -13,6 +13,7 @@ from analysis.front import front_members
 from analysis.illustration import ILLUSTRATIONS_FOLDER
 from analysis.latency import tie_spread
 from analysis.results import TeacherResult, TrialResult
+from analysis.runs import estimates, estimates_of_test
 from analysis.stored_plan import StoredPlan
 from study.exporting.programs import program_file
 from study.record import StudyRecord
@@ -155,6 +156,7 @@ def close_study(
         description=closing_note(record.folder, plan),
         at=at,
     )
+    val, test = estimates(trials), estimates_of_test(trials)
     for trial in front:
         program = program_file(record.folder, trial.number)
         model = student_model(plan, trial, program) if program.exists() else None
@@ -163,7 +165,7 @@ def close_study(
             True,
             model,
             run_id=trial.mlflow_run_id,
-            description=front_note(plan, trial),
+            description=front_note(plan, trial, val.get(trial.number), test.get(trial.number)),
         )
     members = {trial.number for trial in front}
     for trial in trials:

@@ -17,13 +17,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List all studies of the folder."""
+    from rich.text import Text
+
     from study.listing import study_states, study_table
     from study.mirror import open_studies
     from study.progress import make_console
 
     with make_console(sys.stderr).status("reading studies …") as reading:
         studies = open_studies(args.studies)
-        states = study_states(studies, lambda name: reading.update(f"reading {name} …"))
+        states = study_states(studies, lambda name: reading.update(Text(f"reading {name} …")))
     if args.json:
         print(json.dumps({"studies": states}))
         return 0

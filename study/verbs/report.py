@@ -16,13 +16,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write a study's report again."""
-    from analysis.report import write_report
+    from analysis.report import ReportError, write_report
     from analysis.results import REPORT_FOLDER
     from study.listing import find_study
     from study.mirror import open_studies, send_study
+    from study.record import RecordError
 
     folder = find_study(open_studies(args.studies), args.name, "files")
-    paths = write_report(folder)
+    try:
+        paths = write_report(folder)
+    except ReportError as error:
+        raise RecordError(str(error)) from error
     send_study(folder, REPORT_FOLDER)
     if args.json:
         print(json.dumps({"report": [str(path.absolute()) for path in paths]}))

@@ -224,4 +224,64 @@ def test_refusals_are_one_line_and_write_nothing(realistic_folder, tmp_path, cap
         assert len(printed.err.splitlines()) == 1
         assert printed.out == ""
     assert not page.exists()
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (tmp_path / ".taken.local").write_text("mine")
+    for output in (taken, tmp_path / "nowhere" / "x.html"):
+        both = [str(realistic_folder), str(realistic_folder)]
+        assert main([*both, "--output", str(output)]) == 2
+        printed = capsys.readouterr()
+        assert len(printed.err.splitlines()) == 1
+        assert f"'{output}'" in printed.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".taken.local", "taken"]
     shutil.rmtree(tmp_path / "nowhere", ignore_errors=True)
+
+
+def with_teacher(results, **differently):
+    return replace(results, teacher=replace(results.teacher, **differently))
+
+
+def test_teachers_of_one_network_that_were_trained_apart_are_no_different_networks(realistic):
+    (warning,) = compare([realistic, with_teacher(realistic, key="apart")]).warnings
+    assert "trained apart" in warning
+    assert "under different teachers" in warning
+    assert warning.endswith(
+        "pareto-demo (1): ResNet-50 [3,4,6,3] (6f1d0c2b9a8e7d65), "
+        "pareto-demo (2): ResNet-50 [3,4,6,3] (apart)."
+    )
+    assert compare([realistic, with_teacher(realistic)]).warnings == ()
+
+
+def test_teachers_of_different_networks_are_told_by_what_differs(realistic):
+    (warning,) = compare([realistic, with_teacher(realistic, name="Other", key="b")]).warnings
+    assert warning == (
+        "Ratios are to different networks. pareto-demo (1): ResNet-50 [3,4,6,3], "
+        "pareto-demo (2): Other."
+    )
+    for differently, words in (
+        ({"params_m": 24.0}, "of 24.00 M parameters and 167.4 M FLOPs."),
+        ({"flops_m": 200.0}, "of 23.52 M parameters and 200.0 M FLOPs."),
+    ):
+        (warning,) = compare([realistic, with_teacher(realistic, **differently)]).warnings
+        assert warning.startswith("Ratios are to different networks. ")
+        assert "of 23.52 M parameters and 167.4 M FLOPs" in warning.replace("\u00a0", " ")
+        assert warning.replace("\u00a0", " ").endswith(words)
+
+
+def lede(*studies):
+    page = compared_page(compare(studies))
+    return re.search('<p class="lede">(.*?)</p>', page).group(1)
+
+
+def test_whose_hypervolume_is_largest_is_said_only_where_one_is(realistic, sample, study):
+    slow = study([sample.trial(sample.params(), accuracy=77.0, ratio=0.5)])
+    assert lede(realistic, slow).startswith("pareto-demo (1) has the largest hypervolume, 0.598;")
+    assert lede(realistic, realistic).startswith(
+        "pareto-demo (1) and pareto-demo (2) have the same hypervolume, 0.598; the joint front"
+    )
+    assert lede(realistic, slow, realistic).startswith(
+        "pareto-demo (1) and pareto-demo (3) share the largest hypervolume, 0.598; the joint"
+    )
+    assert lede(slow, slow).startswith(
+        "No front dominates any area under the shared reference point; the joint front has"
+    )

@@ -119,3 +119,15 @@ def test_passwords_in_urls_are_not_shown():
         "http://host:5000/a, me@b": "http://host:5000/a, me@b",
     }.items():
         assert without_password(url) == shown
+
+
+def test_no_figure_has_an_exponent_in_markdown():
+    seconds = [[123_456.7], [9_999.96], [0.00001234], [-0.00002], [1.4e-14], [81.42]]
+    lines = markdown_table(["train_seconds (s)"], seconds).splitlines()[2:]
+    told = [line.strip("| ") for line in lines]
+    assert told == ["123457", "10000", "0.00001234", "-0.00002", "0", "81.42"]
+
+
+def test_large_values_are_whole_numbers_and_small_ones_keep_their_exponent():
+    params = {"budget": 86_400.5, "seed": 3e20, "lr": 1e-5, "momentum": 0.9}
+    assert configuration(params) == "budget 86400, seed 3e+20, lr 1e-05, momentum 0.9"

@@ -11,6 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from analysis.record import RecordReader, RecordReadError, read_record
+from analysis.report import write_report
 from analysis.results import ReferencePoint
 
 
@@ -104,6 +105,33 @@ def test_a_plan_without_a_journal_is_a_study_that_has_not_started(tmp_path, samp
     results = read_record(tmp_path)
     assert (results.trials, results.teacher, results.reference) == ((), None, None)
     assert not (tmp_path / "journal.log").exists()
+    for folder in ("logs", "checkpoints", "models"):
+        (tmp_path / folder).mkdir()
+    for _ in range(2):  # the report of nothing is no sign of a trial
+        write_report(tmp_path)
+        assert read_record(tmp_path).trials == ()
+
+
+@pytest.mark.parametrize("left", ["checkpoints/t0007/student.pt", "models/t0007.pt2", "report"])
+def test_a_journal_that_is_missing_though_there_are_students_is_refused(
+    realistic_folder, tmp_path, left
+):
+    folder = shutil.copytree(realistic_folder, tmp_path / "study")
+    if left == "report":
+        write_report(folder)
+    else:
+        (folder / left).parent.mkdir(parents=True)
+        (folder / left).write_bytes(b"weights")
+    (folder / "journal.log").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for refused in (read_record, write_report):
+        with pytest.raises(RecordReadError) as refusal:
+            refused(folder)
+        assert str(refusal.value) == (
+            f"{folder / 'journal.log'} is missing though the study has students; "
+            "restore it from a copy"
+        )
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.fixture
@@ -187,6 +215,9 @@ def test_a_storage_named_by_url_is_read(tmp_path, sample):
         )
         stored.set_user_attr("teacher", sample.teacher())
     assert read_record(tmp_path).teacher.params_m == 23.52
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "t0007.pt2").write_bytes(b"weights")
+    assert read_record(tmp_path).teacher.params_m == 23.52  # it needs no journal
 
 
 def test_a_relative_file_of_sqlite_is_looked_for_where_the_study_was_started(

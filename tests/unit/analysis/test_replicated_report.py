@@ -418,7 +418,8 @@ def test_how_much_of_a_gain_may_be_chance_is_told_by_the_deviation_from_run_to_r
     controls = [pair.control.number for pair in find(replicated).pairs]
     mean = sum(replicated.validation[n].mean for n in controls) / len(controls)
     assert replicated.spread is not None
-    expected = 1.96 * math.sqrt(2) * replicated.spread.deviation(mean)
+    surely = stats.t.ppf(0.975, replicated.spread.freedom)
+    expected = surely * math.sqrt(2) * replicated.spread.deviation(mean)
     assert float(found[1]) == pytest.approx(expected, abs=0.05)
 
 

@@ -285,6 +285,16 @@ def test_latencies_move_within_their_confirmed_intervals() -> None:
     assert found == pytest.approx(stats.norm.cdf(-math.log(1.05) / deviation), abs=0.04)
 
 
+def test_latencies_move_from_one_measurement_to_the_next_as_the_a_a_test_has_it() -> None:
+    narrow = timed(0.8, low=0.999, high=1.001)
+    sure, unsure = runs(1, between(90.0, 0.1)), trained(2, 80.0, 0.8, test=80.0, timing=narrow)
+    assert front_probabilities([*sure, unsure])[2] == 1.0
+    found = front_probabilities([*sure, unsure], tie_spread=0.2)[2]
+    deviation = math.log(1.2) / (1.96 * math.sqrt(2))
+    # It gives way to the better one unless it is faster by more than the spread.
+    assert found == pytest.approx(stats.norm.cdf(-math.log(0.8 * 1.2) / deviation), abs=0.04)
+
+
 def test_students_of_one_architecture_are_as_fast_in_every_draw() -> None:
     wide = timed(1.0, low=0.8, high=1.2)
     alike = {"test": 80.0, "timing": wide, "architecture": "the same"}

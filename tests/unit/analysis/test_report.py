@@ -1,10 +1,12 @@
 import base64
+import errno
 import gzip
 import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis.markup import Cell, Head, Html, join, script_json, sortable_table, tag
 from analysis.record import read_record
-from analysis.report import main, render, write_report
+from analysis.report import ReportError, main, put, render, write_report
 
 EVIL = """</script><img src=x onerror=alert(1)>"'&amp;%{x}${y}"""
 
@@ -328,6 +330,112 @@ def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
     assert len(printed.err.splitlines()) == 1
     assert "holds no study" in printed.err
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["env", "e*", "[e]nv", "e" * 250])
+def test_a_file_is_written_and_its_neighbours_stay(tmp_path, name):
+    neighbours = (".env.local", ".env.production", ".e*.own", ".env.1.tmp")
+    for neighbour in neighbours:
+        (tmp_path / neighbour).write_text("mine")
+    assert put(tmp_path / name, b"new") == tmp_path / name
+    assert (tmp_path / name).read_bytes() == b"new"
+    assert {path.name for path in tmp_path.iterdir()} == {name, *neighbours}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("folder", IsADirectoryError),
+        ("nowhere/page.html", FileNotFoundError),
+        ("file/page.html", NotADirectoryError),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left_of_it(tmp_path, name, kind):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(kind) as refusal:
+        put(tmp_path / name, b"new")
+    assert refusal.value.filename == str(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+def test_what_is_half_written_is_removed_when_it_is_interrupted(tmp_path, monkeypatch):
+    def interrupted(path, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        put(tmp_path / "page.html", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_who_write_the_same_file_do_not_hinder_each_other(tmp_path, monkeypatch):
+    path, errors = tmp_path / "page.html", []
+    both = threading.Barrier(2, timeout=20)
+    write = Path.write_bytes
+
+    def write_together(unfinished, content):
+        write(unfinished, content)
+        both.wait()
+
+    def write_one(content):
+        try:
+            put(path, content)
+        except OSError as error:
+            errors.append(error)
+
+    monkeypatch.setattr(Path, "write_bytes", write_together)
+    writers = [threading.Thread(target=write_one, args=(content,)) for content in (b"a", b"b")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert errors == []
+    assert path.read_bytes() in (b"a", b"b")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_report_that_cannot_be_written_is_one_line_with_its_folder(
+    realistic_folder, tmp_path, capsys
+):
+    folder = shutil.copytree(realistic_folder, tmp_path / "study")
+    report = folder / "report"
+    report.write_text("a file")
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().err == (
+        f"analysis.report: {report} cannot be written (File exists); move {report} away\n"
+    )
+    report.unlink()
+    (report / "results.md").mkdir(parents=True)
+    with pytest.raises(ReportError) as refusal:
+        write_report(folder)
+    assert str(refusal.value) == (
+        f"{report} cannot be written (results.md: Is a directory); "
+        f"move {report / 'results.md'} away"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "mend"),
+    [
+        (errno.EACCES, "Permission denied", "make it and {} writable"),
+        (errno.EROFS, "Read-only file system", "make it and {} writable"),
+        (errno.ENOSPC, "No space left on device", "make room there"),
+    ],
+)
+def test_a_report_that_is_not_let_be_written_names_no_unfinished_file(
+    realistic_folder, tmp_path, monkeypatch, capsys, number, reason, mend
+):
+    def refuse(path, content):
+        raise OSError(number, reason, str(path))
+
+    folder = shutil.copytree(realistic_folder, tmp_path / "study")
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert main([str(folder), "--format", "csv"]) == 2
+    assert capsys.readouterr().err == (
+        f"analysis.report: {folder / 'report'} cannot be written (results.csv: {reason}); "
+        f"{mend.format(folder)}\n"
+    )
 
 
 def test_help_and_usage_errors(capsys):

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.export import results_markdown
 from analysis.latency import Latency, SoloLatency, TieTest, Timing
+from analysis.report import render
 from analysis.results import Confirmation
 from analysis.timing_notes import noise_note, tie_note, timed_on, unsettled
 
@@ -63,3 +65,16 @@ def test_how_latencies_were_taken_is_said_in_words():
     assert timed_on(paced).endswith("own processor time, small students by a metronome's pace")
     before = SoloLatency(timing, timing, "cpu (EPYC)", 2)
     assert timed_on(before) == f"cpu (EPYC), 2{NBSP}threads, in PyTorch, by the wall clock"
+
+
+def test_a_test_that_tells_little_apart_is_warned_of_with_its_mend(results):
+    noisy = replace(results, tie_test=TieTest("[1,0,0,0]", (1.0,) * 5, 2.27))
+    note = tie_note(noisy)
+    assert note.startswith("Warning: timings were too noisy to compare students by.")
+    assert f"timed 227{NBSP}% apart, so differences below that mean nothing" in note
+    assert "under another --name on an idle machine" in note
+    assert note.endswith("gave way: Small to t0001.")
+    quiet = replace(results, tie_test=TieTest("[1,0,0,0]", (1.0,) * 5, 0.2))
+    assert "Warning" not in tie_note(quiet)
+    assert "too noisy to compare" in render(noisy)
+    assert "too noisy to compare" in results_markdown(noisy)

@@ -1,5 +1,6 @@
 """What a card says of the study, the trial and its teacher; of a file that was never written."""
 
+import re
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,21 @@ def test_a_card_names_the_runtime_of_the_study(
     (line,) = [line for line in text.splitlines() if line.startswith("In the study: ")]
     assert f" a batch of 64 in {words}, batch norms folded, by the thread's own " in line
     assert "eager" not in line
+
+
+@pytest.mark.parametrize("classes", [[f"c{n}" for n in range(100)], ["<img src=x>", "a|b"]])
+def test_a_card_names_every_class_in_the_order_of_the_logits(
+    results: StudyResults, classes: list[str]
+) -> None:
+    data = replace(results.plan.data, classes=tuple(classes))
+
+    text = card(replace(results, plan=replace(results.plan, data=data)))
+
+    rows = [line.split(" | ") for line in text.splitlines() if re.match(r"\| \d+ \| ", line)]
+    assert [row[0].strip("| ") for row in rows] == [str(n) for n in range(len(classes))]
+    if classes[0] == "c0":
+        assert [row[1].strip("| ") for row in rows] == classes
+    assert "<img" not in text.replace("\\<", "")
 
 
 @pytest.mark.parametrize(

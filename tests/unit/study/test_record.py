@@ -232,6 +232,15 @@ def test_a_damaged_plan_file_is_refused_by_name(tmp_path: Path) -> None:
         read_plan_file(tmp_path)
 
 
+def test_a_record_that_was_lost_beside_its_students_is_not_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "t0000").mkdir(parents=True)
+
+    with pytest.raises(RecordError, match=r"journal\.log is missing though the study has students"):
+        StudyRecord(tmp_path, "s", None)
+
+    assert not (tmp_path / "journal.log").exists()
+
+
 # Proposals
 
 

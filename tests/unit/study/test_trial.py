@@ -15,6 +15,7 @@ from torch import nn
 
 from analysis.phases import Phases
 from analysis.results import Latency, ModelSize, Ratio, Timing
+from search_spaces.catalogue import load_space
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study.class_task import training_data
@@ -378,6 +379,17 @@ def test_runs_of_one_number_share_their_draws_and_all_share_the_views(tmp_path: 
     control = training_settings(again, SPACE.complete({"terms": "ce"}), 3)
     assert distilled.seed == control.seed == run_seed(first.seed, 1)
     assert distilled.view_seed == control.view_seed == first.seed
+
+
+@pytest.mark.parametrize(
+    ("space", "decay"), [("cifar_blocks", 5e-4), ("mnist_subclass", 0.0), ("mhist_mobilenet", 0.0)]
+)
+def test_weights_decay_as_the_space_says_and_not_in_the_plain_adam_of_papers(
+    tmp_path: Path, space: str, decay: float
+) -> None:
+    params = load_space(space).complete({})
+
+    assert training_settings(make_context(tmp_path), params, 3).weight_decay == decay
 
 
 def test_a_replicate_is_trained_and_loaded_under_its_own_seed(
