@@ -74,7 +74,8 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """Return one object for scripts."""
-        return {**asdict(self), "file": str(self.file), "card": str(self.card)}
+        places = {"file": str(self.file), "card": str(self.card)}
+        return {**asdict(self), **places, "classes": list(self.classes)}
 
 
 def export_student(

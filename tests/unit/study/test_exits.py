@@ -300,8 +300,8 @@ def finished(
 ) -> tuple[list[dict[str, Any]], StudyRecord]:
     """Those reports, and a record in a folder where the worker has left its files."""
     reports, folder = trained
-    shutil.copytree(folder / "checkpoints", tmp_path / "checkpoints")
     record = opened(tmp_path)
+    shutil.copytree(folder / "checkpoints", tmp_path / "checkpoints")
     add(record)
     return reports, record
 
