@@ -207,6 +207,10 @@ class StoredPlan(Stored):
     data: Data
 
 
+# Of the plan's fields, those that are counted with.
+_NUMBERS = ("trials", "max_epochs", "replicates", "max_failures", "seed")
+
+
 def read_plan(path: Path) -> StoredPlan:
     """Reads a study's `plan.json`.
 
@@ -231,6 +235,11 @@ def read_plan(path: Path) -> StoredPlan:
             f"{path} has format {found!r}, this version reads format {PLAN_FORMAT}"
         )
     try:
-        return StoredPlan.from_json(content)
+        plan = StoredPlan.from_json(content)
+        for name in _NUMBERS:
+            value = plan.plan.get(name)
+            if not isinstance(value, int | float | None):
+                raise ResultFormatError(f"plan.{name} is no number: {value!r}")
+        return plan
     except ResultFormatError as error:
         raise RecordReadError(f"{path} is damaged ({error}); restore it from a copy") from error

@@ -100,6 +100,15 @@ def test_a_damaged_plan_is_refused(tmp_path, content, message):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("name", ["trials", "max_epochs", "replicates"])
+def test_a_plan_whose_numbers_are_none_is_refused(tmp_path, sample, name):
+    plan = sample.plan()
+    plan["plan"][name] = "many"
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RecordReadError, match=rf"damaged \(plan\.{name} is no number"):
+        read_record(tmp_path)
+
+
 def test_a_plan_without_a_journal_is_a_study_that_has_not_started(tmp_path, sample):
     (tmp_path / "plan.json").write_text(json.dumps(sample.plan()))
     results = read_record(tmp_path)
