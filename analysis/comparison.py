@@ -18,6 +18,7 @@ from analysis.timing_notes import runtime_of, timed_on
 
 # Fields of a plan that say where a study lives and not what it does.
 _PLACES = frozenset({"name", "storage", "tracking_uri", "address", "data_dir"})
+_HASH_DIGITS = 16
 
 
 class NotComparableError(ValueError):
@@ -179,7 +180,7 @@ def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[s
     def told(values: Sequence[str]) -> str:
         return ", ".join(f"{label}: {value}" for label, value in zip(labels, values, strict=True))
 
-    data = [f"{r.plan.data.name} ({r.plan.data.hash})" for r in studies]
+    data = [_data(results) for results in studies]
     if len(set(data)) > 1:
         found.append(f"Scores are of different data, and say little of each other. {told(data)}.")
     names = ["not ready" if (one := r.compared_with) is None else one.name for r in studies]
@@ -208,6 +209,11 @@ def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[s
     if len(set(thirds)) > 1:
         found.append(f"Fronts were chosen by different objectives. {told(thirds)}.")
     return tuple(found)
+
+
+def _data(results: StudyResults) -> str:
+    """The data set, with as much of its hash as tells it from others; a study's report has all."""
+    return f"{results.plan.data.name} ({results.plan.data.hash[:_HASH_DIGITS]})"
 
 
 def _network(results: StudyResults) -> tuple[str, float, float] | None:
@@ -256,7 +262,7 @@ def _described(results: StudyResults) -> dict[str, Any]:
     asked: Mapping[str, Any] = {k: v for k, v in plan.plan.items() if k not in _PLACES}
     described = {f"plan: {name.replace('_', ' ')}": value for name, value in asked.items()}
     described["space"] = f"{plan.space.name} ({plan.space.hash})"
-    described["data"] = f"{plan.data.name} ({plan.data.hash})"
+    described["data"] = _data(results)
     described["images of a student"] = plan.data.student_train
     described["teacher"] = results.teacher and f"{results.teacher.name} ({results.teacher.key})"
     return described | {f"version: {k}": v for k, v in results.environment.items()}
