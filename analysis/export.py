@@ -53,7 +53,7 @@ def _cell(item: Any) -> str:
 
 
 def _plain(item: Any) -> str:
-    """A value as text; a measured figure has no exponent, however small."""
+    """A value as text; a measured figure has no exponent: below 1e-9 it is 0."""
     text = shown(item)
     if not isinstance(item, float) or "e-" not in text:
         return text

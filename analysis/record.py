@@ -39,7 +39,6 @@ from analysis.results import (
     LATE_CONFIRMED,
     LATE_MLFLOW_RUN_ID,
     PLAN_FILE,
-    REPORT_FOLDER,
     Confirmation,
     DefaultStudent,
     EpochResult,
@@ -59,7 +58,7 @@ from analysis.results import (
 )
 from analysis.runs import Estimate, Spread, estimates, estimates_of_test
 from analysis.stored import ResultFormatError, Stored
-from analysis.stored_plan import RecordReadError, StoredPlan, read_plan
+from analysis.stored_plan import RecordReadError, StoredPlan, lost_journal, read_plan
 
 if TYPE_CHECKING:
     import optuna
@@ -299,17 +298,6 @@ def _load_study(plan: StoredPlan, study_folder: Path) -> "optuna.Study | None":
         return optuna.load_study(study_name=plan.name, storage=storage)
     except KeyError:
         return None
-
-
-def lost_journal(study_folder: Path) -> str | None:
-    """Say so where the journal is missing, but not what only trials leave in the folder."""
-    journal = study_folder / JOURNAL_FILE
-    table = study_folder / REPORT_FOLDER / "results.csv"  # before any trial it has but a header
-    listed = table.is_file() and len(table.read_bytes().splitlines()) > 1
-    left = listed or any((*study_folder.glob("checkpoints/t*"), *study_folder.glob("models/*")))
-    if journal.exists() or not left:
-        return None
-    return f"{journal} is missing though the study has students; restore it from a copy"
 
 
 def _database(plan: StoredPlan) -> str | None:

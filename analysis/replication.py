@@ -98,7 +98,7 @@ def front_probabilities(
     variate of Student's t. The deviation is pooled over the study (see `pooled_spread`), so a
     configuration of a single run has it too, and is as uncertain for all at once: the t variates
     of one draw share their divisor. A latency that was confirmed moves, with
-    its architecture, by as much as the 95 % interval of its ratio and the A/A test allow; other
+    its architecture, by as much as the 95 % interval of its ratio or the A/A test allows; other
     latencies and sizes are certain. Runs are drawn as if independent, though those of one number
     share their seed, and exits of one network its training, which overstates rather than hides the
     doubt. The same trials in any order give the same numbers.
@@ -173,8 +173,8 @@ def _normal(*key: int) -> "np.random.Generator":
 def _log_deviation(trial: TrialResult, tie_spread: float) -> float:
     """The standard deviation of the logarithm of a latency taken on the idle device; else 0.
 
-    Within its measurement, as the interval of its ratio has it, and from one measurement to the
-    next, as the A/A test has it: 95 of 100 pairs of timings lie less than the spread apart.
+    As the interval of its ratio has it, which holds what varies within a measurement, or where that
+    is more as the A/A test has it: 95 of 100 pairs of timings lie less than the spread apart.
     """
     latency = trial.best_latency
     if latency is None or not latency.idle:
@@ -182,7 +182,7 @@ def _log_deviation(trial: TrialResult, tie_spread: float) -> float:
     ratio = latency.ratio_batch_1
     bounded = 0.0 < ratio.low < ratio.high < math.inf
     within = math.log(ratio.high / ratio.low) / _INTERVAL if bounded else 0.0
-    return math.hypot(within, math.log1p(tie_spread) / (_INTERVAL / 2 * math.sqrt(2)))
+    return max(within, math.log1p(tie_spread) / (_INTERVAL / 2 * math.sqrt(2)))
 
 
 def _kept(scores: "np.ndarray", latencies: "np.ndarray", smalls: Sequence[float]) -> "np.ndarray":
@@ -253,8 +253,8 @@ def wanted_runs(
 
     Every member of the front (by means) and its control, where that is there, are to have their
     runs, each run of a member next to that of its control; then the likeliest rivals, at most as
-    many as the front has members. Ties in latency are left aside: a mean that is known better may
-    tell who has to give way. What has ended in whatever way, or is being trained, is not
+    many as the front has members. Ties and doubts of latency are left aside: a mean that is known
+    better may tell who has to give way. What has ended in whatever way, or is being trained, is not
     asked for. Asked again whenever a run has ended, until nothing is wanted: a rival that enters
     the front is then treated as its members are, and rivals are known once anything has two runs.
     Runs of a student that is another exit of a trained network are those of that network.

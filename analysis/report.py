@@ -12,7 +12,9 @@ import difflib
 import errno
 import json
 import os
+import re
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -39,6 +41,10 @@ __all__ = [
     "render",
     "write_report",
 ]
+
+
+# No file of a report takes as long to write.
+_UNFINISHED_SECONDS = 3600.0
 
 
 class ReportError(OSError):
@@ -105,6 +111,7 @@ def _write(results: StudyResults, study_folder: Path, formats: Sequence[str]) ->
     folder = study_folder / REPORT_FOLDER
     with _explained(folder):
         folder.mkdir(exist_ok=True)
+        _sweep(folder)
     written = Written([], [])
     for kind in formats:
         contents: dict[str, bytes] = {}
@@ -139,6 +146,15 @@ def put(path: Path, content: bytes) -> Path:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return path
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed processes were writing into the folder of a report."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            ours = re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name) is not None
+            if ours and time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
+                path.unlink()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analysis.formatting import NBSP
-from analysis.results import PLAN_FILE, PLAN_FORMAT, Third
+from analysis.results import JOURNAL_FILE, PLAN_FILE, PLAN_FORMAT, REPORT_FOLDER, Third
 from analysis.stored import ResultFormatError, Stored
 
 
@@ -243,3 +243,17 @@ def read_plan(path: Path) -> StoredPlan:
         return plan
     except ResultFormatError as error:
         raise RecordReadError(f"{path} is damaged ({error}); restore it from a copy") from error
+
+
+def lost_journal(study_folder: Path) -> str | None:
+    """Say so where the journal is missing, but not what only trials leave in the folder."""
+    journal = study_folder / JOURNAL_FILE
+    table = study_folder / REPORT_FOLDER / "results.csv"  # before any trial it has but a header
+    listed = table.is_file() and len(table.read_bytes().splitlines()) > 1
+    left = listed or any((*study_folder.glob("checkpoints/t*"), *study_folder.glob("models/*")))
+    if journal.exists() or not left:
+        return None
+    return (
+        f"{journal} is missing though the study has students; restore it from a copy, or give the "
+        f"study up: python -m study delete {study_folder.name}"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import results
+from analysis.stored_plan import lost_journal
 from search_spaces.catalogue import file_hash
 from search_spaces.space import SearchSpace
 from study.atomic import write_atomically
@@ -93,8 +94,11 @@ def check_same_plan(folder: Path, document: Mapping[str, Any]) -> None:
 
     Raises:
         DifferentPlanError: naming each difference.
-        RecordError: if the stored plan is damaged.
+        RecordError: if the stored plan is damaged, or the record was lost.
     """
+    lost = lost_journal(folder) if document["plan"].get("storage") is None else None
+    if lost is not None:
+        raise RecordError(lost)
     stored = read_plan_file(folder)
     if stored is None or stored["hash"] == document["hash"]:
         return

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.formatting import milliseconds, score_text, significant, with_error
+from analysis.formatting import milliseconds, score_text, significant, times, with_error
 from analysis.front import front_members
 from analysis.results import Third, TrialResult, searched, trained_alone, trial_name
 from analysis.runs import Estimate, estimates
@@ -403,7 +403,7 @@ def _figures(trial: TrialResult, val: Estimate | None, test: Estimate | None) ->
         if test is None
         else with_error(test.mean, test.error, 2),
         significant(trial.latency_ms),
-        f"{latency.ratio_batch_1.median:.1f}x" if latency else "",
+        times(latency.ratio_batch_1.median) if latency else "",
         significant(trial.model.params_m) if trial.model else "",
         significant(trial.model.flops_m) if trial.model else "",
     )

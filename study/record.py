@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import results
 from analysis.database import open_database
-from analysis.record import lost_journal
 from analysis.results import (
     Confirmation,
     EpochResult,
@@ -27,6 +26,7 @@ from analysis.results import (
     TrialResult,
     Usage,
 )
+from analysis.stored_plan import lost_journal
 from search_spaces.space import EXIT
 from study.database import unusable
 from study.journal import mend_journal, open_journal

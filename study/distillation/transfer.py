@@ -42,7 +42,7 @@ class Transfer:
             too, whose images are a 32nd of the input's side; or "all". In the first it is "fc".
         head_share: Share of the epochs in the first phase, rounded to whole epochs: 10/35 of 35
             are 10, and shorter trainings keep the proportion.
-        rate_after_head: Factor of the learning rate in the second.
+        rate_after_head: Factor of the learning rate in the second; 1 where the first has no epoch.
     """
 
     unfreeze: Part = "all"

@@ -18,7 +18,7 @@ from study.exporting.exporting import Asked, Exported, about
 from study.exporting.source import Images, direction_in_words
 
 _NAMED_IN_A_LINE = 20
-_PLAIN_NAME = re.compile(r"\w[\w .-]*")  # which Markdown shows as it is
+_PLAIN_NAME = re.compile(r"[^\W_]([\w .-]*[^\W_])?")  # which Markdown shows as it is
 _PACKAGES = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "pt2": ("torch",),

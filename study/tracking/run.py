@@ -6,6 +6,7 @@ epochs anew, nor when the record is replayed.
 
 import contextlib
 import getpass
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ OUTCOME_TAG: Final = "outcome"
 REASON_TAG: Final = "reason"
 NOTE_TAG: Final = "mlflow.note.content"
 FRONT_NOTE: Final = "On the front of "  # the description of a front member begins so
+NOTE_DIGEST_TAG: Final = "mlflow.note.digest"  # of that description, by which a user's is told
 RESUMED: Final = "resumed/"  # set before the name of a parameter that a resumed study changed
 
 History = Callable[[str], "Sequence[Metric]"]
@@ -87,16 +89,17 @@ class KnownRun:
             history: asks MLflow for all points of a metric; called only where it must be known.
         """
         params, tags = self._lacking_params(pending)
-        keeps_note = NOTE_TAG in self.tags and self._described() is None
         for name, value in pending.tags.items():
-            if name == NOTE_TAG and FRONT_TAG in pending.tags and keeps_note:
+            if name == NOTE_TAG and not self._takes_note(value or "", pending):
                 continue
             if value is not None and self.tags.get(mlflow_name(name)) != value[:LONGEST_TAG]:
                 tags[mlflow_name(name)] = value[:LONGEST_TAG]
+        if tags.get(NOTE_TAG, "").startswith(FRONT_NOTE):
+            tags[NOTE_DIGEST_TAG] = _digest(tags[NOTE_TAG])
         points = list(pending.points)
         if pending.replay is not None and not self._has_all(pending.replay):
             points = [*pending.replay.points(), *points]
-        return Lack(self._lacking_points(points, history), params, tags, self._stale(pending))
+        return Lack(self._lacking_points(points, history), params, tags, self._stale(pending, tags))
 
     def still_lacks(self, pending: PendingRun, history: History) -> Lack:
         """What a run that was closed, and that several studies share, has nothing of.
@@ -149,19 +152,26 @@ class KnownRun:
                 tags[mlflow_name(RESUMED + name)] = text
         return params, tags
 
-    def _stale(self, pending: PendingRun) -> list[str]:
+    def _takes_note(self, note: str, pending: PendingRun) -> bool:
+        """Whether a description is to be the run's: of a front member, not over the user's own."""
+        if not note.startswith(FRONT_NOTE):
+            return True
+        on_front = pending.tags.get(FRONT_TAG) is not None
+        return on_front and (NOTE_TAG not in self.tags or self._described() is not None)
+
+    def _stale(self, pending: PendingRun, lacking: dict[str, str]) -> list[str]:
         """Tags to take away, and the description that told of the same."""
         stale = [
             name for name, value in pending.tags.items() if value is None and name in self.tags
         ]
-        if self._described() in stale and NOTE_TAG not in pending.tags:
+        if self._described() in stale and NOTE_TAG not in lacking:
             stale.append(NOTE_TAG)
         return stale
 
     def _described(self) -> str | None:
         """The tag that its description tells of; None without one, or of the user's own."""
         note, reason = self.tags.get(NOTE_TAG, ""), self.tags.get(REASON_TAG)
-        if note.startswith(FRONT_NOTE):
+        if note and self.tags.get(NOTE_DIGEST_TAG) == _digest(note):
             return FRONT_TAG
         return REASON_TAG if reason is not None and note.endswith(f": {reason}") else None
 
@@ -202,6 +212,10 @@ class KnownRun:
             there = not self.is_fresh and key in self.metrics
             steps = self._steps[key] = {m.step for m in history(key)} if there else set()
         return steps
+
+
+def _digest(note: str) -> str:
+    return hashlib.sha256(note.encode()).hexdigest()[:16]
 
 
 def origin() -> dict[str, str]:

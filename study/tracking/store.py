@@ -20,7 +20,7 @@ from study.tracking.delivery import STUDY_RUN, PendingRun, Refused, RunKey
 from study.tracking.inputs import dataset_input, teacher_model
 from study.tracking.models import StudentModel, show_model
 from study.tracking.run import NOTE_TAG, OUTCOME_TAG, KnownRun, Lack, origin
-from study.tracking.views import view_tags
+from study.tracking.views import FRONT_TAG, view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -146,6 +146,10 @@ class MlflowStore:
             self._client.log_inputs(run_id, [dataset_input(pending.data)])
             run.has_data = True
         lack = run.lacks(pending, history)
+        if FRONT_TAG in pending.tags and NOTE_TAG in {*lack.tags, *lack.stale_tags}:
+            # Somebody may have described it since it was opened.
+            run.tags = dict(self._client.get_run(run_id).data.tags)
+            lack = run.lacks(pending, history)
         self._log(run, lack)
         if pending.status == "RUNNING":
             if run.status != "RUNNING":

@@ -134,7 +134,7 @@ def main() -> None:
         for arm, options in ARMS.items():
             print(f"{arm}, seed {seed} …", file=sys.stderr)
             begun = args.begun if arm == "ours" else 1.0
-            many = "" if begun in (1.0, BEGUN) else f"{begun:g}"
+            many = "" if arm == "TPE" or begun == BEGUN else f"{begun:g}"
             name = f"{args.name}-{arm.lower()}{many}-s{seed}"
             asked = [*args.launch, *options, "--trials", str(round(begun * args.trainings))]
             record = run(asked, name, seed, args.studies)

@@ -138,7 +138,7 @@ def test_a_journal_that_is_missing_though_there_are_students_is_refused(
             refused(folder)
         assert str(refusal.value) == (
             f"{folder / 'journal.log'} is missing though the study has students; "
-            "restore it from a copy"
+            f"restore it from a copy, or give the study up: python -m study delete {folder.name}"
         )
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 

@@ -2,6 +2,7 @@ import base64
 import errno
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -340,6 +341,21 @@ def test_a_file_is_written_and_its_neighbours_stay(tmp_path, name):
     assert put(tmp_path / name, b"new") == tmp_path / name
     assert (tmp_path / name).read_bytes() == b"new"
     assert {path.name for path in tmp_path.iterdir()} == {name, *neighbours}
+
+
+def test_what_a_killed_process_was_writing_is_swept_and_all_else_stays(realistic_folder, tmp_path):
+    folder = shutil.copytree(realistic_folder, tmp_path / "s")
+    report = folder / "report"
+    report.mkdir(exist_ok=True)
+    old, new, other = (report / f".{letter * 32}.tmp" for letter in "abz")
+    for path in (old, new, other):
+        path.write_text("half")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+
+    write_report(folder, ("md",))
+
+    assert [path.exists() for path in (old, new, other)] == [False, True, True]
 
 
 @pytest.mark.parametrize(

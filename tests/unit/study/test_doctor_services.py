@@ -229,6 +229,9 @@ def suspended(ray_folder: Path) -> Iterator[list[psutil.Process]]:
     yield held
     over.set()
     thread.join()
+    for process in held:  # one that was missed would stay, stopped
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def test_a_local_ray_runs_a_task_and_leaves_nothing_behind(scope: Scope, ray_folder: Path) -> None:

@@ -60,6 +60,6 @@ def test_a_good_report_is_not_overwritten_where_the_journal_is_missing(
     assert report(folder) == 2
     assert capsys.readouterr().err == (
         f"error: {folder / 'journal.log'} is missing though the study has students; "
-        "restore it from a copy\n"
+        f"restore it from a copy, or give the study up: python -m study delete {folder.name}\n"
     )
     assert (folder / "report" / "index.html").read_bytes() == before

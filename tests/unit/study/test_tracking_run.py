@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 
+from study.tracking.delivery import PendingRun
 from study.tracking.mlflow import MlflowTracker
-from study.tracking.run import FRONT_NOTE
+from study.tracking.run import FRONT_NOTE, KnownRun
 
 
 def epoch_result(epoch: int, seconds: float = 1.5) -> dict[str, Any]:
@@ -50,6 +51,10 @@ def trial(client: MlflowClient, request: pytest.FixtureRequest) -> Callable[[], 
 
 def history(client: MlflowClient, run: Run, metric: str) -> list[tuple[int, float]]:
     return sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, metric))
+
+
+def no_history(metric: str) -> list[Metric]:
+    return []
 
 
 def settle(tracker: MlflowTracker) -> None:
@@ -152,6 +157,36 @@ def test_a_member_of_the_front_says_what_it_reached_while_it_is_one(
     settle(second)
 
     assert not {"front", "mlflow.note.content"} & set(trial().data.tags)
+
+
+def test_on_the_front_and_off_it_in_one_delivery_leaves_no_description() -> None:
+    run, note = KnownRun("id"), f"{FRONT_NOTE}s: 70 %"
+    on = run.lacks(PendingRun(0, tags={"front": "yes", "mlflow.note.content": note}), no_history)
+    assert on.tags["mlflow.note.content"] == note
+    run.took(tags=on.tags)
+
+    off = run.lacks(PendingRun(0, tags={"front": None, "mlflow.note.content": note}), no_history)
+
+    assert off.tags == {}
+    assert off.stale_tags == ["front", "mlflow.note.content"]
+
+
+@pytest.mark.parametrize("words", ["look at this one", f"{FRONT_NOTE}s: 70 %\n\nOn the robot."])
+def test_what_somebody_writes_while_the_driver_runs_stays(
+    start: Callable[[], MlflowTracker], trial: Callable[[], Run], client: MlflowClient, words: str
+) -> None:
+    tracker = start()
+    tracker.trial_started(0, "t0000", {}, {})
+    tracker.trial_finished(0, "complete", None, {})
+    tracker.trial_on_front(0, True, description=f"{FRONT_NOTE}s: 70 %")
+    settle(tracker)
+    client.set_tag(trial().info.run_id, "mlflow.note.content", words)
+
+    for on_front in (True, False):
+        note = f"{FRONT_NOTE}s: 71 %" if on_front else None
+        tracker.trial_on_front(0, on_front, description=note)
+        settle(tracker)
+        assert trial().data.tags["mlflow.note.content"] == words
 
 
 def test_a_member_of_the_front_that_somebody_described_keeps_that_description(
