@@ -136,7 +136,8 @@ def put(path: Path, content: bytes) -> Path:
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")  # no other process has that name
+    # No other process has that name, and no file system finds it too long.
+    unfinished = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex}.tmp")
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)
@@ -152,7 +153,7 @@ def _sweep(folder: Path) -> None:
     """Removes what killed processes were writing into the folder of a report."""
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
-            ours = re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name) is not None
+            ours = re.fullmatch(r"\..+\.[0-9a-f]{32}\.tmp", path.name) is not None
             if ours and time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
                 path.unlink()
 

@@ -347,7 +347,7 @@ def test_what_a_killed_process_was_writing_is_swept_and_all_else_stays(realistic
     folder = shutil.copytree(realistic_folder, tmp_path / "s")
     report = folder / "report"
     report.mkdir(exist_ok=True)
-    old, new, other = (report / f".{letter * 32}.tmp" for letter in "abz")
+    old, new, other = (report / f".index.html.{letter * 32}.tmp" for letter in "abz")
     for path in (old, new, other):
         path.write_text("half")
     for path in (old, other):
