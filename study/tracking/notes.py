@@ -139,7 +139,7 @@ def front_note(
         *_costs(trial.latency_ms, trial.model.params_m if trial.model else None),
         *([f"{speed} as fast as the {plan.space.yardstick}"] if speed else []),
     ]
-    return f"{FRONT_NOTE}{plan.name}: {', '.join(figures)}."
+    return f"{FRONT_NOTE}{plan.name}: {plan.space.score.name} {', '.join(figures)}."
 
 
 def teacher_note(plan: StoredPlan, teacher: TeacherResult) -> str:
@@ -148,13 +148,14 @@ def teacher_note(plan: StoredPlan, teacher: TeacherResult) -> str:
         *_scores(plan, teacher.val_score, teacher.test_score),
         *_costs(teacher.latency.latency_ms, teacher.params_m),
     ]
-    return f"Teacher of students of `{plan.space.name}` on {plan.data.name}: {', '.join(figures)}."
+    of = f"Teacher of students of `{plan.space.name}` on {plan.data.name}"
+    return f"{of}: {plan.space.score.name} {', '.join(figures)}."
 
 
 def _scores(plan: StoredPlan, val_score: float | None, test_score: float | None) -> list[str]:
-    score = plan.space.score
+    """Each score there is, and of which split it is; a front member or a teacher has one."""
     return [
-        f"{score.name} {score_text(reached, score.unit, 2)} ({split})"
+        f"{score_text(reached, plan.space.score.unit, 2)} ({split})"
         for reached, split in ((val_score, "validation"), (test_score, "test"))
         if reached is not None
     ]
@@ -170,4 +171,4 @@ def version_line(plan: StoredPlan, trial: TrialResult, direction: str | None = N
     scores = _scores(plan, trial.val_score, trial.test_score)[-1:]
     parts = scores + _costs(trial.latency_ms, trial.model.params_m if trial.model else None)
     way = "" if direction is None else f" {direction_in_words(direction)}"
-    return f"{plan.name} {trial.name}{way}: {', '.join(parts)}"
+    return f"{plan.name} {trial.name}{way}: {plan.space.score.name} {', '.join(parts)}"
