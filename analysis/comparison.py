@@ -183,7 +183,7 @@ def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[s
     data = [_data(results) for results in studies]
     if len(set(data)) > 1:
         found.append(f"Scores are of different data, and say little of each other. {told(data)}.")
-    names = ["not ready" if (one := r.compared_with) is None else one.name for r in studies]
+    names = [_named(results) for results in studies]
     networks = {_network(results) for results in studies}
     if len(networks) > 1:
         sized = names if len(set(names)) == len(networks) else [_with_size(r) for r in studies]
@@ -222,11 +222,16 @@ def _network(results: StudyResults) -> tuple[str, float, float] | None:
     return None if one is None else (one.name, one.params_m, one.flops_m)
 
 
+def _named(results: StudyResults) -> str:
+    """The name of that network."""
+    return "not ready" if results.compared_with is None else results.compared_with.name
+
+
 def _with_size(results: StudyResults) -> str:
-    """That network in words."""
+    """Its name and size in words."""
     one = results.compared_with
     if one is None:
-        return "not ready"
+        return _named(results)
     params, flops = significant(one.params_m, 4), significant(one.flops_m, 4)
     return f"{one.name} of {params}{NBSP}M parameters and {flops}{NBSP}M FLOPs"
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,6 +108,11 @@ def size(count: float | None) -> str:
         if count >= scale:
             return f"{significant(count / scale)}{NBSP}{unit}"
     return f"{count:.0f}{NBSP}B"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Two names or more in a sentence: `one, another and a third`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

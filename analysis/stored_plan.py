@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from analysis.formatting import NBSP
+from analysis.formatting import NBSP, joined
 from analysis.results import JOURNAL_FILE, PLAN_FILE, PLAN_FORMAT, REPORT_FOLDER, Third
 from analysis.stored import ResultFormatError, Stored
 
@@ -170,7 +170,7 @@ class Space(Stored):
     def compared_by(self) -> str:
         """The objectives by name: `accuracy and latency`, `accuracy, latency and parameters`."""
         names = [self.score.name, "latency", *(o.label for o in self.objectives[2:])]
-        return f"{', '.join(names[:-1])} and {names[-1]}"
+        return joined(names)
 
 
 @dataclass(frozen=True)
@@ -248,12 +248,17 @@ def read_plan(path: Path) -> StoredPlan:
 def lost_journal(study_folder: Path) -> str | None:
     """Say so where the journal is missing, but not what only trials leave in the folder."""
     journal = study_folder / JOURNAL_FILE
-    table = study_folder / REPORT_FOLDER / "results.csv"  # before any trial it has but a header
-    listed = table.is_file() and len(table.read_bytes().splitlines()) > 1
-    left = listed or any((*study_folder.glob("checkpoints/t*"), *study_folder.glob("models/*")))
-    if journal.exists() or not left:
+    # Looked for again at last: a driver may just be beginning.
+    if journal.exists() or not _has_students(study_folder) or journal.exists():
         return None
     return (
         f"{journal} is missing though the study has students; restore it from a copy, or give the "
         f"study up: python -m study delete {study_folder.name}"
     )
+
+
+def _has_students(study_folder: Path) -> bool:
+    """Whether a study's folder holds what only trials leave there."""
+    table = study_folder / REPORT_FOLDER / "results.csv"  # before any trial it has but a header
+    listed = table.is_file() and len(table.read_bytes().splitlines()) > 1
+    return listed or any(any(study_folder.glob(left)) for left in ("checkpoints/t*", "models/*"))

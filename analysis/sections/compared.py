@@ -4,7 +4,7 @@ import math
 
 from analysis.charts.fronts import fronts_figure, look
 from analysis.comparison import Comparison
-from analysis.formatting import NONE, counted, milliseconds, number, score_text, significant
+from analysis.formatting import NONE, counted, joined, milliseconds, number, score_text, significant
 from analysis.markup import Cell, Head, Html, join, plain_table, sortable_table, tag
 from analysis.page import document
 from analysis.sections.comparisons import section
@@ -14,7 +14,7 @@ from analysis.sections.overview import key
 def compared_page(comparison: Comparison) -> str:
     """The comparison as one HTML document that loads nothing."""
     names = [study.label for study in comparison.studies]
-    title = f"{', '.join(names[:-1])} and {names[-1]}"
+    title = joined(names)
     lede = (
         f"{_largest(comparison)}; the joint front "
         f"has {counted(sum(m.joint for m in comparison.members), 'student')}, "
@@ -73,7 +73,7 @@ def _largest(comparison: Comparison) -> str:
     told = number(largest, 3)
     if len(names) == 1:
         return f"{names[0]} has the largest hypervolume, {told}"
-    shared = f"{', '.join(names[:-1])} and {names[-1]}"
+    shared = joined(names)
     if len(names) == len(comparison.studies):
         return f"{shared} have the same hypervolume, {told}"
     return f"{shared} share the largest hypervolume, {told}"

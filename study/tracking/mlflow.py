@@ -126,7 +126,7 @@ class MlflowTracker(Tracker):
         self._study_open = is_running
         self._ids_are_known = run_id is not None
         own = {"kind": "study", "study": name} | dict(tags)
-        own |= {NOTE_TAG: description} if description else {}
+        own |= _note(description)
         self._tell(
             STUDY_RUN,
             at=milliseconds(at),
@@ -159,8 +159,7 @@ class MlflowTracker(Tracker):
             at=start,
             name=f"teacher {name}",
             params=params,
-            tags={"kind": "teacher", OUTCOME_TAG: "complete"}
-            | ({NOTE_TAG: description} if description else {}),
+            tags={"kind": "teacher", OUTCOME_TAG: "complete"} | _note(description),
             points=[*points, *final_points(metrics, end)],
             status="FINISHED",
             ended_at=end,
@@ -264,7 +263,7 @@ class MlflowTracker(Tracker):
     ) -> None:
         """Marks a trial of the front, and shows its student as a model; see `Tracker`."""
         mark: dict[str, str | None] = {FRONT_TAG: FRONT_VALUE if on_front else None}
-        mark |= {NOTE_TAG: description} if description else {}
+        mark |= _note(description)
         self._tell(
             _trial_run(number), run_id=run_id, tags=mark, model=model, gives_way=not on_front
         )
@@ -299,7 +298,7 @@ class MlflowTracker(Tracker):
         self._tell(
             STUDY_RUN,
             at=end,
-            tags={OUTCOME_TAG: status} | ({NOTE_TAG: description} if description else {}),
+            tags={OUTCOME_TAG: status} | _note(description),
             points=final_points(metrics, end),
             status=STUDY_STATUS.get(status, "FAILED"),
             files=files,
@@ -383,6 +382,11 @@ class MlflowTracker(Tracker):
 
 def _trial_run(number: int) -> RunKey:
     return RunKey("trial", trial_name(number))
+
+
+def _note(description: str | None) -> dict[str, str]:
+    """The tag of a run's description, if it has one."""
+    return {NOTE_TAG: description} if description else {}
 
 
 def _now_ms() -> int:

@@ -1,6 +1,6 @@
 """Whether trainings side by side are faster where each is tied to cores of its own.
 
-    python -m tests.benchmarks.pinning              # three minutes
+    python -m tests.benchmarks.pinning              # about four minutes
     python -m tests.benchmarks.pinning --repeats 12
 
 As many students train at once as there are cores, each on one thread, beside a process that is
@@ -18,9 +18,10 @@ from typing import Any
 
 from study.environment import describe_environment
 
-STUDENTS: dict[str, tuple[str, tuple[int, int, int], int]] = {
-    "mnist_dense": ("mnist_dense", (28, 28, 1), 128),
-    "cifar_blocks": ("cifar_blocks", (32, 32, 3), 64),
+# By space: the shape of an image, and how many are in a batch.
+STUDENTS: dict[str, tuple[tuple[int, int, int], int]] = {
+    "mnist_dense": ((28, 28, 1), 128),
+    "cifar_blocks": ((32, 32, 3), 64),
 }
 
 _TRAINING = """
@@ -64,9 +65,9 @@ while True:
 """
 
 
-def steps_a_second(case: str, cores: list[int | None], seconds: float) -> float:
+def steps_a_second(space: str, cores: list[int | None], seconds: float) -> float:
     """Train as many students at once as there are `cores`, None for one that may move."""
-    space, shape, batch = STUDENTS[case]
+    shape, batch = STUDENTS[space]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     driver = subprocess.Popen([sys.executable, "-c", _DRIVER])
     trainings = [

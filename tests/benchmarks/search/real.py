@@ -68,16 +68,16 @@ def latencies(records: Sequence[StudyResults]) -> dict[str, float]:
     Whoever was timed against the metronome has its study's one ratio of teacher to metronome as a
     factor: here all studies have the same, so that students of different studies can be compared.
     """
-    paces = {id(record): _over_metronome(record) for record in records}
-    known = [pace for pace in paces.values() if pace is not None]
+    known = [pace for record in records if (pace := _over_metronome(record)) is not None]
+    common = statistics.median(known) if known else None
     ratios = defaultdict(list)
     for record in records:
-        own = paces[id(record)]
+        own = _over_metronome(record)
         for trial in record.trials:
             if trial.latency is not None:
                 ratio = trial.latency.ratio_batch_1.median
-                if trial.latency.paced_by == "metronome" and own is not None:
-                    ratio *= statistics.median(known) / own
+                if trial.latency.paced_by == "metronome" and own and common:
+                    ratio *= common / own
                 ratios[trial.architecture].append(ratio)
     return {name: _corner_ms(records) / statistics.median(of) for name, of in ratios.items()}
 

@@ -53,6 +53,13 @@ def history(client: MlflowClient, run: Run, metric: str) -> list[tuple[int, floa
     return sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, metric))
 
 
+def interrupt(tracker: MlflowTracker) -> None:
+    """Begin a trial, and leave it as a session that is stopped leaves it."""
+    tracker.trial_started(0, "t0000", {}, {})
+    tracker.trial_finished(0, "interrupted", "the study was stopped", {})
+    settle(tracker)
+
+
 def no_history(metric: str) -> list[Metric]:
     return []
 
@@ -105,10 +112,7 @@ def test_figures_that_are_told_again_are_there_once_and_new_ones_are_the_latest(
 def test_a_trial_that_goes_on_loses_the_reason_it_was_stopped_for(
     start: Callable[[], MlflowTracker], trial: Callable[[], Run]
 ) -> None:
-    first = start()
-    first.trial_started(0, "t0000", {}, {})
-    first.trial_finished(0, "interrupted", "the study was stopped", {})
-    settle(first)
+    interrupt(start())
     assert trial().data.tags["mlflow.note.content"] == "interrupted: the study was stopped"
 
     second = start()
@@ -124,10 +128,7 @@ def test_a_trial_that_goes_on_loses_the_reason_it_was_stopped_for(
 def test_a_description_of_the_users_own_stays(
     start: Callable[[], MlflowTracker], trial: Callable[[], Run], client: MlflowClient
 ) -> None:
-    first = start()
-    first.trial_started(0, "t0000", {}, {})
-    first.trial_finished(0, "interrupted", "the study was stopped", {})
-    settle(first)
+    interrupt(start())
     client.set_tag(trial().info.run_id, "mlflow.note.content", "look at this one")
 
     second = start()
@@ -141,10 +142,7 @@ def test_a_description_of_the_users_own_stays(
 def test_a_member_of_the_front_says_what_it_reached_while_it_is_one(
     start: Callable[[], MlflowTracker], trial: Callable[[], Run]
 ) -> None:
-    first = start()
-    first.trial_started(0, "t0000", {}, {})
-    first.trial_finished(0, "interrupted", "the study was stopped", {})
-    settle(first)
+    interrupt(start())
     second = start()
     second.trial_started(0, "t0000", {}, {})
     second.trial_finished(0, "complete", None, {})
@@ -235,10 +233,7 @@ def test_a_lost_answer_to_a_correction_does_not_double_it(
 def test_a_lost_answer_to_a_removal_stops_nothing(
     start: Callable[[], MlflowTracker], trial: Callable[[], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = start()
-    first.trial_started(0, "t0000", {}, {})
-    first.trial_finished(0, "interrupted", "the study was stopped", {})
-    settle(first)
+    interrupt(start())
     delete_tag, calls = MlflowClient.delete_tag, []
 
     def delete_and_lose_the_answer(self: MlflowClient, *args: Any) -> None:
