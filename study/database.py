@@ -147,16 +147,22 @@ def database_gone(error: BaseException, folder: Path) -> str | None:
     while cause is not None:
         if _does_not_answer(cause):
             return (
-                f"the database with the record does not answer ({cause_of(error)}); what it has "
+                f"the database with the record does not answer ({cause_of(cause)}); what it has "
                 f"is safe: once it runs, go on with `{command('resume', folder)}`"
             )
-        cause = cause.__cause__
+        # Optuna asks once more within the transaction that was lost, and is refused for that:
+        # the loss itself is what was being handled.
+        cause = cause.__cause__ or (cause.__context__ if _of_sqlalchemy(cause) else None)
     return None
+
+
+def _of_sqlalchemy(error: BaseException) -> bool:
+    return type(error).__module__.startswith("sqlalchemy.exc")
 
 
 def _does_not_answer(error: BaseException) -> bool:
     """Whether it is of the connection; any other error of a database is one of this program."""
-    if not type(error).__module__.startswith("sqlalchemy.exc"):
+    if not _of_sqlalchemy(error):
         return False
     from sqlalchemy import exc
 

@@ -75,13 +75,15 @@ def test_a_study_in_postgresql_survives_its_driver_and_its_database(
     driver = launcher.start("resume", NAME, module="study", studies=studies)
     wait_until(lambda: epochs(studies) > len(before), driver)
     server.stop()
-    _, errors = driver.communicate(timeout=200)
+    try:
+        _, errors = driver.communicate(timeout=200)
+    finally:
+        server.start()  # for the other tests, too
     assert driver.returncode == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert "database" in line
     assert f"python -m study resume {NAME}" in line
     assert PASSWORD not in errors
-    server.start()
 
     done = launcher.run("resume", NAME, "--json", module="study", studies=studies)
     assert done.returncode == 0, done.stderr

@@ -19,12 +19,16 @@ pytestmark = pytest.mark.faults
 
 # In which a node has joined, also beside another study.
 _JOINED_SECONDS = 15
-# What a node's every Python process reads of its processor.
+# What a node's every Python process reads of its processor, and that it was read.
 ANOTHER_PROCESSOR = """
+import os
 from pathlib import Path
 read = Path.read_text
 def read_text(path, *args, **kwargs):
-    return "model name : A Processor Of 1971" if str(path) == "/proc/cpuinfo" else read(path)
+    if str(path) != "/proc/cpuinfo":
+        return read(path)
+    Path(os.environ["PROCESSOR_READ"]).touch()
+    return "model name : A Processor Of 1971"
 Path.read_text = read_text
 """
 
@@ -50,6 +54,18 @@ class TwoNodes:
         self.nodes.enter_context(node("--address", self.address, environment=given))
 
 
+def held_by(study: Patient) -> Path:
+    """The file that holds students while it is there."""
+    return study.epochs_file.with_suffix(".held")
+
+
+def wait_for_file(path: Path, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path.name}"
+        time.sleep(0.1)
+
+
 @contextmanager
 def two_nodes(study: Patient, launcher: Launcher) -> Iterator[TwoNodes]:
     port = find_free_port()
@@ -58,8 +74,9 @@ def two_nodes(study: Patient, launcher: Launcher) -> Iterator[TwoNodes]:
         **launcher.environment(),
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Where students write down the epochs they begin.
+        # Where students write down the epochs they begin, and what keeps them from it.
         "EPOCHS_BEGUN": str(study.epochs_file),
+        "EPOCHS_HELD": str(held_by(study)),
     }
     with ExitStack() as nodes:
         head = ("--head", "--port", str(port), "--include-dashboard", "false")
@@ -76,13 +93,17 @@ def test_a_node_of_another_processor_that_joins_is_trained_on_by_nobody_and_fail
     study = patient(RAY_AUTH_MODE="disabled", **LOOPBACK)
     (tmp_path / "sitecustomize.py").write_text(ANOTHER_PROCESSOR)
     with two_nodes(study, launcher) as cluster:
-        # Long enough for the node to be there while its trial is trained.
         long = ("--max-epochs", "40", "--trials", "2")
         driver = study.start("--json", "--address", cluster.address, "--concurrent", "2", *long)
         study.wait_for_epoch(0, 1)
+        # The first trial is still trained when the node has joined and been asked.
+        held_by(study).touch()
         lose(cluster.second)
         path = f"{tmp_path}{os.pathsep}{cluster.environment['PYTHONPATH']}"
-        cluster.join(PYTHONPATH=path)
+        asked = tmp_path / "asked"
+        cluster.join(PYTHONPATH=path, PROCESSOR_READ=str(asked))
+        wait_for_file(asked)
+        held_by(study).unlink()
         _, errors = driver.communicate(timeout=250)
 
     assert driver.returncode == 0, errors

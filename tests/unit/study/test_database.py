@@ -4,10 +4,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import (
     IntegrityError,
     InterfaceError,
     OperationalError,
+    PendingRollbackError,
     ProgrammingError,
     TimeoutError,
 )
@@ -153,6 +155,16 @@ def test_a_database_that_went_away_is_named_with_the_mend_and_other_errors_are_n
     assert "python -m study resume mine" in told
     assert "\n" not in told
     assert database_gone(ValueError("no"), Path("mine")) is None
+
+
+def test_a_database_that_is_lost_while_optuna_asks_twice_is_named_by_the_loss() -> None:
+    # Optuna asks again within the transaction that was lost, and tells of that alone.
+    again = PendingRollbackError("Can't reconnect until invalid transaction is rolled back.")
+    again.__context__ = OperationalError("SELECT 1", {}, Exception("server closed the connection"))
+    error = StorageInternalError("An exception is raised during the commit.")
+    error.__cause__ = again
+    told = database_gone(error, Path("studies/mine")) or ""
+    assert "does not answer (server closed the connection)" in told
 
 
 def test_only_errors_of_the_connection_say_that_a_database_does_not_answer() -> None:
