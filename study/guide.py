@@ -156,7 +156,7 @@ class Guide:
         seen = self._seen(trials, running)
         with self._kept():
             if may_begin:
-                return self._search.next_to_go_on(seen)
+                return self._search.next_to_go_on(seen, left.workers)
             if left.is_bounded:
                 left = left.slowed(_overhead(trials, self._devices))
                 return self._search.next_to_end(seen, left, worth)

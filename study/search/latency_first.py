@@ -34,6 +34,9 @@ from study.search.training import Limits, Params, Training
 
 # Networks begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
+# Begun beside these for each worker but the first before anyone goes on: workers that are free at
+# once would go on with as many, good or not.
+MORE_FOR_A_WORKER = 3
 # Of all epochs, spent on trials that are past the first rung.
 GOING_ON = 0.7
 _CANDIDATES = 400
@@ -132,10 +135,16 @@ class LatencyFirst:
 
     # Decisions
 
-    def next_to_go_on(self, trainings: Sequence[Training]) -> int | None:
-        """Return the trial to go on with, or None if a new one is to begin."""
+    def next_to_go_on(self, trainings: Sequence[Training], workers: int = 1) -> int | None:
+        """Return the trial to go on with, or None if a new one is to begin.
+
+        Args:
+            trainings: All trials so far.
+            workers: How many train at once.
+        """
         tally = self._tallied(trainings)
-        if tally.scored < FIRST or not tally.anyone_waits:
+        first = FIRST + MORE_FOR_A_WORKER * (workers - 1)
+        if tally.scored < first or not tally.anyone_waits:
             return None
         if tally.beginnings <= (1.0 - self._going_on) * tally.spent:
             return None

@@ -195,7 +195,10 @@ class LatencyFirstArm:
         seen = self._seen(trials)
         may_begin = self._search.may_begin(seen, left)
         search = self._search
-        number = search.next_to_go_on(seen) if may_begin else search.next_to_end(seen, left)
+        if may_begin:
+            number = search.next_to_go_on(seen, left.workers)
+        else:
+            number = search.next_to_end(seen, left)
         if number is None:
             if not may_begin:
                 return None
