@@ -29,6 +29,7 @@ from study.record import StudyRecord
 from study.session_time import SessionTime
 from study.status_view import changes, headline, print_status, reason_lines
 from study.summary import summarise
+from study.tracking.notes import closing_note
 
 REPOSITORY = Path(__file__).parents[3]
 SAMPLE = SimpleNamespace(
@@ -582,3 +583,24 @@ def test_replicates_are_told_apart_from_trials(tmp_path: Path) -> None:
     assert "1 of 1 trials: 1 complete; replicates 1 of " in shown(found, 200)
     assert found.to_json()["replicates"]["asked"] == 3
     assert status(folder).state == "interrupted"
+
+
+def test_the_best_score_in_a_list_is_the_mean_of_its_runs(tmp_path: Path) -> None:
+    second = SAMPLE.trial(SAMPLE.params(), accuracy=66.0, ratio=3.0)
+    folder = write(tmp_path / "some", [finished(), further(second, 0, 1)], planned=1)
+    first, again = (trial.val_score for trial in summarise(folder).results.trials)
+    (listed,) = study_states(tmp_path)
+    assert first != again
+    assert listed["best_val_score"] == pytest.approx((first + again) / 2)
+
+
+def test_the_front_of_a_study_in_mlflow_tells_means_with_their_errors(tmp_path: Path) -> None:
+    ran = [(70.0, 69.0), (66.0, 66.5)]
+    first, second = (
+        SAMPLE.trial(SAMPLE.params(), accuracy=val, ratio=3.0, confirmed=(test, 3.0))
+        for val, test in ran
+    )
+    folder = write(tmp_path / "some", [first, further(second, 0, 1)], planned=1)
+    note = closing_note(folder, summarise(folder).results.plan) or ""
+    (row,) = [line for line in note.splitlines() if line.startswith("| t0000 ")]
+    assert [cell.strip() for cell in row.split("|")[3:5]] == ["68.00 ± 2.00", "67.75 ± 1.25"]
