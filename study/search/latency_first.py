@@ -8,6 +8,7 @@ is an objective too. A new one is to add to what all that was begun is expected 
 would be begun again and again.
 
 Of all epochs, a share is spent on beginnings: a new trial is trained to the first rung, and waits.
+The first ones are drawn at random; the more workers there are, the more begin before anyone goes on.
 The others go to whichever waiting trial promises most for each epoch it still needs; it is trained
 to its next rung and judged anew. So no trial is compared by rank, nor stopped for good: one that
 waits goes on as soon as what others turn out to be makes it the best to go on with.
