@@ -8,7 +8,7 @@ is an objective too. A new one is to add to what all that was begun is expected 
 would be begun again and again.
 
 Of all epochs, a share is spent on beginnings: a new trial is trained to the first rung, and waits.
-The first ones are drawn at random; the more workers there are, the more begin before anyone goes on.
+The first are drawn at random; the more workers there are, the more begin before anyone goes on.
 The others go to whichever waiting trial promises most for each epoch it still needs; it is trained
 to its next rung and judged anew. So no trial is compared by rank, nor stopped for good: one that
 waits goes on as soon as what others turn out to be makes it the best to go on with.
@@ -35,9 +35,9 @@ from study.search.training import Limits, Params, Training
 
 # Networks begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
-# Begun beside these for each worker but the first before anyone goes on: workers that are free at
-# once would go on with as many, good or not.
-MORE_FOR_A_WORKER = 3
+# So many are begun for each worker before anyone goes on, if that comes to more: workers that are
+# free at once go on with as many, good or not.
+FIRST_OF_A_WORKER = 5
 # Of all epochs, spent on trials that are past the first rung.
 GOING_ON = 0.7
 _CANDIDATES = 400
@@ -144,8 +144,7 @@ class LatencyFirst:
             workers: How many train at once.
         """
         tally = self._tallied(trainings)
-        first = FIRST + MORE_FOR_A_WORKER * (workers - 1)
-        if tally.scored < first or not tally.anyone_waits:
+        if tally.scored < max(FIRST, FIRST_OF_A_WORKER * workers) or not tally.anyone_waits:
             return None
         if tally.beginnings <= (1.0 - self._going_on) * tally.spent:
             return None

@@ -13,7 +13,7 @@ from study.search.architecture import ArchitectureFigure
 from study.search.coding import Coding, Dimension
 from study.search.latency_first import (
     FIRST,
-    MORE_FOR_A_WORKER,
+    FIRST_OF_A_WORKER,
     LatencyFirst,
 )
 from study.search.scale import Corner
@@ -157,13 +157,14 @@ def test_the_first_trials_are_drawn_by_the_seed() -> None:
 
 
 def test_more_begin_before_anyone_goes_on_where_more_train_at_once() -> None:
-    enough = FIRST + 7 * MORE_FOR_A_WORKER
+    enough = 8 * FIRST_OF_A_WORKER
     search = make_search()
 
     # Workers that are free at once would go on with half of the first draws.
     assert search.next_to_go_on(random_trainings(enough - 1), workers=8) is None
     assert search.next_to_go_on(random_trainings(enough), workers=8) is not None
-    assert search.next_to_go_on(random_trainings(FIRST)) is not None
+    assert search.next_to_go_on(random_trainings(FIRST), workers=2) is not None
+    assert search.next_to_go_on(random_trainings(FIRST - 1), workers=2) is None
 
 
 def of_several_exits(networks: int, epochs: int) -> list[Training]:
