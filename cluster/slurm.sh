@@ -42,11 +42,11 @@ ip=$(srun --nodes=1 --ntasks=1 --nodelist="$first" \
 # Jobs that share a machine do not share a port.
 port=$((20000 + SLURM_JOB_ID % 20000))
 
-# Notes the driver's process, and what it ended with: `srun` ends with the highest code of all
-# machines, among them those that it kills once the driver has ended.
+# Notes the driver's process, and what it ended with; ends well itself, lest `srun` end the other machines'
+# part by a signal, after which Ray waits half a minute for its head.
 # shellcheck disable=SC2016
 drive='python -m study.launch --address auto "$@" & echo "$!" >"$0"
-code=0; wait "$!" || code=$?; echo "$code" >"$0.code"; exit "$code"'
+code=0; wait "$!" || code=$?; echo "$code" >"$0.code"'
 # Without a dashboard, of which Ray may be told on the head alone. The others end once the driver has
 # ended: by itself Ray would miss its head for a minute, and say so at length.
 # shellcheck disable=SC2016
