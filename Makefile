@@ -25,7 +25,7 @@ STUDY_ARGS ?= --space cifar_blocks --data digits --name quickstart --trials 24 -
 	--budget 7m \
 	--studies $(STUDIES)
 
-.PHONY: help study test lint mlflow chromium postgres clean
+.PHONY: help study test lint mlflow chromium postgres slurm clean
 
 help:
 	@sed -n 's/^# make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +44,7 @@ study: $(STAMP)
 	$(BIN)/python -m study.launch $(STUDY_ARGS)
 
 # Side by side. Of the tests that start whole studies two at once, which mostly wait for Ray.
-test: $(STAMP) chromium postgres
+test: $(STAMP) chromium postgres slurm
 ifeq ($(strip $(ARGS)),)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 		$(BIN)/python -m pytest -m "not gpu" -n auto --dist loadfile tests/unit
@@ -97,6 +97,21 @@ postgres:
 		echo "No PostgreSQL, and it could not be installed: its tests cannot run" >&2; exit 1; \
 	fi; \
 	echo "No PostgreSQL: its tests will be skipped (Debian: apt-get install postgresql)"
+
+# The test of the script for SLURM starts one of its own, in a network that nothing else sees.
+# Where networks of one's own are not allowed it is skipped, under CI too.
+slurm:
+	@if command -v munged >/dev/null && command -v slurmctld >/dev/null && command -v slurmd >/dev/null \
+		&& command -v sbatch >/dev/null && command -v ip >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		if apt-get update -qq && apt-get install -y -qq --no-install-recommends munge slurmctld slurmd \
+			slurm-client slurm-wlm-basic-plugins iproute2 procps </dev/null >/dev/null; then exit 0; fi; \
+	fi; \
+	if [ "$${CI:-}" = true ]; then \
+		echo "No SLURM, and it could not be installed: its test cannot run" >&2; exit 1; \
+	fi; \
+	echo "No SLURM: its test will be skipped (Debian: apt-get install munge slurmctld slurmd slurm-client)"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -35,18 +35,32 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$secrets/token"
 
 # sed reads to the end: a list that is cut off would be a failed command here.
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
-ip=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | awk '{print $1}')
+# Not the loopback's, which Debian has a machine's own name mean.
+ip=$(srun --nodes=1 --ntasks=1 --nodelist="$first" \
+    sh -c 'hostname --ip-address; hostname --all-ip-addresses' | tr ' ' '\n' \
+    | awk '!ip && !/^127\.|:|^$/ {ip = $0} END {print ip ? ip : "127.0.0.1"}')
 # Jobs that share a machine do not share a port.
 port=$((20000 + SLURM_JOB_ID % 20000))
 
-# Notes the driver's process, and what it ended with: `srun` ends with the highest code of all
-# machines, among them those that it kills once the driver has ended.
+# Notes the driver's process, and what it ended with; ends well itself, lest `srun` end the other machines'
+# part by a signal, after which Ray waits half a minute for its head.
 # shellcheck disable=SC2016
 drive='python -m study.launch --address auto "$@" & echo "$!" >"$0"
-code=0; wait "$!" || code=$?; echo "$code" >"$0.code"; exit "$code"'
+code=0; wait "$!" || code=$?; echo "$code" >"$0.code"'
+# Without a dashboard, of which Ray may be told on the head alone. The others end once the driver has
+# ended: by itself Ray would miss its head for a minute, and say so at length.
+# shellcheck disable=SC2016
+start='ended=$1.code; shift
+[ "$SLURMD_NODENAME" != "$0" ] || exec ray symmetric-run --include-dashboard=false "$@"
+setsid ray symmetric-run "$@" &
+while kill -0 "$!" 2>/dev/null; do
+    if [ -s "$ended" ]; then kill -KILL "-$!"; exit 0; fi
+    sleep 2
+done
+wait "$!"'
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
-    ray symmetric-run --address "$ip:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
-    --num-cpus "${SLURM_CPUS_ON_NODE}" --include-dashboard false \
+    sh -c "$start" "$first" "$secrets/driver" \
+    --address "$ip:$port" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus "${SLURM_CPUS_ON_NODE}" \
     -- sh -c "$drive" "$secrets/driver" "$@" &
 run=$!
 # The driver is on this machine, the first of the job; before there is one, all is ended.

@@ -61,6 +61,7 @@ STUDIES_OF = {
     "end_to_end/test_untaught.py": 4,
     "end_to_end/test_benchmarks.py": 3,
     "faults/test_mlflow_server.py": 3,
+    "end_to_end/test_cluster_slurm.py": 2,
     "end_to_end/test_exits.py": 2,
     "end_to_end/test_readme.py": 2,
     "end_to_end/test_subclass.py": 2,

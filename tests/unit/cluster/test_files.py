@@ -116,6 +116,8 @@ def test_a_machine_of_aws_is_set_up_once_it_has_set_itself_up() -> None:
 def test_of_ones_own_machines_the_head_trains_nothing() -> None:
     (config,) = documents(FILES / "machines.yaml")
     assert "--num-cpus 0 " in config["head_start_ray_commands"][-1]
+    # Under the newer autoscaler the head takes the place of one of them.
+    assert "export RAY_enable_autoscaler_v2=0;" in config["head_start_ray_commands"][-1]
     assert len(config["provider"]["worker_ips"]) == config["max_workers"]
 
 
@@ -369,7 +371,7 @@ def test_the_slurm_script_is_a_sound_shell_script(command: list[str]) -> None:
 
 
 def slurm_job(
-    folder: Path, ray: str, driver: str, others: int | None = None
+    folder: Path, ray: str, driver: str, others: int | None = None, machine: str = "first"
 ) -> subprocess.Popen[str]:
     """The script as SLURM begins it; `srun` and `scontrol` are stood in for, and so are two more.
 
@@ -378,12 +380,14 @@ def slurm_job(
         ray: What `ray` does, in shell.
         driver: What `python -m study.launch` does, in shell.
         others: With which code the other machines' part ends, if not with that of `ray`.
+        machine: The one that `srun` runs its command on.
     """
-    ends = "" if others is None else f'[ "$1" != ray ] || {{ "$@"; exit {others}; }}; '
+    of_ray = 'case "$*" in *--min-nodes*)'
+    ends = "" if others is None else f'{of_ray} "$@"; exit {others};; esac; '
     (folder / "bin").mkdir()
     scripts = {
         "scontrol": "echo first; sleep 0.1; echo second",
-        "hostname": "echo 10.0.0.7 fe80::1",
+        "hostname": "echo 127.0.1.1 fe80::1 10.0.0.7 10.0.0.8",
         "srun": f'while [ "${{1#--}}" != "$1" ]; do shift; done; {ends}exec "$@"',
         "ray": ray,
         "python": f'[ "$1" = -m ] || exec {sys.executable} "$@"\n{driver}',
@@ -396,7 +400,7 @@ def slurm_job(
         env={
             **{"PATH": "/usr/bin:/bin", "HOME": str(folder), "STUDY_ENV": str(folder)},
             **{"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2"},
-            **{"SLURM_JOB_ID": "41", "SLURM_CPUS_ON_NODE": "8"},
+            **{"SLURM_JOB_ID": "41", "SLURM_CPUS_ON_NODE": "8", "SLURMD_NODENAME": machine},
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -423,9 +427,9 @@ def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
     split = words.index("--")
-    assert words[1:5] == ["--address", "10.0.0.7:20041", "--min-nodes", "2"]
+    assert words[2:6] == ["--address", "10.0.0.7:20041", "--min-nodes", "2"]
     assert curate_and_validate_ray_start_args(words[1:split]) == [
-        *("--num-cpus", "8", "--include-dashboard", "false")
+        *("--include-dashboard=false", "--num-cpus", "8")
     ]
     assert Path(f"{asked}.driver").read_text().splitlines() == [
         *("-m", "study.launch", "--address", "auto", "--space", "a b")
@@ -433,6 +437,31 @@ def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
     assert (tmp_path / "asked.mode").read_text().strip() == "600"
     assert int((tmp_path / "asked.size").read_text()) == 64
     assert list(tmp_path.glob(".study-ray-*")) == []  # the token goes with the job
+
+
+def test_of_a_slurm_jobs_machines_only_the_head_is_told_of_the_dashboard(tmp_path: Path) -> None:
+    """Where there is no head, `ray start` refuses to hear of one."""
+    asked = tmp_path / "asked"
+    with slurm_job(tmp_path, f'printf "%s\\n" "$@" >{asked}', "exit 0", machine="second") as job:
+        job.communicate(timeout=60)
+    words = asked.read_text().splitlines()
+    from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
+
+    assert curate_and_validate_ray_start_args(words[1 : words.index("--")]) == ["--num-cpus", "8"]
+
+
+def test_the_other_machines_of_a_slurm_job_end_with_the_driver(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    ray = f"sleep 60 & : >{begun}; wait"  # goes on for long after its head has gone
+    with slurm_job(tmp_path, ray, "exit 0", machine="second") as job:
+        for _ in range(200):
+            if begun.exists():
+                break
+            time.sleep(0.05)
+        (secrets,) = tmp_path.glob(".study-ray-*")
+        (secrets / "driver.code").write_text("5\n")
+        _, errors = job.communicate(timeout=30)  # which waits for all that could still print
+    assert job.returncode == 5, errors
 
 
 def test_when_its_time_is_nearly_up_the_slurm_script_asks_the_driver_alone_to_stop(
