@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import runpy
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from study.record import StudyRecord
 pytestmark = pytest.mark.browser
 
 SAMPLE = Path(__file__).parents[1] / "unit" / "analysis" / "sample_record.py"
+WAIT_MS = 150_000
 EVIL = """</script><img src=x onerror="document.title='broken'">%{x}"""
 
 
@@ -52,6 +54,7 @@ def visit(chromium):
         context = chromium.new_context(
             viewport={"width": width, "height": 800}, color_scheme=scheme, has_touch=touch
         )
+        context.set_default_timeout(WAIT_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
@@ -86,7 +89,8 @@ def points(page, chart, trace):
 
 def until(page, condition):
     """Waits for a condition; Playwright's own wait would need eval, which the page forbids."""
-    for _ in range(200):
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while time.monotonic() < deadline:
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
@@ -493,7 +497,7 @@ async def drawn(chromium_path, path, scheme):
         await tab.send_command("Performance.enable", {"timeDomain": "threadTicks"})
         await tab.send_command("Page.navigate", {"url": path.as_uri()})
         ready = {"expression": "document.documentElement.dataset.ready"}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_MS / 1000):
             while True:
                 told = await tab.send_command("Runtime.evaluate", ready)
                 if told["result"]["result"].get("value") == "yes":
@@ -506,6 +510,7 @@ async def drawn(chromium_path, path, scheme):
 def measured(chromium, path, scheme):
     """What can be measured of a page."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    context.set_default_timeout(WAIT_MS)
     page, requests, complaints = context.new_page(), [], []
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
