@@ -7,6 +7,7 @@ its so manieth, by the number in the file, or of any, if there is none. While th
 """
 
 import os
+import platform
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,7 +37,11 @@ def _epochs_allowed() -> int | None:
 
 def _begun_here() -> int:
     lines = Path(os.environ["EPOCHS_BEGUN"]).read_text().splitlines()
-    return lines.count(str(os.getpid()))
+    return lines.count(_worker())
+
+
+def _worker() -> str:
+    return f"{platform.node()} {os.getpid()}"
 
 
 def hold_writes() -> None:
@@ -68,7 +73,7 @@ def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int,
             evaluated[0] = False
             # One short line in one write: whole, however many workers write.
             with Path(os.environ["EPOCHS_BEGUN"]).open("a") as file:
-                file.write(f"{os.getpid()}\n")
+                file.write(f"{_worker()}\n")
             wait_while_held()
 
     network.register_forward_pre_hook(before_forward)

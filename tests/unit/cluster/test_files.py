@@ -454,7 +454,7 @@ def test_the_other_machines_of_a_slurm_job_end_with_the_driver(tmp_path: Path) -
     begun = tmp_path / "begun"
     ray = f"sleep 60 & : >{begun}; wait"  # goes on for long after its head has gone
     with slurm_job(tmp_path, ray, "exit 0", machine="second") as job:
-        for _ in range(200):
+        for _ in range(2400):
             if begun.exists():
                 break
             time.sleep(0.05)
