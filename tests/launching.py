@@ -75,7 +75,7 @@ class Launcher:
             start_new_session=own_group,
         )
 
-    def run(self, *arguments: str, studies: Path, timeout: float = 600, **how: str) -> Launched:
+    def run(self, *arguments: str, studies: Path, timeout: float = 1200, **how: str) -> Launched:
         """Run a launch to its end."""
         process = self.start(*arguments, studies=studies, **how)
         try:

@@ -47,7 +47,7 @@ class Machine:
         return ["nsenter", "--all", "--target", str(self.first), f"--wdns={Path.cwd()}", *words]
 
     def run(
-        self, *words: str, environment: Mapping[str, str] | None = None, timeout: float = 60
+        self, *words: str, environment: Mapping[str, str] | None = None, timeout: float = 300
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command there to its end, in this environment unless another is given."""
         return subprocess.run(

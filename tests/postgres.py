@@ -53,7 +53,7 @@ class Postgres:
             stderr=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
             cwd="/",
-            timeout=60,
+            timeout=300,
             **self._as_user,
         )
 
@@ -73,12 +73,14 @@ class Postgres:
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
         data, log = str(self.folder / "data"), str(self.folder / "log")
-        self.run("pg_ctl", "--pgdata", data, "--log", log, "--wait", "--options", options, "start")
+        patient = ("--wait", "--timeout", "240")
+        self.run("pg_ctl", "--pgdata", data, "--log", log, *patient, "--options", options, "start")
 
     def stop(self) -> None:
         """Stop at once, as a crash would."""
         data = str(self.folder / "data")
-        self.run("pg_ctl", "--pgdata", data, "--mode", "immediate", "--wait", "stop")
+        patient = ("--wait", "--timeout", "240")
+        self.run("pg_ctl", "--pgdata", data, "--mode", "immediate", *patient, "stop")
 
 
 @contextmanager
@@ -92,9 +94,9 @@ def running_postgres() -> Iterator[Postgres]:
     # Short, and where another user may enter.
     folder = Path(tempfile.mkdtemp(prefix="study-postgres-"))
     server = Postgres(binaries, folder, find_free_port())
-    server.make()
-    server.start()
     try:
+        server.make()
+        server.start()
         yield server
     finally:
         if (folder / "data" / "postmaster.pid").exists():

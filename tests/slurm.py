@@ -60,7 +60,7 @@ class Slurm:
         words = self.run("scontrol", "--oneliner", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait_for(self, job: str, seconds: float = 200) -> tuple[str, str]:
+    def wait_for(self, job: str, seconds: float = 600) -> tuple[str, str]:
         """Wait until a job has ended; return its state and exit code."""
         deadline = time.monotonic() + seconds
         while (shown := self.shown(job))["JobState"] in _UNDER_WAY:
@@ -96,7 +96,7 @@ class Slurm:
         # What stays would keep pipes open.
         with (self.folder / "log").open("w+") as log:
             done = subprocess.run(
-                machine.command(*daemon), env=told, stdout=log, stderr=log, timeout=60, check=False
+                machine.command(*daemon), env=told, stdout=log, stderr=log, timeout=300, check=False
             )
             log.seek(0)
             assert done.returncode == 0, log.read()

@@ -3,7 +3,7 @@
     python lost_node_driver.py ADDRESS FOLDER CPUS
 
 Begins once the cluster has so many CPUs. A measurement leaves a file in the folder once it has
-begun, and takes a minute where there are several CPUs.
+begun, and has no end where there are several CPUs.
 """
 
 import io
@@ -24,7 +24,7 @@ def measure(context: object, folder: str) -> int:
     """Stand where a student is timed; returns the CPUs that are held."""
     cpus = int(ray.get_runtime_context().get_assigned_resources()["CPU"])
     (Path(folder) / f"begun on {cpus}").touch()
-    time.sleep(60 if cpus > 1 else 0)
+    time.sleep(3600 if cpus > 1 else 0)
     return cpus
 
 

@@ -1,8 +1,8 @@
 """Each bad input gets one clear line on stderr and exit code 2, and nothing is written."""
 
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ def launch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "HOME": str(cwd)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
 
@@ -378,7 +378,7 @@ def test_missing_data_without_a_network_names_three_ways_out(tmp_path: Path) -> 
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
 
@@ -389,15 +389,22 @@ def test_missing_data_without_a_network_names_three_ways_out(tmp_path: Path) -> 
     assert contents(tmp_path) == set()
 
 
+def processor_seconds() -> float:
+    """What the programs that this one has started have computed, whatever else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.end_to_end
 def test_help_answers_in_a_second_and_shows_examples_for_a_cpu(tmp_path: Path) -> None:
-    begun = time.monotonic()
+    before = processor_seconds()
     run = launch("--help", cwd=tmp_path)
+    took = processor_seconds() - before
 
     assert run.returncode == 0
     assert "--data digits" in run.stdout
     assert "exit codes" in run.stdout
-    assert time.monotonic() - begun < 5  # a second on an idle machine
+    assert took < 2  # 0.2 s on an idle machine
 
 
 @pytest.mark.end_to_end
@@ -414,7 +421,7 @@ def test_the_launcher_imports_nothing_heavy_before_it_refuses(tmp_path: Path) ->
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

@@ -19,7 +19,7 @@ def ran(*command: str) -> dict:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from evidence import COUNTED, PATIENCE_SECONDS
 from launching import BRIEF, REPOSITORY, Launcher
 from slurm import Slurm, running_slurm
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.end_to_end
 NAME = "on-slurm"
 PLAN = (
     *BRIEF,
-    *("--space", "cifar_blocks", "--data", "digits", "--views", "2", "--max-epochs", "4"),
+    *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", "4"),
     *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
     *("--teacher-epochs", "1", "--scheduler", "none", "--trials", "2", "--name", NAME),
     *("--tracking-uri", "none", "--precision", "float32"),
@@ -39,12 +40,14 @@ def epochs(studies: Path) -> set[tuple[int, int, float]]:
 def test_a_study_on_slurm_ends_when_told_and_the_same_command_goes_on_with_it(
     slurm: Slurm, launcher: Launcher, tmp_path: Path
 ) -> None:
-    home, studies = tmp_path / "home", tmp_path / "studies"
+    home, studies, held = (tmp_path / name for name in ("home", "studies", "held"))
     home.mkdir()
     environment = {
         **launcher.environment(),
         "HOME": str(home),
         "STUDY_ENV": str(Path(sys.executable).parents[1]),
+        "EPOCHS_BEGUN": str(tmp_path / "epochs"),
+        "EPOCHS_HELD": str(held),
     }
 
     def submit(output: Path) -> str:
@@ -54,14 +57,16 @@ def test_a_study_on_slurm_ends_when_told_and_the_same_command_goes_on_with_it(
         return slurm.run(*command, environment=environment).strip()
 
     stopped, done = tmp_path / "stopped", tmp_path / "done"
+    held.write_text("2")  # the epoch in which each machine waits until the job is told
     job = submit(stopped)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not epochs(studies):
         assert slurm.shown(job)["JobState"] in ("PENDING", "RUNNING"), stopped.read_text()
         assert time.monotonic() < deadline, stopped.read_text()
         time.sleep(0.5)
     # As SLURM does two minutes before the time is up.
     slurm.run("scancel", "--batch", "--signal=TERM", job)
+    held.unlink()
     assert slurm.wait_for(job) == ("FAILED", "143:0"), stopped.read_text()
     before = epochs(studies)
 

@@ -85,14 +85,14 @@ def test_ray_up_starts_all_of_ones_own_machines_and_ray_down_ends_the_head(
 
     def ray(*words: str) -> str:
         command = (sys.executable, str(Path(sys.executable).parent / "ray"), *words)
-        done = mine.run(*command, environment=environment, timeout=200)
+        done = mine.run(*command, environment=environment, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     file = str(tmp_path / "machines.yaml")
     ray("get-auth-token", "--generate")
     ray("up", "--yes", file)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     all_but_the_heads = f"/{2 * (os.cpu_count() or 1)}.0 CPU"
     while all_but_the_heads not in (
         status := ray("exec", file, "RAY_AUTH_MODE=token ~/env/bin/ray status")

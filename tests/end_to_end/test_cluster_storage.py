@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import find_free_port
+from evidence import COUNTED, PATIENCE_SECONDS
 from launching import BRIEF, REPOSITORY, Launcher
 from postgres import PASSWORD, Postgres, running_postgres
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.end_to_end
 NAME = "in-a-database"
 PLAN = (
     *BRIEF,
-    *("--space", "cifar_blocks", "--data", "digits", "--views", "2", "--max-epochs", "3"),
+    *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", "3"),
     *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
     *("--teacher-epochs", "2", "--concurrent", "1", "--scheduler", "none", "--name", NAME),
     *("--tracking-uri", "none", "--precision", "float32"),
@@ -40,7 +41,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -62,8 +63,12 @@ def epochs(studies: Path) -> int:
 def test_a_study_in_postgresql_survives_its_driver_and_its_database(
     server: Postgres, studies: Path, launcher: Launcher
 ) -> None:
-    storage = ("--storage", server.url)
-    driver = launcher.start(*PLAN, *storage, "--trials", "2", studies=studies, own_group=True)
+    storage, held = ("--storage", server.url), studies.parent / "held"
+    counted = {"EPOCHS_BEGUN": str(studies.parent / "epochs"), "EPOCHS_HELD": str(held)}
+    held.write_text("3")  # the epoch in which the student waits
+    driver = launcher.start(
+        *(*PLAN, *storage, "--trials", "2"), studies=studies, own_group=True, **counted
+    )
     wait_until(lambda: epochs(studies) >= 2, driver)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate()
@@ -72,11 +77,13 @@ def test_a_study_in_postgresql_survives_its_driver_and_its_database(
     before = {(t.number, e.epoch, e.val_score) for t in killed.trials for e in t.curve}
 
     # Gone on with, and the database taken away: a line that says so, and nothing lost.
-    driver = launcher.start("resume", NAME, module="study", studies=studies)
+    held.write_text("2")
+    driver = launcher.start("resume", NAME, module="study", studies=studies, **counted)
     wait_until(lambda: epochs(studies) > len(before), driver)
     server.stop()
+    held.unlink()
     try:
-        _, errors = driver.communicate(timeout=200)
+        _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
     finally:
         server.start()  # for the other tests, too
     assert driver.returncode == 1
@@ -85,7 +92,7 @@ def test_a_study_in_postgresql_survives_its_driver_and_its_database(
     assert f"python -m study resume {NAME}" in line
     assert PASSWORD not in errors
 
-    done = launcher.run("resume", NAME, "--json", module="study", studies=studies)
+    done = launcher.run("resume", NAME, "--json", module="study", studies=studies, **counted)
     assert done.returncode == 0, done.stderr
     assert done.result["counts"]["complete"] == 2
     record = read_record(studies / NAME)

@@ -34,7 +34,7 @@ def test_here_a_study_can_run_and_looking_leaves_nothing_behind(tmp_path: Path) 
             env=environment(TMPDIR=temporary),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
             check=False,
         )
         # Not counted: Ray's folder, empty, and a cache that torch keeps for each user.
@@ -62,7 +62,7 @@ def test_without_any_package_it_still_says_what_is_missing(tmp_path: Path) -> No
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -99,12 +99,12 @@ def test_stopped_in_the_middle_it_takes_along_what_it_started(
                 time.sleep(0.05)
             ours = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signum)
-            assert process.wait(timeout=60) == 128 + signum
+            assert process.wait(timeout=300) == 128 + signum
         finally:
             process.kill()
             process.wait()
             os.close(seen)
-        gone, alive = psutil.wait_procs(ours, timeout=15)
+        gone, alive = psutil.wait_procs(ours, timeout=120)
         logs = list(Path(temporary).glob("study-*"))
 
     assert len(gone) >= (check == "ray")

@@ -2,7 +2,9 @@
 
 import io
 import time
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +26,15 @@ def work(seconds: float) -> Span:
     return begun, time.monotonic()
 
 
+def work_until(end: Path) -> Span:
+    """The same until there is a file; leaves one beside it as it begins."""
+    begun = time.monotonic()
+    end.with_name(f"begun-{uuid.uuid4()}").touch()
+    while not end.exists():
+        time.sleep(0.01)
+    return begun, time.monotonic()
+
+
 def measure(context: object, seconds: float) -> tuple[object, Span]:
     """Stand where a student is timed; the context is what trials share."""
     return context, work(seconds)
@@ -39,13 +50,31 @@ def own_ray() -> Iterator[None]:
         disconnect()
 
 
-def test_a_final_measurement_waits_for_what_runs_and_holds_off_what_comes(own_ray: None) -> None:
-    said = io.StringIO()
+class Said(io.StringIO):
+    """What is said; leaves a file once there is something in it that was waited for."""
+
+    def __init__(self, awaited: str, then: Path) -> None:
+        super().__init__()
+        self._awaited, self._then = awaited, then
+
+    def write(self, text: str) -> int:
+        if self._awaited in text:
+            self._then.touch()
+        return super().write(text)
+
+
+def test_a_final_measurement_waits_for_what_runs_and_holds_off_what_comes(
+    own_ray: None, tmp_path: Path
+) -> None:
     cpus = int(ray.cluster_resources()["CPU"])
-    compete = ray.remote(num_cpus=1)(work)
-    ray.get([compete.remote(0.1) for _ in range(cpus)])  # workers have started
-    before = [compete.remote(6.0) for _ in range(cpus)]
-    time.sleep(1.0)
+    end = tmp_path / "end"
+    said = Said(f"waits until {cpus} CPU", then=end)
+    compete, occupy = (ray.remote(num_cpus=1)(each) for each in (work, work_until))
+    before = [occupy.remote(end) for _ in range(cpus)]
+    deadline = time.monotonic() + 300
+    while len([*tmp_path.glob("begun-*")]) < cpus:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     worker = WholeNodeWorker(ray.put(SimpleNamespace(on_gpu=False)), on_gpu=False)
     phase = Phase(Progress(said), "confirming the front")
     phase.begun = phase._last_line = 0.0  # says at once what it would within seconds
@@ -58,4 +87,4 @@ def test_a_final_measurement_waits_for_what_runs_and_holds_off_what_comes(own_ra
     others = ray.get([*before, *after])
     assert not [span for span in others if span[0] < ended and begun < span[1]]
     assert all(end <= begun for _, end in others[:cpus])
-    assert f"waits until {cpus} CPU" in said.getvalue()
+    assert end.exists()

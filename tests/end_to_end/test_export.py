@@ -24,7 +24,7 @@ def export(finished: Launched, *arguments: str) -> "subprocess.CompletedProcess[
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import find_free_port
 from launching import Launcher
-from ray_nodes import LOOPBACK, cut_off, lose, node
+from ray_nodes import BRIEF_PATIENCE, LOOPBACK, cut_off, lose, node, wait_for_members
 
 pytestmark = pytest.mark.end_to_end
 DRIVER = Path(__file__).with_name("lost_node_driver.py")
@@ -26,16 +26,12 @@ def test_a_measurement_whose_node_is_lost_is_made_on_the_largest_that_is_left(
         **launcher.environment(),
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # A node that does not answer for about three seconds is gone.
-        "RAY_health_check_initial_delay_ms": "1000",
-        "RAY_health_check_period_ms": "500",
-        "RAY_health_check_timeout_ms": "1000",
-        "RAY_health_check_failure_threshold": "3",
+        **BRIEF_PATIENCE,
     }
     head = ("--head", "--port", address.partition(":")[2], "--include-dashboard", "false")
     with ExitStack() as nodes:
         nodes.enter_context(node(*head, environment=environment))
-        time.sleep(5)
+        wait_for_members(address, 1)
         largest = nodes.enter_context(
             node("--address", address, "--num-cpus", "2", environment=environment)
         )
@@ -47,13 +43,13 @@ def test_a_measurement_whose_node_is_lost_is_made_on_the_largest_that_is_left(
             text=True,
         )
         nodes.callback(driver.kill)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while not (tmp_path / "begun on 2").exists():
             assert driver.poll() is None, driver.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.1)
         gone(largest)
-        out, errors = driver.communicate(timeout=100)
+        out, errors = driver.communicate(timeout=400)
 
     assert driver.returncode == 0, errors
     told = json.loads(out.splitlines()[-1])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.end_to_end]
 
-WAIT_MS = 30_000
+WAIT_MS = 150_000
 DATA = DataInput("digits", "c085d9adf5747afa", "scikit-learn digits", {"train": 1222})
 TRIALS = (
     # name, blocks, temperature, outcome, final accuracy
@@ -128,7 +128,7 @@ def study(
     report = studies / "index.html"
     report.write_text("<h1>The front of quickstart</h1>")
     track(tracker, report)
-    assert tracker.close(timeout=60).undelivered == 0
+    assert tracker.close(timeout=300).undelivered == 0
     assert tracker.experiment_id is not None
     return TrackedStudy(mlflow_server(studies).uri, tracker.experiment_id, runs)
 

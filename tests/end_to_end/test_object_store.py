@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from conftest import find_free_port
-from evidence import COUNTED
+from evidence import COUNTED, PATIENCE_SECONDS
 from launching import BRIEF, Launched, Launcher
 from objects import KEYS, running_objects
 from postgres import PASSWORD, Postgres, running_postgres
-from ray_nodes import LOOPBACK, lose, node, wait_for_nodes
+from ray_nodes import BRIEF_PATIENCE, LOOPBACK, lose, node, wait_for_nodes
 
 from analysis.record import StudyResults, read_record
 from analysis.results import PLAN_FILE, PLAN_FORMAT
@@ -54,15 +54,10 @@ class Servers:
             **LOOPBACK,
             "AWS_ENDPOINT_URL": self.objects,
             "EPOCHS_BEGUN": str(self.begun),
-            # Else the first machine may be through with both trials before the second has a worker.
-            "WORKERS_TOGETHER": "2",
+            "EPOCHS_HELD": str(self.held),
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
-            # A node that does not answer for about three seconds is gone.
-            "RAY_health_check_initial_delay_ms": "1000",
-            "RAY_health_check_period_ms": "500",
-            "RAY_health_check_timeout_ms": "1000",
-            "RAY_health_check_failure_threshold": "3",
+            **BRIEF_PATIENCE,
             "XDG_CACHE_HOME": str(self.cache(name)),
         }
 
@@ -79,6 +74,11 @@ class Servers:
     def begun(self) -> Path:
         """Where students write a line for each epoch they begin."""
         return self.folder / "epochs"
+
+    @property
+    def held(self) -> Path:
+        """While it is there, each machine waits in the midst of the epoch that it names."""
+        return self.folder / "held"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,7 @@ def test_a_study_of_two_machines_goes_on_from_a_third_once_its_driver_and_a_node
         wait_for_nodes(f"http://127.0.0.1:{dashboard}", 1)
         lost = nodes.enter_context(node("--address", address, environment=second))
         wait_for_nodes(f"http://127.0.0.1:{dashboard}", 2)
+        servers.held.write_text("4")
         driver = launcher.start(
             *(*PLAN, *where, "--concurrent", "2"),
             studies=servers.folder / "none",
@@ -127,7 +128,7 @@ def test_a_study_of_two_machines_goes_on_from_a_third_once_its_driver_and_a_node
             **servers.machine("driver"),
         )
         copy = servers.copy("driver", monkeypatch)
-        deadline = time.monotonic() + 250
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             found = record_at(copy)
             if found and len(found.trials) == 2 and all(len(t.curve) > 2 for t in found.trials):
@@ -137,6 +138,7 @@ def test_a_study_of_two_machines_goes_on_from_a_third_once_its_driver_and_a_node
             time.sleep(0.1)
         os.killpg(driver.pid, signal.SIGKILL)
         lose(lost)
+        servers.held.unlink()
         driver.communicate()
         before = read_record(copy)
         wait_for_nodes(f"http://127.0.0.1:{dashboard}", 1)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import runpy
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from study.record import StudyRecord
 pytestmark = pytest.mark.browser
 
 SAMPLE = Path(__file__).parents[1] / "unit" / "analysis" / "sample_record.py"
+WAIT_MS = 150_000
 EVIL = """</script><img src=x onerror="document.title='broken'">%{x}"""
 
 
@@ -52,6 +54,7 @@ def visit(chromium):
         context = chromium.new_context(
             viewport={"width": width, "height": 800}, color_scheme=scheme, has_touch=touch
         )
+        context.set_default_timeout(WAIT_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
@@ -86,7 +89,8 @@ def points(page, chart, trace):
 
 def until(page, condition):
     """Waits for a condition; Playwright's own wait would need eval, which the page forbids."""
-    for _ in range(200):
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while time.monotonic() < deadline:
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
@@ -477,8 +481,18 @@ CONTRAST = """(() => {
 })()"""
 
 
+# A script that a page runs to tell how fast the machine computes; and its seconds on the one whose
+# figures analysis/README.md has.
+YARDSTICK, ITS_SECONDS = (
+    "for (let i = 0, text = ''; i < 4e6; i++) text = String(i * 1.1)",
+    0.25,
+)
+
+
 async def drawn(chromium_path, path, scheme):
     """Seconds of the page's main thread until every chart is drawn, whatever else the machine does.
+
+    Returns them with how many times as long as there the yardstick takes here, at least once.
 
     Playwright has Chromium collect the stack of every exception, those that Plotly's script throws
     and catches as it starts included, and each time V8 parses the whole script again: nearly a
@@ -491,21 +505,30 @@ async def drawn(chromium_path, path, scheme):
         media = [{"name": "prefers-color-scheme", "value": scheme}]
         await tab.send_command("Emulation.setEmulatedMedia", {"features": media})
         await tab.send_command("Performance.enable", {"timeDomain": "threadTicks"})
+
+        async def computed():
+            told = await tab.send_command("Performance.getMetrics")
+            metrics = {one["name"]: one["value"] for one in told["result"]["metrics"]}
+            return metrics["TaskDuration"]
+
+        before = await computed()
+        await tab.send_command("Runtime.evaluate", {"expression": YARDSTICK})
+        slower = max(1.0, (await computed() - before) / ITS_SECONDS)
         await tab.send_command("Page.navigate", {"url": path.as_uri()})
         ready = {"expression": "document.documentElement.dataset.ready"}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_MS / 1000):
             while True:
                 told = await tab.send_command("Runtime.evaluate", ready)
                 if told["result"]["result"].get("value") == "yes":
                     break
                 await asyncio.sleep(0.1)
-        told = await tab.send_command("Performance.getMetrics")
-    return {one["name"]: one["value"] for one in told["result"]["metrics"]}["TaskDuration"]
+        return await computed(), slower
 
 
 def measured(chromium, path, scheme):
     """What can be measured of a page."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    context.set_default_timeout(WAIT_MS)
     page, requests, complaints = context.new_page(), [], []
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
@@ -543,9 +566,10 @@ def test_measured_seconds_until_all_is_drawn(chromium_path, report, large_report
     for path in (report, large_report):
         # Playwright's synchronous interface holds a running loop in this thread.
         with ThreadPoolExecutor(1) as thread:
-            seconds = thread.submit(asyncio.run, drawn(chromium_path, path, scheme)).result()
-        print(f"\n{scheme}: drawn, s {seconds:.3g}", end="")
-        assert seconds < 3
+            found = thread.submit(asyncio.run, drawn(chromium_path, path, scheme)).result()
+        seconds, slower = found
+        print(f"\n{scheme}: drawn, s {seconds:.3g}, on a machine {slower:.3g} times as slow", end="")
+        assert seconds < 3 * slower
 
 
 def test_everything_is_reached_by_the_tabulator_in_the_order_of_the_page(visit, report):

@@ -32,11 +32,16 @@ def patient(
     words = "".join(c if c.isalnum() else "-" for c in test[5:40]).strip("-")
     name = f"{words}-{zlib.crc32(test.encode()):08x}"
 
+    made: list[Patient] = []
+
     def make(studies: Path = ward, **environment: str) -> Patient:
-        return Patient(name, studies, launcher, environment)
+        made.append(Patient(name, studies, launcher, environment))
+        return made[-1]
 
     failed = request.session.testsfailed
     yield make
+    for each in made:
+        each.end()
     if request.session.testsfailed == failed:
         shutil.rmtree(ward / name, ignore_errors=True)
 

@@ -67,23 +67,41 @@ def after_epoch(then: Callable[[Any], None]) -> None:
 
 
 def mid_epoch() -> None:
-    after_epoch(lambda record: threading.Timer(0.1, die).start())
+    """Dies when another epoch has been begun, which is held there until then."""
+    begun, held = Path(os.environ["EPOCHS_BEGUN"]), Path(os.environ["EPOCHS_HELD"])
+
+    def watch(size: int) -> None:
+        while begun.stat().st_size == size:
+            time.sleep(0.01)
+        held.unlink()
+        die()
+
+    def then(record: Any) -> None:
+        # The worker begins no other before it is asked to.
+        held.touch()
+        threading.Thread(target=watch, args=(begun.stat().st_size,), daemon=True).start()
+
+    after_epoch(then)
 
 
 def while_a_checkpoint_is_written() -> None:
     """Workers die with their driver, as they do with their machine: the file stays half written."""
     import psutil
 
+    held = Path(os.environ["EPOCHS_HELD"]).with_suffix(".writes")
+    os.environ["WRITES_HELD"] = str(held)
+
     def watch(partial: Path) -> None:
         workers = psutil.Process().children(recursive=True)
         workers.sort(key=lambda process: not process.name().startswith("ray::"))
         while not partial.exists():
-            time.sleep(0)
+            time.sleep(0.01)
         for worker in workers:
             worker.kill()
         die()
 
     def then(record: Any) -> None:
+        held.touch()
         partial = record.folder / "checkpoints" / f"t{TRIAL:04d}" / "last.pt.partial"
         threading.Thread(target=watch, args=(partial,), daemon=True).start()
 

@@ -31,6 +31,8 @@ PLAN = (
 _SET_STATE, _SET_ATTRIBUTE = 6, 8
 # Studies are told to stop while trial 1 is trained.
 ENDED = {0}
+# How long anything is waited for (s): what comes within a minute does so on a slow machine, too.
+PATIENCE_SECONDS = 600
 
 
 def essence(trial: TrialResult) -> tuple[Any, ...]:
@@ -73,6 +75,7 @@ class Patient:
     studies: Path
     launcher: Launcher
     environment: dict[str, str] = field(default_factory=dict)
+    drivers: list[Any] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -84,13 +87,40 @@ class Patient:
         return self.studies.parent / f"{self.name}.epochs"
 
     @property
+    def held_file(self) -> Path:
+        """While it is there, students wait in the midst of an epoch; see `hold`."""
+        return self.epochs_file.with_suffix(".held")
+
+    def hold(self, epoch: int) -> None:
+        """Have each worker wait in the midst of so manieth an epoch that it begins.
+
+        Where trials follow each other on one worker, the epochs of all of them count.
+        """
+        partial = self.held_file.with_suffix(".partial")
+        partial.write_text(str(epoch))
+        partial.replace(self.held_file)
+
+    def end(self) -> None:
+        """End the drivers that a test which failed has left at work."""
+        for driver in self.drivers:
+            if driver.poll() is None:
+                driver.kill()
+                driver.communicate(timeout=PATIENCE_SECONDS)
+
+    def release(self) -> None:
+        """Let whoever is held go on."""
+        self.held_file.unlink()
+
+    @property
     def _how(self) -> dict[str, Any]:
-        begun = str(self.epochs_file)
-        return {"studies": self.studies, "EPOCHS_BEGUN": begun, **self.environment}
+        files = {"EPOCHS_BEGUN": str(self.epochs_file), "EPOCHS_HELD": str(self.held_file)}
+        return {"studies": self.studies, **files, **self.environment}
 
     def start(self, *arguments: str, first: Sequence[str] = (), **how: Any) -> Any:
         """Start the study and leave it running; what a script takes comes `first`."""
-        return self.launcher.start(*self._words(first, arguments), **self._how, **how)
+        driver = self.launcher.start(*self._words(first, arguments), **self._how, **how)
+        self.drivers.append(driver)
+        return driver
 
     def launch(self, *arguments: str, first: Sequence[str] = (), **how: Any) -> Launched:
         """Start the study and wait for its end."""
@@ -118,9 +148,9 @@ class Patient:
     def ended(self) -> set[int]:
         return {trial.number for trial in self.record().trials if trial.outcome is not None}
 
-    def wait_for_epoch(self, trial: int, epoch: int, seconds: float = 120) -> None:
+    def wait_for_epoch(self, trial: int, epoch: int) -> None:
         """Wait until the journal has an epoch of a trial."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE_SECONDS
         wanted = f'"trial_id":{trial},"user_attr":{{"epoch:{epoch:04d}"'
         while not self._journal_has(wanted):
             assert time.monotonic() < deadline, f"no epoch {epoch} of trial {trial}"
@@ -141,12 +171,12 @@ class Patient:
             "resume", self.name, "--json", *arguments, module="study", **self._how
         )
         recovered = None
-        deadline = begun + 250
+        deadline = begun + PATIENCE_SECONDS
         while process.poll() is None and time.monotonic() < deadline and recovered is None:
             if self._work_lines() > before:
                 recovered = time.monotonic() - begun
             time.sleep(0.05)
-        stdout, stderr = process.communicate(timeout=250)
+        stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
         run = Launched(process.returncode, stdout, stderr, self.studies)
         return run, recovered or time.monotonic() - begun
 
@@ -221,7 +251,7 @@ def assert_stopped(
 
     Returns what it told, and how many lines about trials the journal has.
     """
-    _, errors = driver.communicate(timeout=60)
+    _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode == code, errors
     assert study.ended() == ENDED
     if in_order:
@@ -260,4 +290,4 @@ def selecting(case: str) -> str:
     return f"-k '{' and '.join(case.split())}'"
 
 
-__all__ = ["EPOCHS", "PLAN", "TRIALS", "Patient", "trial_name"]
+__all__ = ["EPOCHS", "PATIENCE_SECONDS", "PLAN", "TRIALS", "Patient", "trial_name"]

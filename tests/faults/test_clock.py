@@ -13,7 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from evidence import Patient, assert_equal_studies, assert_sound, note
+from evidence import (
+    EPOCHS,
+    PATIENCE_SECONDS,
+    Patient,
+    assert_equal_studies,
+    assert_sound,
+    note,
+)
 
 from analysis.results import TrialResult
 
@@ -37,13 +44,15 @@ def test_a_driver_on_loopback_keeps_its_lock_and_its_durations_whatever_the_cloc
     patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
 ) -> None:
     study = patient()
+    study.hold(EPOCHS + 3)  # of the second trial the third
     begun = time.monotonic()
     driver = study.start(first=("3",), script=SHIFTED_DRIVER)
     study.wait_for_epoch(1, 2)
     listening = addresses_listened_on(driver.pid)
     second = study.launch(first=("-3",), script=SHIFTED_DRIVER)
     driver.send_signal(signal.SIGTERM)
-    _, errors = driver.communicate(timeout=60)
+    study.release()
+    _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
     first_took = time.monotonic() - begun
 
     assert driver.returncode == 143, errors

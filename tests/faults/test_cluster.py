@@ -10,15 +10,12 @@ from subprocess import Popen
 
 import pytest
 from conftest import find_free_port
-from evidence import Patient, assert_sound, note
+from evidence import PATIENCE_SECONDS, Patient, assert_sound, note
 from launching import Launcher
-from ray_nodes import LOOPBACK, lose, node
+from ray_nodes import LOOPBACK, lose, node, wait_for_members
 
 pytestmark = pytest.mark.faults
 
-
-# In which a node has joined, also beside another study.
-_JOINED_SECONDS = 15
 # What a node's every Python process reads of its processor, and that it was read.
 ANOTHER_PROCESSOR = """
 import os
@@ -54,13 +51,8 @@ class TwoNodes:
         self.nodes.enter_context(node("--address", self.address, environment=given))
 
 
-def held_by(study: Patient) -> Path:
-    """The file that holds students while it is there."""
-    return study.epochs_file.with_suffix(".held")
-
-
-def wait_for_file(path: Path, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for_file(path: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not path.exists():
         assert time.monotonic() < deadline, f"no {path.name}"
         time.sleep(0.1)
@@ -76,14 +68,14 @@ def two_nodes(study: Patient, launcher: Launcher) -> Iterator[TwoNodes]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # Where students write down the epochs they begin, and what keeps them from it.
         "EPOCHS_BEGUN": str(study.epochs_file),
-        "EPOCHS_HELD": str(held_by(study)),
+        "EPOCHS_HELD": str(study.held_file),
     }
     with ExitStack() as nodes:
         head = ("--head", "--port", str(port), "--include-dashboard", "false")
         nodes.enter_context(node(*head, environment=environment))
-        time.sleep(_JOINED_SECONDS)
+        wait_for_members(address, 1)
         second = nodes.enter_context(node("--address", address, environment=environment))
-        time.sleep(_JOINED_SECONDS)
+        wait_for_members(address, 2)
         yield TwoNodes(address, environment, second, nodes)
 
 
@@ -93,18 +85,19 @@ def test_a_node_of_another_processor_that_joins_is_trained_on_by_nobody_and_fail
     study = patient(RAY_AUTH_MODE="disabled", **LOOPBACK)
     (tmp_path / "sitecustomize.py").write_text(ANOTHER_PROCESSOR)
     with two_nodes(study, launcher) as cluster:
-        long = ("--max-epochs", "40", "--trials", "2")
-        driver = study.start("--json", "--address", cluster.address, "--concurrent", "2", *long)
+        # Both are still trained when one is lost, and one when the node has joined and been asked.
+        study.hold(2)
+        asked_for = ("--concurrent", "2", "--trials", "2")
+        driver = study.start("--json", "--address", cluster.address, *asked_for)
         study.wait_for_epoch(0, 1)
-        # The first trial is still trained when the node has joined and been asked.
-        held_by(study).touch()
+        study.wait_for_epoch(1, 1)
         lose(cluster.second)
         path = f"{tmp_path}{os.pathsep}{cluster.environment['PYTHONPATH']}"
         asked = tmp_path / "asked"
         cluster.join(PYTHONPATH=path, PROCESSOR_READ=str(asked))
         wait_for_file(asked)
-        held_by(study).unlink()
-        _, errors = driver.communicate(timeout=250)
+        study.release()
+        _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
 
     assert driver.returncode == 0, errors
     assert "its node has another processor (A Processor Of 1971) than the study runs on" in errors
@@ -122,11 +115,15 @@ def test_a_trial_whose_node_is_lost_goes_on_elsewhere_and_a_new_node_is_used(
 ) -> None:
     study = patient(RAY_AUTH_MODE="disabled", **LOOPBACK)
     with two_nodes(study, launcher) as cluster:
+        study.hold(3)
         driver = study.start("--json", "--address", cluster.address, "--concurrent", "2")
         study.wait_for_epoch(0, 2)
+        study.wait_for_epoch(1, 2)
         lose(cluster.second)
         cluster.join()
-        _, errors = driver.communicate(timeout=250)
+        wait_for_members(cluster.address, 2)
+        study.release()
+        _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
 
     assert driver.returncode == 0, errors
     assert_sound(study)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from evidence import (
+    EPOCHS,
+    PATIENCE_SECONDS,
     Patient,
     assert_equal_studies,
     assert_goes_on,
@@ -57,10 +59,12 @@ def test_a_full_disk_halts_a_study_that_goes_on_once_there_is_room(
     small_disk: Path, patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
 ) -> None:
     study = patient(small_disk / "studies")
+    study.hold(EPOCHS + 3)
     driver = study.start("--json")
     study.wait_for_epoch(1, 2)
     ballast = fill(small_disk)
-    _, errors = driver.communicate(timeout=200)
+    study.release()
+    _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
 
     assert driver.returncode == 1, errors
     assert "is full" in errors.splitlines()[-1]
@@ -83,13 +87,15 @@ def test_a_stopped_study_goes_on_and_a_file_cut_off_meanwhile_costs_at_most_its_
     how: str, damage: str, patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
 ) -> None:
     study = patient()
+    study.hold(EPOCHS + 3)
     driver = study.start("--json")
+    study.wait_for_epoch(1, 2)
     if how == "SIGTERM":
-        study.wait_for_epoch(1, 3)
         driver.send_signal(signal.SIGTERM)
-    else:  # seconds pass until the verb has loaded, and epochs with them
-        study.wait_for_epoch(1, 2)
+        study.release()
+    else:  # its worker is ended in the midst of an epoch that takes too long
         stopped = study.verb("stop", "--json")
+        study.release()
         assert stopped.returncode == 0, stopped.stderr
         assert stopped.result == {"study": study.name, "stopped": True}
 

@@ -47,7 +47,7 @@ def run_trial(tracker: Tracker, number: int, epochs: int) -> None:
 
 
 def wait_for(condition: Callable[[], bool], tracker: Tracker) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -67,10 +67,13 @@ def test_a_dead_server_costs_the_driver_nothing_and_one_warning(
         run_trial(tracker, number, epochs=8)
     tracker.study_finished("complete", {})
     assert time.monotonic() - start < 1.0
-    time.sleep(1.0)
+    deadline = time.monotonic() + 300
+    while not warnings:
+        assert time.monotonic() < deadline
+        tracker.wait(0.1)
     start = time.monotonic()
     report = tracker.close(timeout=4.0)
-    assert time.monotonic() - start < 6.0
+    assert time.monotonic() - start < 12.0
     assert (report.delivered, report.undelivered) == (0, 202)
     assert report.warning is not None
     assert "202 of 202 updates did not reach MLflow" in report.warning
@@ -110,7 +113,7 @@ def test_a_server_that_dies_and_comes_back_has_everything_once(
     tracker.study_finished("complete", {"hypervolume": 0.7}, [report])
 
     server.start()
-    closing = tracker.close(timeout=60)
+    closing = tracker.close(timeout=300)
     assert closing.undelivered == 0
     assert closing.warning is None
     assert len(warnings) == 1
@@ -147,7 +150,7 @@ record = StudyRecord(folder, folder.name, None)
 tracker = open_study(record, read_plan(folder / "plan.json"), uri, print)
 for trial in record.trials():
     if trial.number == 6:
-        assert tracker.wait(60).undelivered == 0
+        assert tracker.wait(300).undelivered == 0
     facts = trial_facts(trial)
     tracker.trial_started(trial.number, facts.name, facts.params, facts.tags)
     for epoch in trial.curve:
@@ -165,7 +168,7 @@ def sync(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
 
@@ -205,7 +208,7 @@ def test_what_a_killed_driver_and_a_dead_server_lost_is_made_good(
     driver = subprocess.run(
         [sys.executable, "-c", KILLED_DRIVER, str(folder), server.uri],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert driver.returncode == -signal.SIGKILL
@@ -216,7 +219,7 @@ def test_what_a_killed_driver_and_a_dead_server_lost_is_made_good(
 
     server.kill()
     record = read_record(folder)
-    down = sync(folder, "--timeout", "5")
+    down = sync(folder, "--timeout", "10")
     assert down.returncode == 1
     assert json.loads(down.stdout)["delivered"] == 0
     error = down.stderr.splitlines()[-1]

@@ -34,7 +34,7 @@ def proxy(uri: str) -> Iterator[str]:
             if len(body) > LIMIT:
                 self.answer(413, b"<html>413 Request Entity Too Large</html>", "text/html")
                 return
-            asked = http.client.HTTPConnection(behind, timeout=60)
+            asked = http.client.HTTPConnection(behind, timeout=300)
             asked.request(self.command, self.path, body, dict(self.headers))
             given = asked.getresponse()
             self.answer(given.status, given.read(), given.headers["Content-Type"] or "text/plain")
@@ -88,7 +88,7 @@ def test_what_is_too_large_for_a_proxy_is_refused_once_and_all_else_arrives(
         tracker.trial_on_front(1, True, student)
         tracker.trial_started(2, "t0002", {}, {})
         tracker.trial_finished(2, "complete", None, {"val_score": 50.0})
-        delivery = tracker.close(60)
+        delivery = tracker.close(300)
 
     assert delivery.undelivered == delivery.refused > 0
     (warning,) = warnings

@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from evidence import Patient, assert_equal_studies, assert_mlflow_agrees, assert_sound, note
+from evidence import (
+    PATIENCE_SECONDS,
+    Patient,
+    assert_equal_studies,
+    assert_mlflow_agrees,
+    assert_sound,
+    note,
+)
 
 from analysis.results import TrialResult
 
@@ -27,10 +34,12 @@ def test_a_server_killed_to_the_end_of_a_study_stalls_nothing_and_gets_everythin
 ) -> None:
     server = mlflow_server(tmp_path)
     study = patient()
+    study.hold(3)
     driver = study.start("--json", "--tracking-uri", server.uri)
     study.wait_for_epoch(0, 2)
     server.kill()
-    _, errors = driver.communicate(timeout=200)
+    study.release()
+    _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
 
     assert driver.returncode == 0, errors
     assert len(warnings_in(errors)) == 1, errors

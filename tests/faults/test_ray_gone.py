@@ -5,6 +5,8 @@ from collections.abc import Callable
 import psutil
 import pytest
 from evidence import (
+    EPOCHS,
+    PATIENCE_SECONDS,
     Patient,
     assert_equal_studies,
     assert_nothing_ended_ran_again,
@@ -22,12 +24,14 @@ def test_a_driver_whose_ray_dies_says_so_and_the_study_goes_on(
     patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
 ) -> None:
     study = patient()
+    study.hold(EPOCHS + 3)
     driver = study.start("--json")
     study.wait_for_epoch(1, 2)
     children = psutil.Process(driver.pid).children()
     [raylet] = [child for child in children if child.name() == "raylet"]
     raylet.kill()
-    _, errors = driver.communicate(timeout=120)
+    study.release()
+    _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
     ended, lines = study.ended(), len(journal_lines(study.folder))
 
     assert driver.returncode == 1

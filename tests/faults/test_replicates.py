@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from evidence import (
     EPOCHS,
+    PATIENCE_SECONDS,
     TRIALS,
     Patient,
     assert_equal_studies,
@@ -107,10 +108,12 @@ def test_a_study_stopped_by_a_signal_goes_on_with_its_replicate(
     patient: Callable[..., Patient], replicated: tuple[TrialResult, ...]
 ) -> None:
     study = patient()
+    study.hold(int(SECOND) * EPOCHS + 3)
     process = study.start(*REPLICATES)
     study.wait_for_epoch(int(SECOND), 2)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    study.release()
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 128 + signal.SIGTERM
     ended, lines = study.ended(), len(journal_lines(study.folder))
     assert int(SECOND) not in ended

@@ -2,11 +2,15 @@
 
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from subprocess import Popen
 
 import psutil
 import pytest
 from evidence import (
+    EPOCHS,
+    PATIENCE_SECONDS,
     Patient,
     assert_equal_studies,
     assert_goes_on,
@@ -34,6 +38,7 @@ def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
     how: str, code: int, patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
 ) -> None:
     study = patient()
+    study.hold(EPOCHS + 3)
     driver = study.start("--json", own_group=True)
     study.wait_for_epoch(1, 2)
     in_order = how != "SIGTERM to all"  # where nobody is left to stop trials
@@ -46,6 +51,7 @@ def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
             process.send_signal(signal.SIGTERM)
     else:
         driver.send_signal(signal.SIGINT)
+    study.release()
 
     errors, lines = assert_stopped(study, driver, code, in_order=in_order)
     if not in_order:
@@ -57,12 +63,24 @@ def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
     note(f"{how} ({code})", lost, seconds, f"test_signals.py -k {how.split()[-1]}-{code}")
 
 
+def wait_for_one(processes: Sequence["Popen[str]"]) -> None:
+    """Wait until one of them has ended."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while all(process.poll() is None for process in processes):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_of_two_drivers_started_at_once_one_works_and_the_other_says_who(
     patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
 ) -> None:
     study = patient()
+    study.hold(1)
     drivers = [study.start("--json") for _ in range(2)]
-    ends = {driver.pid: driver.communicate(timeout=250)[1] for driver in drivers}
+    # However much later the other one comes, the study is not over by then.
+    wait_for_one(drivers)
+    study.release()
+    ends = {driver.pid: driver.communicate(timeout=PATIENCE_SECONDS)[1] for driver in drivers}
     codes = {driver.pid: driver.returncode for driver in drivers}
 
     assert sorted(codes.values()) == [0, 4], ends

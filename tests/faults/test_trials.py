@@ -7,7 +7,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from evidence import EPOCHS, Patient, assert_equal_studies, assert_sound, note
+from evidence import (
+    EPOCHS,
+    PATIENCE_SECONDS,
+    Patient,
+    assert_equal_studies,
+    assert_sound,
+    note,
+)
 from launching import BRIEF, Launcher
 
 from analysis.results import TrialResult
@@ -17,7 +24,7 @@ FAULTY = str(Path(__file__).with_name("faulty.py"))
 GIB = 2**30
 
 
-def worker_of(driver: int, seconds: float = 10) -> psutil.Process:
+def worker_of(driver: int, seconds: float = PATIENCE_SECONDS) -> psutil.Process:
     """The process that a driver's trial runs in.
 
     Ray renames it with every call and psutil reads a long name in two pieces, so that one look may
@@ -46,6 +53,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
     patient: Callable[..., Patient], whole: tuple[TrialResult, ...], server: str
 ) -> None:
     study = patient()
+    study.hold(EPOCHS + 3)
     driver = study.start("--json")
     study.wait_for_epoch(1, 2)
     worker = worker_of(driver.pid)
@@ -54,7 +62,8 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
         (forking,) = [child for child in children if "fork_server.py" in " ".join(child.cmdline())]
         forking.kill()  # whoever comes next loads torch by itself
     worker.send_signal(signal.SIGKILL)
-    _, errors = driver.communicate(timeout=200)
+    study.release()
+    _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
 
     assert driver.returncode == 0, errors
     (told,) = (line for line in errors.splitlines() if "worker died" in line)
@@ -71,13 +80,16 @@ def test_a_trial_whose_workers_keep_dying_fails_and_the_others_go_on(
     patient: Callable[..., Patient],
 ) -> None:
     study = patient()
+    study.hold(EPOCHS + 2)
     driver = study.start("--json", "--retries", "1")
     study.wait_for_epoch(1, 1)
     first = worker_of(driver.pid)
     first.kill()
+    study.hold(3)  # of another worker, which begins with the second
     study.wait_for_epoch(1, EPOCHS - 3)
     worker_of(driver.pid).kill()
-    _, errors = driver.communicate(timeout=200)
+    study.release()
+    _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
 
     assert driver.returncode == 0, errors
     assert_sound(study)
@@ -154,7 +166,7 @@ def test_too_many_failures_throw_away_nobody_who_waits_and_a_resume_goes_on_with
     # Whoever is trained to the end is another: the default and its control.
     study.wait_for_epoch(4, 1)
     failing.touch()
-    _, errors = driver.communicate(timeout=200)
+    _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode == 3, errors
 
     before = study.record().trials

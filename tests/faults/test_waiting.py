@@ -6,7 +6,14 @@ import signal
 from pathlib import Path
 
 import pytest
-from evidence import EPOCHS, Patient, assert_equal_studies, assert_sound, note
+from evidence import (
+    EPOCHS,
+    PATIENCE_SECONDS,
+    Patient,
+    assert_equal_studies,
+    assert_sound,
+    note,
+)
 from launching import Launcher
 
 from analysis.results import TrialResult
@@ -60,7 +67,7 @@ def test_a_search_whose_driver_is_killed_goes_on_as_if_it_was_not(
     # In the middle of what the search decided by what it had learnt.
     study.wait_for_epoch(went_on[-1].number, RUNGS[0] + 1)
     os.kill(driver.pid, signal.SIGKILL)
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=PATIENCE_SECONDS)
     resumed, seconds = study.resume_and_time()
 
     assert resumed.returncode == 0, resumed.stderr
@@ -113,9 +120,9 @@ def test_a_warm_and_constrained_search_whose_driver_is_killed_goes_on_as_if_it_w
 
     study = begun_alike(undisturbed, tmp_path)
     driver = study.start("--json", *asked)
-    study.wait_for_epoch(went_on[-1].number, RUNGS[0] + 1, seconds=300)
+    study.wait_for_epoch(went_on[-1].number, RUNGS[0] + 1)
     os.kill(driver.pid, signal.SIGKILL)
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=PATIENCE_SECONDS)
     # The study has a copy of what it learnt from.
     shutil.rmtree(other)
     resumed, seconds = study.resume_and_time()

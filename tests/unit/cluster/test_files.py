@@ -454,7 +454,7 @@ def test_the_other_machines_of_a_slurm_job_end_with_the_driver(tmp_path: Path) -
     begun = tmp_path / "begun"
     ray = f"sleep 60 & : >{begun}; wait"  # goes on for long after its head has gone
     with slurm_job(tmp_path, ray, "exit 0", machine="second") as job:
-        for _ in range(200):
+        for _ in range(2400):
             if begun.exists():
                 break
             time.sleep(0.05)
@@ -473,7 +473,7 @@ def test_when_its_time_is_nearly_up_the_slurm_script_asks_the_driver_alone_to_st
     # Goes on for a while after it was asked, as a driver that closes its study does.
     driver = f"trap 'sleep 0.5; echo closed; exit 5' TERM; : >{begun}; while :; do sleep 0.05; done"
     with slurm_job(tmp_path, f"trap 'echo killed' TERM; {ENTRYPOINT}", driver) as job:
-        for _ in range(200):
+        for _ in range(2400):
             if begun.exists():
                 break
             time.sleep(0.05)
@@ -503,7 +503,7 @@ def test_a_slurm_job_without_a_driver_has_failed(ray: str, code: int, tmp_path: 
 def test_a_slurm_job_that_is_told_before_there_is_a_driver_ends(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     with slurm_job(tmp_path, f": >{begun}; exec sleep 60", "exit 0") as job:
-        for _ in range(200):
+        for _ in range(2400):
             if begun.exists():
                 break
             time.sleep(0.05)

@@ -63,7 +63,7 @@ def ask(server: ForkServer, tmp_path: Path, *arguments: str, **variables: str) -
             check=True,
             timeout=60,
         )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not said.read_text().endswith("\n"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -135,7 +135,7 @@ def test_the_server_ends_with_its_driver(script: Path) -> None:
         process = int(driver.stdout.readline())
         assert Path(f"/proc/{process}").exists()
         driver.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while Path(f"/proc/{process}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)

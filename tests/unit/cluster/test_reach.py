@@ -48,12 +48,17 @@ def test_a_server_that_speaks_as_a_head_does_is_not_refused() -> None:
         check_address(f"127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize(("answer", "words"), [(HTTP_1, "no Ray head"), (None, "within 0.3 s")])
-def test_what_is_no_head_is_refused_in_bounded_time(answer: bytes | None, words: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "timeout", "words"),
+    [(HTTP_1, 60.0, "no Ray head"), (None, 0.3, "within 0.3 s")],
+)
+def test_what_is_no_head_is_refused_in_bounded_time(
+    answer: bytes | None, timeout: float, words: str
+) -> None:
     begun = time.monotonic()
     with server(answer) as port, pytest.raises(ClusterError, match=words) as refused:
-        check_address(f"127.0.0.1:{port}", timeout=0.3)
-    assert time.monotonic() - begun < 5
+        check_address(f"127.0.0.1:{port}", timeout=timeout)
+    assert time.monotonic() - begun < 20  # at once, or after that
     assert "ray status" in str(refused.value)
 
 
@@ -111,7 +116,9 @@ def test_a_dashboard_that_is_none_is_refused() -> None:
             check_head(url)
 
 
-@pytest.mark.parametrize("answer", [HTTP_1, HTTP_2])
-def test_another_server_is_no_dashboard_even_one_that_does_not_speak_http(answer: bytes) -> None:
+@pytest.mark.parametrize(("answer", "timeout"), [(HTTP_1, 60.0), (HTTP_2, 0.5)])
+def test_another_server_is_no_dashboard_even_one_that_does_not_speak_http(
+    answer: bytes, timeout: float
+) -> None:
     with server(answer) as port, pytest.raises(ClusterError, match="no Ray dashboard"):
-        check_head(f"http://127.0.0.1:{port}", timeout=0.5)
+        check_head(f"http://127.0.0.1:{port}", timeout=timeout)

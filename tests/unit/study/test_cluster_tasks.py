@@ -21,7 +21,7 @@ from study.progress import Phase, Progress
 
 def begun(folder: str) -> int:
     """Note that a task has begun; returns how many had before."""
-    before = len(list(Path(folder).iterdir()))
+    before = len(list(Path(folder).glob("[0-9]*")))
     (Path(folder) / str(before)).touch()
     return before
 
@@ -34,17 +34,26 @@ def work(folder: str, deaths: int) -> str:
 
 
 def count(folder: str, deaths: int) -> Iterator[int]:
-    """The same, in the midst of a stream."""
+    """The same, in the midst of a stream, once what was yielded before has been read."""
     dies = begun(folder) < deaths
     yield 1
     if dies:
-        time.sleep(0.5)  # what was yielded is on its way
+        wait_for(Path(folder) / "read")
         os.kill(os.getpid(), signal.SIGKILL)
     yield 2
 
 
-def hold(seconds: float) -> None:
-    time.sleep(seconds)
+def hold(folder: str, number: int) -> None:
+    """Leave a file with the number, and stand in the way of others until there is a file `end`."""
+    (Path(folder) / str(number)).touch()
+    wait_for(Path(folder) / "end")
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -156,6 +165,7 @@ def test_a_stream_whose_worker_dies_is_read_from_its_beginning_again(
                 read[-1].append(value)
                 break
             assert len(_internal_kv_list(b"study-begun-")) == 1
+            (tmp_path / "read").touch()
             read[-1].extend(stream.values(phase))
 
     tasks.retried(attempt)
@@ -178,11 +188,20 @@ def test_a_task_that_waits_for_room_says_so_until_it_has_it(
 ) -> None:
     monkeypatch.setattr(cluster_tasks, "_LOOK_SECONDS", 0.2)
     notes: list[str] = []
-    monkeypatch.setattr(phase, "update", lambda *told: notes.append(told[-1]))
+    held_in = tmp_path / "held"
+    held_in.mkdir()
+
+    def note(*told: str) -> None:
+        notes.append(told[-1])
+        (held_in / "end").touch()
+
+    monkeypatch.setattr(phase, "update", note)
     phase.note = "1 of 3"
     others = ray.remote(num_cpus=1)(hold)
-    held = [others.remote(2) for _ in range(int(ray.cluster_resources()["CPU"]))]
-    time.sleep(0.5)
+    cpus = int(ray.cluster_resources()["CPU"])
+    held = [others.remote(str(held_in), number) for number in range(cpus)]
+    for number in range(cpus):
+        wait_for(held_in / str(number))
 
     assert tasks.run(phase, work, str(tmp_path), 0) == "done"
 

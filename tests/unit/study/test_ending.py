@@ -25,7 +25,8 @@ DRIVER = textwrap.dedent(
     if sys.argv[1] == "gone":
         for _ in range(2):
             library.pthread_mutex_lock(mutex)
-    library.pause()
+    while True:
+        library.usleep(200_000)
     """
 )
 
@@ -34,7 +35,7 @@ DRIVER = textwrap.dedent(
 def test_a_driver_leaves_when_its_ray_was_ended_by_the_same_signal(signum: signal.Signals) -> None:
     driver = start("gone")
     driver.send_signal(signum)
-    said, _ = driver.communicate(timeout=20)
+    said, _ = driver.communicate(timeout=120)
     assert driver.returncode == 128 + signum
     assert said.startswith(f"{signum.name} ended Ray as well")
 
@@ -42,7 +43,7 @@ def test_a_driver_leaves_when_its_ray_was_ended_by_the_same_signal(signum: signa
 def test_a_driver_whose_ray_is_there_unwinds() -> None:
     driver = start("there")
     driver.send_signal(signal.SIGTERM)
-    said, errors = driver.communicate(timeout=20)
+    said, errors = driver.communicate(timeout=120)
     assert said == ""
     assert errors.rstrip().endswith("KeyboardInterrupt")
 

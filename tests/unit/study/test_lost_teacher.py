@@ -51,7 +51,7 @@ def die_once(folder: str) -> None:
     mark = Path(folder) / "died"
     if not mark.exists():
         mark.touch()
-        time.sleep(0.5)  # what was yielded is on its way
+        time.sleep(2)  # what was yielded is on its way
         os.kill(os.getpid(), signal.SIGKILL)
 
 

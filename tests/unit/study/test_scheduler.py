@@ -129,9 +129,9 @@ def test_a_rung_of_ten_thousand_trials_is_judged_within_a_second() -> None:
     # One behind the other: as many fronts as there are trials, the worst case.
     enter(halving, 1, *[(1e4 - i, float(i)) for i in draw.sample(range(10_000), 10_000)])
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     going_on = [number for number in range(0, 10_000, 2_000) if halving.judge(1, number) is None]
-    seconds = (time.perf_counter() - begun) / 5
+    seconds = (time.process_time() - begun) / 5
 
     assert len(going_on) < 5
     assert seconds < 1

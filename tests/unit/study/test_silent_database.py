@@ -88,22 +88,22 @@ SILENCE = "the server has not answered for 1 s"
 
 
 def test_the_lock_in_a_silent_database_is_told_of_in_time(silent: str) -> None:
-    told = told_within(10, DriverRow(silent, "mine").holder)
+    told = told_within(60, DriverRow(silent, "mine").holder)
     assert told == (
         f"the database with the lock of study mine does not answer ({SILENCE}); check that it runs"
     )
 
 
 def test_a_record_in_a_silent_database_is_told_of_in_time(silent: str, tmp_path: Path) -> None:
-    told = told_within(10, lambda: StudyRecord(tmp_path, "mine", silent))
+    told = told_within(60, lambda: StudyRecord(tmp_path, "mine", silent))
     assert f"cannot be opened ({SILENCE}); check --storage" in told
-    gone = told_within(10, lambda: open_database(silent))
+    gone = told_within(60, lambda: open_database(silent))
     assert f"the database with the record does not answer ({SILENCE})" in gone
     assert "resume" in gone
 
 
 def test_a_study_in_a_silent_database_is_refused_in_time(silent: str) -> None:
-    told = told_within(10, lambda: check_database(silent, "mine", None))
+    told = told_within(60, lambda: check_database(silent, "mine", None))
     assert f"cannot be opened ({SILENCE}); check that it runs, and the URL" in told
 
 

@@ -293,15 +293,15 @@ def test_the_patience_is_that_between_two_files_and_not_that_for_all_of_them(
     send, sent = MlflowClient.log_artifact, []
 
     def slowly(self: MlflowClient, run_id: str, path: str, *more: Any) -> None:
-        time.sleep(0.5)
+        time.sleep(1.0)
         send(self, run_id, path, *more)
         sent.append(path)
 
     monkeypatch.setattr(MlflowClient, "log_artifact", slowly)
 
-    report = synchronise(folder, None, quiet(), patience=2.0)
+    report = synchronise(folder, None, quiet(), patience=4.0)
 
-    assert len(sent) * 0.5 > 3.0
+    assert len(sent) * 1.0 > 5.0
     assert report.problem is None
 
 
@@ -620,7 +620,7 @@ def test_replaying_a_thousand_trials_returns_at_once_though_mlflow_is_away(
     replay(record, tracker, print)
     took = time.perf_counter() - begun
 
-    assert took < 3.0
+    assert took < 10.0  # it is tried for 30 s where it is waited for
     assert tracker.wait(0.1).undelivered == 1002
 
 
@@ -667,7 +667,7 @@ def test_an_mlflow_out_of_reach_is_named_with_what_it_lacks(
     uri = f"http://127.0.0.1:{free_port}"
     record = read_record(folder)
 
-    assert sync(folder, "--tracking-uri", uri, "--timeout", "1") == 1
+    assert sync(folder, "--tracking-uri", uri, "--timeout", "5") == 1
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (

@@ -406,7 +406,8 @@ def test_a_deleted_experiment_is_named_with_the_mend_and_stops_nothing(
     client.delete_experiment(experiment_id)
     one.start()
     one.trial(0, range(1, 3))
-    report = one.tracker.close(timeout=3)
+    one.tracker.wait(60)  # until it has been asked
+    report = one.tracker.close(timeout=0.1)
     assert (report.delivered, report.undelivered) == (0, 6)
     (warning,) = one.warnings
     assert f"mlflow experiments restore --experiment-id {experiment_id}" in warning

@@ -122,6 +122,6 @@ def test_the_curve_of_a_study_stays_that_of_the_latencies_searched_by() -> None:
 
 def test_the_curve_of_thousands_of_trials_takes_no_time() -> None:
     trials = many(5000)
-    begun = time.perf_counter()
+    begun = time.process_time()
     hypervolume_curve(trials, ReferencePoint(10.0, 10.0, 100.0))
-    assert time.perf_counter() - begun < 1.0
+    assert time.process_time() - begun < 1.0
