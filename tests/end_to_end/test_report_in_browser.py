@@ -568,7 +568,7 @@ def test_measured_seconds_until_all_is_drawn(chromium_path, report, large_report
         with ThreadPoolExecutor(1) as thread:
             found = thread.submit(asyncio.run, drawn(chromium_path, path, scheme)).result()
         seconds, slower = found
-        print(f"\n{scheme}: drawn, s {seconds:.3g}, on a machine {slower:.3g} times as slow", end="")
+        print(f"\n{scheme}: drawn, s {seconds:.3g}, {slower:.3g} times as slow a machine", end="")
         assert seconds < 3 * slower
 
 
