@@ -87,6 +87,8 @@ def run_trials(
                     storage_path=str(scratch),
                     callbacks=[recorder],
                     stop=_StopAll(stop_all),
+                    # Else a worker keeps one there, and fails on a node without the driver's /tmp.
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     # Retried by the queue, from the record.
                     failure_config=tune.FailureConfig(max_failures=0),
                     verbose=0,

@@ -96,7 +96,8 @@ def show_model(
     with tempfile.TemporaryDirectory() as folder:
         write_folder(Path(folder), model, run_id, found.model_id)
         client.log_model_artifacts(found.model_id, folder)
-    client.log_outputs(run_id, [LoggedModelOutput(found.model_id, step=0)])
+    if found.model_id not in _outputs(client, run_id):  # a database refuses the same a second time
+        client.log_outputs(run_id, [LoggedModelOutput(found.model_id, step=0)])
     _show_figures(client, run_id, found, model.data)
     return client.finalize_logged_model(found.model_id, _READY)
 
@@ -113,6 +114,12 @@ def _find(
     words = [f"tags.`{tag}` = '{value}'" for tag, value in _identity(run_id, model).items()]
     there = client.search_logged_models([experiment_id], " AND ".join(words), max_results=1)
     return there[0] if there else None
+
+
+def _outputs(client: "MlflowClient", run_id: str) -> set[str]:
+    """The models that a run is known to have made."""
+    outputs = client.get_run(run_id).outputs
+    return set() if outputs is None else {made.model_id for made in outputs.model_outputs}
 
 
 def _show_figures(

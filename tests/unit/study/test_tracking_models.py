@@ -182,6 +182,27 @@ def test_shown_again_it_is_the_same_and_one_begun_is_finished(
     assert models(client, run_id)[0].status == LoggedModelStatus.READY
 
 
+def test_one_that_was_not_finished_once_its_run_had_it_is_finished(
+    place: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, _ = tracked(place, "unfinished", model=None)
+    experiment = client.get_run(run_id).info.experiment_id
+
+    def cut_off(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "finalize_logged_model", cut_off)
+        with pytest.raises(ConnectionError):
+            show_model(client, experiment, run_id, student(place))
+    shown = show_model(client, experiment, run_id, student(place))
+
+    assert shown.status == LoggedModelStatus.READY
+    outputs = client.get_run(run_id).outputs
+    assert outputs is not None
+    assert [made.model_id for made in outputs.model_outputs] == [shown.model_id]
+
+
 def test_all_runs_name_their_data_and_the_study_its_teacher(
     place: Path, client: MlflowClient
 ) -> None:
