@@ -45,6 +45,7 @@ def test_a_study_on_slurm_ends_when_told_and_the_same_command_goes_on_with_it(
     environment = {
         **launcher.environment(),
         "HOME": str(home),
+        "TMPDIR": "/tmp/ray",  # each machine's own, as all of /tmp is elsewhere
         "STUDY_ENV": str(Path(sys.executable).parents[1]),
         "EPOCHS_BEGUN": str(tmp_path / "epochs"),
         "EPOCHS_HELD": str(held),
@@ -74,6 +75,7 @@ def test_a_study_on_slurm_ends_when_told_and_the_same_command_goes_on_with_it(
     record = read_record(studies / NAME)
     assert before <= epochs(studies)
     assert [[e.epoch for e in trial.curve] for trial in record.trials] == [[1, 2, 3, 4]] * 2
+    assert [trial.usage.retries for trial in record.trials] == [0, 0]  # on whichever machine
     assert [session.end for session in record.sessions] == ["SIGTERM", "complete"]
     assert (studies / NAME / "report" / "index.html").exists()
     # Nothing is left on the machines, nor of the token; the last word is not Ray's about its head.
