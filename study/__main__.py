@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -73,12 +75,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return refuse(PlanError("--own-code goes with --submit URL; here it is found anyway"))
         code: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 1
     except refusals() as error:
         return refuse(error)
     except KeyboardInterrupt:
         print(f"{args.verb} was interrupted; give the same command again", file=sys.stderr)
         return INTERRUPTED
     return code
+
+
+def _nobody_reads() -> bool:
+    """Whether what was printed has no reader any more; nothing more is told to it then."""
+    stdout, poll = sys.stdout.fileno(), select.poll()
+    poll.register(stdout, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    # Python would complain of that again when it closes the stream.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
+    return True
 
 
 def _run_there(args: argparse.Namespace, argv: Sequence[str]) -> int:

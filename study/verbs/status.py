@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -31,12 +30,7 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if args.watch:
             stack.enter_context(contextlib.suppress(KeyboardInterrupt))
-        try:
-            _show(args)
-        except BrokenPipeError:
-            # Nobody reads any more. Python would complain of that again when it closes the stream.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+        _show(args)
     return 0
 
 

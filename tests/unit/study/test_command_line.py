@@ -1,5 +1,10 @@
 """What is mistyped on a command line is refused in one line, with the nearest there is."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from study.__main__ import main
@@ -29,6 +34,26 @@ def test_a_verb_mistyped_is_named_with_the_nearest(
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"error: {told} (see python -m study{verb} --help)"
     assert left.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [("spaces",), ("spaces", "cifar_blocks"), ("list", "--studies", "none")]
+)
+def test_a_verb_whose_words_nobody_reads_ends_quietly(arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "study", *arguments],
+            cwd=Path(__file__).parents[3],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (run.returncode, run.stderr) == (1, b"")
 
 
 @pytest.mark.parametrize("verb", ["export", "stop", "list", "status", "report", "resume"])
