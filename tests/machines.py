@@ -52,7 +52,7 @@ class Machine:
         """Run a command there to its end, in this environment unless another is given."""
         return subprocess.run(
             self.command(*words),
-            env=environment,
+            env=without_rays(os.environ if environment is None else environment),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -63,6 +63,14 @@ class Machine:
     def running(self) -> str:
         """Return the commands that run there."""
         return self.run("ps", "-e", "-o", "args").stdout
+
+
+def without_rays(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment less what Ray has been told: it is another one there.
+
+    In this process some of that is set by whoever connects to a Ray of its own.
+    """
+    return {name: value for name, value in environment.items() if not name.startswith("RAY_")}
 
 
 def _start(name: str, address: str, hosts: Path) -> tuple["subprocess.Popen[str]", Machine]:
@@ -131,4 +139,4 @@ def running_machines(*names: str) -> Iterator[list[Machine]]:
         yield machines
 
 
-__all__ = ["Machine", "running_machines"]
+__all__ = ["Machine", "running_machines", "without_rays"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from machines import Machine, running_machines
+from machines import Machine, running_machines, without_rays
 
 # As little as does: no accounting, no control groups. Each machine has all of this one.
 _SETTINGS = """
@@ -92,7 +92,7 @@ class Slurm:
             self._start(machine, "slurmd", "-N", machine.name)
 
     def _start(self, machine: Machine, *daemon: str) -> None:
-        told = {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        told = {**without_rays(os.environ), "SLURM_CONF": str(self.folder / "slurm.conf")}
         # What stays would keep pipes open.
         with (self.folder / "log").open("w+") as log:
             done = subprocess.run(
