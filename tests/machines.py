@@ -61,8 +61,8 @@ class Machine:
         )
 
     def running(self) -> str:
-        """Return the commands that run there."""
-        return self.run("ps", "-e", "-o", "args").stdout
+        """Return the commands that run there, each to its end, however long."""
+        return self.run("ps", "-e", "-ww", "-o", "args").stdout
 
 
 def without_rays(environment: Mapping[str, str]) -> dict[str, str]:

@@ -156,6 +156,13 @@ class Patient:
             assert time.monotonic() < deadline, f"no epoch {epoch} of trial {trial}"
             time.sleep(0.02)
 
+    def wait_for_epochs_begun(self, epochs: int) -> None:
+        """Wait until workers have begun so many epochs, all of them together."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.epochs_begun() < epochs:
+            assert time.monotonic() < deadline, f"{self.epochs_begun()} of {epochs} epochs begun"
+            time.sleep(0.02)
+
     def _journal_has(self, text: str) -> bool:
         journal = self.folder / "journal.log"
         return journal.exists() and text in journal.read_text()
