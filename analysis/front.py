@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.latency import NOTHING_TIED, TieTests
 from analysis.results import ReferencePoint, Third, TrialResult, first_runs
 from analysis.runs import Estimate, mean_scores, runs_of
 from analysis.stored_plan import Space
@@ -155,10 +156,11 @@ def places(
     ]
 
 
-def told_apart(points: Sequence[Point], spread: float) -> list[int | None]:
+def told_apart(points: Sequence[Point], spreads: Sequence[float]) -> list[int | None]:
     """For every point of a front, which one it gives way to, being tied with it in latency.
 
-    Latencies are tied where the larger one is above the smaller by no more than `spread`, a share.
+    Latencies are tied where the larger one is above the smaller by no more than a share of it, the
+    larger one of the two points' `spreads`.
     Being tied does not carry over from one to the next, so it is said step by step, and against
     those that stay alone. The best score is looked at first, of equal ones the smallest. A point
     gives way to the first one that stays, has a better score or less of the third objective and is
@@ -167,7 +169,7 @@ def told_apart(points: Sequence[Point], spread: float) -> list[int | None]:
 
     Args:
         points: None of them dominated by another.
-        spread: From 0 on; at 0 all stay.
+        spreads: One for each, from 0 on; where all are 0 all stay.
 
     Returns:
         For each point the index of the other, None for those that stay.
@@ -181,6 +183,7 @@ def told_apart(points: Sequence[Point], spread: float) -> list[int | None]:
             its_score, its_latency, *its_rest = points[other]
             no_worse = its_score >= score and its_rest <= rest
             better = its_score > score or its_rest < rest
+            spread = max(spreads[index], spreads[other])
             if no_worse and better and its_latency <= latency * (1 + spread):
                 gives_way[index] = other
                 break
@@ -190,7 +193,7 @@ def told_apart(points: Sequence[Point], spread: float) -> list[int | None]:
 
 
 def front_members(
-    trials: Iterable[TrialResult], third: Third | None = None, spread: float = 0.0
+    trials: Iterable[TrialResult], third: Third | None = None, tests: TieTests = NOTHING_TIED
 ) -> tuple[TrialResult, ...]:
     """The non-dominated configurations among those that ran to their end, fastest first.
 
@@ -198,25 +201,32 @@ def front_members(
 
     Chosen by validation score and latency (the confirmed one where there is one), and by the third
     objective of a study that has one; the test score plays no part. The front of two objectives is
-    part of that of three. Of members whose latencies differ by less than `spread`, what the A/A
-    test found between equal students, those of the better score stay (`told_apart`).
+    part of that of three. Of members whose latencies differ by less than what A/A `tests` found
+    between equal students, those of the better score stay (`told_apart`).
     """
     members = _exact_front(trials, third)
-    gives_way = told_apart([point for _, point in members], spread)
+    gives_way = _who_gives_way(members, tests)
     return tuple(t for (t, _), other in zip(members, gives_way, strict=True) if other is None)
 
 
 def tied(
-    trials: Iterable[TrialResult], third: Third | None, spread: float
+    trials: Iterable[TrialResult], third: Third | None, tests: TieTests
 ) -> dict[int, TrialResult]:
     """Who is off the front for a tie in latency alone, by number: the member it gave way to."""
     members = _exact_front(trials, third)
-    gives_way = told_apart([point for _, point in members], spread)
+    gives_way = _who_gives_way(members, tests)
     return {
         trial.number: members[other][0]
         for (trial, _), other in zip(members, gives_way, strict=True)
         if other is not None
     }
+
+
+def _who_gives_way(
+    members: Sequence[tuple[TrialResult, Point]], tests: TieTests
+) -> list[int | None]:
+    spreads = [tests.spread_of(trial.best_latency) for trial, _ in members]
+    return told_apart([point for _, point in members], spreads)
 
 
 def _exact_front(

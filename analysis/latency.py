@@ -111,18 +111,60 @@ class SoloLatency(Stored):
 
 @dataclass(frozen=True)
 class TieTest(Stored):
-    """The A/A test: copies of one student, timed one after another on the idle device.
+    """An A/A test: copies of one student, timed one after another on the idle device.
 
     `ratios` are their latencies over the mean. `spread` bounds, in 95 of 100 cases, how far the
     latencies of two equal students lie apart, as a share of the smaller one: whoever differs by
-    less is tied.
+    less is tied. `paced_by` says whom the copies were timed against, as in `Latency`; None in
+    records whose one test is of all students, however they were timed.
     """
 
     architecture: str
     ratios: tuple[float, ...]
     spread: float
+    paced_by: str | None = None
 
 
-def tie_spread(stored: Any) -> float:
-    """The spread of a stored A/A test; 0, at which nothing is tied, where there is none."""
-    return 0.0 if stored is None else TieTest.from_json(stored).spread
+@dataclass(frozen=True)
+class TieTests:
+    """The A/A tests of a study: one for each pace by which students of it were timed, or none."""
+
+    tests: tuple[TieTest, ...] = ()
+
+    @classmethod
+    def from_json(cls, stored: Any) -> "TieTests":
+        """Read what a record has of them: a list, one test alone, or None."""
+        return cls(tuple(TieTest.from_json(test) for test in listed_tests(stored)))
+
+    @property
+    def widest(self) -> TieTest | None:
+        """The test that found equal students furthest apart; None without any."""
+        return max(self.tests, key=lambda test: test.spread, default=None)
+
+    @property
+    def steadier(self) -> TieTest | None:
+        """That of the metronome's pace, if it found equal students less far apart; else None."""
+        widest = self.widest
+        for test in self.tests:
+            if test.paced_by == "metronome" and widest is not None and test.spread < widest.spread:
+                return test
+        return None
+
+    def spread_of(self, latency: Latency | None) -> float:
+        """Up to which share another latency is tied with this one, if it is as certain.
+
+        A latency by the metronome's pace is as certain as the test of that pace has it, any other
+        as the test that found equal students furthest apart. Of two latencies the larger share
+        counts. 0, at which nothing is tied, without a test.
+        """
+        by_metronome = latency is not None and latency.paced_by == "metronome"
+        test = (self.steadier if by_metronome else None) or self.widest
+        return 0.0 if test is None else test.spread
+
+
+NOTHING_TIED = TieTests()
+
+
+def listed_tests(stored: Any) -> list[Any]:
+    """What a record has of its A/A tests, as a list: of earlier records it is one alone."""
+    return [stored] if isinstance(stored, dict) else list(stored or ())

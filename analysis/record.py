@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from analysis.database import open_database, seen_from_here
 from analysis.front import KdPair, front_members, kd_pairs, tied
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
+from analysis.latency import NOTHING_TIED, TieTests, listed_tests
 from analysis.replication import front_probabilities, pooled_spread, rivals
 from analysis.results import (
     ATTR_ARCHITECTURE,
@@ -30,7 +31,7 @@ from analysis.results import (
     ATTR_SOURCE,
     ATTR_STARTED_AT,
     ATTR_TEACHER,
-    ATTR_TIE_TEST,
+    ATTR_TIE_TESTS,
     ATTR_TRAINED_WITH,
     ATTR_USAGE,
     ATTR_WAITS,
@@ -83,7 +84,7 @@ class StudyResults:
         open_session: a run that goes on or was killed, as far as it was last noted.
         mlflow: where the study is tracked, if it is.
         trials: every trial, by number.
-        tie_test: the A/A test of latencies, None before it was done, or where none was.
+        tie_tests: the A/A tests of latencies; empty before any was done, or where none was.
         illustrations: pictures made of the results, whose files lie in the study's folder.
     """
 
@@ -97,7 +98,7 @@ class StudyResults:
     trials: tuple[TrialResult, ...] = ()
     illustrations: tuple[Illustration, ...] = ()
     default_student: DefaultStudent | None = None
-    tie_test: TieTest | None = None
+    tie_tests: TieTests = NOTHING_TIED
 
     @property
     def compared_with(self) -> TeacherResult | DefaultStudent | None:
@@ -112,17 +113,12 @@ class StudyResults:
     @cached_property
     def front(self) -> tuple[TrialResult, ...]:
         """The front by all objectives of the study, fastest first."""
-        return front_members(self.trials, self.plan.space.third, self.tie_spread)
-
-    @property
-    def tie_spread(self) -> float:
-        """How far latencies of equal students lie apart, as a share; 0 where it is not known."""
-        return 0.0 if self.tie_test is None else self.tie_test.spread
+        return front_members(self.trials, self.plan.space.third, self.tie_tests)
 
     @cached_property
     def tied(self) -> Mapping[int, TrialResult]:
         """Who is off the front for a tie in latency alone: the member it gave way to."""
-        return tied(self.trials, self.plan.space.third, self.tie_spread)
+        return tied(self.trials, self.plan.space.third, self.tie_tests)
 
     @cached_property
     def configurations(self) -> tuple[TrialResult, ...]:
@@ -153,7 +149,7 @@ class StudyResults:
     def probabilities(self) -> Mapping[int, float]:
         """Of being on the front, by configuration; none while nothing is replicated."""
         space = self.plan.space
-        return front_probabilities(self.trials, space.third, space.score, self.tie_spread)
+        return front_probabilities(self.trials, space.third, space.score, self.tie_tests)
 
     @cached_property
     def near_rivals(self) -> tuple[TrialResult, ...]:
@@ -222,13 +218,14 @@ class RecordReader:
                 return StudyResults(plan)
             attributes = self._study.user_attrs
             trials = self._study.get_trials(deepcopy=False)
+        tests = attributes.get(ATTR_TIE_TESTS)
         reference = _stored(ReferencePoint, attributes.get(ATTR_REFERENCE_POINT), plan.name)
         teacher_ms = None if reference is None else reference.latency_ms
         sessions = _all_stored(Session, attributes.get(ATTR_SESSIONS), plan.name)
         return StudyResults(
             plan=plan,
             teacher=_stored(TeacherResult, attributes.get(ATTR_TEACHER), plan.name),
-            tie_test=_stored(TieTest, attributes.get(ATTR_TIE_TEST), plan.name),
+            tie_tests=TieTests(_all_stored(TieTest, listed_tests(tests), plan.name)),
             default_student=_stored(
                 DefaultStudent, attributes.get(ATTR_DEFAULT_STUDENT), plan.name
             ),

@@ -19,6 +19,7 @@ from analysis.front import (
     told_apart,
     untaught,
 )
+from analysis.latency import NOTHING_TIED, TieTests
 from analysis.results import EXIT, Third, TrialResult
 from analysis.runs import (
     Estimate,
@@ -88,7 +89,7 @@ def front_probabilities(
     trials: Iterable[TrialResult],
     third: Third | None = None,
     score: Score | None = None,
-    tie_spread: float = 0.0,
+    tests: TieTests = NOTHING_TIED,
 ) -> Mapping[int, float]:
     """How probable it is that a configuration is on the front, by the number of its first run.
 
@@ -107,7 +108,7 @@ def front_probabilities(
         trials: all of the study's.
         third: the third objective, if there is one.
         score: the study's; of one that is a share the deviation depends on it.
-        tie_spread: up to which share latencies are tied, as the front has it; at 0 none are.
+        tests: A/A tests, by which latencies are tied as the front has it; without any none are.
 
     Returns:
         One probability for every configuration that ran to its end; none while no configuration
@@ -121,11 +122,12 @@ def front_probabilities(
     placed = sorted(places(trials, third), key=lambda entry: (-entry[1][0], entry[0].number))
     runs = {number: estimate.runs for number, estimate in estimates(trials).items()}
     scores = _drawn_scores([(t.number, p[0], runs[t.number]) for t, p in placed], spread)
-    latencies = _drawn_latencies(placed, tie_spread)
+    spreads = [tests.spread_of(trial.best_latency) for trial, _ in placed]
+    latencies = _drawn_latencies(placed, spreads)
     smalls = [point[2] if third is not None else 0.0 for _, point in placed]
     kept = _kept(scores, latencies, smalls)
-    if tie_spread > 0.0:
-        _leave_out_tied(kept, scores, latencies, smalls, tie_spread)
+    if any(spreads):
+        _leave_out_tied(kept, scores, latencies, smalls, spreads)
     shares = kept.mean(axis=1).tolist()
     return {trial.number: share for (trial, _), share in zip(placed, shares, strict=True)}
 
@@ -149,14 +151,14 @@ def _drawn_scores(means: Sequence[tuple[int, float, int]], spread: Spread) -> "n
 
 
 def _drawn_latencies(
-    placed: Sequence[tuple[TrialResult, Point]], tie_spread: float
+    placed: Sequence[tuple[TrialResult, Point]], spreads: Sequence[float]
 ) -> "np.ndarray":
     """Latencies in ms (configurations, draws); one architecture is as lucky in all its trials."""
     import numpy as np
 
     drawn = []
-    for trial, (_, latency_ms, *_) in placed:
-        deviation = _log_deviation(trial, tie_spread)
+    for (trial, (_, latency_ms, *_)), spread in zip(placed, spreads, strict=True):
+        deviation = _log_deviation(trial, spread)
         name = trial.architecture or trial.name
         luck = _normal(zlib.crc32(name.encode()), 1).standard_normal(_DRAWS) if deviation else 0.0
         drawn.append(np.broadcast_to(latency_ms * np.exp(deviation * luck), (_DRAWS,)))
@@ -170,7 +172,7 @@ def _normal(*key: int) -> "np.random.Generator":
     return np.random.default_rng([_SEED, *key])
 
 
-def _log_deviation(trial: TrialResult, tie_spread: float) -> float:
+def _log_deviation(trial: TrialResult, spread: float) -> float:
     """The standard deviation of the logarithm of a latency taken on the idle device; else 0.
 
     As the interval of its ratio has it, which holds what varies within a measurement, or where that
@@ -182,7 +184,7 @@ def _log_deviation(trial: TrialResult, tie_spread: float) -> float:
     ratio = latency.ratio_batch_1
     bounded = 0.0 < ratio.low < ratio.high < math.inf
     within = math.log(ratio.high / ratio.low) / _INTERVAL if bounded else 0.0
-    return max(within, math.log1p(tie_spread) / (_INTERVAL / 2 * math.sqrt(2)))
+    return max(within, math.log1p(spread) / (_INTERVAL / 2 * math.sqrt(2)))
 
 
 def _kept(scores: "np.ndarray", latencies: "np.ndarray", smalls: Sequence[float]) -> "np.ndarray":
@@ -214,7 +216,7 @@ def _leave_out_tied(
     scores: "np.ndarray",
     latencies: "np.ndarray",
     smalls: Sequence[float],
-    tie_spread: float,
+    spreads: Sequence[float],
 ) -> None:
     """Takes out of the front of each draw, a column of `kept`, who gives way for a tie there."""
     import numpy as np
@@ -224,7 +226,8 @@ def _leave_out_tied(
         members = np.flatnonzero(kept[:, draw])
         columns = scores[members, draw], latencies[members, draw], third[members]
         points = list(zip(*(column.tolist() for column in columns), strict=True))
-        kept[members, draw] = [other is None for other in told_apart(points, tie_spread)]
+        gives_way = told_apart(points, [spreads[member] for member in members.tolist()])
+        kept[members, draw] = [other is None for other in gives_way]
 
 
 def rivals(members: Iterable[TrialResult], probabilities: Mapping[int, float]) -> tuple[int, ...]:

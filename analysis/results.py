@@ -38,7 +38,7 @@ ATTR_SESSIONS = "sessions"
 ATTR_OPEN_SESSION = "open_session"  # the driver's run now, or the last one if it was killed
 ATTR_MLFLOW = "mlflow"
 ATTR_REPLICATES = "replicates"  # the further runs that are being trained
-ATTR_TIE_TEST = "tie_test"  # how far latencies of equal students lie apart
+ATTR_TIE_TESTS = "tie_test"  # how far latencies of equal students lie apart
 ATTR_PRECISION = "precision"  # number format of training, once "auto" has been resolved
 
 # What becomes known of a trial after it has ended, when Optuna lets no trial attribute be added:

@@ -19,14 +19,19 @@ def tie_note(results: StudyResults) -> str | None:
 
     It begins with a warning where that is so much that the front tells little.
     """
-    test = results.tie_test
-    if test is None:
+    tests = results.tie_tests
+    if tests.widest is None:
         return None
-    copies = counted(len(test.ratios), "copy", "copies")
+    told = [test for test in (tests.steadier, tests.widest) if test is not None]
+    copies = " and ".join(
+        f"{counted(len(test.ratios), 'copy', 'copies')} of {test.architecture}" for test in told
+    )
+    apart = f"less than {_percent(told[0].spread)} apart count as tied"
+    if len(told) > 1:
+        apart += f", less than {_percent(told[1].spread)} apart where one is of a large student"
     note = (
-        f"Latencies less than {_percent(test.spread)} apart count as tied: so far apart may two "
-        f"timings of one student lie (A/A test, {copies} of {test.architecture}). Of tied "
-        "students the one with the better score stays on the front"
+        f"Latencies {apart}: so far apart may two timings of one student lie (A/A test, {copies}). "
+        "Of tied students the one with the better score stays on the front"
     )
     titles = {trial.number: trial.title for trial in results.trials}
     gave_way = [f"{titles[number]} to {stays.title}" for number, stays in results.tied.items()]
@@ -34,16 +39,27 @@ def tie_note(results: StudyResults) -> str | None:
         note = f"{note}; here none had to give way."
     else:
         note = f"{note}, though the hypervolume counts both; gave way: {', '.join(gave_way)}."
-    return f"{_noisy_note(test.spread)} {note}" if test.spread > _NOISY else note
+    noisy = _noisy_note(results)
+    return note if noisy is None else f"{noisy} {note}"
 
 
-def _noisy_note(spread: float) -> str:
-    """The warning that goes before the note on ties where equal students were timed far apart."""
+def _noisy_note(results: StudyResults) -> str | None:
+    """The warning that goes before the note on ties where equal students were timed far apart.
+
+    None where those that are on the front, or gave way for a tie, were not.
+    """
+    tests = results.tie_tests
+    concerned = [trial for trial in results.trials if trial.number in results.tied]
+    spreads = [tests.spread_of(trial.best_latency) for trial in (*results.front, *concerned)]
+    spread = max(spreads, default=0.0)
+    if spread <= _NOISY:
+        return None
+    large = "large " if min(spreads) <= _NOISY else ""
     return (
-        "Warning: timings were too noisy to compare students by. Equal students may be timed "
-        f"{_percent(spread)} apart, so differences below that mean nothing. A study measures this "
-        "once: to measure again, give its command under another --name on an idle machine, with a "
-        "larger --timing-seconds."
+        f"Warning: timings of {large}students were too noisy to compare them by. Two of the same "
+        f"one may lie {_percent(spread)} apart, so differences below that mean nothing. A study "
+        "measures this once: to measure again, give its command under another --name on an idle "
+        "machine, with a larger --timing-seconds."
     )
 
 

@@ -12,11 +12,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from analysis.front import front_members
+from analysis.latency import TieTests
 from analysis.results import (
-    ATTR_TIE_TEST,
+    ATTR_TIE_TESTS,
     Confirmation,
     Latency,
     Third,
@@ -248,34 +250,35 @@ class _Kept:
 
 
 def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
-    """Have the A/A test done, once a study: with its fastest student, whose noise is largest.
+    """Have the A/A test done with the fastest student, whose noise is largest, once a study.
 
     Where some are timed by their teacher's pace and some by the metronome's, with the fastest of
-    either; kept is the test that found them further apart.
+    either, once each: a study that has gone on may have come to the other pace.
     """
-    tests: dict[str, TieTest] = {}
-    while record.attribute(ATTR_TIE_TEST) is None and (waiting := kept.waiting()):
+    while waiting := kept.waiting():
+        known = TieTests.from_json(record.attribute(ATTR_TIE_TESTS)).tests
+        paces = {test.paced_by for test in known}
         asked = fastest_by_pace(waiting)
-        left = [trial for trial in asked if trial.architecture not in tests]
-        if not left:
-            widest = max(tests.values(), key=lambda test: test.spread)
-            record.set_attribute(ATTR_TIE_TEST, widest.to_json())
+        left = [pace for pace in asked if pace not in paces]
+        if not left or None in paces:
             return
         phase.update(0, len(waiting), "the same student, timed again and again")
         trained = sum(trial.train_seconds for trial in trained_alone(record.trials()))
         within = _COPIES_SHARE * trained / len(asked)
-        test = kept.ask(phase, time_copies, left[0], left[0].architecture, within)
+        pace, trial = left[0], asked[left[0]]
+        test = kept.ask(phase, time_copies, trial, trial.architecture, within)
         if test is not None:
-            tests[left[0].architecture] = test
+            tests = (*known, replace(test, paced_by=pace))
+            record.set_attribute(ATTR_TIE_TESTS, [each.to_json() for each in tests])
 
 
-def fastest_by_pace(trials: Iterable[TrialResult]) -> list[TrialResult]:
+def fastest_by_pace(trials: Iterable[TrialResult]) -> dict[str, TrialResult]:
     """Return, of those whose latency was taken by one pace, the fastest, for each pace."""
     found: dict[str, TrialResult] = {}
     for trial in sorted(trials, key=lambda t: math.inf if t.latency_ms is None else t.latency_ms):
         latency = trial.best_latency
         found.setdefault("teacher" if latency is None else latency.paced_by, trial)
-    return list(found.values())
+    return found
 
 
 def _confirm(

@@ -169,7 +169,7 @@ class StudySummary:
         """Return one object for scripts."""
         teacher = self.results.teacher
         default, reference = self.results.default_student, self.results.reference
-        test = self.results.tie_test
+        tests = self.results.tie_tests
         uri = (self.results.mlflow or {}).get("tracking_uri")
         return {
             "study": self.folder.name,
@@ -180,7 +180,8 @@ class StudySummary:
             "replicates": {"asked": self.runs_asked, **self.replicates},
             "front": [self._member(trial) for trial in self.front],
             "ties": {
-                "spread": None if test is None else test.spread,
+                "spread": None if tests.widest is None else tests.widest.spread,
+                "tests": [test.to_json() for test in tests.tests],
                 "gave_way": {str(n): by.number for n, by in self.results.tied.items()},
             },
             "unsettled": [trial.number for trial in unsettled(self.results)],

@@ -130,7 +130,7 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
 
 def _interval_note(results: StudyResults) -> str | None:
     """What the intervals of ratios do not hold, where a study knows it."""
-    if results.tie_test is None:
+    if not results.tie_tests.tests:
         return None
     return (
         "The interval of a ratio holds what varies within one measurement; from one measurement to "
@@ -166,7 +166,7 @@ def _what_runs_tell(results: StudyResults) -> str:
     if results.spread is not None:
         ties = (
             ", nor one that is tied with it in latency takes its place"
-            if results.tie_spread
+            if results.tie_tests.tests
             else ""
         )
         text += (

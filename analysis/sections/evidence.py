@@ -272,9 +272,11 @@ def provenance_section(results: StudyResults) -> Html:
         identity["default student"] = results.default_student.name
     if results.compared_with is not None:
         identity["timed on"] = timed_on(results.compared_with.latency)
-    if results.tie_test is not None:
-        spread = f"{100 * results.tie_test.spread:.1f} % of each other"
-        identity["equal students' latencies"] = f"within {spread}, in 95 of 100 cases"
+    if (widest := results.tie_tests.widest) is not None:
+        apart = f"{100 * widest.spread:.1f} %"
+        if (steadier := results.tie_tests.steadier) is not None:
+            apart = f"{100 * steadier.spread:.1f} % (large ones {apart})"
+        identity["equal students' latencies"] = f"within {apart} of each other, in 95 of 100 cases"
     if results.mlflow:
         identity["tracked in"] = ", ".join(f"{k} {v}" for k, v in results.mlflow.items())
     return section(

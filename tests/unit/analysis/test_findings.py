@@ -11,7 +11,7 @@ from analysis.charts.progress import progress_info
 from analysis.comparison import compare
 from analysis.findings import find, flat_front, time_spent
 from analysis.front import front_hypervolume
-from analysis.latency import TieTest
+from analysis.latency import NOTHING_TIED, TieTest
 from analysis.report import Written, render, summary
 from analysis.results import Session
 from analysis.timing_notes import tie_note
@@ -86,7 +86,7 @@ def test_who_gave_way_for_a_tie_is_no_near_rival(sample, study):
         again["attributes"]["outcome"]["val_score"] = first["values"][0] + 0.2
         trials.append(again)
     results = study(trials, tie_test=TIES)
-    untied = replace(results, tie_test=None)
+    untied = replace(results, tie_tests=NOTHING_TIED)
     assert [trial.number for trial in untied.front] == [0, 1]
     assert [trial.number for trial in results.front] == [1]
     assert results.probabilities == {0: 0.0, 1: 1.0}
@@ -137,7 +137,7 @@ def test_the_line_is_not_called_the_best_where_members_gave_way_for_ties(sample,
         "The line joins the members of the front; students whose latencies are tied with that of a "
         "better one are left off it."
     )
-    untied = replace(results, tie_test=None)
+    untied = replace(results, tie_tests=NOTHING_TIED)
     best = "The line is the best accuracy reached within each latency."
     assert axis_note(front_info(untied), "latency").endswith(best)
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from analysis.front import dominates, front_hypervolume, front_members, kd_pairs
+from analysis.latency import TieTest, TieTests
 from analysis.replication import (
     RIVAL_PROBABILITY,
     front_probabilities,
@@ -285,14 +286,34 @@ def test_latencies_move_within_their_confirmed_intervals() -> None:
     assert found == pytest.approx(stats.norm.cdf(-math.log(1.05) / deviation), abs=0.04)
 
 
+def alike(spread: float) -> TieTests:
+    """Tests that found equal students up to so far apart."""
+    return TieTests((TieTest("[1,1,1,1]", (1.0, 1.0), spread),))
+
+
 def test_latencies_move_from_one_measurement_to_the_next_as_the_a_a_test_has_it() -> None:
     narrow = timed(0.8, low=0.999, high=1.001)
     sure, unsure = runs(1, between(90.0, 0.1)), trained(2, 80.0, 0.8, test=80.0, timing=narrow)
     assert front_probabilities([*sure, unsure])[2] == 1.0
-    found = front_probabilities([*sure, unsure], tie_spread=0.2)[2]
+    found = front_probabilities([*sure, unsure], tests=alike(0.2))[2]
     deviation = math.log(1.2) / (1.96 * math.sqrt(2))
     # It gives way to the better one unless it is faster by more than the spread.
     assert found == pytest.approx(stats.norm.cdf(-math.log(0.8 * 1.2) / deviation), abs=0.04)
+
+
+def test_a_latency_moves_as_the_test_of_its_own_pace_has_it() -> None:
+    narrow = replace(timed(0.8, low=0.999, high=1.001), paced_by="metronome")
+    unsure = trained(2, 80.0, 0.8, test=80.0, timing=narrow)
+    small = TieTest("[1,0,0,0]", (1.0, 1.0), 0.01, "metronome")
+    large = TieTest("[1,1,1,1]", (1.0, 1.0), 0.2, "teacher")
+    deviation = math.log(1.01) / (1.96 * math.sqrt(2))
+    for latency in (0.8, 0.808):
+        # Beside a better one as small; tied, it gives way unless it is faster by a hundredth.
+        by_metronome = replace(timed(latency), idle=False, paced_by="metronome")
+        sure = runs(1, between(90.0, 0.1), latency, latency=by_metronome)
+        found = front_probabilities([*sure, unsure], tests=TieTests((small, large)))[2]
+        above = math.log(0.8 * 1.01 / latency)
+        assert found == pytest.approx(stats.norm.cdf(-above / deviation), abs=0.04)
 
 
 def test_students_of_one_architecture_are_as_fast_in_every_draw() -> None:
@@ -350,13 +371,13 @@ def test_who_gives_way_for_a_tie_in_every_draw_is_never_on_the_front() -> None:
     gives_way, stays = runs(1, between(80.0, 0.1), 1.00), runs(2, between(85.0, 0.1), 1.02)
     trials = [*gives_way, *stays, trained(3, 60.0, 0.5)]
     assert front_probabilities(trials) == {1: 1.0, 2: 1.0, 3: 1.0}
-    assert front_probabilities(trials, tie_spread=0.03) == {1: 0.0, 2: 1.0, 3: 1.0}
-    assert front_probabilities(trials, tie_spread=0.01) == {1: 1.0, 2: 1.0, 3: 1.0}
+    assert front_probabilities(trials, tests=alike(0.03)) == {1: 0.0, 2: 1.0, 3: 1.0}
+    assert front_probabilities(trials, tests=alike(0.01)) == {1: 1.0, 2: 1.0, 3: 1.0}
 
 
 def test_of_two_tied_students_of_one_mean_either_may_be_on_the_front() -> None:
     trials = [*runs(1, between(80.0, 0.5), 1.00), *runs(2, between(80.0, 0.5), 1.02)]
-    found = front_probabilities(trials, tie_spread=0.03)
+    found = front_probabilities(trials, tests=alike(0.03))
     assert found[1] == pytest.approx(0.5, abs=0.04)
     assert found[1] + found[2] == pytest.approx(1.0)
 
@@ -388,9 +409,9 @@ def test_ties_are_taken_in_every_draw_as_the_front_takes_them(third: Any) -> Non
             for trial, score in zip(firsts, column, strict=True)
             if trial.outcome is not None
         ]
-        for member in front_members(alone, third, 0.03):
+        for member in front_members(alone, third, alike(0.03)):
             counts[member.number] += 1
-    found = front_probabilities(trials, third, tie_spread=0.03)
+    found = front_probabilities(trials, third, tests=alike(0.03))
     assert found == {number: count / 2000 for number, count in counts.items()}
 
 

@@ -3,14 +3,15 @@
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_study import add_student, make_context
 
-from analysis.results import ATTR_TIE_TEST, ReferencePoint, TieTest
+from analysis.latency import TieTests
+from analysis.results import ATTR_TIE_TESTS, ReferencePoint, TieTest
 from cluster.connect import Cluster
 from study.confirmation import confirm, time_front
 from study.mirror import Mirror
@@ -75,14 +76,11 @@ def test_a_student_that_cannot_be_read_costs_a_warning_and_the_others_are_confir
         for number, name in ((0, "t0000"), (2, "t0002"))
     ]
     assert "does not match its checksum" in warnings[0]
-    tested = front.record.attribute(ATTR_TIE_TEST)
+    (tested,) = front.record.attribute(ATTR_TIE_TESTS)
     assert tested["architecture"] == front.record.trial(1).architecture
 
 
-@pytest.mark.parametrize(("by_teacher", "widest"), [(0.08, 1), (0.01, 0)])
 def test_where_students_have_two_paces_copies_of_the_fastest_of_either_are_timed(
-    by_teacher: float,
-    widest: int,
     empty: Front,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -103,15 +101,41 @@ def test_where_students_have_two_paces_copies_of_the_fastest_of_either_are_timed
     def time_copies(_: Any, number: int, architecture: str, within: float) -> TieTest:
         with asked.open("a") as file:
             file.write(f"{number}\n")
-        return TieTest(architecture, (1.0, 1.0), (0.02, by_teacher)[number])
+        return TieTest(architecture, (1.0, 1.0), (0.02, 0.08)[number])
 
     monkeypatch.setattr("study.confirmation.time_copies", time_copies)
     empty.run(confirm)
 
     assert asked.read_text().split() == ["0", "1"]
-    tested = record.attribute(ATTR_TIE_TEST)
-    assert tested["architecture"] == names[widest]
-    assert tested["spread"] == max(0.02, by_teacher)
+    tests = TieTests.from_json(record.attribute(ATTR_TIE_TESTS))
+    assert tests.tests == (
+        TieTest(names[0], (1.0, 1.0), 0.02, "metronome"),
+        TieTest(names[1], (1.0, 1.0), 0.08, "teacher"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "asked_for"), [({"paced_by": "metronome"}, 1), ({"paced_by": None}, 0), ({}, 0)]
+)
+def test_a_study_that_has_come_to_another_pace_has_copies_timed_by_that_one_too(
+    known: dict[str, str | None],
+    asked_for: int,
+    empty: Front,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not one whose record has a test of all students, as it was taken before."""
+    record = empty.record
+    by_teacher = record.trial(add_student(record, empty.context, 93.0, 4.0)).architecture
+    first = {"architecture": "[0]", "ratios": [1.0, 1.0], "spread": 0.02, **known}
+    record.set_attribute(ATTR_TIE_TESTS, [first] if known else first)
+    second = TieTest(by_teacher, (1.0, 1.0), 0.08)
+    monkeypatch.setattr("study.confirmation.time_copies", lambda *_: second)
+
+    empty.run(confirm)
+
+    tests = TieTests.from_json(record.attribute(ATTR_TIE_TESTS)).tests
+    assert tests[0] == TieTest.from_json(first)
+    assert tests[1:] == (replace(second, paced_by="teacher"),) * asked_for
 
 
 def test_a_study_of_which_no_student_can_be_read_comes_to_its_end(front: Front) -> None:
@@ -119,7 +143,7 @@ def test_a_study_of_which_no_student_can_be_read_comes_to_its_end(front: Front) 
         front.damage(number)
 
     assert len(front.run(confirm)) == 3
-    assert front.record.attribute(ATTR_TIE_TEST) is None
+    assert front.record.attribute(ATTR_TIE_TESTS) is None
     assert all(trial.confirmed is None for trial in front.record.trials())
 
 
