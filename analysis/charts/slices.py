@@ -30,10 +30,11 @@ class Slice(NamedTuple):
 
 
 class SlicesInfo(NamedTuple):
-    """All slices, over one axis of scores."""
+    """All slices, over one axis of scores; `by_importance` where the order says which mattered."""
 
     slices: tuple[Slice, ...]
     score: Scale
+    by_importance: bool = False
 
 
 def slices_info(results: StudyResults, order: tuple[str, ...] = ()) -> SlicesInfo | None:
@@ -41,7 +42,7 @@ def slices_info(results: StudyResults, order: tuple[str, ...] = ()) -> SlicesInf
 
     Args:
         results: the study.
-        order: names of parameters that come first, such as the most important ones.
+        order: names of parameters from the most important one on, which come first.
     """
     trials = trained(results)
     varied = varying_parameters(results, trials)
@@ -66,4 +67,4 @@ def slices_info(results: StudyResults, order: tuple[str, ...] = ()) -> SlicesInf
         slices.append(Slice(scale, tuple(points), len(trials) - len(points)))
     rank = {name: place for place, name in enumerate(order)}
     slices.sort(key=lambda each: rank.get(each.scale.name, len(rank)))
-    return SlicesInfo(tuple(slices[:MOST_SLICES]), score)
+    return SlicesInfo(tuple(slices[:MOST_SLICES]), score, by_importance=bool(order))

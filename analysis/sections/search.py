@@ -133,7 +133,8 @@ def slices_section(results: StudyResults, info: SlicesInfo | None) -> Html | Non
     groups = {point.group for each in info.slices for point in each.points}
     note = (
         f"Validation {score.name} ({score.unit}) of every fully trained student over one parameter "
-        "at a time, the most important first. The numbers are in the table of all trials."
+        f"at a time{', the most important first' if info.by_importance else ''}. The numbers are "
+        "in the table of all trials."
     )
     return section(
         "slices",

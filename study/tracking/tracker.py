@@ -284,9 +284,13 @@ def run_page(server_uri: str, experiment_id: str, run_id: str) -> str:
     return f"{run}?workflowType=machine_learning"
 
 
-def where_to_look(mlflow: Mapping[str, Any]) -> str:
-    """A study's page on a server, or the command that serves a database, by its record's entry."""
-    uri = str(mlflow["tracking_uri"])
+def where_to_look(mlflow: Mapping[str, Any]) -> list[str]:
+    """Where a study's page is, by its record's entry: on a server, or of what serves a database.
+
+    One line, or the command that serves the database and a second line for the page.
+    """
+    uri, run = str(mlflow["tracking_uri"]), (mlflow["experiment_id"], mlflow["run_id"])
     if uri.startswith(("http://", "https://")):
-        return run_page(without_password(uri), mlflow["experiment_id"], mlflow["run_id"])
-    return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
+        return [run_page(without_password(uri), *run)]
+    command = f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
+    return [command, f"then open {run_page('http://127.0.0.1:5000', *run)}"]

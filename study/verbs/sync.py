@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report.to_json()))
     elif report.mlflow is not None and report.problem is None:
         progress.say(f"{report.study}: {report.trials} trials are in MLflow as in the record")
-        progress.say(f"MLflow   {where_to_look(report.mlflow)}")
+        for label, text in zip(("MLflow", ""), where_to_look(report.mlflow), strict=False):
+            progress.say(f"{label:<9}{text}")
     if report.problem is not None:
         print(f"error: {report.problem}", file=sys.stderr)
         return 1

@@ -136,6 +136,15 @@ def test_slices_place_every_trained_student(realistic):
     assert drawn.count('class="front"') == fronts
 
 
+@pytest.mark.parametrize(("count", "by_importance"), [(-1, False), (0, True)])
+def test_slices_are_said_to_be_in_order_of_importance_only_where_that_is_known(
+    count, by_importance, sample, study
+):
+    page = render(known_study(sample, study, FEWEST_STUDENTS + count))
+    assert "of every fully trained student over one parameter" in page
+    assert ("the most important first" in page) is by_importance
+
+
 def test_parallel_lines_end_at_score_and_latency(realistic):
     info = parallel_info(realistic)
     assert [axis.name for axis in info.axes[-2:]] == ["accuracy, %", "latency, ms"]

@@ -67,7 +67,17 @@ def test_passwords_are_not_shown() -> None:
         assert "…" in message
         assert "secret" not in message
     known = {"tracking_uri": "https://ann:secret@h:5000", "experiment_id": "3", "run_id": "0af1"}
-    assert where_to_look(known).startswith("https://ann:…@h:5000/#/experiments/3")
+    (page,) = where_to_look(known)
+    assert page.startswith("https://ann:…@h:5000/#/experiments/3")
+
+
+def test_a_database_is_served_by_a_command_on_whose_page_the_run_is() -> None:
+    uri = "sqlite:////home/my studies/mlflow.db"
+    known = {"tracking_uri": uri, "experiment_id": "3", "run_id": "0af1"}
+    assert where_to_look(known) == [
+        f"mlflow ui --backend-store-uri '{uri}'",
+        f"then open {run_page('http://127.0.0.1:5000', '3', '0af1')}",
+    ]
 
 
 def test_the_page_of_a_run_opens_among_the_pages_for_training() -> None:
