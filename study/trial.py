@@ -254,6 +254,7 @@ class StudentTrial:
             # Another machine may have gone on with it since it was here.
             checkpoint.previous_path(path).unlink(missing_ok=True)
             self.context.mirror.bring(path)
+        checkpoint.sweep(path)
         try:
             state = checkpoint.load(path)
         except checkpoint.CheckpointError as error:

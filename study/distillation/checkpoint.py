@@ -4,10 +4,12 @@ A checkpoint is an ordinary file of `torch.save`, which plain `torch.load` opens
 content travels in the comment field of the ZIP archive that such a file is.
 """
 
+import glob
 import hashlib
 import io
 import logging
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,8 @@ def save(path: Path, state: dict[str, Any], keep_previous: bool = True) -> None:
     """Write `state` so that a whole checkpoint exists at every moment.
 
     It is written beside `path` and flushed to the disk before it takes the place of the old one.
-    There is one writer a path.
+    Writers of one path do not touch what the other writes: on a node that fell silent one may still
+    be at work when another has taken its trial over.
 
     Args:
         path: The file; missing folders are made.
@@ -49,7 +52,7 @@ def save(path: Path, state: dict[str, Any], keep_previous: bool = True) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("wb") as file:
             file.writelines(_sealed(buffer.getbuffer()))
@@ -62,6 +65,15 @@ def save(path: Path, state: dict[str, Any], keep_previous: bool = True) -> None:
         partial.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def sweep(path: Path) -> None:
+    """Remove what writers of `path` that were killed have left half written beside it.
+
+    One that is still at work finds its own gone, and fails.
+    """
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*partial"):
+        left.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:

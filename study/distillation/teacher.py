@@ -257,6 +257,7 @@ def teacher_method(recipe: TeacherRecipe, num_classes: int) -> Method:
 
 def _interrupted(path: Path, key: str) -> dict[str, Any] | None:
     """What an interrupted training of this teacher left behind, if anything."""
+    checkpoint.sweep(path)
     if not path.exists() and not checkpoint.previous_path(path).exists():
         return None
     try:

@@ -51,7 +51,7 @@ def hold_writes() -> None:
     def slowly(descriptor: int) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         written = Path(f"/proc/self/fd/{descriptor}").readlink()
-        while written.name == "last.pt.partial" and held.exists():
+        while written.match("last.pt.*.partial") and held.exists():
             assert time.monotonic() < deadline, "the writes are still held"
             time.sleep(0.02)
         flush(descriptor)

@@ -91,10 +91,10 @@ def while_a_checkpoint_is_written() -> None:
     held = Path(os.environ["EPOCHS_HELD"]).with_suffix(".writes")
     os.environ["WRITES_HELD"] = str(held)
 
-    def watch(partial: Path) -> None:
+    def watch(folder: Path) -> None:
         workers = psutil.Process().children(recursive=True)
         workers.sort(key=lambda process: not process.name().startswith("ray::"))
-        while not partial.exists():
+        while not any(folder.glob("last.pt.*.partial")):
             time.sleep(0.01)
         for worker in workers:
             worker.kill()
@@ -102,8 +102,8 @@ def while_a_checkpoint_is_written() -> None:
 
     def then(record: Any) -> None:
         held.touch()
-        partial = record.folder / "checkpoints" / f"t{TRIAL:04d}" / "last.pt.partial"
-        threading.Thread(target=watch, args=(partial,), daemon=True).start()
+        folder = record.folder / "checkpoints" / f"t{TRIAL:04d}"
+        threading.Thread(target=watch, args=(folder,), daemon=True).start()
 
     after_epoch(then)
 

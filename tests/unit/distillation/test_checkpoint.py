@@ -86,11 +86,43 @@ def test_a_flipped_bit_anywhere_is_found(path: Path) -> None:
 def test_a_crash_between_the_two_renames_loses_nothing(path: Path) -> None:
     checkpoint.save(path, epoch(1))
     path.rename(previous_path(path))
-    path.with_name("last.pt.partial").write_bytes(b"half of a checkpoint")
+    path.with_name("last.pt.0af1.partial").write_bytes(b"half of a checkpoint")
     assert checkpoint.load(path)["epochs_done"] == 1
+    checkpoint.sweep(path)
     checkpoint.save(path, epoch(2))
     assert checkpoint.load(path)["epochs_done"] == 2
     assert sorted(file.name for file in path.parent.iterdir()) == ["last.pt", "last.pt.previous"]
+
+
+def test_a_writer_that_another_has_overtaken_leaves_a_whole_checkpoint(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is in the midst of writing while the second writes all of its own."""
+    flush = os.fsync
+
+    def overtaken(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", flush)
+        checkpoint.save(path, epoch(2))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", overtaken)
+    checkpoint.save(path, epoch(1))
+
+    assert checkpoint.load(path)["epochs_done"] == 1
+    assert checkpoint.load(previous_path(path))["epochs_done"] == 2
+    assert sorted(file.name for file in path.parent.iterdir()) == ["last.pt", "last.pt.previous"]
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(path: Path) -> None:
+    checkpoint.save(path, epoch(1))
+    checkpoint.save(path, epoch(2))
+    for name in ("last.pt.0af1.partial", "last.pt.partial", "last.pt2.0af1.partial"):
+        path.with_name(name).write_bytes(b"half")
+    checkpoint.sweep(path)
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        *("last.pt", "last.pt.previous", "last.pt2.0af1.partial")
+    ]
+    checkpoint.sweep(path.parent / "never" / "last.pt")
 
 
 def test_nothing_whole_is_an_error_that_names_path_and_reasons(path: Path) -> None:
