@@ -3,8 +3,9 @@
 Part of the definition of a result's fields (`analysis.results`); milliseconds throughout.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from analysis.stored import Stored
 
@@ -126,15 +127,17 @@ class TieTest(Stored):
 
 
 @dataclass(frozen=True)
-class TieTests:
+class TieTests(Stored):
     """The A/A tests of a study: one for each pace by which students of it were timed, or none."""
 
     tests: tuple[TieTest, ...] = ()
 
     @classmethod
-    def from_json(cls, stored: Any) -> "TieTests":
-        """Read what a record has of them: a list, one test alone, or None."""
-        return cls(tuple(TieTest.from_json(test) for test in listed_tests(stored)))
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what a record has of them; of an earlier one that is one test alone."""
+        if isinstance(data, dict) and "tests" not in data:
+            return cls((TieTest.from_json(data),))
+        return super().from_json(data)
 
     @property
     def widest(self) -> TieTest | None:
@@ -163,8 +166,3 @@ class TieTests:
 
 
 NOTHING_TIED = TieTests()
-
-
-def listed_tests(stored: Any) -> list[Any]:
-    """What a record has of its A/A tests, as a list: of earlier records it is one alone."""
-    return [stored] if isinstance(stored, dict) else list(stored or ())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from analysis.database import open_database, seen_from_here
 from analysis.front import KdPair, front_members, kd_pairs, tied
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
-from analysis.latency import NOTHING_TIED, TieTests, listed_tests
+from analysis.latency import NOTHING_TIED, TieTests
 from analysis.replication import front_probabilities, pooled_spread, rivals
 from analysis.results import (
     ATTR_ARCHITECTURE,
@@ -49,7 +49,6 @@ from analysis.results import (
     ReferencePoint,
     Session,
     TeacherResult,
-    TieTest,
     TrialResult,
     Usage,
     first_runs,
@@ -218,14 +217,13 @@ class RecordReader:
                 return StudyResults(plan)
             attributes = self._study.user_attrs
             trials = self._study.get_trials(deepcopy=False)
-        tests = attributes.get(ATTR_TIE_TESTS)
         reference = _stored(ReferencePoint, attributes.get(ATTR_REFERENCE_POINT), plan.name)
         teacher_ms = None if reference is None else reference.latency_ms
         sessions = _all_stored(Session, attributes.get(ATTR_SESSIONS), plan.name)
         return StudyResults(
             plan=plan,
             teacher=_stored(TeacherResult, attributes.get(ATTR_TEACHER), plan.name),
-            tie_tests=TieTests(_all_stored(TieTest, listed_tests(tests), plan.name)),
+            tie_tests=_stored(TieTests, attributes.get(ATTR_TIE_TESTS), plan.name) or NOTHING_TIED,
             default_student=_stored(
                 DefaultStudent, attributes.get(ATTR_DEFAULT_STUDENT), plan.name
             ),

@@ -66,7 +66,7 @@ def _whereabouts(summary: StudySummary, ending: Ending) -> list[tuple[str, str]]
         lines.append(("store", f"{shown(studies)}/{summary.folder.name}"))
     mlflow = summary.results.mlflow
     if mlflow is not None:
-        lines.extend(zip(("MLflow", ""), where_to_look(mlflow), strict=False))
+        lines.extend(where_to_look(mlflow))
     lines.append(("go on", f"give the same command again {_again(summary, ending)}"))
     return lines
 

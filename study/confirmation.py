@@ -1,8 +1,8 @@
 """The front, confirmed: latency taken again on the idle device, the test split scored once.
 
 Students that could be on the front, timed while other trials ran, are timed again with nothing of
-the cluster beside them: whoever times holds all CPUs and GPUs of a node. Before the first, copies
-of one student are timed one after another, which tells what differences mean nothing. Whoever is
+the cluster beside them: whoever times holds all CPUs and GPUs of a node. Before the first of a pace
+copies of one are timed one after another, which tells what differences mean nothing. Whoever is
 then on the front, and every published row and control, is scored on the test split; of what was
 trained more than once, every run is. A study that trains more of the front waits with the test
 split until that is done. A student whose file cannot be read costs a warning: it is passed over.
@@ -80,8 +80,9 @@ def confirm(
     if kept.waiting():
         with progress.phase("confirming the front") as phase:
             done = 0
-            _test_ties(record, kept, phase)
-            while waiting := kept.waiting():
+            while kept.waiting():
+                _test_ties(record, kept, phase)
+                waiting = kept.waiting()
                 for place, trial in enumerate(waiting):
                     phase.update(done, done + len(waiting) - place, trial.architecture)
                     known = record.trial(trial.number).idle_latency
@@ -124,13 +125,14 @@ def time_front(
         return
     with progress.phase("timing the front") as phase:
         done = 0
-        _test_ties(record, kept, phase)
-        while untimed := kept.untimed():
-            phase.update(done, done + len(untimed), untimed[0].architecture)
-            latency = kept.ask(phase, _time, untimed[0])
-            if latency is not None:
-                record.timed(untimed[0].architecture, latency)
-                done += 1
+        while kept.untimed():
+            _test_ties(record, kept, phase)
+            for trial in kept.untimed()[:1]:
+                phase.update(done, done + len(kept.untimed()), trial.architecture)
+                latency = kept.ask(phase, _time, trial)
+                if latency is not None:
+                    record.timed(trial.architecture, latency)
+                    done += 1
         phase.update(done, done)
     for number, problem in kept.unreadable.items():
         progress.warn(f"{trial_name(number)} could not be timed on the idle device: {problem}")
@@ -253,10 +255,11 @@ def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
     """Have the A/A test done with the fastest student, whose noise is largest, once a study.
 
     Where some are timed by their teacher's pace and some by the metronome's, with the fastest of
-    either, once each: a study that has gone on may have come to the other pace.
+    either, once each: the other pace may come with whom the first latencies let near the front, or
+    when a study goes on.
     """
     while waiting := kept.waiting():
-        known = TieTests.from_json(record.attribute(ATTR_TIE_TESTS)).tests
+        known = record.tie_tests.tests
         paces = {test.paced_by for test in known}
         asked = fastest_by_pace(waiting)
         left = [pace for pace in asked if pace not in paces]
@@ -264,12 +267,12 @@ def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
             return
         phase.update(0, len(waiting), "the same student, timed again and again")
         trained = sum(trial.train_seconds for trial in trained_alone(record.trials()))
-        within = _COPIES_SHARE * trained / len(asked)
+        within = _COPIES_SHARE * trained / len(paces | asked.keys())
         pace, trial = left[0], asked[left[0]]
         test = kept.ask(phase, time_copies, trial, trial.architecture, within)
         if test is not None:
-            tests = (*known, replace(test, paced_by=pace))
-            record.set_attribute(ATTR_TIE_TESTS, [each.to_json() for each in tests])
+            tests = TieTests((*known, replace(test, paced_by=pace)))
+            record.set_attribute(ATTR_TIE_TESTS, tests.to_json())
 
 
 def fastest_by_pace(trials: Iterable[TrialResult]) -> dict[str, TrialResult]:

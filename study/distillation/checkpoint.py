@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def save(path: Path, state: dict[str, Any], keep_previous: bool = True) -> None:
     """Write `state` so that a whole checkpoint exists at every moment.
 
     It is written beside `path` and flushed to the disk before it takes the place of the old one.
-    Writers of one path do not touch what the other writes: on a node that fell silent one may still
-    be at work when another has taken its trial over.
+    On a node that fell silent a writer may still be at work when another has taken its trial over:
+    what it leaves is whole as well, and the last to end counts.
 
     Args:
         path: The file; missing folders are made.
@@ -46,7 +47,8 @@ def save(path: Path, state: dict[str, Any], keep_previous: bool = True) -> None:
 
     Raises:
         TypeError: `state` holds something that could not be loaded again; names its place.
-        OSError: The disk is full or gone; the old checkpoint is as it was.
+        OSError: The disk is full or gone, or whoever took over swept away what was half written;
+            the old checkpoint is as it was.
     """
     _require_plain(state, "state")
     buffer = io.BytesIO()
@@ -58,8 +60,9 @@ def save(path: Path, state: dict[str, Any], keep_previous: bool = True) -> None:
             file.writelines(_sealed(buffer.getbuffer()))
             file.flush()
             os.fsync(file.fileno())
-        if keep_previous and path.exists():
-            path.replace(previous_path(path))
+        if keep_previous and partial.exists():
+            with suppress(FileNotFoundError):  # the first one, or moved by another writer
+                path.replace(previous_path(path))
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)

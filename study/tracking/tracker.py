@@ -284,13 +284,16 @@ def run_page(server_uri: str, experiment_id: str, run_id: str) -> str:
     return f"{run}?workflowType=machine_learning"
 
 
-def where_to_look(mlflow: Mapping[str, Any]) -> list[str]:
-    """Where a study's page is, by its record's entry: on a server, or of what serves a database.
+def where_to_look(mlflow: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Labelled lines that lead to a study's page, by its record's entry.
 
-    One line, or the command that serves the database and a second line for the page.
+    The page on a server; of a database the command that serves it, and the page there.
     """
     uri, run = str(mlflow["tracking_uri"]), (mlflow["experiment_id"], mlflow["run_id"])
-    if uri.startswith(("http://", "https://")):
-        return [run_page(without_password(uri), *run)]
-    command = f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
-    return [command, f"then open {run_page('http://127.0.0.1:5000', *run)}"]
+    shown, scheme = without_password(uri), urlsplit(uri).scheme
+    if scheme in ("http", "https"):
+        return [("MLflow", run_page(shown, *run))]
+    if scheme == "databricks" or uri == "databricks":
+        return [("MLflow", f"{shown}, experiment {run[0]}, run {run[1]}")]
+    command = f"mlflow ui --backend-store-uri {shlex.quote(shown)}"
+    return [("MLflow", command), ("", f"then open {run_page('http://127.0.0.1:5000', *run)}")]

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report.to_json()))
     elif report.mlflow is not None and report.problem is None:
         progress.say(f"{report.study}: {report.trials} trials are in MLflow as in the record")
-        for label, text in zip(("MLflow", ""), where_to_look(report.mlflow), strict=False):
+        for label, text in where_to_look(report.mlflow):
             progress.say(f"{label:<9}{text}")
     if report.problem is not None:
         print(f"error: {report.problem}", file=sys.stderr)

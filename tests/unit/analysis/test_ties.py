@@ -118,7 +118,6 @@ def by_pace(sample, pace):
 
 
 def test_the_spread_of_a_record_without_an_a_a_test_is_0(sample):
-    assert TieTests.from_json(None) == NOTHING_TIED
     assert NOTHING_TIED.spread_of(by_pace(sample, "metronome")) == 0.0
     assert NOTHING_TIED.widest is NOTHING_TIED.steadier is None
 
@@ -143,7 +142,7 @@ def test_a_latency_is_as_certain_as_its_pace_and_the_teachers_is_never_the_stead
     tests = TieTests(
         tuple(TieTest("[1]", (1.0, 1.0), *how) for how in zip(spreads, paces, strict=True))
     )
-    assert TieTests.from_json([test.to_json() for test in tests.tests]) == tests
+    assert TieTests.from_json(tests.to_json()) == tests
     assert tests.spread_of(by_pace(sample, "metronome")) == by_metronome
     assert tests.spread_of(by_pace(sample, "teacher")) == by_teacher
     assert tests.spread_of(None) == by_teacher
@@ -177,6 +176,6 @@ def test_a_small_student_is_not_tied_by_what_large_ones_are(sample, study):
         trial["attributes"]["latency"]["paced_by"] = "metronome"
     small = TieTest("[1,0,0,0]", (1.0, 1.0), 0.02, "metronome")
     large = TieTest("[2,2,2,2]", (1.0, 1.0), 0.08, "teacher")
-    results = study(trials, tie_test=[small.to_json(), large.to_json()])
+    results = study(trials, tie_test=TieTests((small, large)).to_json())
     assert [trial.number for trial in results.front] == [0, 1, 3]
     assert {number: stays.number for number, stays in results.tied.items()} == {2: 3}

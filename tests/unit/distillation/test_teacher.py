@@ -210,8 +210,11 @@ def test_an_interrupted_training_goes_on_and_ends_in_the_same_teacher(
     first, second = stop_after(2), list[EpochMetrics]()
     with pytest.raises(Interrupted):
         train_teacher(SMALL, data, CPU, 0, first.append, path)
+    half = path.with_name("training.pt.0af1.partial")
+    half.write_bytes(b"of a writer that was killed")
     resumed = train_teacher(SMALL, data, CPU, 0, second.append, path)
     assert [metrics.epoch for metrics in first] == [1, 2]
+    assert not half.exists()
     assert [metrics.epoch for metrics in second] == [3]
     assert resumed.weights_sha256 == trained.weights_sha256
     assert [m.train_loss for m in resumed.curve] == [m.train_loss for m in trained.curve]

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import add_student, make_context
+from tiny_study import add_student, latency, make_context
 
-from analysis.latency import TieTests
-from analysis.results import ATTR_TIE_TESTS, ReferencePoint, TieTest
+from analysis.results import ATTR_TIE_TESTS, Confirmation, ReferencePoint, TieTest
 from cluster.connect import Cluster
 from study.confirmation import confirm, time_front
 from study.mirror import Mirror
@@ -76,8 +75,8 @@ def test_a_student_that_cannot_be_read_costs_a_warning_and_the_others_are_confir
         for number, name in ((0, "t0000"), (2, "t0002"))
     ]
     assert "does not match its checksum" in warnings[0]
-    (tested,) = front.record.attribute(ATTR_TIE_TESTS)
-    assert tested["architecture"] == front.record.trial(1).architecture
+    (tested,) = front.record.tie_tests.tests
+    assert tested.architecture == front.record.trial(1).architecture
 
 
 def test_where_students_have_two_paces_copies_of_the_fastest_of_either_are_timed(
@@ -107,8 +106,7 @@ def test_where_students_have_two_paces_copies_of_the_fastest_of_either_are_timed
     empty.run(confirm)
 
     assert asked.read_text().split() == ["0", "1"]
-    tests = TieTests.from_json(record.attribute(ATTR_TIE_TESTS))
-    assert tests.tests == (
+    assert record.tie_tests.tests == (
         TieTest(names[0], (1.0, 1.0), 0.02, "metronome"),
         TieTest(names[1], (1.0, 1.0), 0.08, "teacher"),
     )
@@ -127,15 +125,42 @@ def test_a_study_that_has_come_to_another_pace_has_copies_timed_by_that_one_too(
     record = empty.record
     by_teacher = record.trial(add_student(record, empty.context, 93.0, 4.0)).architecture
     first = {"architecture": "[0]", "ratios": [1.0, 1.0], "spread": 0.02, **known}
-    record.set_attribute(ATTR_TIE_TESTS, [first] if known else first)
+    record.set_attribute(ATTR_TIE_TESTS, {"tests": [first]} if known else first)
     second = TieTest(by_teacher, (1.0, 1.0), 0.08)
     monkeypatch.setattr("study.confirmation.time_copies", lambda *_: second)
 
     empty.run(confirm)
 
-    tests = TieTests.from_json(record.attribute(ATTR_TIE_TESTS)).tests
+    tests = record.tie_tests.tests
     assert tests[0] == TieTest.from_json(first)
     assert tests[1:] == (replace(second, paced_by="teacher"),) * asked_for
+
+
+@pytest.mark.parametrize("step", [confirm, time_front])
+def test_a_pace_that_comes_to_the_front_with_the_first_latencies_is_tested_as_well(
+    step: Callable[..., None], empty: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small one was timed too fast beside others: idle, a large one comes near it."""
+    record = empty.record
+    fast = {"paced_by": "metronome", "blocks_4": 0}
+    small = add_student(record, empty.context, 95.0, 5.0, **fast)
+    large = add_student(record, empty.context, 94.0, 4.0, blocks_2=2)
+    by_metronome = replace(latency(3.8), paced_by="metronome", reference_ms=10.0)
+
+    idle = {small: by_metronome, large: latency(4.0)}
+    monkeypatch.setattr(
+        "study.confirmation.time_copies",
+        lambda _, number, architecture, within: TieTest(architecture, (1.0, 1.0), 0.01 + number),
+    )
+    monkeypatch.setattr(
+        "study.confirmation._confirm", lambda _, number, *more: Confirmation(90.0, idle[number])
+    )
+    monkeypatch.setattr("study.confirmation._time", lambda _, number: idle[number])
+    empty.run(step)
+
+    assert [(test.paced_by, test.spread) for test in record.tie_tests.tests] == [
+        *(("metronome", 0.01), ("teacher", 1.01))
+    ]
 
 
 def test_a_study_of_which_no_student_can_be_read_comes_to_its_end(front: Front) -> None:

@@ -67,7 +67,7 @@ def test_passwords_are_not_shown() -> None:
         assert "…" in message
         assert "secret" not in message
     known = {"tracking_uri": "https://ann:secret@h:5000", "experiment_id": "3", "run_id": "0af1"}
-    (page,) = where_to_look(known)
+    ((_, page),) = where_to_look(known)
     assert page.startswith("https://ann:…@h:5000/#/experiments/3")
 
 
@@ -75,9 +75,22 @@ def test_a_database_is_served_by_a_command_on_whose_page_the_run_is() -> None:
     uri = "sqlite:////home/my studies/mlflow.db"
     known = {"tracking_uri": uri, "experiment_id": "3", "run_id": "0af1"}
     assert where_to_look(known) == [
-        f"mlflow ui --backend-store-uri '{uri}'",
-        f"then open {run_page('http://127.0.0.1:5000', '3', '0af1')}",
+        ("MLflow", f"mlflow ui --backend-store-uri '{uri}'"),
+        ("", f"then open {run_page('http://127.0.0.1:5000', '3', '0af1')}"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "where"),
+    [
+        ("HTTP://h:5000", run_page("HTTP://h:5000", "3", "0af1")),
+        ("databricks", "databricks, experiment 3, run 0af1"),
+        ("databricks://prof", "databricks://prof, experiment 3, run 0af1"),
+    ],
+)
+def test_what_a_server_has_is_served_by_no_command(uri: str, where: str) -> None:
+    known = {"tracking_uri": uri, "experiment_id": "3", "run_id": "0af1"}
+    assert where_to_look(known) == [("MLflow", where)]
 
 
 def test_the_page_of_a_run_opens_among_the_pages_for_training() -> None:

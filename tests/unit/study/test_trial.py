@@ -260,9 +260,12 @@ def test_an_interrupted_trial_goes_on_exactly_where_it_was(
     first.advance()
     first.advance()
     first.close()
+    half = trial_folder(context.place, 2) / "last.pt.0af1.partial"
+    half.write_bytes(b"of a writer that was killed")
 
     resumed = finish(StudentTrial(task(2, known), context))
 
+    assert not half.exists()
     assert curve(resumed) == curve(whole)  # the first report repeats the epoch done before
     ours, theirs = load_student(context, 2), load_student(context, 1)
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
