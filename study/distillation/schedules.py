@@ -15,7 +15,7 @@ def one_cycle(step: int, total_steps: int, warm_up: float = 0.3) -> float:
 
     Start (1/25), end (1/250,000) and the turning point are those of
     `torch.optim.lr_scheduler.OneCycleLR(anneal_strategy="linear")`, where the first of
-    `total_steps` is step 0.
+    `total_steps` is step 0; of trainings of under four steps the peak is the first.
 
     Args:
         step: 0 to `total_steps - 1`.

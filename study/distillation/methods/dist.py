@@ -23,6 +23,9 @@ from study.distillation.methods.base import (
 )
 from study.distillation.precision import as_given
 
+# Probabilities that differ by less are taken for equal.
+_ROUNDING = 1e-7
+
 
 def pearson_distance(one: Tensor, other: Tensor, dim: int) -> Tensor:
     """`1 - r`, r the Pearson correlation along `dim`, the mean over the other axis.
@@ -37,7 +40,11 @@ def pearson_distance(one: Tensor, other: Tensor, dim: int) -> Tensor:
     """
     centred = one - one.mean(dim, keepdim=True)
     others = other - other.mean(dim, keepdim=True)
-    return 1 - functional.cosine_similarity(centred, others, dim=dim).mean()
+    # What is left of a line that does not vary is rounding, which a correlation would blow up.
+    varies = (centred.abs().amax(dim) > _ROUNDING) & (others.abs().amax(dim) > _ROUNDING)
+    safe = torch.where(varies.unsqueeze(dim), centred, torch.ones_like(centred))
+    correlation = functional.cosine_similarity(safe, others, dim=dim)
+    return 1 - torch.where(varies, correlation, torch.zeros_like(correlation)).mean()
 
 
 def inter_class_relation(

@@ -187,6 +187,24 @@ def test_lines_that_are_affine_in_each_other_correlate_wholly(dim: int) -> None:
     assert pearson_distance(one, slopes * one, 1 - dim).item() > 1e-3
 
 
+@pytest.mark.parametrize("classes", [3, 10, 100])
+@pytest.mark.parametrize("rows", ["all equal", "equal to each other"])
+def test_a_line_that_does_not_vary_brings_no_gradient(rows: str, classes: int) -> None:
+    """A student may begin so: its correlation would be that of rounding errors, its slope 1e7."""
+    student = torch.zeros(8, classes)
+    if rows == "equal to each other":
+        student = logits(1, 1, classes).expand(8, classes).clone()
+    student.requires_grad_()
+    inter = inter_class_relation(student, logits(2, 8, classes), 4.0)
+    intra = intra_class_relation(student, logits(2, 8, classes), 4.0)
+    assert intra.item() == 16.0
+    (slope,) = torch.autograd.grad(intra, student, retain_graph=True)
+    assert torch.equal(slope, torch.zeros_like(slope))
+    (slope,) = torch.autograd.grad(inter, student)
+    assert slope.abs().max() < 4
+    assert inter.item() == 16.0 or rows == "equal to each other"
+
+
 def test_the_relations_look_along_different_axes() -> None:
     """Images in another order keep each image's relation of classes, and not that of images."""
     teacher = logits(1).double()
