@@ -218,6 +218,12 @@ def _data(group: "argparse._ArgumentGroup") -> None:
         "(default: what the space declares, mostly none)",
     )
     group.add_argument(
+        "--teacher-statistics",
+        metavar="data|imagenet",
+        help="whose mean and deviation the teacher's images are normalised by; those that it was "
+        "trained with (default: imagenet with --teacher-weights imagenet, else the data's own)",
+    )
+    group.add_argument(
         "--teacher-epochs",
         type=int,
         metavar="N",

@@ -234,7 +234,8 @@ def teacher_source(
         )
     network = teacher_network(teacher, context.data, context.folder).to(device)
     data = class_data(context.data)
-    return LiveTeacher(network, data.mean, data.std, device, teacher.precision)
+    mean, std = teacher.recipe.normalization(data.mean, data.std)
+    return LiveTeacher(network, mean, std, device, teacher.precision)
 
 
 def class_data(data: "Data") -> "ImageData":

@@ -12,7 +12,13 @@ from analysis.results import Third
 from search_spaces.space import THIRD_OBJECTIVES, SearchSpace, TeacherChoice, Value, nearest
 from study.budget import Budget
 from study.distillation.runtime import RUNTIMES
-from study.distillation.teacher_recipe import NETWORKS, SMALLEST_INCEPTION_INPUT, TeacherRecipe
+from study.distillation.teacher_recipe import (
+    NETWORKS,
+    SMALLEST_INCEPTION_INPUT,
+    STATISTICS,
+    Statistics,
+    TeacherRecipe,
+)
 
 SAMPLERS = ("tpe", "random", "latency-first")
 SCHEDULERS = ("pareto", "pause", "none")
@@ -49,6 +55,7 @@ _FREE = frozenset(
 _LATER: Mapping[str, Any] = {
     "teacher_network": None,
     "teacher_size": None,
+    "teacher_statistics": "data",
     "replicates": 1,
     "min_score": None,
     "warm_start": None,
@@ -86,6 +93,7 @@ class StudyPlan:
     ``cpus_per_trial`` is :data:`TO_BE_MEASURED` until it was.
     ``replicates`` are the runs in all of every configuration of the front. ``device_kind`` names
     the processor or GPU that trials are to run on, where a cluster has several.
+    ``teacher_statistics`` says by whose mean and deviation the teacher's images are normalised.
     ``timing_seconds`` are the most for one latency on the idle device.
     ``fuse`` is one of :data:`FUSE`: whether runs of one configuration are trained as one.
     """
@@ -122,6 +130,7 @@ class StudyPlan:
     objectives: tuple[str, ...] = OBJECTIVES[:2]
     teacher_network: str | None = None
     teacher_size: int | None = None
+    teacher_statistics: Statistics = "data"
     replicates: int = 1
     min_score: float | None = None
     warm_start: str | None = None
@@ -292,6 +301,7 @@ def _problems(plan: StudyPlan) -> list[str]:
             ("teacher-outputs", plan.teacher_outputs, (*TEACHER_OUTPUTS, NO_TEACHER)),
             ("teacher-weights", plan.teacher_weights, TEACHER_WEIGHTS),
             ("teacher-network", plan.teacher_network, NETWORKS),
+            ("teacher-statistics", plan.teacher_statistics, STATISTICS),
             ("precision", plan.precision, PRECISIONS),
             ("runtime", plan.runtime, RUNTIMES),
             ("fuse", plan.fuse, FUSE),

@@ -83,6 +83,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         objectives=objectives,
         teacher_network=args.teacher_network,
         teacher_size=args.teacher_size,
+        teacher_statistics=_teacher_statistics(space, short, args, stored),
         replicates=args.replicates,
         fuse=args.fuse,
         min_score=args.min_score,
@@ -131,6 +132,17 @@ def _teacher_weights(space: SearchSpace, data: str, args: argparse.Namespace) ->
     return declared or "none"
 
 
+def _teacher_statistics(
+    space: SearchSpace, data: str, args: argparse.Namespace, stored: Mapping[str, Any] | None
+) -> Any:
+    """By what the teacher's images are normalised: as given, as before, or as it was trained."""
+    if args.teacher_statistics is not None:
+        return args.teacher_statistics
+    if stored is not None:
+        return stored.get("teacher_statistics", "data")
+    return "imagenet" if _teacher_weights(space, data, args) == "imagenet" else "data"
+
+
 def _cpus(args: argparse.Namespace, stored: Mapping[str, Any] | None) -> int:
     """CPUs a trial: as given, or as they were measured; 0 where that is still to be done."""
     cpus = parsing.parse_cpus(args.cpus_per_trial)
@@ -168,6 +180,7 @@ def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:
         ("teacher-network", args.teacher_network),
         ("teacher-size", args.teacher_size),
         ("teacher-weights", weights),
+        ("teacher-statistics", args.teacher_statistics),
         ("teacher-epochs", args.teacher_epochs),
         ("teacher-outputs", args.teacher_outputs),
     ):

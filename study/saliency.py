@@ -74,9 +74,11 @@ def draw(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None
         load_kept(context, control.number),
     )
     images = data.test.take(first_of_classes(data.test.labels))
+    own = data.mean, data.std
+    seen_by = (teacher.recipe.normalization(*own), own, own)
     looked = [
-        saliency(network.to(device), images, data.mean, data.std, data.num_classes, device)
-        for network in networks
+        saliency(network.to(device), images, mean, std, data.num_classes, device)
+        for network, (mean, std) in zip(networks, seen_by, strict=True)
     ]
     columns = (
         IllustrationColumn("Test image", "its class"),

@@ -38,6 +38,7 @@ def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "Teac
         **({varied: space.parameter(varied).default} if varied else {}),
         epochs=plan.teacher_epochs or choice.epochs,
         score=space.score.name,
+        statistics=plan.teacher_statistics,
         **_start(plan.teacher_weights),
     )
 

@@ -133,8 +133,7 @@ def _teach(
         _, score = evaluate(
             model,
             data.validation,
-            data.mean,
-            data.std,
+            *recipe.normalization(data.mean, data.std),
             device,
             precision,
             classes=data.num_classes,
@@ -190,7 +189,11 @@ def _teach(
     answers = None
     if request.outputs:
         asked = teachers.ViewedImages(
-            images, data.augmentation, data.mean, data.std, request.views, request.seed
+            images,
+            data.augmentation,
+            *recipe.normalization(data.mean, data.std),
+            request.views,
+            request.seed,
         )
         answers = teachers.cached_teacher_outputs(
             folder / key,
@@ -309,9 +312,16 @@ def _test_score(
     from study.distillation.evaluation import evaluate
 
     path = request.folder / key / TESTED_FILE
-    asked = {"data": data.content_hash, "by": request.recipe.score, "classes": data.num_classes}
+    recipe = request.recipe
+    before: dict[str, Any] = {"statistics": "data"}  # where it was kept without
+    asked = {
+        "data": data.content_hash,
+        "by": recipe.score,
+        "classes": data.num_classes,
+        "statistics": recipe.statistics,
+    }
     try:
-        kept = json.loads(path.read_text())
+        kept = {**before, **json.loads(path.read_text())}
         if {name: kept.get(name) for name in asked} == asked:
             return float(kept["test_score"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -319,11 +329,10 @@ def _test_score(
     _, score = evaluate(
         model,
         data.test,
-        data.mean,
-        data.std,
+        *recipe.normalization(data.mean, data.std),
         device,
         classes=data.num_classes,
-        by=request.recipe.score,
+        by=recipe.score,
     )
     if path.parent.is_dir():
         with contextlib.suppress(OSError):

@@ -164,14 +164,15 @@ def train_teacher(
         torch.manual_seed(seed)
         build = build_teacher if state is None else build_network
         model = build(recipe, data.num_classes, data.shape, auxiliary=True)
+    mean, std = recipe.normalization(data.mean, data.std)
     trainer = StudentTrainer(
         model,
         teacher_method(recipe, data.num_classes),
         TrainingData(
             data.train,
             data.validation,
-            data.mean,
-            data.std,
+            mean,
+            std,
             data.augmentation,
             classes=data.num_classes,
             score=recipe.score,
@@ -209,8 +210,8 @@ def train_teacher(
         data_hash=data.content_hash,
         classes=data.classes,
         shape=data.shape,
-        mean=data.mean,
-        std=data.std,
+        mean=mean,
+        std=std,
         curve=tuple(curve),
         precision=precision,
         device=device_name(device),

@@ -76,8 +76,8 @@ def load_checkpoint(
     The state may lie under "state_dict" or "model", its names may start with "module.". Depths,
     kind of block, inner width and stem of a ResNet (bottleneck or basic blocks) are read off the
     names and shapes; a 3x3 stem means the CIFAR stem (stride 1, no pooling). Of an Inception-v3 of
-    torchvision the auxiliary head is left out. The network is fed images normalised by the data
-    set's own mean and standard deviation (torchvision's `transform_input` is off). Only tensors
+    torchvision the auxiliary head is left out. The network is fed images normalised as the recipe's
+    `statistics` say; torchvision's `transform_input` is on where they are ImageNet's. Only tensors
     are unpickled, no code is run.
 
     Args:
@@ -97,7 +97,9 @@ def load_checkpoint(
             _check_classes(path, state, num_classes, 1)
     if recipe.network != "resnet":
         return _of_recipe(path, state, replace(recipe, epochs=0), num_classes, shape)
-    recipe = replace(_infer_recipe(state, path), subclasses=recipe.subclasses)
+    recipe = replace(
+        _infer_recipe(state, path), subclasses=recipe.subclasses, statistics=recipe.statistics
+    )
     _check_classes(path, state, num_classes, recipe.subclasses)
     seen = state["conv1.weight"].shape[1]
     if seen != shape[2]:

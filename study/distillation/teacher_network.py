@@ -49,7 +49,7 @@ def build_network(
             outputs,
             recipe.input_size,
             auxiliary=auxiliary,
-            imagenet_input=recipe.weights == "imagenet",
+            imagenet_input="imagenet" in (recipe.weights, recipe.statistics),
         )
     if recipe.network == "dense":
         return dense.build(shape, recipe.hidden, outputs)

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 from study.distillation.transfer import Part, Transfer, TransferError
@@ -13,12 +14,17 @@ Block = Literal["bottleneck", "basic"]
 Stem = Literal["imagenet", "cifar"]
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["onecycle", "cosine", "constant"]
+Statistics = Literal["data", "imagenet"]
 
 NETWORKS: tuple[Network, ...] = get_args(Network)
 BLOCKS: tuple[Block, ...] = get_args(Block)
 STEMS: tuple[Stem, ...] = get_args(Stem)
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+STATISTICS: tuple[Statistics, ...] = get_args(Statistics)
+# Of a channel (red, green, blue), in shares of white, as torchvision has them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 RESNET_50 = (3, 4, 6, 3)
 # The least that Inception-v3 can halve as often as it does.
 SMALLEST_INCEPTION_INPUT = 75
@@ -51,6 +57,8 @@ class TeacherRecipe:
             they are.
         weights: None starts from random weights, "imagenet" from torchvision's IMAGENET1K weights
             of ResNet-50 (V2) or Inception-v3 (V1).
+        statistics: Whose mean and deviation its images are normalised by: of the "data", or of
+            "imagenet", as torchvision does for its weights (see `normalization`).
         epochs: Passes over the train split; 0 for a network that was trained elsewhere.
         batch_size: Images a step.
         learning_rate: The schedule's highest.
@@ -74,6 +82,7 @@ class TeacherRecipe:
     hidden: tuple[int, ...] = (1200, 1200)
     input_size: int | None = None
     weights: Literal["imagenet"] | None = None
+    statistics: Statistics = "data"
     epochs: int = 15
     batch_size: int = 128
     learning_rate: float = 0.02
@@ -125,9 +134,36 @@ class TeacherRecipe:
         stem = " CIFAR stem" if self.stem == "cifar" else ""
         return f"ResNet-{self.layers} [{depths}]{width}{stem}"
 
+    def normalization(
+        self, mean: Sequence[float], std: Sequence[float]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation, a channel, by which its images are normalised, in shares of white.
+
+        A grey image has the means over ImageNet's three channels.
+
+        Args:
+            mean: Of the data, a channel.
+            std: Likewise.
+
+        Raises:
+            TeacherError: ImageNet's are asked for images of other than one or three channels.
+        """
+        if self.statistics == "data":
+            return tuple(mean), tuple(std)
+        if len(mean) == 3:
+            return IMAGENET_MEAN, IMAGENET_STD
+        if len(mean) == 1:
+            return (fmean(IMAGENET_MEAN),), (fmean(IMAGENET_STD),)
+        raise TeacherError(
+            f"--teacher-statistics imagenet: images of {len(mean)} channels have none; use data"
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return {**asdict(self), "depths": list(self.depths), "hidden": list(self.hidden)}
+        """The fields as JSON values; without what teachers had before it could be asked for."""
+        body = {**asdict(self), "depths": list(self.depths), "hidden": list(self.hidden)}
+        if self.statistics == "data":
+            del body["statistics"]
+        return body
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "TeacherRecipe":
@@ -136,7 +172,7 @@ class TeacherRecipe:
         Raises:
             TeacherError: A field is missing, unknown or out of range.
         """
-        odd = {field.name for field in fields(cls)} ^ set(body)
+        odd = {field.name for field in fields(cls)} ^ {*body, "statistics"}
         if odd:
             raise TeacherError(
                 f"the teacher's recipe was written by another version (fields: {sorted(odd)})"
@@ -163,6 +199,7 @@ def _problems(recipe: TeacherRecipe) -> list[str]:
             ("stem", recipe.stem, STEMS),
             ("optimizer", recipe.optimizer, OPTIMIZERS),
             ("schedule", recipe.schedule, SCHEDULES),
+            ("statistics", recipe.statistics, STATISTICS),
         )
         if value not in known
     ]

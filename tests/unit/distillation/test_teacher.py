@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
+from torchvision.models import ResNet50_Weights
 
 from study.distillation import checkpoint
 from study.distillation.image_data import Augmentation, ImageData, Split
@@ -117,6 +118,7 @@ def test_a_recipe_goes_to_json_and_back() -> None:
         ({"learning_rate": float("nan")}, "learning rate nan"),
         ({"weight_decay": -1.0}, "weight decay"),
         ({"block": "basic", "width_per_group": 8}, "basic blocks have 64"),
+        ({"statistics": "places"}, "'places' is unknown; choose data, imagenet"),
         ({"weights": "places"}, "'places' are unknown; choose none or imagenet"),
         ({"weights": "imagenet", "depths": (1, 1, 1, 1)}, r"not ResNet-14 \[1,1,1,1\]; use --t"),
         ({"weights": "imagenet", "stem": "cifar"}, "fit ResNet-50"),
@@ -138,6 +140,41 @@ def test_a_recipe_of_another_version_is_refused() -> None:
         TeacherRecipe.from_json({**body, "colour": "red"})
 
 
+def test_a_recipe_says_what_its_images_are_normalised_by() -> None:
+    own = TeacherRecipe()
+    assert own.normalization([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    imagenet = dataclasses.replace(own, statistics="imagenet")
+    transforms = ResNet50_Weights.IMAGENET1K_V2.transforms()
+    theirs = tuple(transforms.mean), tuple(transforms.std)
+    assert imagenet.normalization([0.1] * 3, [0.2] * 3) == theirs
+    grey = imagenet.normalization([0.1], [0.2])
+    assert grey == tuple((pytest.approx(sum(values) / 3),) for values in theirs)
+    with pytest.raises(TeacherError, match="4 channels have none; use data"):
+        imagenet.normalization([0.1] * 4, [0.2] * 4)
+
+
+def test_what_a_recipe_was_before_it_said_so_is_the_same_teacher() -> None:
+    own = TeacherRecipe()
+    assert "statistics" not in own.to_json()
+    imagenet = dataclasses.replace(own, statistics="imagenet")
+    assert TeacherRecipe.from_json(imagenet.to_json()) == imagenet
+
+
+def test_a_teacher_learns_from_images_normalised_by_what_its_recipe_says(
+    trained: TrainedTeacher, data: ImageData, tmp_path: Path
+) -> None:
+    once = dataclasses.replace(SMALL, epochs=1)
+    imagenet = dataclasses.replace(once, statistics="imagenet")
+    theirs = imagenet.normalization(data.mean, data.std)
+    taught = train_teacher(imagenet, data, CPU, 0, ignore, tmp_path / "theirs.pt")
+    assert (taught.mean, taught.std) == theirs
+    same = dataclasses.replace(data, mean=theirs[0], std=theirs[1])
+    expected = train_teacher(once, same, CPU, 0, ignore, tmp_path / "same.pt")
+    assert taught.weights_sha256 == expected.weights_sha256
+    own = train_teacher(once, data, CPU, 0, ignore, tmp_path / "own.pt")
+    assert taught.weights_sha256 != own.weights_sha256
+
+
 def test_the_key_changes_with_everything_that_shapes_a_teacher() -> None:
     recipe = TeacherRecipe()
     changes = {
@@ -146,6 +183,7 @@ def test_the_key_changes_with_everything_that_shapes_a_teacher() -> None:
         "stem": "cifar",
         "width_per_group": 32,
         "weights": "imagenet",
+        "statistics": "imagenet",
         "epochs": 1,
         "batch_size": 32,
         "learning_rate": 0.1,

@@ -1,12 +1,13 @@
 """The user's choice of the teacher's network: what it changes, what it makes another study."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from analysis.results import SoloLatency, TeacherResult, Timing
+from analysis.results import PLAN_FORMAT, SoloLatency, TeacherResult, Timing
 from search_spaces.space import ACCURACY, SearchSpace
 from study.arguments import parser
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
@@ -78,6 +79,7 @@ def test_every_space_can_have_another_network(network: str) -> None:
         (INCEPTION[:2], "cannot see images of 32 px; .*--teacher-size 75 or more"),
         ((*INCEPTION[:2], "--image-size", "64"), "cannot see images of 64 px"),
         (("--teacher-size", "75"), "add --teacher-network inception"),
+        (("--teacher-statistics", "imagenett"), "--teacher-statistics .* did you mean imagenet"),
         (("--teacher-network", "dense", "--teacher-weights", "imagenet"), "--teacher-weights none"),
     ],
 )
@@ -107,6 +109,7 @@ def test_of_a_folder_it_is_found_on_reading_it_before_anything_is_trained() -> N
     [
         ((), ("--teacher-network", "resnet"), "teacher_network"),
         (INCEPTION, (*INCEPTION[:3], "96"), "teacher_size"),
+        ((), ("--teacher-statistics", "imagenet"), "teacher_statistics"),
     ],
 )
 def test_another_choice_makes_another_study_and_is_named(
@@ -123,11 +126,43 @@ def test_another_choice_makes_another_study_and_is_named(
 def test_a_plan_stored_before_there_was_a_choice_reads_and_is_the_same_study() -> None:
     plan, _ = planned()
     stored = plan.to_json()
-    del stored["teacher_network"], stored["teacher_size"]
+    later = {"teacher_network", "teacher_size", "teacher_statistics"}
+    stored = {name: value for name, value in stored.items() if name not in later}
 
     assert StudyPlan.from_json(stored) == plan
     known = {"space_hash": "s", "data_hash": "d", "teacher_key": "t"}
-    assert not {"teacher_network", "teacher_size"} & set(plan.identity(**known))
+    assert not later & set(plan.identity(**known))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "statistics"),
+    [
+        ((), "data"),
+        (("--teacher-weights", "imagenet"), "imagenet"),
+        (("--teacher-weights", "imagenet", "--teacher-statistics", "data"), "data"),
+        (("--teacher", "own.pt"), "data"),
+        (("--teacher", "own.pt", "--teacher-statistics", "imagenet"), "imagenet"),
+    ],
+)
+def test_images_are_normalised_by_what_the_teacher_was_trained_with(
+    arguments: tuple[str, ...], statistics: str
+) -> None:
+    plan, space = planned(*arguments, data="cifar10")
+    assert teacher_recipe(plan, space, "cifar10").statistics == statistics
+
+
+def test_the_same_command_goes_on_with_a_study_of_before_there_was_a_choice(
+    tmp_path: Path,
+) -> None:
+    """Its teacher began with ImageNet's weights and saw images normalised by the data's own."""
+    line = ["--teacher-weights", "imagenet", "--studies", str(tmp_path), "--name", "before"]
+    stored = planned(*line, data="cifar10")[0].to_json()
+    assert stored.pop("teacher_statistics") == "imagenet"
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before" / "plan.json").write_text(
+        json.dumps({"format": PLAN_FORMAT, "plan": stored})
+    )
+    assert planned(*line, data="cifar10")[0].teacher_statistics == "data"
 
 
 def test_a_chosen_teacher_comes_back_from_json() -> None:
