@@ -143,16 +143,19 @@ def _close_to_teacher(results: StudyResults) -> tuple[TrialResult | None, float 
 
 
 def _smallest_near_teacher(results: StudyResults) -> TrialResult | None:
-    """The complete student of the fewest parameters among those close enough to the teacher."""
+    """The complete student of the fewest parameters among those close enough to the teacher.
+
+    Of twins, which are as small and as fast, the one of the better score.
+    """
     if results.teacher is None:
         return None
     goal = results.teacher.val_score
     near = [
-        (trial.model.params_m, point[1], trial.number, trial)
+        (trial.model.params_m, point[1], -point[0], trial.number, trial)
         for trial, point in places(results.trials)
         if trial.model is not None and is_close(point[0] - goal)
     ]
-    return min(near, key=lambda entry: entry[:3])[3] if near else None
+    return min(near, key=lambda entry: entry[:4])[4] if near else None
 
 
 def time_spent(results: StudyResults) -> TimeSpent:

@@ -18,6 +18,15 @@ def number(value: float | None, digits: int) -> str:
     return text.replace("-", "\u2212") if float(text.replace(",", "")) else text.lstrip("-")
 
 
+def decimals_apart(value: float, limit: float) -> int:
+    """How many decimals, two at least, show on which side of a limit a value lies."""
+    for decimals in range(2, 9):
+        rounded = round(value, decimals)
+        if rounded != limit and (rounded > limit) == (value > limit):
+            return decimals
+    return 17
+
+
 def signed(value: float | None, digits: int = 1) -> str:
     """A difference: always with its sign, unless it rounds to zero."""
     text = number(value, digits)
@@ -32,7 +41,9 @@ def significant(value: float | None, digits: int = 3) -> str:
     if value == 0:
         return "0"
     places = digits - 1 - math.floor(math.log10(abs(value)))
-    return number(value, max(0, places))
+    # Rounding may have carried into one digit more: 99.96 has three digits as 100.
+    rounded = round(value, max(0, places))
+    return number(value, max(0, digits - 1 - math.floor(math.log10(abs(rounded or value)))))
 
 
 def score_text(value: float | None, unit: str, digits: int = 1) -> str:

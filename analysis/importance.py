@@ -53,13 +53,13 @@ class Importances(NamedTuple):
 def importances(results: StudyResults) -> Importances | None:
     """How much each parameter has to do with reaching the best quarter in an objective.
 
-    Over the configurations that ran to their end, without the controls: those are chosen by their
+    Over the configurations that ran to their end, without the controls that were chosen by their
     twins. None of fewer networks than `FEWEST_STUDENTS`, or where no parameter varied.
     """
     trials = [
         trial
         for trial in results.configurations
-        if trial.status == "complete" and trial.source != "control"
+        if trial.status == "complete" and not _has_a_twin_s_values(trial)
     ]
     trials.sort(key=lambda trial: (trial.network, trial.number))  # exits stand beside each other
     objectives = results.plan.space.objectives
@@ -84,6 +84,11 @@ def importances(results: StudyResults) -> Importances | None:
     mean = {name: sum(each.shares.get(name, 0.0) for each in found) for name in names}
     names.sort(key=lambda name: -mean[name])
     return Importances(len(trials), networks, tuple(names), tuple(found))
+
+
+def _has_a_twin_s_values(trial: TrialResult) -> bool:
+    """Whether it is a control by intent: a seed point, or trained for a student of the front."""
+    return trial.source == "control" and (trial.label is not None or not trial.searched)
 
 
 def _value(results: StudyResults, trial: TrialResult, objective: Objective) -> float | None:

@@ -29,7 +29,10 @@ class Condition(Stored):
 
 @dataclass(frozen=True)
 class Parameter(Stored):
-    """One searched parameter; `architecture` says whether it shapes the student network."""
+    """One parameter of the space; `architecture` says whether it shapes the student network.
+
+    One that is not `searched` has its `default`, but in a preset's rows.
+    """
 
     name: str
     kind: Literal["choice", "int", "real"]
@@ -40,6 +43,8 @@ class Parameter(Stored):
     log: bool | None = None
     help: str | None = None
     when: Condition | None = None
+    searched: bool = True
+    default: Any = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,12 @@ class StoredPlan(Stored):
     plan: Mapping[str, Any]
     space: Space
     data: Data
+
+    @property
+    def held(self) -> Mapping[str, Any]:
+        """The parameters that are not searched, with their value: by the space, or by `--fix`."""
+        own = {each.name: each.default for each in self.space.parameters if not each.searched}
+        return {**own, **(self.plan.get("fixed") or {})}
 
 
 # Of the plan's fields, those that are counted with.

@@ -58,7 +58,12 @@ _COLUMNS: tuple[Column, ...] = (
         "whom it was timed against at batch 1: the teacher (or default student), or the metronome",
     ),
     Column("tied_with", "", "of who is off the front for a tie in latency alone: who stayed"),
-    Column("latency_batch_64_ms", "ms", "latency of a batch of 64"),
+    Column(
+        "latency_batch_64_ms",
+        "ms",
+        "latency of a batch of 64, the median as it was timed; the machine's pace is in it, so "
+        "compare by ratio_batch_64",
+    ),
     Column(
         "ratio_batch_1",
         "x",

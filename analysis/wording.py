@@ -28,7 +28,7 @@ from analysis.formatting import (
     span,
     times,
 )
-from analysis.front import KdPair
+from analysis.front import KdPair, is_distilled
 from analysis.record import StudyResults
 from analysis.results import TrialResult
 from analysis.runs import Estimate
@@ -95,6 +95,8 @@ def _front_headline(results: StudyResults, found: Findings) -> Headline:
     else:
         sentence = f"{_called(best)}, one of {len(found.front)} on the {among}, "
         sentence += f"from {first} to {last}"
+    if results.plan.space.taught and not is_distilled(best, results.plan.space):
+        sentence += "; it was taught by the labels alone"
     test = results.test_score(best)
     bound = speed if test is None else f"{score_text(test, space.score.unit)} test, {speed}"
     sentence += ". Scores are of the validation split"
@@ -149,14 +151,16 @@ def _close_headline(
             f"{_called(small)} is the smallest that keeps up with {goal}: it is "
             f"{number(apart, _decimals(apart))} {score.points} above it, with {size}"
         )
-    if small.number != trial.number:
+    if small.latency_ms != trial.latency_ms:
         sentence += f"; the fastest is {_called(trial)}, {times(speed_up(results, trial))}"
     params = small.model.params_m
     count = (
         f"{significant(params)}{NBSP}M" if params >= 0.1 else f"{significant(1000 * params)}{NBSP}k"
     )
     figure = f"{count} parameters"
-    if is_ahead(apart):
+    if not is_distilled(small, results.plan.space):
+        sentence += ". It was taught by the labels alone"
+    elif is_ahead(apart):
         sentence += ". A stronger teacher may have more to teach"
     return Headline(title, figure, bound, f"{sentence}.")
 
@@ -231,9 +235,13 @@ def _no_front(results: StudyResults, found: Findings) -> str:
         return "No trial has started yet, so there is nothing to compare."
     states = [f"{count} {status}" for status, count in found.counts.items() if count]
     return (
-        f"None of {counted(len(results.configurations), 'trial')} has run to its end "
+        f"{_none_of(len(results.configurations))} run to its end "
         f"({', '.join(states)}), so there is no front yet."
     )
+
+
+def _none_of(trials: int) -> str:
+    return "The only trial has not" if trials == 1 else f"None of {trials:,} trials has"
 
 
 def relative_speed(results: StudyResults, trial: TrialResult) -> str:

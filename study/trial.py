@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ray import get_runtime_context
 from ray.tune import Trainable
 
+from analysis.formatting import decimals_apart
 from analysis.results import PLAN_FILE, EpochResult, Latency, ModelSize
 from cluster.kinds import processor_name
 from cluster.shared_folder import usable
@@ -338,16 +339,12 @@ def refusal(context: TrialContext, model: ModelSize, latency_ms: float) -> str |
     """Say which constraint of the study a student breaks, or nothing."""
     most, limit = context.max_params_m, context.max_latency_ms
     if most is not None and model.params_m > most:
-        return f"{_above(model.params_m, most)} M parameters, more than {most:g} M"
+        found = f"{model.params_m:.{decimals_apart(model.params_m, most)}f}"
+        return f"{found} M parameters, more than {most:g} M"
     if limit is not None and latency_ms > limit:
-        return f"latency {_above(latency_ms, limit)} ms, more than {limit:g} ms"
+        found = f"{latency_ms:.{decimals_apart(latency_ms, limit)}f}"
+        return f"latency {found} ms, more than {limit:g} ms"
     return None
-
-
-def _above(value: float, limit: float) -> str:
-    """Write a value with two decimals, or as many as show that it is above a limit."""
-    texts = (f"{value:.{decimals}f}" for decimals in range(2, 9))
-    return next((text for text in texts if float(text) > limit), str(value))
 
 
 def _out_of_memory(error: Exception) -> bool:

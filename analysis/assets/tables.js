@@ -49,7 +49,7 @@
     const table = document.getElementById(field.dataset.table);
     const count = document.getElementById(field.dataset.table + "-count");
     const rows = [...table.tBodies[0].rows];
-    const texts = rows.map((row) => [...row.cells].map((c) => c.textContent).join(" ").toLowerCase());
+    const texts = rows.map((row) => [...row.cells].map((c) => c.textContent).concat(row.querySelector("[data-status]")?.dataset.status || "").join(" ").toLowerCase());
     const whole = count.textContent;
     field.addEventListener("input", () => {
       const words = field.value.toLowerCase().split(/,?(?:\s+|$)/).filter(Boolean);

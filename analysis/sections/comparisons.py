@@ -149,7 +149,8 @@ def _rivals(
         f"{100 * RIVAL_PROBABILITY:.0f}{NBSP}% or more; the most probable first."
     )
     if more:
-        text += f" {more} more are less probable than these."
+        is_are = "is" if more == 1 else "are"
+        text += f" {more} more {is_are} less probable than these."
     return [
         tag("h3", "Near rivals", class_="below"),
         tag("p", text, class_="note"),
@@ -221,7 +222,7 @@ def _front_heads(results: StudyResults) -> list[Head]:
         ),
         Head("Test", score.unit, help=f"test {score.name}, scored once after the search{of_runs}"),
         *(sure if results.replicated else ()),
-        Head("Latency", "ms", help="batch 1, median"),
+        Head("Latency", "ms", help=f"batch 1: that of the idle {space.yardstick} over the ratio"),
         Head("Ratio", "batch 1", help=f"{space.yardstick} time / student time, {interval}"),
         Head("Ratio", "batch 64", help=f"{space.yardstick} time / student time, {interval}"),
         Head("Parameters", "M"),

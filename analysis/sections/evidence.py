@@ -81,9 +81,10 @@ def _rungs_note(info: CurvesInfo) -> str:
 
 
 def _after(rungs: Sequence[tuple[int, int]]) -> str:
-    """Rungs and their trials: `after epoch 1, 3: 10 trials`."""
-    epochs = ", ".join(str(rung) for rung, _ in rungs)
-    return f"after epoch {epochs}: {counted(sum(count for _, count in rungs), 'trial')}"
+    """Rungs and their trials: `after epochs 1 and 3: 10 trials`."""
+    *most, last = (str(rung) for rung, _ in rungs)
+    epochs = f"epochs {', '.join(most)} and {last}" if most else f"epoch {last}"
+    return f"after {epochs}: {counted(sum(count for _, count in rungs), 'trial')}"
 
 
 def trials_section(results: StudyResults, findings: Findings) -> Html | None:
@@ -146,10 +147,9 @@ def _trial_row(
     ratio = None if latency is None else latency.ratio_batch_1.median
     test = trial.test_score
     params = None if trial.model is None else trial.model.params_m
-    status = "on the front" if on_front else trial.status
     return [
         trial_cell(trial),
-        Cell(tag("span", status, class_=f"status {'front' if on_front else trial.status}")),
+        Cell(_status(trial, on_front)),
         Cell(trial.source),
         Cell(trial.architecture),
         Cell(number(trial.val_score, 2), trial.val_score),
@@ -162,6 +162,13 @@ def _trial_row(
         training_cell(trial),
         Cell(taught(results, trial)),
     ]
+
+
+def _status(trial: TrialResult, on_front: bool) -> Html:
+    """Its status, or that it is on the front; filtered by, it is complete all the same."""
+    if on_front:
+        return tag("span", "on the front", class_="status front", data_status=trial.status)
+    return tag("span", trial.status, class_=f"status {trial.status}")
 
 
 def failures_section(results: StudyResults) -> Html | None:
@@ -331,8 +338,11 @@ def _parameters(results: StudyResults) -> Html:
         Head("Meaning", numeric=False),
     ]
     rows = []
+    held = results.plan.held
     for parameter in results.plan.space.parameters:
-        if parameter.choices is not None:
+        if parameter.name in held:
+            values = f"held at {shown(held[parameter.name])}"
+        elif parameter.choices is not None:
             values = shown(parameter.choices)
         else:
             values = f"{shown(parameter.low)} to {shown(parameter.high)}"

@@ -92,7 +92,9 @@ def _time_budget(plan: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _space_note(results: StudyResults) -> str:
-    searched = counted(len(results.plan.space.parameters), "parameter")
+    held = results.plan.held
+    free = [each for each in results.plan.space.parameters if each.name not in held]
+    searched = counted(len(free), "parameter")
     preset = results.plan.plan.get("preset")
     return f"{searched}, preset {preset}" if preset else searched
 
@@ -286,7 +288,7 @@ def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
         notes.append("Trials stopped early stand where they were stopped, and never on the front.")
     if info.below_view:
         low = counted(info.below_view, "trial lies", "trials lie")
-        notes.append(f"{low} below this view.")
+        notes.append(f"{low} below the view that it opens with.")
     if findings.hypervolume is not None and findings.front:
         third = info.space.objectives[2:]
         flat = f", whatever its {third[0].label}" if third else ""

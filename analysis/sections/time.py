@@ -39,7 +39,7 @@ class Hours:
         stages: Of its wall time, by what the driver was at; without the report itself.
         workers: Of its workers' time while trials ran, by what they did; with `idle`, the rest,
             they add up to all of it.
-        driver: Processor time of the driver.
+        driver: Processor time of the driver; None where it is not known of all its runs.
         trials: Trials, replicates among them, that workers told the phases of.
         together: Further runs that were trained as one with another of the same student, whose time
             that one's has.
@@ -47,7 +47,7 @@ class Hours:
 
     stages: Mapping[str, float]
     workers: Mapping[str, float]
-    driver: float
+    driver: float | None
     trials: int
     together: int = 0
 
@@ -58,7 +58,7 @@ class Hours:
         return {
             "stages": stages,
             "workers": rounded,
-            "driver": round(self.driver, 3),
+            "driver": None if self.driver is None else round(self.driver, 3),
             "trials": self.trials,
             "trained_together": self.together,
         }
@@ -67,7 +67,7 @@ class Hours:
 def hours(results: StudyResults) -> Hours | None:
     """Add up where the time went; None of a record in which nothing tells."""
     stages: dict[str, float] = {}
-    held = driver = 0.0
+    held = 0.0
     for session in results.sessions:
         if session.stages is None:
             continue
@@ -75,7 +75,6 @@ def hours(results: StudyResults) -> Hours | None:
             stages[name] = stages.get(name, 0.0) + seconds
         busy = session.stages.get("trials", 0.0) + session.stages.get("replicates", 0.0)
         held += busy * (session.workers or 1)
-        driver += session.driver or 0.0
     told = [
         trial.usage.phases
         for trial in trained_alone(results.trials)
@@ -88,6 +87,11 @@ def hours(results: StudyResults) -> Hours | None:
     # Less than nothing where a trial of a killed driver's run is counted and its time is not.
     workers["idle"] = max(0.0, held - spent.total - spent.handover)
     together = sum(trial.usage.runs - 1 for trial in trained_alone(results.trials))
+    driver = None
+    drivers = [session.driver for session in results.sessions]
+    # A driver that was killed, or is at work, has not said what it took.
+    if drivers and None not in drivers and results.open_session is None:
+        driver = sum(seconds or 0.0 for seconds in drivers)
     return Hours(stages, workers, driver, len(told), together)
 
 
@@ -105,16 +109,19 @@ def hours_tables(results: StudyResults) -> Html | None:
         parts.append(_table("stages", "The study's wall time", names, found.stages))
     if found.trials:
         parts.append(_table("phases", "Its workers' time", _PHASES, found.workers))
-    each = found.driver / max(1, found.trials)
-    note = (
-        f"The driver took {duration(found.driver)} of processor time for "
-        f"{counted(found.trials, 'training')}, {number(each, 2)}{NBSP}s each, with reading data "
-        "and starting Ray. Writing this report is not counted."
-    )
+    notes = []
+    if found.driver is not None:
+        each = found.driver / max(1, found.trials)
+        notes.append(
+            f"The driver took {duration(found.driver)} of processor time for "
+            f"{counted(found.trials, 'training')}, {number(each, 2)}{NBSP}s each, with reading "
+            "data and starting Ray. Writing this report is not counted."
+        )
     if found.together:
         runs = counted(found.together, "further run")
-        note += f" {runs} took the steps of another run of the same student with it, as one."
-    return tag("div", tag("p", note, class_="note"), tag("div", *parts, class_="facts"))
+        notes.append(f"{runs} took the steps of another run of the same student with it, as one.")
+    note = tag("p", " ".join(notes), class_="note") if notes else None
+    return tag("div", note, tag("div", *parts, class_="facts"))
 
 
 def _table(name: str, title: str, names: Mapping[str, str], spent: Mapping[str, float]) -> Html:

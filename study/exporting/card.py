@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from analysis.export import markdown_table
-from analysis.formatting import milliseconds, number, score_text, significant, times
+from analysis.formatting import counted, milliseconds, number, score_text, significant, times
 from analysis.formatting import value as shown
 from analysis.front import is_distilled
 from analysis.record import StudyResults
@@ -186,10 +186,10 @@ def _speed(trial: TrialResult, exported: Exported, yardstick: str) -> str:
     if latency is not None:
         idle = "idle" if latency.idle else "busy"
         text += (
-            f"\nIn the study: {milliseconds(latency.batch_1_ms.median)} an image at batch 1 and "
-            f"{milliseconds(latency.batch_64_ms.median)} a batch of 64 {runtime_of(latency)}, "
-            f"{times(latency.ratio_batch_1.median)} as fast as the {yardstick}, on "
-            f"{latency.device}, {latency.threads} thread(s), {idle}.\n"
+            f"\nIn the study: {milliseconds(trial.latency_ms)} an image at batch 1, "
+            f"{times(latency.ratio_batch_1.median)} as fast as the {yardstick}, and at batch 64 "
+            f"{times(latency.ratio_batch_64.median)} as fast, {runtime_of(latency)}, on "
+            f"{latency.device}, {counted(latency.threads, 'thread')}, {idle}.\n"
         )
     return f"{text}\n{size}.\n"
 

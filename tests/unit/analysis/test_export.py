@@ -87,6 +87,8 @@ def test_numbers():
     assert number(None, 2) == "–"
     assert [signed(x) for x in (2.04, -2.04, 0.01, None)] == ["+2.0", "\u22122.0", "0.0", "–"]
     assert [significant(x) for x in (0.00123, 9.876, 123456.0)] == ["0.00123", "9.88", "123,456"]
+    # What is rounded up to one digit more has no more digits than were asked for.
+    assert [significant(x) for x in (0.9996, 99.96, -9.999)] == ["1.00", "100", "\u221210.0"]
     assert figure("train_seconds", 291.6) == "292"
     assert figure("score", 79.25) in ("79.2", "79.3")
     assert figure("anything", 4.5678) == "4.57"

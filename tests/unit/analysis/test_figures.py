@@ -284,7 +284,7 @@ def test_findings_of_equal_points(sample, study):
 
 def test_findings_without_a_front(sample, study):
     running = sample.trial(sample.params(), accuracy=70.0, ratio=3.0, status=None, done=2)
-    assert "None of 1 trial has run to its end (1 running)" in said(study([running]))
+    assert "The only trial has not run to its end (1 running)" in said(study([running]))
 
 
 def test_a_teacher_from_the_cache_cost_no_time(sample, study):
@@ -324,6 +324,24 @@ def test_the_first_screen_has_three_findings_with_figures(realistic):
     assert figure == f"{params:.1f} M parameters"
     assert sentence.startswith(f"{name} ")
     assert told["Gain by distillation"][:2] == ("+1.9 points", "95 % interval +1.5 to +2.3")
+
+
+def test_of_twins_the_smallest_is_the_better_one_and_no_other_is_said_to_be_the_fastest(
+    sample, study
+):
+    """A control and its distilled twin are as small and as fast."""
+    distilled = sample.trial(sample.params((1, 1, 1, 1)), accuracy=81.5, ratio=4.0)
+    labels = {**sample.params((1, 1, 1, 1)), "terms": "ce"}
+    labels.pop("temperature")
+    control = sample.trial(labels, accuracy=84.5, ratio=4.0, source="control")
+    told = first_screen(study([distilled, control]))
+    _, bound, sentence = told["Ahead of the teacher"]
+    assert bound.startswith("+3.1 points")
+    assert sentence.startswith("t0001 ")
+    assert "the fastest is" not in sentence
+    # What its teacher might still teach says nothing of a student that had none.
+    assert sentence.endswith(". It was taught by the labels alone.")
+    assert "; it was taught by the labels alone. Scores" in told["Best trade-off"][2]
 
 
 def test_the_first_screen_names_the_closest_where_none_is_near(sample, study):

@@ -241,7 +241,7 @@ def test_names_cannot_become_markup(sample, study):
     [
         ([], {"with_teacher": False, "sessions": []}, "No trial has started yet"),
         ([], {}, "No trial has started yet"),
-        (["running"], {"sessions": []}, "None of 1 trial has run to its end"),
+        (["running"], {"sessions": []}, "The only trial has not run to its end"),
         (["stopped", "infeasible", "failed"], {}, "None of 3 trials has run to its end"),
         (["complete"], {"with_teacher": False}, "One student was trained to its last epoch"),
         (["complete"], {"published": False}, "One student was trained to its last epoch"),
@@ -478,3 +478,20 @@ def test_cells_carry_the_number_they_are_sorted_by_only_where_it_is_not_shown():
     table = sortable_table("t", "caption", heads, rows)
     assert '<th class="n" scope="row">1,204</th>' in table
     assert '<td class="n" data-order="240">4 min</td>' in table
+
+
+def test_parameters_that_are_held_are_not_shown_as_searched(sample, study):
+    content = sample.plan(fixed={"schedule": "cosine"})
+    for parameter in content["space"]["parameters"]:
+        if parameter["name"] == "train_share":
+            parameter |= {"searched": False, "default": 1.0}
+    names = [parameter["name"] for parameter in content["space"]["parameters"]]
+    page = Page(render(study([], plan_content=content)))
+    assert "schedule held at cosine" in page.words
+    assert "train_share held at 1 " in page.words
+    assert f"{len(names) - 2} parameters" in page.words.replace("\u00a0", " ")
+
+
+def test_a_member_of_the_front_is_found_as_a_complete_trial(sample, study):
+    page = render(study([sample.trial(sample.params(), accuracy=77.0, ratio=3.0)]))
+    assert 'class="status front" data-status="complete">on the front<' in page

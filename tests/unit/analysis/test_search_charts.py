@@ -114,6 +114,20 @@ def test_importances_are_the_same_twice_and_need_enough_students(sample, study, 
     assert importances(known_study(sample, study, FEWEST_STUDENTS - 1)) is None
 
 
+def test_undistilled_students_of_the_search_count_and_those_chosen_by_their_twins_do_not(
+    sample, study
+):
+    results = known_study(sample, study, FEWEST_STUDENTS)
+    drawn = replace(results.trials[-1], source="control")
+    for last, counted in (
+        (drawn, True),
+        (replace(drawn, label="default, no KD loss"), False),
+        (replace(drawn, control_of=3), False),
+    ):
+        told = importances(replace(results, trials=(*results.trials[:-1], last)))
+        assert (told is not None) is counted
+
+
 def test_a_parameter_that_applies_to_some_has_an_importance(realistic):
     told = importances(realistic)
     assert {"temperature", "alpha"} <= set(told.parameters)
@@ -203,7 +217,7 @@ def test_who_waits_at_a_rung_is_not_said_to_be_stopped(sample, study, realistic)
     ]  # fmt: skip
     page = render(results).replace("\u00a0", " ")
     assert "after epoch 3: 1 trial in all, each where its curve ends in a cross." in page
-    assert "after epoch 3, 9: 2 trials, each where its curve ends in a triangle." in page
+    assert "after epochs 3 and 9: 2 trials, each where its curve ends in a triangle." in page
     assert "ends in a triangle" not in render(realistic)
     only = render(replace(results, trials=results.trials[1:]))
     assert "Dashed lines are the rungs where trials wait to be gone on with" in only

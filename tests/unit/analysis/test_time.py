@@ -1,5 +1,7 @@
 """Where the hours went: numbers add up, older records have none, the page shows them."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.phases import Phases
@@ -50,6 +52,21 @@ def test_the_report_says_where_the_hours_went(timed):
     assert "Forward, backward, optimiser" in page
     assert "75.0\u00a0%" in page  # 150 s of 200 s
     assert "4.00\u00a0s each" in page  # of the driver, a training
+
+
+@pytest.mark.parametrize("how", ["killed once", "at work"])
+def test_what_a_driver_took_that_has_not_said_so_is_not_told_as_nothing(how, timed):
+    (session,) = timed.sessions
+    killed = replace(session, driver=None, stages=None)
+    if how == "killed once":
+        unknown = replace(timed, sessions=(killed, session))
+    else:
+        unknown = replace(timed, open_session=killed)
+
+    assert hours(unknown).to_json()["driver"] is None
+    page = render(unknown)
+    assert "of processor time" not in page
+    assert "Forward, backward, optimiser" in page
 
 
 def test_records_from_before_phases_were_kept_have_none_and_still_a_report(realistic):

@@ -72,6 +72,17 @@ def test_a_least_score_is_counted_in_the_spaces_own_unit() -> None:
         check_min_score(50.0, space)
 
 
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [(79.99, "79.99 %, less than 80.00 %"), (79.9996, "79.9996 %, less than 80.00 %")],
+)
+def test_a_score_just_below_the_least_is_shown_to_be_below_it(score: float, words: str) -> None:
+    told = Constraints(min_score=80.0).too_poor(score)
+    assert told is not None
+    assert told.replace("\u00a0", " ") == f"accuracy {words}"
+    assert Constraints(min_score=80.0).too_poor(80.0) is None
+
+
 def test_violations_are_shares_of_the_limits() -> None:
     constraints = Constraints(max_latency_ms=4.0, max_params_m=2.0, min_score=80.0)
 

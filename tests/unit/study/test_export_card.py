@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from analysis.formatting import milliseconds
 from analysis.record import StudyResults, read_record
 from search_spaces.catalogue import load_space
 from search_spaces.space import SearchSpace
@@ -68,7 +69,10 @@ def test_a_card_names_the_runtime_of_the_study(
     text = card(results, confirmed=replace(confirmed, latency=timed))
 
     (line,) = [line for line in text.splitlines() if line.startswith("In the study: ")]
-    assert f" a batch of 64 in {words}, batch norms folded, by the thread's own " in line
+    assert f" as fast, in {words}, batch norms folded, by the thread's own " in line
+    # The latency of table and front, not the median of passes that the machine's pace is in.
+    assert results.trials[0].latency_ms is not None
+    assert f"{milliseconds(results.trials[0].latency_ms)} an image" in line
     assert "eager" not in line
 
 
