@@ -11,7 +11,7 @@ from analysis.charts.style import chart_layout, plot_text, rounded
 from analysis.formatting import NBSP, milliseconds, significant
 from analysis.front import is_distilled
 from analysis.record import StudyResults
-from analysis.results import ModelSize, TrialResult
+from analysis.results import DEFAULT_CONTROL_LABEL, ModelSize, TrialResult
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -21,6 +21,7 @@ MOST_PRESETS = 12
 
 BarGroup = Literal["teacher", "front", "dominated", "control"]
 Quantity = Literal["params", "flops"]
+Rows = Literal["published", "preset"]
 
 QUANTITIES: tuple[Quantity, ...] = ("params", "flops")
 TITLES: dict[Quantity, str] = {"params": "Parameters", "flops": "FLOPs"}
@@ -47,14 +48,17 @@ class SizesInfo(NamedTuple):
     Args:
         teacher: its bar, which comes first; None where there is no teacher (yet).
         students: fastest first.
-        of_presets: whether the students are the rows of a published table, or the front's.
+        rows: the students are rows of a published table, or else of the preset; None where they
+            are the front's.
         left_out: front members for which there was no room.
+        failed: rows that failed, and have no bar.
     """
 
     teacher: Bar | None
     students: tuple[Bar, ...]
-    of_presets: bool
-    left_out: int
+    rows: Rows | None
+    left_out: int = 0
+    failed: int = 0
 
     @property
     def bars(self) -> tuple[Bar, ...]:
@@ -65,13 +69,13 @@ class SizesInfo(NamedTuple):
 def sizes_info(results: StudyResults) -> SizesInfo | None:
     """Works out the bars of a study; None while there is nothing to compare.
 
-    The students are the presets of a study that has any, else the distilled members of the front,
-    or all of them where none is distilled; one for each architecture.
+    The students are the rows of the preset that did not fail, else the distilled members of the
+    front, or all of them where none is distilled; one for each architecture.
     """
-    rows = (trial for trial in results.configurations if _is_row(results, trial))
-    presets = sorted(rows, key=_speed)
-    chosen, left_out = presets[:MOST_PRESETS], 0
-    if not presets:
+    rows = [trial for trial in results.configurations if _is_row(results, trial)]
+    ran = [trial for trial in rows if trial.status != "failed" and trial.model is not None]
+    chosen, left_out = sorted(ran, key=_speed)[:MOST_PRESETS], 0
+    if not ran:
         members = _distinct(results)
         chosen = _spread(members, MOST_MEMBERS)
         left_out = len(members) - len(chosen)
@@ -81,15 +85,23 @@ def sizes_info(results: StudyResults) -> SizesInfo | None:
     teacher = _teacher(results)
     if len(students) + (teacher is not None) < 2 or not students:
         return None
-    return SizesInfo(teacher, students, bool(presets), left_out)
+    if not ran:
+        return SizesInfo(teacher, students, None, left_out)
+    kind: Rows = "preset" if results.plan.space.published is None else "published"
+    return SizesInfo(teacher, students, kind, failed=sum(t.status == "failed" for t in rows))
 
 
 def _is_row(results: StudyResults, trial: TrialResult) -> bool:
-    """Whether a trial is a row of the study's preset, which without one has none."""
-    if results.plan.plan.get("preset") is None or trial.label is None or trial.model is None:
+    """Whether a trial is a row of the study's preset, which without one has none.
+
+    The control of the default is none: every study tries it, whatever its preset.
+    """
+    if results.plan.plan.get("preset") is None or trial.label is None:
         return False
     published = results.plan.space.published
-    return published is None or any(trial.label == row.label for row in published.rows)
+    if published is None:
+        return trial.label != DEFAULT_CONTROL_LABEL
+    return any(trial.label == row.label for row in published.rows)
 
 
 def _speed(trial: TrialResult) -> tuple[bool, float, int]:

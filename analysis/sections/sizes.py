@@ -1,6 +1,15 @@
 """The section with the bars of parameters and FLOPs, and what they say in a sentence."""
 
-from analysis.charts.sizes import QUANTITIES, TITLES, Bar, BarGroup, Quantity, SizesInfo, percent
+from analysis.charts.sizes import (
+    QUANTITIES,
+    TITLES,
+    Bar,
+    BarGroup,
+    Quantity,
+    Rows,
+    SizesInfo,
+    percent,
+)
 from analysis.formatting import significant
 from analysis.markup import Html, tag
 from analysis.sections.comparisons import section
@@ -11,6 +20,7 @@ _GROUPS: dict[BarGroup, str] = {
     "dominated": "Not on the front",
     "control": "No distillation (hollow)",
 }
+_ROWS: dict[Rows, str] = {"published": "the published rows", "preset": "the preset's rows"}
 _ROW_PIXELS = 42
 _AROUND_PIXELS = 58
 
@@ -54,10 +64,12 @@ def _in_words(info: SizesInfo, quantity: Quantity) -> str:
 def _notes(info: SizesInfo) -> list[str]:
     distilled = info.teacher is not None and all(bar.group != "control" for bar in info.students)
     members = "the front's distilled students" if distilled else "the front's students"
-    shown = "the published rows" if info.of_presets else members
+    shown = members if info.rows is None else _ROWS[info.rows]
     order = "fastest first"
     if info.left_out:
         order += f", {info.left_out} between them left out"
+    if info.failed:
+        order += f", {info.failed} that failed left out"
     whose = f"The teacher and {shown}" if info.teacher else f"{shown[:1].upper()}{shown[1:]}"
     notes = [f"{whose}, {order}."]
     if info.teacher is not None:

@@ -7,6 +7,7 @@ import pytest
 from analysis.charts.palette import light
 from analysis.charts.sizes import MOST_MEMBERS, QUANTITIES, sizes_figure, sizes_info
 from analysis.report import render
+from analysis.results import DEFAULT_CONTROL_LABEL
 from analysis.sections.sizes import sizes_section
 
 # Of the published table and of the front of the sample study, fastest first.
@@ -28,7 +29,8 @@ def words(html):
 
 def test_with_a_preset_the_bars_are_its_rows_below_the_teacher(realistic):
     info = sizes_info(realistic)
-    assert info.of_presets
+    assert info.rows == "published"
+    assert "The teacher and the published rows, fastest first." in sizes_section(info)
     assert sorted(names(info)) == sorted(PRESETS)
     by_name = {trial.name: trial for trial in realistic.trials}
     latencies = [by_name[name].latency_ms for name in names(info)]
@@ -52,11 +54,43 @@ def test_without_a_preset_they_are_the_fronts_distilled_architectures(sample, st
         sample.trial(sample.params((1, 1, 1, 0), learning_rate=0.1), accuracy=72.0, ratio=5.0),
     ]
     info = sizes_info(study(trials, plan_content=sample.plan(preset=None)))
-    assert not info.of_presets
+    assert info.rows is None
     assert [bar.name for bar in info.students] == [
         "t0000 [1,1,0,0] stride 2",
         "t0001 [1,1,1,0] stride 2",
     ]
+
+
+def test_rows_of_a_preset_that_publishes_nothing_are_not_called_published(sample, study):
+    distilled, plain = sample.params(), sample.params(terms="ce")
+    trials = [
+        sample.trial(plain, accuracy=75.0, ratio=4.0, label="Control", source="control"),
+        sample.trial(distilled, accuracy=77.0, ratio=4.1, label="Decoupled", source="preset"),
+        sample.trial(
+            sample.params((2, 1, 1, 1)),
+            accuracy=50.0,
+            ratio=3.0,
+            label="DIST",
+            source="preset",
+            status="failed",
+            done=2,
+            reason="lost",
+        ),
+        sample.trial(
+            sample.params((2, 2, 1, 1), terms="ce"),
+            accuracy=74.0,
+            ratio=2.8,
+            label=DEFAULT_CONTROL_LABEL,
+            source="control",
+        ),
+    ]
+    plan = sample.plan(published=False, preset="recipes")
+    info = sizes_info(study(trials, plan_content=plan))
+    assert (info.rows, info.failed) == ("preset", 1)
+    assert names(info) == ["t0001", "t0000"]
+    text = words(sizes_section(info))
+    assert "The teacher and the preset's rows, fastest first, 1 that failed left out." in text
+    assert "published" not in text
 
 
 @pytest.mark.parametrize(
