@@ -1,10 +1,10 @@
 """The section with the bars of parameters and FLOPs, and what they say in a sentence."""
 
 from analysis.charts.sizes import (
+    GROUP_TITLES,
     QUANTITIES,
     TITLES,
     Bar,
-    BarGroup,
     Quantity,
     Rows,
     SizesInfo,
@@ -14,39 +14,25 @@ from analysis.formatting import significant
 from analysis.markup import Html, tag
 from analysis.sections.comparisons import section
 
-_GROUPS: dict[BarGroup, str] = {
-    "teacher": "Teacher",
-    "front": "On the front",
-    "dominated": "Not on the front",
-    "control": "No distillation (hollow)",
-}
 _ROWS: dict[Rows, str] = {"published": "the published rows", "preset": "the preset's rows"}
-_ROW_PIXELS = 42
-_AROUND_PIXELS = 58
 
 
 def sizes_section(info: SizesInfo | None) -> Html | None:
     """Both panels, what they say in a sentence, and how FLOPs are counted."""
     if info is None:
         return None
-    height = _ROW_PIXELS * len(info.bars) + _AROUND_PIXELS
     panels = [
         tag(
             "div",
             id=f"chart-{quantity}",
             class_="chart panel",
             role="img",
-            style=f"height:{height}px",
+            style=f"height:{info.height}px",
             aria_label=_in_words(info, quantity),
         )
         for quantity in QUANTITIES
     ]
-    groups = {bar.group for bar in info.bars}
-    entries = [
-        tag("li", tag("i", class_=group), name)
-        for group, name in _GROUPS.items()
-        if group in groups
-    ]
+    entries = [tag("li", tag("i", class_=group), GROUP_TITLES[group]) for group in info.groups]
     return section(
         "sizes",
         "Parameters and FLOPs",

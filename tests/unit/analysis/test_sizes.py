@@ -141,7 +141,7 @@ def test_a_student_larger_than_its_teacher_and_cheaper_is_said_to_be(sample, stu
 def test_bars_begin_at_zero_carry_their_values_and_keep_to_the_palette(realistic, quantity):
     info = sizes_info(realistic)
     figure = sizes_figure(info, quantity)
-    (bars,) = figure.data
+    bars = figure.data[0]
     assert list(bars.x) == pytest.approx([bar.value(quantity) for bar in info.bars], rel=1e-5)
     assert list(bars.y) == list(range(len(info.bars)))
     assert figure.layout.xaxis.range[0] == 0
@@ -181,6 +181,29 @@ def test_the_section_says_to_all_readers_what_the_bars_show(realistic):
     html = sizes_section(sizes_info(realistic))
     assert html.count('class="chart panel"') == 2
     assert 'aria-label="Parameters: teacher ResNet-50 [3,4,6,3] 23.5 M, ' in html
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_every_bar_has_a_row_of_one_height_that_its_name_fits_in(sample, study, count):
+    trials = [
+        sample.trial(sample.params((2, 0, n // 3, n % 3)), accuracy=70.0 - n, ratio=4.0 + n)
+        for n in range(count)
+    ]
+    info = sizes_info(study(trials, plan_content=sample.plan(preset=None)))
+    layout = sizes_figure(info, "params").layout
+    shown = layout.height - layout.margin.t - layout.margin.b
+    row = shown / (layout.yaxis.range[0] - layout.yaxis.range[1])
+    assert 40 <= row <= 43  # a name stands 16 px above the middle of a bar of a third of a row
+    assert f"height:{layout.height}px" in sizes_section(info)
+
+
+def test_the_legend_names_each_group_once(realistic):
+    bars, *entries = sizes_figure(sizes_info(realistic), "params").data
+    assert bars.showlegend is False
+    assert [entry.name for entry in entries] == [
+        "Teacher", "On the front", "Not on the front", "No distillation (hollow)",
+    ]  # fmt: skip
+    assert all(entry.x == (None,) for entry in entries)
 
 
 def test_a_long_name_is_cut_above_its_bar_and_whole_where_it_is_pointed_at(sample, study):
