@@ -268,6 +268,6 @@ def _described(results: StudyResults) -> dict[str, Any]:
     described = {f"plan: {name.replace('_', ' ')}": value for name, value in asked.items()}
     described["space"] = f"{plan.space.name} ({plan.space.hash})"
     described["data"] = _data(results)
-    described["images of a student"] = plan.data.student_train
+    described["images of a student"] = f"{plan.data.student_train:,}"
     described["teacher"] = results.teacher and f"{results.teacher.name} ({results.teacher.key})"
     return described | {f"version: {k}": v for k, v in results.environment.items()}

@@ -8,7 +8,6 @@ from analysis.charts.curves import CurveGroup, CurvesInfo
 from analysis.findings import Findings, TimeSpent
 from analysis.formatting import (
     NONE,
-    configuration,
     counted,
     duration,
     moment,
@@ -299,10 +298,8 @@ def _facts(title: str, facts: dict[str, Any], class_: str | None = None) -> Html
         return None
     items = []
     for name, item in facts.items():
-        written = configuration(item) or NONE if isinstance(item, dict) else shown(item)
-        items.append(
-            tag("div", tag("dt", name.replace("_", " ")), tag("dd", without_password(written)))
-        )
+        written = without_password(shown(item))
+        items.append(tag("div", tag("dt", name.replace("_", " ")), tag("dd", written)))
     return tag("div", tag("h3", title), tag("dl", *items), class_=class_)
 
 

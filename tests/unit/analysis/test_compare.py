@@ -12,6 +12,7 @@ from analysis.charts.fronts import SYMBOLS, fronts_figure, look
 from analysis.compare import main
 from analysis.comparison import NotComparableError, compare
 from analysis.front import front_hypervolume
+from analysis.report import render
 from analysis.results import DefaultStudent
 from analysis.sections.compared import compared_page
 
@@ -174,6 +175,19 @@ def test_plans_are_compared_field_by_field(realistic):
     told = compare([realistic, other])
     assert [(d.field, d.values) for d in told.differences] == [("plan: seed", ("0", "7"))]
     assert [study.label for study in told.studies] == ["pareto-demo", "other"]
+
+
+def test_values_are_told_as_in_a_report(realistic):
+    asked = {**realistic.plan.plan, "fixed": {"width": 16, "schedule": "cosine"}}
+    data = replace(realistic.plan.data, student_train=5400)
+    other = replace(realistic, plan=replace(realistic.plan, plan=asked, data=data))
+    told = compare([realistic, other])
+    assert [(d.field, d.values) for d in told.differences] == [
+        ("plan: fixed", ("–", "width 16, schedule cosine")),
+        ("images of a student", ("45,000", "5,400")),
+    ]
+    (fixed,) = re.findall("<dt>fixed</dt><dd>(.*?)</dd>", render(other))
+    assert fixed == told.differences[0].values[1]
 
 
 def test_what_has_no_common_measure_is_refused(realistic, study):
