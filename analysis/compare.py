@@ -29,6 +29,10 @@ def summary(comparison: Comparison) -> dict[str, Any]:
                 "hypervolume": study.hypervolume,
                 "own_hypervolume": study.own_hypervolume,
                 "epochs": study.epochs,
+                "aa_spreads": [
+                    {"paced_by": test.paced_by, "spread": test.spread}
+                    for test in study.results.tie_tests.tests
+                ],
                 "trials": len(study.results.configurations),
                 "front": [
                     {

@@ -2,23 +2,27 @@
 
 What is measured in different ways is never mixed silently: where devices, runtimes or clocks are
 not the same, latencies are compared as shares of each study's own teacher's, and every such
-difference is a sentence.
+difference is a sentence. Latencies that differ by less than the A/A tests found between equal
+students are tied.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from analysis.findings import find, speed_up
-from analysis.formatting import NBSP, significant
+from analysis.formatting import NBSP, joined, milliseconds, significant
 from analysis.formatting import value as shown
-from analysis.front import Point, hypervolume, non_dominated, places
+from analysis.front import hypervolume, non_dominated, places, told_apart
 from analysis.record import StudyResults
 from analysis.results import ReferencePoint, TrialResult, searched
-from analysis.timing_notes import runtime_of, timed_on
+from analysis.timing_notes import is_noisy, runtime_of, spread_told, timed_on
 
 # Fields of a plan that say where a study lives and not what it does.
 _PLACES = frozenset({"name", "storage", "tracking_uri", "address", "data_dir"})
 _HASH_DIGITS = 16
+# Timings of one network are never told apart below this: a ratio is settled once known so well.
+_FINEST = 0.03
 
 
 class NotComparableError(ValueError):
@@ -35,7 +39,8 @@ class Member(NamedTuple):
         across: its latency in ms, or its share of its study's yardstick's where they were not taken
             alike.
         ratio: the inference-time ratio.
-        joint: whether no member of any study, its own included, dominates it in score and latency.
+        joint: whether no member of any study, its own included, is better in score and latency,
+            as far as the latencies are told apart.
     """
 
     study: str
@@ -73,9 +78,11 @@ class Comparison(NamedTuple):
 
     Args:
         studies: in the order given.
-        relative: whether latencies are shares of each study's own yardstick's.
+        relative: whether latencies are shares of each study's own yardstick's, as they are where
+            they were not taken alike, or the one yardstick of all took clearly different times.
         reference: the corners all hypervolumes are measured between; in shares where `relative`.
-        warnings: what is not alike in data, devices or ways of measuring, a sentence each.
+        warnings: what is not alike in data, devices or ways of measuring, and where noise hides
+            differences, a sentence each.
         differences: fields of plan, space, data, teacher and versions that differ.
     """
 
@@ -111,7 +118,7 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
                 f"{results.name} has no reference point yet: its {yardstick} was not timed"
             )
     labels = _labels(studies)
-    relative = len({_taken(results) for results in studies}) > 1
+    relative = _are_shares(studies)
     corners = [r.reference for r in studies if r.reference is not None]
     corner = ReferencePoint(
         val_score=min(each.val_score for each in corners),
@@ -120,17 +127,13 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
     )
     members = [_places(results, results.front, relative) for results in studies]
     ended = [_places(r, [trial for trial, _ in places(r.trials)], relative) for r in studies]
-    points: list[Point] = [point for each in members for point in each.values()]
-    joint = {
-        point for point, kept in zip(points, non_dominated(points), strict=True) if kept
-    }  # the same point in two studies is on the joint front for both
     compared = tuple(
         Compared(
             label=label,
             results=results,
             members=tuple(
                 Member(label, trial, *mine[trial.number], speed_up(results, trial),
-                       mine[trial.number] in joint)
+                       trial.number in joint)
                 for trial in results.front
                 if trial.number in mine
             ),
@@ -138,7 +141,9 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
             own_hypervolume=find(results).hypervolume,
             epochs=sum(t.epochs_done for t in searched(results.trials) if t.trained_with is None),
         )
-        for label, results, mine, everyone in zip(labels, studies, members, ended, strict=True)
+        for label, results, mine, joint, everyone in zip(
+            labels, studies, members, _joint_front(studies, members), ended, strict=True
+        )
     )  # fmt: skip
     return Comparison(compared, relative, corner, _warnings(labels, studies), _differences(studies))
 
@@ -167,10 +172,110 @@ def _places(
     return found
 
 
+class _Placed(NamedTuple):
+    """A member in the joint front's making: its study and trial by number, its A/A spread."""
+
+    study: int
+    number: int
+    score: float
+    across: float
+    spread: float
+
+    def is_no_slower(self, other: "_Placed") -> bool:
+        """Whether it is faster than another, or tied with it up to the larger spread."""
+        return self.across <= other.across * (1 + max(self.spread, other.spread))
+
+
+def _joint_front(
+    studies: Sequence[StudyResults], members: Sequence[Mapping[int, tuple[float, float]]]
+) -> list[set[int]]:
+    """The trials of each study, by number, that are on the joint front.
+
+    Of those that are tied in latency the best score stays, as on the front of one study
+    (`told_apart`). Of tied ones with one score all stay: a student that two studies trained alike
+    must not be on the joint front in one of them by the luck of its timing.
+    """
+    placed = [
+        _Placed(study, trial.number, *mine[trial.number],
+                results.tie_tests.spread_of(trial.best_latency))
+        for study, (results, mine) in enumerate(zip(studies, members, strict=True))
+        for trial in results.front
+        if trial.number in mine
+    ]  # fmt: skip
+    keep = non_dominated([(one.score, one.across) for one in placed])
+    exact = [one for one, kept in zip(placed, keep, strict=True) if kept]
+    points = [(one.score, one.across) for one in exact]
+    gives_way = told_apart(points, [one.spread for one in exact])
+    stay = [one for one, other in zip(exact, gives_way, strict=True) if other is None]
+    joint: list[set[int]] = [set() for _ in studies]
+    for one in placed:
+        level = any(one.score == other.score and one.is_no_slower(other) for other in stay)
+        if level and not any(o.score > one.score and o.is_no_slower(one) for o in stay):
+            joint[one.study].add(one.number)
+    return joint
+
+
 def _taken(results: StudyResults) -> str:
     """Where, in what and on which clock its latencies were taken: alike, they can be compared."""
     compared = results.compared_with
     return "not timed" if compared is None else timed_on(compared.latency)
+
+
+def _are_shares(studies: Sequence[StudyResults]) -> bool:
+    """Whether milliseconds say nothing across the studies, and shares of their yardsticks do."""
+    if len({_taken(results) for results in studies}) > 1:
+        return True
+    return len({_network(results) for results in studies}) == 1 and bool(_timed_apart(studies))
+
+
+def _timed_apart(studies: Sequence[StudyResults]) -> list[list[int]]:
+    """Studies, by place, that timed one network alike and found clearly different latencies."""
+    alike: dict[tuple[Any, str], list[int]] = {}
+    for place, results in enumerate(studies):
+        if results.compared_with is not None:
+            alike.setdefault((_network(results), _taken(results)), []).append(place)
+    return [
+        group
+        for group in alike.values()
+        if any(_clearly_apart(studies[a], studies[b]) for a, b in combinations(group, 2))
+    ]
+
+
+def _clearly_apart(one: StudyResults, other: StudyResults) -> bool:
+    """Whether the latencies of their yardsticks differ by more than either A/A spread."""
+    times = [r.compared_with.latency.latency_ms for r in (one, other) if r.compared_with]
+    spreads = [r.tie_tests.widest.spread for r in (one, other) if r.tie_tests.widest]
+    return max(times) > min(times) * (1 + max([_FINEST, *spreads]))
+
+
+def _noise_warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> list[str]:
+    """Where timings are too noisy to compare by, and where those of one network disagree."""
+    found = []
+    noisy = [
+        f"{label}: {spread_told(results.tie_tests)}"
+        for label, results in zip(labels, studies, strict=True)
+        if is_noisy(results)
+    ]
+    if noisy:
+        found.append(
+            "Timings were too noisy to compare students by: differences in latency below the A/A "
+            f"spread mean nothing. {', '.join(noisy)}."
+        )
+    for group in _timed_apart(studies):
+        yardstick = studies[group[0]].plan.space.yardstick
+        shares = f", so each is told as a share of its own study's {yardstick}'s"
+        times = [
+            f"{labels[place]}: {milliseconds(one.latency.latency_ms)}"
+            for place in group
+            if (one := studies[place].compared_with) is not None
+        ]
+        found.append(
+            f"Latencies in ms of {joined([labels[place] for place in group])} compare only by "
+            f"ratio{shares if _are_shares(studies) else ''}: on one device they timed their "
+            f"{yardstick}, {_named(studies[group[0]])}, further apart than timings of equal "
+            f"students lie. {', '.join(times)}."
+        )
+    return found
 
 
 def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[str, ...]:
@@ -202,6 +307,7 @@ def _warnings(labels: Sequence[str], studies: Sequence[StudyResults]) -> tuple[s
             f"told as a share of its own study's {studies[0].plan.space.yardstick}'s. "
             f"{'; '.join(f'{label}: {way}' for label, way in zip(labels, taken, strict=True))}."
         )
+    found += _noise_warnings(labels, studies)
     idle = [_kinds(results) for results in studies]
     if len(set(idle)) > 1 or any(" and " in kind for kind in idle):
         found.append(f"Latencies of the fronts were not all taken in one way. {told(idle)}.")
@@ -268,6 +374,6 @@ def _described(results: StudyResults) -> dict[str, Any]:
     described = {f"plan: {name.replace('_', ' ')}": value for name, value in asked.items()}
     described["space"] = f"{plan.space.name} ({plan.space.hash})"
     described["data"] = _data(results)
-    described["images of a student"] = plan.data.student_train
+    described["images of a student"] = f"{plan.data.student_train:,}"
     described["teacher"] = results.teacher and f"{results.teacher.name} ({results.teacher.key})"
     return described | {f"version: {k}": v for k, v in results.environment.items()}

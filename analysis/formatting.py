@@ -135,9 +135,10 @@ _WHOLE = 1e15  # below it a float tells every whole number
 
 
 def value(item: Any) -> str:
-    """One parameter value: numbers to four significant digits, anything else as it is.
+    """One value of a parameter or a plan: numbers to four significant digits, text as it is.
 
-    Large numbers are whole ones instead, as exponents are hard to read.
+    Large numbers are whole ones instead, as exponents are hard to read. Parameters by name are told
+    as `configuration` has them.
     """
     if isinstance(item, bool) or item is None:
         return {True: "yes", False: "no", None: NONE}[item]
@@ -146,6 +147,8 @@ def value(item: Any) -> str:
         return f"{item:.0f}" if "e+" in text and abs(item) < _WHOLE else text
     if isinstance(item, list | tuple):
         return ", ".join(value(part) for part in item) or NONE
+    if isinstance(item, Mapping):
+        return configuration(item) or NONE
     return str(item)
 
 

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _WIDTH, _HEIGHT, _SCALE = 900, 560, 2
+_LEGEND_PIXELS = 30
 _SIGNATURE = b"\x89PNG"
 
 
@@ -47,8 +48,13 @@ def _browser() -> Path | None:
 
 def _png(figure: "go.Figure") -> bytes:
     named = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
-    figure.update_layout(paper_bgcolor="white", showlegend=len(named) > 1)
-    content = figure.to_image(format="png", width=_WIDTH, height=_HEIGHT, scale=_SCALE)
+    legend = len(named) > 1
+    figure.update_layout(paper_bgcolor="white", showlegend=legend)
+    height = figure.layout.height or _HEIGHT
+    if figure.layout.height and legend:  # it must take nothing of the height that the bars need
+        height += _LEGEND_PIXELS
+        figure.update_layout(height=height, margin_t=figure.layout.margin.t + _LEGEND_PIXELS)
+    content = figure.to_image(format="png", width=_WIDTH, height=height, scale=_SCALE)
     if not content.startswith(_SIGNATURE):
         raise ValueError("the browser answered with something that is no PNG")
     return bytes(content)

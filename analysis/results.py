@@ -23,6 +23,8 @@ OutcomeStatus = Literal["complete", "stopped", "infeasible", "failed"]
 # An exit is a student that another trial trained: a network left at another of its exits. A
 # replicate is another trial's configuration, trained once more under another seed.
 Source = Literal["preset", "control", "sampler", "exit", "replicate"]
+# The label of the control of the default student, which every study tries unless a row is the same.
+DEFAULT_CONTROL_LABEL = "default, no KD loss"
 # What a study may keep small beside the latency: a field of `ModelSize`.
 Third = Literal["params_m", "flops_m"]
 

@@ -1,6 +1,7 @@
 """What a reader of latencies has to know: which are tied, which are not known well, how taken."""
 
 from analysis.formatting import NBSP, counted, number
+from analysis.latency import TieTests
 from analysis.record import StudyResults
 from analysis.results import Latency, SoloLatency, TrialResult
 
@@ -41,6 +42,21 @@ def tie_note(results: StudyResults) -> str | None:
         note = f"{note}, though the hypervolume counts both; gave way: {', '.join(gave_way)}."
     noisy = _noisy_note(results)
     return note if noisy is None else f"{noisy} {note}"
+
+
+def spread_told(tests: TieTests) -> str | None:
+    """How far apart timings of equal students lie: `27 %`, `0.4 % (large ones 50 %)`; or None."""
+    if tests.widest is None:
+        return None
+    widest = _percent(tests.widest.spread)
+    if tests.steadier is None:
+        return widest
+    return f"{_percent(tests.steadier.spread)} (large ones {widest})"
+
+
+def is_noisy(results: StudyResults) -> bool:
+    """Whether hardly any difference means something between latencies that the front is made of."""
+    return _noisy_note(results) is not None
 
 
 def _noisy_note(results: StudyResults) -> str | None:

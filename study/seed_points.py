@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from analysis.results import DEFAULT_CONTROL_LABEL
 from search_spaces.space import Params, SearchSpace, Value
 
 
@@ -27,7 +28,7 @@ def seed_points(
     asked: list[tuple[str, Params]] = [("default", {})]
     if preset is not None:
         asked = [(row.label, row.params) for row in space.presets[preset]]
-    asked.append(("default, no KD loss", space.control))
+    asked.append((DEFAULT_CONTROL_LABEL, space.control))
     points: list[SeedPoint] = []
     for label, overrides in asked:
         params = space.complete({**overrides, **held})

@@ -11,7 +11,7 @@ from analysis.charts.style import chart_layout, plot_text, rounded
 from analysis.formatting import NBSP, milliseconds, significant
 from analysis.front import is_distilled
 from analysis.record import StudyResults
-from analysis.results import ModelSize, TrialResult
+from analysis.results import DEFAULT_CONTROL_LABEL, ModelSize, TrialResult
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -21,10 +21,20 @@ MOST_PRESETS = 12
 
 BarGroup = Literal["teacher", "front", "dominated", "control"]
 Quantity = Literal["params", "flops"]
+Rows = Literal["published", "preset"]
 
 QUANTITIES: tuple[Quantity, ...] = ("params", "flops")
 TITLES: dict[Quantity, str] = {"params": "Parameters", "flops": "FLOPs"}
+GROUP_TITLES: dict[BarGroup, str] = {
+    "teacher": "Teacher",
+    "front": "On the front",
+    "dominated": "Not on the front",
+    "control": "No distillation (hollow)",
+}
 _NAME_LETTERS = 52
+# A name fits above its bar in a row of this height; the axis and its title need the rest.
+_ROW_PIXELS = 42
+_AROUND_PIXELS = 58
 
 
 class Bar(NamedTuple):
@@ -47,31 +57,45 @@ class SizesInfo(NamedTuple):
     Args:
         teacher: its bar, which comes first; None where there is no teacher (yet).
         students: fastest first.
-        of_presets: whether the students are the rows of a published table, or the front's.
+        rows: the students are rows of a published table, or else of the preset; None where they
+            are the front's.
         left_out: front members for which there was no room.
+        failed: rows that failed, and have no bar.
     """
 
     teacher: Bar | None
     students: tuple[Bar, ...]
-    of_presets: bool
-    left_out: int
+    rows: Rows | None
+    left_out: int = 0
+    failed: int = 0
 
     @property
     def bars(self) -> tuple[Bar, ...]:
         """All bars, from the top."""
         return (*(() if self.teacher is None else (self.teacher,)), *self.students)
 
+    @property
+    def height(self) -> int:
+        """The height of either panel in pixels, which the names are placed for."""
+        return _ROW_PIXELS * len(self.bars) + _AROUND_PIXELS
+
+    @property
+    def groups(self) -> tuple[BarGroup, ...]:
+        """The groups that any bar is of, in the order of the legend."""
+        found = {bar.group for bar in self.bars}
+        return tuple(group for group in GROUP_TITLES if group in found)
+
 
 def sizes_info(results: StudyResults) -> SizesInfo | None:
     """Works out the bars of a study; None while there is nothing to compare.
 
-    The students are the presets of a study that has any, else the distilled members of the front,
-    or all of them where none is distilled; one for each architecture.
+    The students are the rows of the preset that did not fail, else the distilled members of the
+    front, or all of them where none is distilled; one for each architecture.
     """
-    rows = (trial for trial in results.configurations if _is_row(results, trial))
-    presets = sorted(rows, key=_speed)
-    chosen, left_out = presets[:MOST_PRESETS], 0
-    if not presets:
+    rows = [trial for trial in results.configurations if _is_row(results, trial)]
+    ran = [trial for trial in rows if trial.status != "failed" and trial.model is not None]
+    chosen, left_out = sorted(ran, key=_speed)[:MOST_PRESETS], 0
+    if not ran:
         members = _distinct(results)
         chosen = _spread(members, MOST_MEMBERS)
         left_out = len(members) - len(chosen)
@@ -81,15 +105,23 @@ def sizes_info(results: StudyResults) -> SizesInfo | None:
     teacher = _teacher(results)
     if len(students) + (teacher is not None) < 2 or not students:
         return None
-    return SizesInfo(teacher, students, bool(presets), left_out)
+    if not ran:
+        return SizesInfo(teacher, students, None, left_out)
+    kind: Rows = "preset" if results.plan.space.published is None else "published"
+    return SizesInfo(teacher, students, kind, failed=sum(t.status == "failed" for t in rows))
 
 
 def _is_row(results: StudyResults, trial: TrialResult) -> bool:
-    """Whether a trial is a row of the study's preset, which without one has none."""
-    if results.plan.plan.get("preset") is None or trial.label is None or trial.model is None:
+    """Whether a trial is a row of the study's preset, which without one has none.
+
+    The control of the default is none: every study tries it, whatever its preset.
+    """
+    if results.plan.plan.get("preset") is None or trial.label is None:
         return False
     published = results.plan.space.published
-    return published is None or any(trial.label == row.label for row in published.rows)
+    if published is None:
+        return trial.label != DEFAULT_CONTROL_LABEL
+    return any(trial.label == row.label for row in published.rows)
 
 
 def _speed(trial: TrialResult) -> tuple[bool, float, int]:
@@ -143,13 +175,15 @@ def sizes_figure(info: SizesInfo, quantity: Quantity) -> "go.Figure":
     most = max(bar.value(quantity) for bar in bars) or 1.0
     scale, unit = (1e3, "k") if most < 0.1 else (1e-3, "G") if most >= 1e4 else (1.0, "M")
     values = [bar.value(quantity) * scale for bar in bars]
-    figure = go.Figure(layout=_layout(f"{TITLES[quantity]}, {unit}", max(values), len(bars)))
+    title = f"{TITLES[quantity]}, {unit}"
+    figure = go.Figure(layout=_layout(title, max(values), len(bars), info.height))
     hollow = [bar.group == "control" for bar in bars]
     colors = [light(bar.group) for bar in bars]
     figure.add_trace(
         go.Bar(
             orientation="h",
             name=TITLES[quantity],
+            showlegend=False,
             x=[rounded(value) for value in values],
             y=list(range(len(bars))),
             width=0.34,
@@ -165,6 +199,8 @@ def sizes_figure(info: SizesInfo, quantity: Quantity) -> "go.Figure":
             meta={"key": "sizes"},
         )
     )
+    for group in info.groups:
+        figure.add_trace(_legend_entry(group))
     for place, (bar, value) in enumerate(zip(bars, values, strict=True)):
         color = light("teacher" if bar.group == "teacher" else "muted")
         name = {"text": plot_text(_shortened(bar.name)), "x": 0, "xref": "paper", "yshift": 16}
@@ -184,6 +220,26 @@ def sizes_figure(info: SizesInfo, quantity: Quantity) -> "go.Figure":
     return figure
 
 
+def _legend_entry(group: BarGroup) -> "go.Scatter":
+    """A trace that draws nothing: the bars of all groups are one trace, which has one entry."""
+    import plotly.graph_objects as go
+
+    return go.Scatter(
+        name=GROUP_TITLES[group],
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={
+            "symbol": "square-open" if group == "control" else "square",
+            "size": 11,
+            "color": light(group),
+            "line": {"width": 1.8 if group == "control" else 0},
+        },
+        hoverinfo="skip",
+        meta={"key": "sizes"},
+    )
+
+
 def _shortened(name: str) -> str:
     """A name that fits above a bar on a phone; the whole is told where the bar is pointed at."""
     return name if len(name) <= _NAME_LETTERS else f"{name[: _NAME_LETTERS - 1].rstrip()}…"
@@ -201,7 +257,7 @@ def _words(place: int, color: str) -> dict[str, Any]:
     }
 
 
-def _layout(title: str, most: float, rows: int) -> dict[str, Any]:
+def _layout(title: str, most: float, rows: int, height: int) -> dict[str, Any]:
     layout = chart_layout(plot_text(title), "")
     x_axis = {
         "range": [0, rounded(1.22 * most)],
@@ -220,7 +276,9 @@ def _layout(title: str, most: float, rows: int) -> dict[str, Any]:
         **layout,
         "xaxis": {**layout["xaxis"], **x_axis},
         "yaxis": {**layout["yaxis"], **y_axis},
+        "height": height,
         "margin": {"l": 6, "r": 6, "t": 4, "b": 46},
+        "legend": {**layout["legend"], "y": 1, "yanchor": "bottom"},
         "dragmode": False,
     }
 

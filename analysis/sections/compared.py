@@ -1,7 +1,5 @@
 """The page that sets several studies side by side."""
 
-import math
-
 from analysis.charts.fronts import fronts_figure, look
 from analysis.comparison import Comparison
 from analysis.formatting import NONE, counted, joined, milliseconds, number, score_text, significant
@@ -9,6 +7,11 @@ from analysis.markup import Cell, Head, Html, join, plain_table, sortable_table,
 from analysis.page import document
 from analysis.sections.comparisons import section
 from analysis.sections.overview import key
+from analysis.timing_notes import spread_told
+
+_SHOWN_DIGITS = 4
+_LEDE_DIGITS = 3
+_LEVEL = 0.001  # hypervolumes less far apart are not told apart in the lede
 
 
 def compared_page(comparison: Comparison) -> str:
@@ -65,16 +68,17 @@ def _largest(comparison: Comparison) -> str:
     largest = max(study.hypervolume for study in comparison.studies)
     if not largest > 0.0:
         return "No front dominates any area under the shared reference point"
-    names = [
-        study.label
-        for study in comparison.studies
-        if math.isclose(study.hypervolume, largest, rel_tol=1e-9)
-    ]
-    told = number(largest, 3)
-    if len(names) == 1:
-        return f"{names[0]} has the largest hypervolume, {told}"
-    shared = joined(names)
-    if len(names) == len(comparison.studies):
+    level = [study for study in comparison.studies if largest - study.hypervolume < _LEVEL]
+    told = number(largest, _LEDE_DIGITS)
+    if len(level) == 1:
+        return f"{level[0].label} has the largest hypervolume, {told}"
+    shared = joined([study.label for study in level])
+    if len({number(study.hypervolume, _SHOWN_DIGITS) for study in level}) > 1:
+        whose = f"largest hypervolumes, those of {shared},"
+        if len(level) == len(comparison.studies):
+            whose = f"hypervolumes of {shared}"
+        return f"The {whose} are less than {_LEVEL} apart, about {told}"
+    if len(level) == len(comparison.studies):
         return f"{shared} have the same hypervolume, {told}"
     return f"{shared} share the largest hypervolume, {told}"
 
@@ -109,22 +113,28 @@ def _hypervolumes(comparison: Comparison) -> Html:
         Head("Epochs", "spent"),
         Head("Best", unit),
         Head("Fastest", f"of its {space.yardstick}'s" if comparison.relative else "ms"),
+        Head("A/A spread", help="how far apart timings of equal students lie, in 95 of 100 cases"),
     ]
     rows = []
     for study in comparison.studies:
         scores = [member.val_score for member in study.members]
         across = [member.across for member in study.members]
+        tests = study.results.tie_tests
         rows.append(
             [
                 Cell(tag("b", study.label)),
-                Cell(number(study.hypervolume, 4), study.hypervolume),
-                Cell(number(study.own_hypervolume, 4), study.own_hypervolume),
+                Cell(number(study.hypervolume, _SHOWN_DIGITS), study.hypervolume),
+                Cell(number(study.own_hypervolume, _SHOWN_DIGITS), study.own_hypervolume),
                 Cell(f"{len(study.members)}"),
                 Cell(f"{sum(member.joint for member in study.members)}"),
                 Cell(f"{len(study.results.configurations):,}", len(study.results.configurations)),
                 Cell(f"{study.epochs:,}", study.epochs),
                 Cell(number(max(scores), 2) if scores else NONE, max(scores, default=None)),
                 Cell(significant(min(across)) if across else NONE, min(across, default=None)),
+                Cell(
+                    spread_told(tests) or "not tested",
+                    None if tests.widest is None else tests.widest.spread,
+                ),
             ]
         )
     return section(
@@ -163,8 +173,25 @@ def _members(comparison: Comparison) -> Html:
     return section(
         "members",
         "All front members",
+        tag("p", _ties(comparison), class_="note"),
         sortable_table("members-table", "Front members of all studies", heads, rows),
     )
+
+
+def _ties(comparison: Comparison) -> str:
+    """Which differences in latency mean nothing, and who is on the joint front then."""
+    untested = [s.label for s in comparison.studies if s.results.tie_tests.widest is None]
+    if len(untested) == len(comparison.studies):
+        return (
+            "No study has an A/A test yet, so how noisy latencies are is not known, and none count "
+            "as tied."
+        )
+    note = (
+        "Two students are tied in latency up to the larger of their A/A spreads: a smaller "
+        "difference means nothing. Of tied students the one with the better score is on the joint "
+        "front; of the same score all are."
+    )
+    return f"{note} Not tested: {', '.join(untested)}." if untested else note
 
 
 def _differences(comparison: Comparison) -> Html:

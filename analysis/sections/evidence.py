@@ -8,7 +8,6 @@ from analysis.charts.curves import CurveGroup, CurvesInfo
 from analysis.findings import Findings, TimeSpent
 from analysis.formatting import (
     NONE,
-    configuration,
     counted,
     duration,
     moment,
@@ -26,7 +25,7 @@ from analysis.sections.comparisons import section, taught, training_cell, trial_
 from analysis.sections.overview import key
 from analysis.sections.time import hours_tables
 from analysis.table import measured_latency
-from analysis.timing_notes import timed_on
+from analysis.timing_notes import spread_told, timed_on
 from analysis.wording import wall_clock
 
 _CURVE_NAMES: dict[CurveGroup, str] = {
@@ -279,10 +278,7 @@ def provenance_section(results: StudyResults) -> Html:
         identity["default student"] = results.default_student.name
     if results.compared_with is not None:
         identity["timed on"] = timed_on(results.compared_with.latency)
-    if (widest := results.tie_tests.widest) is not None:
-        apart = f"{100 * widest.spread:.1f} %"
-        if (steadier := results.tie_tests.steadier) is not None:
-            apart = f"{100 * steadier.spread:.1f} % (large ones {apart})"
+    if (apart := spread_told(results.tie_tests)) is not None:
         identity["equal students' latencies"] = f"within {apart} of each other, in 95 of 100 cases"
     if results.mlflow:
         identity["tracked in"] = ", ".join(f"{k} {v}" for k, v in results.mlflow.items())
@@ -306,10 +302,8 @@ def _facts(title: str, facts: dict[str, Any], class_: str | None = None) -> Html
         return None
     items = []
     for name, item in facts.items():
-        written = configuration(item) or NONE if isinstance(item, dict) else shown(item)
-        items.append(
-            tag("div", tag("dt", name.replace("_", " ")), tag("dd", without_password(written)))
-        )
+        written = without_password(shown(item))
+        items.append(tag("div", tag("dt", name.replace("_", " ")), tag("dd", written)))
     return tag("div", tag("h3", title), tag("dl", *items), class_=class_)
 
 

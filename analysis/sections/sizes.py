@@ -1,42 +1,38 @@
 """The section with the bars of parameters and FLOPs, and what they say in a sentence."""
 
-from analysis.charts.sizes import QUANTITIES, TITLES, Bar, BarGroup, Quantity, SizesInfo, percent
+from analysis.charts.sizes import (
+    GROUP_TITLES,
+    QUANTITIES,
+    TITLES,
+    Bar,
+    Quantity,
+    Rows,
+    SizesInfo,
+    percent,
+)
 from analysis.formatting import significant
 from analysis.markup import Html, tag
 from analysis.sections.comparisons import section
 
-_GROUPS: dict[BarGroup, str] = {
-    "teacher": "Teacher",
-    "front": "On the front",
-    "dominated": "Not on the front",
-    "control": "No distillation (hollow)",
-}
-_ROW_PIXELS = 42
-_AROUND_PIXELS = 58
+_ROWS: dict[Rows, str] = {"published": "the published rows", "preset": "the preset's rows"}
 
 
 def sizes_section(info: SizesInfo | None) -> Html | None:
     """Both panels, what they say in a sentence, and how FLOPs are counted."""
     if info is None:
         return None
-    height = _ROW_PIXELS * len(info.bars) + _AROUND_PIXELS
     panels = [
         tag(
             "div",
             id=f"chart-{quantity}",
             class_="chart panel",
             role="img",
-            style=f"height:{height}px",
+            style=f"height:{info.height}px",
             aria_label=_in_words(info, quantity),
         )
         for quantity in QUANTITIES
     ]
-    groups = {bar.group for bar in info.bars}
-    entries = [
-        tag("li", tag("i", class_=group), name)
-        for group, name in _GROUPS.items()
-        if group in groups
-    ]
+    entries = [tag("li", tag("i", class_=group), GROUP_TITLES[group]) for group in info.groups]
     return section(
         "sizes",
         "Parameters and FLOPs",
@@ -54,10 +50,12 @@ def _in_words(info: SizesInfo, quantity: Quantity) -> str:
 def _notes(info: SizesInfo) -> list[str]:
     distilled = info.teacher is not None and all(bar.group != "control" for bar in info.students)
     members = "the front's distilled students" if distilled else "the front's students"
-    shown = "the published rows" if info.of_presets else members
+    shown = members if info.rows is None else _ROWS[info.rows]
     order = "fastest first"
     if info.left_out:
         order += f", {info.left_out} between them left out"
+    if info.failed:
+        order += f", {info.failed} that failed left out"
     whose = f"The teacher and {shown}" if info.teacher else f"{shown[:1].upper()}{shown[1:]}"
     notes = [f"{whose}, {order}."]
     if info.teacher is not None:

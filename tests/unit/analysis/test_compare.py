@@ -9,9 +9,12 @@ from importlib.resources import files
 import pytest
 
 from analysis.charts.fronts import SYMBOLS, fronts_figure, look
-from analysis.compare import main
+from analysis.compare import main, summary
 from analysis.comparison import NotComparableError, compare
 from analysis.front import front_hypervolume
+from analysis.latency import TieTest, TieTests
+from analysis.record import read_record
+from analysis.report import render
 from analysis.results import DefaultStudent
 from analysis.sections.compared import compared_page
 
@@ -176,6 +179,19 @@ def test_plans_are_compared_field_by_field(realistic):
     assert [study.label for study in told.studies] == ["pareto-demo", "other"]
 
 
+def test_values_are_told_as_in_a_report(realistic):
+    asked = {**realistic.plan.plan, "fixed": {"width": 16, "schedule": "cosine"}}
+    data = replace(realistic.plan.data, student_train=5400)
+    other = replace(realistic, plan=replace(realistic.plan, plan=asked, data=data))
+    told = compare([realistic, other])
+    assert [(d.field, d.values) for d in told.differences] == [
+        ("plan: fixed", ("–", "width 16, schedule cosine")),
+        ("images of a student", ("45,000", "5,400")),
+    ]
+    (fixed,) = re.findall("<dt>fixed</dt><dd>(.*?)</dd>", render(other))
+    assert fixed == told.differences[0].values[1]
+
+
 def test_what_has_no_common_measure_is_refused(realistic, study):
     with pytest.raises(NotComparableError, match="two studies or more"):
         compare([realistic])
@@ -237,6 +253,99 @@ def test_refusals_are_one_line_and_write_nothing(realistic_folder, tmp_path, cap
     shutil.rmtree(tmp_path / "nowhere", ignore_errors=True)
 
 
+def after_aa_test(results, spread, *, factor=1.0):
+    """The same after an A/A test, the latency of its teacher times a factor."""
+    test = TieTest("[1,1,1,1]", (1.0,) * 5, spread)
+    taken = results.teacher.latency.batch_1_ms
+    slower = timed(results, batch_1_ms=replace(taken, median=factor * taken.median))
+    return replace(slower, tie_tests=TieTests((test,)))
+
+
+@pytest.fixture
+def one_student(sample, tmp_path):
+    """Writes a study of one student, of a spread of 3 %, and reads it back."""
+
+    def write(name, accuracy, ratio):
+        trials = [sample.trial(sample.params(), accuracy=accuracy, ratio=ratio)]
+        return after_aa_test(read_record(sample.write_record(tmp_path / name, trials)), 0.03)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "ratio", "joint"),
+    [
+        (80.0, 4.0, [True, True]),
+        (80.0, 4.1, [True, True]),  # one score, tied in latency
+        (80.0, 4.2, [False, True]),
+        (79.0, 4.1, [True, False]),  # faster by less than a timing is known to
+        (79.0, 4.2, [True, True]),
+        (81.0, 3.9, [False, True]),
+    ],
+)
+def test_latencies_that_timing_does_not_tell_apart_are_tied_on_the_joint_front(
+    one_student, accuracy, ratio, joint
+):
+    one, other = one_student("one", 80.0, 4.0), one_student("other", accuracy, ratio)
+    told = compare([one, other])
+    assert [study.members[0].joint for study in told.studies] == joint
+    # The larger of two spreads counts, of whichever study it is.
+    assert compare([after_aa_test(one, 0.001), other]).members == told.members
+    assert compare([one, after_aa_test(other, 0.001)]).members == told.members
+
+
+def test_every_studys_spread_is_told(realistic):
+    two_paces = TieTests(
+        (
+            TieTest("[2,2,2,2]", (1.0,) * 9, 0.15, "teacher"),
+            TieTest("[1,0,0,0]", (1.0,) * 5, 0.004, "metronome"),
+        )
+    )
+    told = compare(
+        [after_aa_test(realistic, 0.02), replace(realistic, tie_tests=two_paces), realistic]
+    )
+    page = compared_page(told).replace("\u00a0", " ")
+    for shown in ("2.0 %", "0.4 % (large ones 15 %)", "not tested"):
+        assert f">{shown}</td>" in page
+    assert "a smaller difference means nothing" in page
+    assert "Not tested: pareto-demo (3)." in page
+    spreads = [[test["spread"] for test in each["aa_spreads"]] for each in summary(told)["studies"]]
+    assert spreads == [[0.02], [0.15, 0.004], []]
+    assert "No study has an A/A test yet" in compared_page(compare([realistic, realistic]))
+
+
+def test_studies_timed_too_noisily_to_compare_are_said_to_be(realistic):
+    assert compare([after_aa_test(realistic, 0.19), realistic]).warnings == ()
+    (warning,) = compare([after_aa_test(realistic, 0.27), realistic]).warnings
+    assert warning.startswith("Timings were too noisy to compare students by:")
+    assert warning.endswith("pareto-demo (1): 27\u00a0%.")
+
+
+def test_one_teacher_timed_clearly_differently_is_said_and_latencies_become_shares(realistic):
+    told = compare([realistic, after_aa_test(realistic, 0.1, factor=1.12)])
+    (warning,) = told.warnings
+    assert warning.replace("\u00a0", " ") == (
+        "Latencies in ms of pareto-demo (1) and pareto-demo (2) compare only by ratio, so "
+        "each is told as a share of its own study's teacher's: on one device they timed their "
+        "teacher, ResNet-50 [3,4,6,3], further apart than timings of equal students lie. "
+        "pareto-demo (1): 24.6 ms, pareto-demo (2): 27.6 ms."
+    )
+    assert told.relative
+    for spread, factor in ((0.1, 1.09), (0.001, 1.02)):
+        told = compare([realistic, after_aa_test(realistic, spread, factor=factor)])
+        assert told.warnings == ()
+        assert not told.relative
+
+
+def test_shares_of_different_networks_are_no_way_out_of_timings_that_disagree(realistic):
+    other = with_teacher(realistic, name="Other", key="b")
+    told = compare([realistic, after_aa_test(realistic, 0.01, factor=2.0), other])
+    assert not told.relative
+    networks, apart = told.warnings
+    assert networks.startswith("Ratios are to different networks. ")
+    assert "of pareto-demo (1) and pareto-demo (2) compare only by ratio: on" in apart
+
+
 def with_teacher(results, **differently):
     return replace(results, teacher=replace(results.teacher, **differently))
 
@@ -285,3 +394,22 @@ def test_whose_hypervolume_is_largest_is_said_only_where_one_is(realistic, sampl
     assert lede(slow, slow).startswith(
         "No front dominates any area under the shared reference point; the joint front has"
     )
+
+
+@pytest.mark.parametrize(
+    ("areas", "words"),
+    [
+        ((0.9755, 0.9753), "The hypervolumes of a and b are less than 0.001 apart, about 0.976;"),
+        ((0.9755, 0.9753, 0.5), "The largest hypervolumes, those of a and b, are less than 0.001"),
+        ((0.97551, 0.97549), "a and b have the same hypervolume, 0.976;"),
+        ((0.9755, 0.9744), "a has the largest hypervolume, 0.976;"),
+    ],
+)
+def test_no_study_is_named_the_largest_by_less_than_is_shown(realistic, areas, words):
+    told = compare([realistic] * len(areas))
+    studies = tuple(
+        each._replace(label=label, hypervolume=area)
+        for each, label, area in zip(told.studies, "abc", areas, strict=False)
+    )
+    page = compared_page(told._replace(studies=studies))
+    assert f'<p class="lede">{words}' in page

@@ -7,6 +7,7 @@ import pytest
 from analysis.charts.palette import light
 from analysis.charts.sizes import MOST_MEMBERS, QUANTITIES, sizes_figure, sizes_info
 from analysis.report import render
+from analysis.results import DEFAULT_CONTROL_LABEL
 from analysis.sections.sizes import sizes_section
 
 # Of the published table and of the front of the sample study, fastest first.
@@ -28,7 +29,8 @@ def words(html):
 
 def test_with_a_preset_the_bars_are_its_rows_below_the_teacher(realistic):
     info = sizes_info(realistic)
-    assert info.of_presets
+    assert info.rows == "published"
+    assert "The teacher and the published rows, fastest first." in sizes_section(info)
     assert sorted(names(info)) == sorted(PRESETS)
     by_name = {trial.name: trial for trial in realistic.trials}
     latencies = [by_name[name].latency_ms for name in names(info)]
@@ -52,11 +54,43 @@ def test_without_a_preset_they_are_the_fronts_distilled_architectures(sample, st
         sample.trial(sample.params((1, 1, 1, 0), learning_rate=0.1), accuracy=72.0, ratio=5.0),
     ]
     info = sizes_info(study(trials, plan_content=sample.plan(preset=None)))
-    assert not info.of_presets
+    assert info.rows is None
     assert [bar.name for bar in info.students] == [
         "t0000 [1,1,0,0] stride 2",
         "t0001 [1,1,1,0] stride 2",
     ]
+
+
+def test_rows_of_a_preset_that_publishes_nothing_are_not_called_published(sample, study):
+    distilled, plain = sample.params(), sample.params(terms="ce")
+    trials = [
+        sample.trial(plain, accuracy=75.0, ratio=4.0, label="Control", source="control"),
+        sample.trial(distilled, accuracy=77.0, ratio=4.1, label="Decoupled", source="preset"),
+        sample.trial(
+            sample.params((2, 1, 1, 1)),
+            accuracy=50.0,
+            ratio=3.0,
+            label="DIST",
+            source="preset",
+            status="failed",
+            done=2,
+            reason="lost",
+        ),
+        sample.trial(
+            sample.params((2, 2, 1, 1), terms="ce"),
+            accuracy=74.0,
+            ratio=2.8,
+            label=DEFAULT_CONTROL_LABEL,
+            source="control",
+        ),
+    ]
+    plan = sample.plan(published=False, preset="recipes")
+    info = sizes_info(study(trials, plan_content=plan))
+    assert (info.rows, info.failed) == ("preset", 1)
+    assert names(info) == ["t0001", "t0000"]
+    text = words(sizes_section(info))
+    assert "The teacher and the preset's rows, fastest first, 1 that failed left out." in text
+    assert "published" not in text
 
 
 @pytest.mark.parametrize(
@@ -107,7 +141,7 @@ def test_a_student_larger_than_its_teacher_and_cheaper_is_said_to_be(sample, stu
 def test_bars_begin_at_zero_carry_their_values_and_keep_to_the_palette(realistic, quantity):
     info = sizes_info(realistic)
     figure = sizes_figure(info, quantity)
-    (bars,) = figure.data
+    bars = figure.data[0]
     assert list(bars.x) == pytest.approx([bar.value(quantity) for bar in info.bars], rel=1e-5)
     assert list(bars.y) == list(range(len(info.bars)))
     assert figure.layout.xaxis.range[0] == 0
@@ -147,6 +181,29 @@ def test_the_section_says_to_all_readers_what_the_bars_show(realistic):
     html = sizes_section(sizes_info(realistic))
     assert html.count('class="chart panel"') == 2
     assert 'aria-label="Parameters: teacher ResNet-50 [3,4,6,3] 23.5 M, ' in html
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_every_bar_has_a_row_of_one_height_that_its_name_fits_in(sample, study, count):
+    trials = [
+        sample.trial(sample.params((2, 0, n // 3, n % 3)), accuracy=70.0 - n, ratio=4.0 + n)
+        for n in range(count)
+    ]
+    info = sizes_info(study(trials, plan_content=sample.plan(preset=None)))
+    layout = sizes_figure(info, "params").layout
+    shown = layout.height - layout.margin.t - layout.margin.b
+    row = shown / (layout.yaxis.range[0] - layout.yaxis.range[1])
+    assert 40 <= row <= 43  # a name stands 16 px above the middle of a bar of a third of a row
+    assert f"height:{layout.height}px" in sizes_section(info)
+
+
+def test_the_legend_names_each_group_once(realistic):
+    bars, *entries = sizes_figure(sizes_info(realistic), "params").data
+    assert bars.showlegend is False
+    assert [entry.name for entry in entries] == [
+        "Teacher", "On the front", "Not on the front", "No distillation (hollow)",
+    ]  # fmt: skip
+    assert all(entry.x == (None,) for entry in entries)
 
 
 def test_a_long_name_is_cut_above_its_bar_and_whole_where_it_is_pointed_at(sample, study):
