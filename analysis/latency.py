@@ -133,8 +133,10 @@ class TieTests(Stored):
     tests: tuple[TieTest, ...] = ()
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read what a record has of them; of an earlier one that is one test alone."""
+    def from_json(cls, data: Mapping[str, Any] | None) -> Self:
+        """Read what a record has of them: of an earlier one that is one test alone, or None."""
+        if data is None:
+            return cls()
         if isinstance(data, dict) and "tests" not in data:
             return cls((TieTest.from_json(data),))
         return super().from_json(data)

@@ -259,7 +259,7 @@ def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
     when a study goes on.
     """
     while waiting := kept.waiting():
-        known = record.tie_tests.tests
+        known = TieTests.from_json(record.attribute(ATTR_TIE_TESTS)).tests
         paces = {test.paced_by for test in known}
         asked = fastest_by_pace(waiting)
         left = [pace for pace in asked if pace not in paces]

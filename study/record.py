@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import results
 from analysis.database import open_database
-from analysis.latency import NOTHING_TIED, TieTests
 from analysis.results import (
     Confirmation,
     EpochResult,
@@ -411,12 +410,6 @@ class StudyRecord:
     def attribute(self, name: str) -> Any:
         """Return what is recorded of the study under ``name``, or None."""
         return self._storage.get_study_user_attrs(self._study_id).get(name)
-
-    @property
-    def tie_tests(self) -> TieTests:
-        """The A/A tests of latencies that are on record."""
-        stored = self.attribute(results.ATTR_TIE_TESTS)
-        return NOTHING_TIED if stored is None else TieTests.from_json(stored)
 
     def add_session(self, session: results.Session) -> None:
         """Record one run of the driver over this study, which has ended."""

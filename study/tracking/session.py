@@ -11,6 +11,7 @@ from analysis import results
 from analysis.formatting import without_password
 from analysis.front import front_members
 from analysis.illustration import ILLUSTRATIONS_FOLDER
+from analysis.latency import TieTests
 from analysis.results import TeacherResult, TrialResult
 from analysis.runs import estimates, estimates_of_test
 from analysis.stored_plan import StoredPlan
@@ -177,4 +178,5 @@ def close_study(
 
 def front_of(record: StudyRecord) -> list[TrialResult]:
     """Return the front as it is shown: of students whose latencies are tied the better ones."""
-    return list(front_members(record.trials(), record.third, record.tie_tests))
+    tests = TieTests.from_json(record.attribute(results.ATTR_TIE_TESTS))
+    return list(front_members(record.trials(), record.third, tests))

@@ -1,12 +1,11 @@
 """Exported students: every kind of network, in every format, answers as it did."""
 
 import json
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -319,15 +318,29 @@ def test_differences_and_classes_are_counted() -> None:
     assert json.loads(json.dumps(found.to_json()))["same_class"] == 0.75
 
 
-def test_who_are_alike_fast_are_timed_alike_often_at_batch_1_and_64() -> None:
+@pytest.fixture
+def take(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let time pass on a clock that stands still otherwise, for whoever times networks."""
+    now = 0
+
+    def passes(seconds: float) -> None:
+        nonlocal now
+        now += round(1e9 * seconds)
+
+    clock = SimpleNamespace(perf_counter=lambda: now / 1e9, perf_counter_ns=lambda: now)
+    monkeypatch.setattr("study.distillation.stopwatch.time", clock)
+    return passes
+
+
+def test_who_are_alike_fast_are_timed_alike_often_at_batch_1_and_64(
+    take: Callable[[float], None],
+) -> None:
     seen: dict[str, list[int]] = {"file": [], "student": []}
 
     def count(name: str):
         def answer(images: Tensor) -> Tensor:
             seen[name].append(len(images))
-            until = time.perf_counter() + 0.0005
-            while time.perf_counter() < until:
-                pass
+            take(0.0005)
             return images
 
         return answer
@@ -337,23 +350,26 @@ def test_who_are_alike_fast_are_timed_alike_often_at_batch_1_and_64() -> None:
     assert (one.batch, many.batch) == (1, 64)
     assert seen["file"] == seen["student"]
     assert (one.repeats, many.repeats) == (24, 8)
-    assert 0 < one.file_ms.median <= one.file_ms.p95
-    assert np.isfinite(one.ratio.median)
+    assert one.file_ms.median == one.file_ms.p95 == pytest.approx(0.5)
+    assert one.ratio.median == pytest.approx(1.0)
 
 
-def test_the_faster_of_both_has_more_passes_in_its_turn() -> None:
+def test_the_faster_of_both_has_more_passes_in_its_turn(take: Callable[[float], None]) -> None:
+    seen: dict[float, int] = {0.0005: 0, 0.005: 0}
+
     def after(seconds: float) -> Callable[[Tensor], Tensor]:
         def answer(images: Tensor) -> Tensor:
-            until = time.perf_counter() + seconds
-            while time.perf_counter() < until:
-                pass
+            seen[seconds] += len(images) == 1
+            take(seconds)
             return images
 
         return answer
 
     one, _ = time_beside(after(0.0005), after(0.005), (2, 2, 1), "uint8", seconds=0.02)
 
-    assert one.ratio.median == pytest.approx(10, rel=0.2)
+    assert one.ratio.median == pytest.approx(10)
+    # In each of 24 turns two before and five that are timed, to one and one.
+    assert seen[0.0005] - seen[0.005] == 24 * (2 + 5 - 1 - 1)
 
 
 def test_a_pt2_file_holds_no_pickles_of_code(tmp_path: Path) -> None:
