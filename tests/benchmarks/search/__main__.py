@@ -7,7 +7,8 @@
 DIR holds `model.onnx` and `encoding.json` of YAHPO Gym's LCBench. Regret is 1 minus the area that
 fully trained students cover, relative to a reference front (see `lcbench.py`): the median over
 tasks of each task's median over seeds, with the quartiles over tasks. Every arm sees the same
-seeds. With `--keep FILE`, each simulated study is a line of that file, and not simulated again.
+seeds. With `--keep FILE`, each simulated study is a line of that file, and not simulated again;
+with `--kept` nothing else is simulated either, and arms may have unequally many seeds.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import os
 import statistics
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -102,6 +103,12 @@ def medians(runs: dict[Job, Run], arm: str, workers: int, value: Any) -> dict[st
     return {task: statistics.median(values) for task, values in by_task.items()}
 
 
+def fewest_seeds(runs: Iterable[Job], arm: str, workers: int) -> int:
+    """Of how many seeds an arm's figures are: of those tasks that have the fewest."""
+    tasks = Counter(task for name, task, _, count in runs if (name, count) == (arm, workers))
+    return min(tasks.values())
+
+
 def epochs_ratio(runs: dict[Job, Run], arm: str, workers: int) -> float:
     """Epochs until what TPE has reached in the end, over TPE's: the median over tasks.
 
@@ -140,10 +147,12 @@ def p_value(ours: dict[str, float], theirs: dict[str, float]) -> float:
 def summary(runs: dict[Job, Run], arms: Iterable[str], workers: Sequence[int]) -> dict[str, Any]:
     """What `--json` prints."""
     body: dict[str, Any] = {"regret": {}, "quartiles": {}, "epochs_to_tpe": {}, "p": {}, "ms": {}}
+    body["seeds"] = {}
     for arm in arms:
         for count in workers:
             values = medians(runs, arm, count, lambda run: run.last)
             key = str(count)
+            body["seeds"].setdefault(arm, {})[key] = fewest_seeds(runs, arm, count)
             ours = medians(runs, PEERS_OF, count, lambda run: run.last)
             spread = sorted(values.values())
             body["regret"].setdefault(arm, {})[key] = statistics.median(spread)
@@ -164,7 +173,8 @@ def show(body: dict[str, Any], workers: Sequence[int]) -> None:
         name = f"{count} worker{'s' if count > 1 else ''}"
         if budget_of(count) != budget_of(1):
             name += f", {budget_of(count) // EPOCHS} trainings"
-        heads += [f"regret, {name}", "quartiles", "p", "epochs to TPE's", "ms a suggestion"]
+        heads += [f"regret, {name}", "seeds", "quartiles", "p", "epochs to TPE's"]
+        heads += ["ms a suggestion"]
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     for arm, regrets in sorted(body["regret"].items(), key=lambda item: -min(item[1].values())):
         cells = [arm]
@@ -174,6 +184,7 @@ def show(body: dict[str, Any], workers: Sequence[int]) -> None:
             ratio = body["epochs_to_tpe"][arm][count]
             cells += [
                 f"{regrets[count]:.3f}",
+                f"{body['seeds'][arm][count]}",
                 f"{low:.3f} to {high:.3f}",
                 "" if p is None else f"{p:.1g}",
                 f"{ratio:.2f}" if ratio <= 1 else "over 1",
@@ -205,6 +216,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--keep", type=Path, help="file of what is simulated, to go on from")
+    parser.add_argument("--kept", action="store_true", help="what the file of --keep has, no more")
     parser.add_argument("--figure", type=Path, help="draw regret against epochs: .png, .svg, .html")
     parser.add_argument("--json", action="store_true", help="one object instead of the table")
     args = parser.parse_args()
@@ -215,19 +227,23 @@ def main() -> None:
         tasks, seeds, workers = tasks[:3], 2, [1]
     if YARDSTICK not in arms:
         arms = [*arms, YARDSTICK]
-    jobs = [
+    jobs: list[Job] = [
         (arm, task, seed, count)
         for task in tasks
         for seed in range(seeds)
         for count in workers
         for arm in arms
     ]
+    if args.kept:
+        known = load(args.keep)
+        jobs = [job for job in jobs if job in known]
+        arms = [arm for arm in arms if {(arm, n) for n in workers} <= {(j[0], j[3]) for j in jobs}]
     runs = run_all(jobs, args.lcbench, args.keep, args.processes)
     body = summary(runs, arms, workers)
     if args.figure is not None:
         draw(runs, arms, workers, args.figure)
     if args.json:
-        print(json.dumps({"tasks": list(tasks), "seeds": seeds, **body}))
+        print(json.dumps({"tasks": list(tasks), **body}))
     else:
         show(body, workers)
 
