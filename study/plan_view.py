@@ -89,7 +89,9 @@ def _teacher_rows(
     why = f" ({choice.why})" if choice.why and recipe.network == choice.network else ""
     weights = ", from ImageNet weights" if recipe.weights else ""
     trained = f"{recipe.title}, {_many(recipe.epochs, 'epoch')}{weights}{why}"
-    rows = [("teacher", plan.teacher or trained)]
+    whose = "ImageNet's" if recipe.statistics == "imagenet" else "the data's own"
+    own = f"{plan.teacher}, its images normalised by {whose} statistics"
+    rows = [("teacher", own if plan.teacher else trained)]
     others = ", ".join(map(str, teacher_values(space, plan.preset, plan.fixed)[1:]))
     if others:
         rows.append(("its variants", f"one teacher each for {space.teacher_varies_with} {others}"))

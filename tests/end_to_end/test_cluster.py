@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import find_free_port
-from evidence import PATIENCE_SECONDS, Patient, assert_sound
+from evidence import PATIENCE_SECONDS, Patient, assert_sound, wait_until
 from launching import BRIEF, Launched, Launcher
 from ray_nodes import (
     BRIEF_PATIENCE,
@@ -140,12 +140,12 @@ def test_a_study_sent_to_a_cluster_is_followed_asked_after_and_stopped_from_here
 
 
 def wait_for_epochs(folder: Path, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
     journal = folder / "journal.log"
-    while not (journal.exists() and '"epoch:0002"' in journal.read_text()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+
+    def has_two() -> bool:
+        return journal.exists() and '"epoch:0002"' in journal.read_text()
+
+    wait_until(has_two, "two epochs", process)
 
 
 def test_what_the_cluster_refuses_is_refused_here(head: Head, launcher: Launcher) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import find_free_port
-from evidence import COUNTED, PATIENCE_SECONDS
+from evidence import COUNTED, PATIENCE_SECONDS, wait_until
 from launching import BRIEF, REPOSITORY, Launcher
 from postgres import PASSWORD, Postgres, running_postgres
 
@@ -40,14 +40,6 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("database") / "studies"
 
 
-def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def record_of(studies: Path) -> StudyResults | None:
     try:
         return read_record(studies / NAME)
@@ -69,7 +61,7 @@ def test_a_study_in_postgresql_survives_its_driver_and_its_database(
     driver = launcher.start(
         *(*PLAN, *storage, "--trials", "2"), studies=studies, own_group=True, **counted
     )
-    wait_until(lambda: epochs(studies) >= 2, driver)
+    wait_until(lambda: epochs(studies) >= 2, "two epochs", driver, every=0.2)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate()
     killed = record_of(studies)
@@ -79,7 +71,7 @@ def test_a_study_in_postgresql_survives_its_driver_and_its_database(
     # Gone on with, and the database taken away: a line that says so, and nothing lost.
     held.write_text("2")
     driver = launcher.start("resume", NAME, module="study", studies=studies, **counted)
-    wait_until(lambda: epochs(studies) > len(before), driver)
+    wait_until(lambda: epochs(studies) > len(before), "a further epoch", driver, every=0.2)
     server.stop()
     held.unlink()
     try:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import find_free_port
-from evidence import COUNTED, PATIENCE_SECONDS
+from evidence import COUNTED, wait_until
 from launching import BRIEF, Launched, Launcher
 from objects import KEYS, running_objects
 from postgres import PASSWORD, Postgres, running_postgres
@@ -128,14 +127,13 @@ def test_a_study_of_two_machines_goes_on_from_a_third_once_its_driver_and_a_node
             **servers.machine("driver"),
         )
         copy = servers.copy("driver", monkeypatch)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
+
+        def are_held() -> bool:
             found = record_at(copy)
-            if found and len(found.trials) == 2 and all(len(t.curve) > 2 for t in found.trials):
-                break
-            assert driver.poll() is None, driver.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+            trials = () if found is None else found.trials
+            return len(trials) == 2 and all(len(trial.curve) > 2 for trial in trials)
+
+        wait_until(are_held, "three epochs of both", driver, every=0.1)
         os.killpg(driver.pid, signal.SIGKILL)
         lose(lost)
         servers.held.unlink()

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,17 @@ _SET_STATE, _SET_ATTRIBUTE = 6, 8
 ENDED = {0}
 # How long anything is waited for (s): what comes within a minute does so on a slow machine, too.
 PATIENCE_SECONDS = 600
+
+
+def wait_until(
+    condition: Callable[[], object], wanted: str, process: Any = None, *, every: float = 0.02
+) -> None:
+    """Wait until a condition holds, as long as a process lives that is to bring it about."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"waited for {wanted}"
+        time.sleep(every)
 
 
 def essence(trial: TrialResult) -> tuple[Any, ...]:
@@ -150,18 +161,12 @@ class Patient:
 
     def wait_for_epoch(self, trial: int, epoch: int) -> None:
         """Wait until the journal has an epoch of a trial."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
         wanted = f'"trial_id":{trial},"user_attr":{{"epoch:{epoch:04d}"'
-        while not self._journal_has(wanted):
-            assert time.monotonic() < deadline, f"no epoch {epoch} of trial {trial}"
-            time.sleep(0.02)
+        wait_until(lambda: self._journal_has(wanted), f"epoch {epoch} of trial {trial}")
 
     def wait_for_epochs_begun(self, epochs: int) -> None:
         """Wait until workers have begun so many epochs, all of them together."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.epochs_begun() < epochs:
-            assert time.monotonic() < deadline, f"{self.epochs_begun()} of {epochs} epochs begun"
-            time.sleep(0.02)
+        wait_until(lambda: self.epochs_begun() >= epochs, f"{epochs} epochs to be begun")
 
     def _journal_has(self, text: str) -> bool:
         journal = self.folder / "journal.log"

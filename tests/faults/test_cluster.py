@@ -1,7 +1,6 @@
 """A study on a cluster of several nodes, of which one is lost and another joins."""
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from subprocess import Popen
 
 import pytest
 from conftest import find_free_port
-from evidence import PATIENCE_SECONDS, Patient, assert_sound, note
+from evidence import PATIENCE_SECONDS, Patient, assert_sound, note, wait_until
 from launching import Launcher
 from ray_nodes import LOOPBACK, lose, node, wait_for_members
 
@@ -51,13 +50,6 @@ class TwoNodes:
         self.nodes.enter_context(node("--address", self.address, environment=given))
 
 
-def wait_for_file(path: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not path.exists():
-        assert time.monotonic() < deadline, f"no {path.name}"
-        time.sleep(0.1)
-
-
 @contextmanager
 def two_nodes(study: Patient, launcher: Launcher) -> Iterator[TwoNodes]:
     port = find_free_port()
@@ -95,7 +87,7 @@ def test_a_node_of_another_processor_that_joins_is_trained_on_by_nobody_and_fail
         path = f"{tmp_path}{os.pathsep}{cluster.environment['PYTHONPATH']}"
         asked = tmp_path / "asked"
         cluster.join(PYTHONPATH=path, PROCESSOR_READ=str(asked))
-        wait_for_file(asked)
+        wait_until(asked.exists, "the node to be asked")
         study.release()
         _, errors = driver.communicate(timeout=PATIENCE_SECONDS)
 

@@ -2,9 +2,7 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Sequence
-from subprocess import Popen
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -17,6 +15,7 @@ from evidence import (
     assert_sound,
     assert_stopped,
     note,
+    wait_until,
 )
 
 from analysis.results import TrialResult
@@ -63,14 +62,6 @@ def test_a_study_that_is_told_to_stop_goes_on_as_if_it_had_not_been(
     note(f"{how} ({code})", lost, seconds, f"test_signals.py -k {how.split()[-1]}-{code}")
 
 
-def wait_for_one(processes: Sequence["Popen[str]"]) -> None:
-    """Wait until one of them has ended."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while all(process.poll() is None for process in processes):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_of_two_drivers_started_at_once_one_works_and_the_other_says_who(
     patient: Callable[..., Patient], whole: tuple[TrialResult, ...]
 ) -> None:
@@ -78,7 +69,7 @@ def test_of_two_drivers_started_at_once_one_works_and_the_other_says_who(
     study.hold(1)
     drivers = [study.start("--json") for _ in range(2)]
     # However much later the other one comes, the study is not over by then.
-    wait_for_one(drivers)
+    wait_until(lambda: any(each.poll() is not None for each in drivers), "one to end")
     study.release()
     ends = {driver.pid: driver.communicate(timeout=PATIENCE_SECONDS)[1] for driver in drivers}
     codes = {driver.pid: driver.returncode for driver in drivers}

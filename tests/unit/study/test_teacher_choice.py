@@ -182,6 +182,11 @@ def test_the_reason_for_the_space_s_own_teacher_is_not_given_for_another() -> No
 
     assert "do not carry a ResNet-50" in row()
     assert row(*INCEPTION) == "Inception-v3 at 75 px, 12 epochs"
+    # What cannot be read off a file is shown.
+    own = ("--teacher", "own.pt")
+    assert row(*own) == "own.pt, its images normalised by the data's own statistics"
+    theirs = row(*own, "--teacher-statistics", "imagenet")
+    assert theirs == "own.pt, its images normalised by ImageNet's statistics"
 
 
 def test_a_worker_builds_a_teacher_of_imagenet_weights_without_them(
