@@ -390,7 +390,8 @@ def _follow(
     unit: str,
 ) -> tuple[dict[str, Any], Array | None]:
     """Show what a worker streams until it has found the teacher and its outputs."""
-    title = request.recipe.title
+    # What a file of one's own holds is known once it is read.
+    title = "of your own" if request.checkpoint else request.recipe.title
     # The node may be another than that of the attempt before.
     asked = replace(request, threads=tasks.cpus)
     found: dict[str, Any] = {}

@@ -131,7 +131,10 @@ def poor_teacher(
     reached, least = (score_text(each, score.unit) for each in (teacher.val_score, floor))
     mend = "train it longer (--teacher-epochs)"
     if own:
-        mend = "see that its outputs are the classes in the order of their folders' names"
+        mend = (
+            "see that its outputs are the classes in the order of their folders' names, and that "
+            "--teacher-statistics are those that it was trained with"
+        )
     return (
         f"the teacher's validation {score.name} is {reached}, hardly more than the {least} of an "
         f"uninformed answer: {mend}"
