@@ -125,14 +125,15 @@ def time_front(
         return
     with progress.phase("timing the front") as phase:
         done = 0
-        while kept.untimed():
+        _test_ties(record, kept, phase)
+        while untimed := kept.untimed():
+            phase.update(done, done + len(untimed), untimed[0].architecture)
+            latency = kept.ask(phase, _time, untimed[0])
+            if latency is not None:
+                record.timed(untimed[0].architecture, latency)
+                done += 1
+            # Its latency may have let a student of another pace near the front.
             _test_ties(record, kept, phase)
-            for trial in kept.untimed()[:1]:
-                phase.update(done, done + len(kept.untimed()), trial.architecture)
-                latency = kept.ask(phase, _time, trial)
-                if latency is not None:
-                    record.timed(trial.architecture, latency)
-                    done += 1
         phase.update(done, done)
     for number, problem in kept.unreadable.items():
         progress.warn(f"{trial_name(number)} could not be timed on the idle device: {problem}")
