@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,18 @@ from study.distillation.evaluation import evaluate
 from study.distillation.measurement import device_name, profile_model
 from study.distillation.precision import resolve_precision
 from study.distillation.teacher import ViewedImages, cached_teacher_outputs, obtain_teacher
-from study.distillation.training import StudentTrainer, TrainingSettings, WholeTable
+from study.distillation.training import (
+    CachedTeacher,
+    StudentTrainer,
+    TrainingSettings,
+    WholeTable,
+)
 from study.distillation.views import distinct_views
 from tests.benchmarks import gpu_arms, gpu_limits
 from tests.benchmarks.gpu_report import report
 from tests.benchmarks.gpu_size import FULL, QUICK
 
-STAGES = ("peak", "teacher", "outputs", "rows", "steps", "fused", "sharing", "arms")
+STAGES = ["peak", "teacher", "outputs", "rows", "latency", "steps", "fused", "sharing", "arms"]
 
 
 class OutOfTime(Exception):
@@ -51,7 +57,8 @@ class Bench:
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         """Read what is kept, and the data."""
         self.args = args
-        self.size = QUICK if args.quick else FULL
+        size = QUICK if args.quick else FULL
+        self.size = size.shorter(args.teacher_epochs, args.epochs, args.views)
         self.device = torch.device(args.device)
         self.precision = resolve_precision("auto", self.device)
         self.deadline = time.monotonic() + args.limit if args.limit else None
@@ -65,7 +72,7 @@ class Bench:
             image_size=self.size.image_size,
         )
 
-    def run(self, stages: tuple[str, ...]) -> None:
+    def run(self, stages: Sequence[str]) -> None:
         """Do what is not done yet of the stages.
 
         Raises:
@@ -116,8 +123,8 @@ class Bench:
         )  # fmt: skip
         return found
 
-    def table(self, model: nn.Module) -> WholeTable:
-        """The teacher's answers to every view, computed as far as there is time.
+    def table(self, model: nn.Module) -> CachedTeacher:
+        """The teacher's answers to the views, computed as far as there is time.
 
         Raises:
             OutOfTime: Some are missing.
@@ -126,13 +133,16 @@ class Bench:
         def progress(done: int, total: int) -> None:
             self.check_time()
 
+        data, views = self.data, self.size.views
         asked = ViewedImages(
-            self.data.train.images, self.data.augmentation, self.data.mean, self.data.std, None, 0
+            data.train.images, data.augmentation, data.mean, data.std, views, seed=0
         )
         answers = cached_teacher_outputs(
             self.folder, model, asked, self.device, self.precision, progress=progress
         )
-        return WholeTable(answers, self.data.augmentation, 0, self.device)
+        if views is not None:
+            return CachedTeacher(answers, self.device)
+        return WholeTable(answers, data.augmentation, 0, self.device)
 
     def settings(self, epochs: int, seed: int = 0) -> TrainingSettings:
         """The recipe of every student."""
@@ -142,7 +152,7 @@ class Bench:
             learning_rate=self.size.learning_rate,
             schedule="onecycle",
             seed=seed,
-            views=None,
+            views=self.size.views,
             view_seed=0,
             precision=self.precision,
         )
@@ -185,7 +195,8 @@ class Bench:
 
     def _outputs(self) -> None:
         found = self.teacher()
-        views, images = distinct_views(self.data.augmentation), len(self.data.train)
+        views = self.size.views or distinct_views(self.data.augmentation)
+        images = len(self.data.train)
         start, before = time.monotonic(), self.found.get("outputs", {}).get("seconds", 0.0)
         try:
             self.table(found.model)
@@ -242,16 +253,33 @@ class Bench:
         images = len(self.data.train) if images is None else images
         return 3 * mflops * images / (1e6 * self.found["peak"]["tflops"])
 
+    def _latency(self) -> None:
+        found: dict[str, Any] = self.found.get("latency", {}).get("students", {})
+        teacher = self.teacher().model.eval()
+        for name, params in self._networks():
+            if name not in found:
+                self.check_time()
+                found[name] = gpu_limits.latency_pairs(
+                    self.student(params).eval(), teacher, self.data.shape, self.device,
+                    self.size.latency_repeats,
+                )  # fmt: skip
+                self.note("latency", students=found)
+
+    def _networks(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each network of the rows once, by its name."""
+        by_name = {}
+        for row in SPACE.presets["paper"]:
+            params = self.row_params(row)
+            by_name.setdefault(SPACE.describe(params), params)
+        yield from by_name.items()
+
     def _steps(self) -> None:
         ways: list[dict[str, Any]] = self.found.get("steps", {}).get("students", [])
         labels = {way["student"] for way in ways}
-        for row in SPACE.presets["paper"]:
-            params = self.row_params(row)
-            name = SPACE.describe(params)
+        for name, params in self._networks():
             if name in labels:
                 continue
             self.check_time()
-            labels.add(name)
             ways.append(
                 {"student": name}
                 | gpu_limits.step_times(
@@ -336,7 +364,9 @@ class Bench:
             "--work", str(self.folder), "--arm", arm, "--share", str(1 / processes),
         ]  # fmt: skip
         command += ["--quick"] if self.args.quick else []
-        command += ["--data", str(self.args.data)] if self.args.data else []
+        for option in ("data", "teacher_epochs", "epochs", "views"):
+            if (value := getattr(self.args, option)) is not None:
+                command += [f"--{option.replace('_', '-')}", str(value)]
         paths = [self.folder / f"arm-{place}.json" for place in range(processes)]
         started = [subprocess.Popen([*command, "--out", str(path)]) for path in paths]
         if any([process.wait() for process in started]):
@@ -373,6 +403,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--quick", action="store_true", help="digits and small networks, minutes")
     parser.add_argument("--data", type=Path, metavar="DIR", help="where cifar10 lies")
+    parser.add_argument("--teacher-epochs", type=int, metavar="N", help="(default: 40)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="of a student (default: 50)")
+    parser.add_argument(
+        "--views", type=int, metavar="N", help="that the teacher answers (default: all)"
+    )
     parser.add_argument("--stage", nargs="+", default=STAGES, choices=STAGES, help="(default: all)")
     parser.add_argument("--limit", type=float, metavar="SECONDS", help="stop after about so long")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="go on from it, and add to it")
@@ -405,7 +440,7 @@ def main(given: list[str] | None = None) -> int:
             return 0
         left = ""
         try:
-            bench.run(tuple(args.stage))
+            bench.run(args.stage)
         except OutOfTime:
             left = "\nStopped at --limit; give the same command again to go on."
         print(report(bench.found) + left)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from study.distillation import methods
 from study.distillation.fused import speedup
 from study.distillation.image_data import ImageData, first_rows_per_class
+from study.distillation.measurement import LatencyComparison, compare_latency
 from study.distillation.precision import Precision
 from study.distillation.step_runner import TIMED, WARM_UP, StepRunner
 from study.distillation.teacher_source import CachedTeacher
@@ -101,6 +102,31 @@ def _step_ms(
         trainer.epochs_done = 0
         trainer.run_epoch()
     return 1e3 * float(np.median(times[-steps:]))
+
+
+def latency_pairs(
+    student: nn.Module,
+    teacher: nn.Module,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    repeats: int,
+) -> dict[str, list[list[float]]]:
+    """Two latencies of a student (ms) a repeat, each taken anew as the service confirms it.
+
+    Each is the teacher's first latency over the ratio of the two, by batch size.
+    """
+    pairs: dict[str, list[list[float]]] = {"batch_1": [], "batch_64": []}
+    first: LatencyComparison | None = None
+    for _ in range(repeats):
+        both = [
+            compare_latency(student, teacher, shape, device, idle=True, seconds=0.8, at_most=3.2)
+            for _ in range(2)
+        ]
+        first = first or both[0]
+        small, large = first.teacher_batch_1_ms.median, first.teacher_batch_64_ms.median
+        pairs["batch_1"].append([small / each.ratio_batch_1.median for each in both])
+        pairs["batch_64"].append([large / each.ratio_batch_64.median for each in both])
+    return pairs
 
 
 def fused_speedup(

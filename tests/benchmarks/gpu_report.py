@@ -1,5 +1,7 @@
 """The figures of the benchmark on a GPU, as text."""
 
+import itertools
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +20,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"peak of a product of matrices: {found['peak']['tflops']:.3g} TFLOP/s"
     yield from _teacher(found)
     yield from _rows(found)
+    yield from _latency(found)
     yield from _steps(found)
     for name, ratio in found.get("fused", {}).get("times_as_fast", {}).items():
         yield f"fused, {name}: {ratio:.2f} times as fast as one after another"
@@ -52,6 +55,20 @@ def _rows(found: dict[str, Any]) -> Iterator[str]:
             f"{row['label']:28}{row['test']:8.2f}{row['seconds']:9.1f}{row['limit_s']:11.2f}"
             f"{3600 / row['seconds']:10,.0f}{3600 / row['limit_s']:10,.0f}  {row['steps']}"
         )
+
+
+def _latency(found: dict[str, Any]) -> Iterator[str]:
+    students = found.get("latency", {}).get("students", {})
+    if not students:
+        return
+    yield f"\n{'latency of':40}{'batch 1':>10}{'apart':>8}{'batch 64':>11}{'apart':>8}  (ms)"
+    for name, pairs in students.items():
+        cells = ""
+        for batch, width in (("batch_1", 10), ("batch_64", 11)):
+            middle = statistics.median(itertools.chain(*pairs[batch]))
+            apart = max(max(pair) / min(pair) - 1 for pair in pairs[batch])
+            cells += f"{middle:{width}.3f}{100 * apart:7.1f}%"
+        yield f"{name:40}{cells}"
 
 
 def _steps(found: dict[str, Any]) -> Iterator[str]:

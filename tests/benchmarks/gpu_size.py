@@ -1,18 +1,22 @@
 """How large the benchmark on a GPU is: as published, or in small for a processor."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from study.distillation.teacher import TeacherRecipe
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large everything is."""
+    """How large everything is.
+
+    `views` is how many of the drawn views the teacher answers: None, all that there are.
+    """
 
     data: str
     image_size: int | None
     teacher: TeacherRecipe
     epochs: int
+    views: int | None
     batch_size: int
     learning_rate: float
     width: int
@@ -21,6 +25,14 @@ class Size:
     steps: int
     runs: tuple[int, ...]
     matrix: int
+    latency_repeats: int
+
+    def shorter(self, teacher_epochs: int | None, epochs: int | None, views: int | None) -> "Size":
+        """The same with other numbers of epochs and views, where they are given."""
+        teacher = replace(self.teacher, epochs=teacher_epochs or self.teacher.epochs)
+        return replace(
+            self, teacher=teacher, epochs=epochs or self.epochs, views=views or self.views
+        )
 
 
 FULL = Size(
@@ -28,6 +40,7 @@ FULL = Size(
     image_size=None,
     teacher=TeacherRecipe(stem="cifar", epochs=40, batch_size=512, learning_rate=0.2),
     epochs=50,
+    views=None,
     batch_size=256,
     learning_rate=0.2,
     width=64,
@@ -36,6 +49,7 @@ FULL = Size(
     steps=60,
     runs=(2, 4, 8),
     matrix=8192,
+    latency_repeats=3,
 )
 QUICK = Size(
     data="digits",
@@ -44,6 +58,7 @@ QUICK = Size(
         depths=(1, 1, 1, 1), width_per_group=16, epochs=2, batch_size=64, learning_rate=0.05
     ),
     epochs=1,
+    views=None,
     batch_size=64,
     learning_rate=0.05,
     width=16,
@@ -52,4 +67,5 @@ QUICK = Size(
     steps=14,
     runs=(2,),
     matrix=512,
+    latency_repeats=1,
 )

@@ -58,11 +58,14 @@ def test_what_is_kept_goes_on_and_another_size_is_refused(
         gpu.kept(file, {**first["about"], "torch": "1.0"})
 
 
-def small_bench(file: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> gpu.Bench:
+def small_bench(
+    file: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch, *given: str
+) -> gpu.Bench:
     """All of it as `--quick`, under a teacher of one hidden layer and with few images."""
     teacher = TeacherRecipe(network="dense", hidden=(16,), epochs=2, batch_size=64)
     monkeypatch.setattr(gpu, "QUICK", replace(gpu.QUICK, image_size=8, teacher=teacher, steps=4))
-    args = gpu.arguments().parse_args(["--device", "cpu", "--quick", "--keep", str(file)])
+    command = ["--device", "cpu", "--quick", "--keep", str(file), *given]
+    args = gpu.arguments().parse_args(command)
     bench = gpu.Bench(args, file.parent / "work")
     bench.data = digits
     return bench
@@ -71,7 +74,7 @@ def small_bench(file: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch) 
 def test_every_stage_ends_and_goes_on_where_time_ran_out(
     digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = ("peak", "teacher", "outputs", "rows", "steps", "fused")
+    stages = ("peak", "teacher", "outputs", "rows", "latency", "steps", "fused")
     file = tmp_path / "gpu.json"
     first = small_bench(file, digits, monkeypatch)
     looked = 0
@@ -100,8 +103,24 @@ def test_every_stage_ends_and_goes_on_where_time_ran_out(
     assert all(row["seconds"] > row["limit_s"] > 0 for row in rows)
     assert second.found["outputs"]["views"] == distinct_views(digits.augmentation)
     assert len(second.found["steps"]["students"]) == 6  # of different networks
+    assert second.found["steps"]["students"][0]["student"] in second.found["latency"]["students"]
+    assert len(second.found["latency"]["students"]) == 6
     assert all(stage["done"] for name, stage in second.found.items() if name != "about")
     assert "trials/h" in gpu.report(second.found)
+    assert "latency of" in gpu.report(second.found)
+
+
+def test_fewer_epochs_and_views_are_what_is_trained_and_answered(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["--teacher-epochs", "1", "--epochs", "3", "--views", "2"]
+    bench = small_bench(tmp_path / "gpu.json", digits, monkeypatch, *given)
+    bench.run(("peak", "teacher", "outputs"))
+    assert bench.found["about"]["size"]["epochs"] == 3
+    assert bench.found["teacher"]["epochs"] == 1
+    assert bench.found["outputs"]["views"] == 2
+    assert bench.table(bench.teacher().model).views == 2
+    assert bench.settings(bench.size.epochs).views == 2
 
 
 def test_the_limit_is_looked_at_before_each_stage(
