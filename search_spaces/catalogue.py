@@ -48,14 +48,14 @@ def load_space(spec: str) -> SearchSpace:
     module_name, colon, attribute = spec.partition(":")
     if not colon:
         raise SpaceError(
-            f"--space {spec!r} is unknown{nearest(spec, BUILT_IN)} "
+            f"search space {spec!r} is unknown{nearest(spec, BUILT_IN)} "
             "(or give a file, my_space.py, or module:ATTRIBUTE)"
         )
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise SpaceError(
-            f"--space {spec!r}: {module_name} cannot be imported ({error}); "
+            f"search space {spec!r}: {module_name} cannot be imported ({error}); "
             "check the name and PYTHONPATH"
         ) from None
     return _attribute(module, attribute, spec)
@@ -71,7 +71,7 @@ def file_hash(spec: str) -> str | None:
 
 def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise SpaceError(f"--space {path}: there is no such file; check the path")
+        raise SpaceError(f"search space {path}: there is no such file; check the path")
     name = f"{FILE_MODULE_PREFIX}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
@@ -81,7 +81,7 @@ def _module_of_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SpaceError as error:
-        raise SpaceError(f"--space {path}: {error}") from None
+        raise SpaceError(f"search space {path}: {error}") from None
     except Exception as error:
         # The file is the user's: whatever it raises is their mistake, to be named, not traced.
         line = error.__traceback__
@@ -89,7 +89,7 @@ def _module_of_file(path: Path) -> ModuleType:
             line = line.tb_next
         where = f"line {line.tb_lineno}: " if line is not None else ""
         first = str(error).splitlines()[0] if str(error) else ""
-        raise SpaceError(f"--space {path}: {where}{type(error).__name__}: {first}") from None
+        raise SpaceError(f"search space {path}: {where}{type(error).__name__}: {first}") from None
     return module
 
 
@@ -100,6 +100,6 @@ def _attribute(module: ModuleType, name: str, spec: str) -> SearchSpace:
     spaces = [key for key, other in vars(module).items() if isinstance(other, SearchSpace)]
     if not spaces:
         raise SpaceError(
-            f"--space {spec!r}: it defines no SearchSpace; add {name} = SearchSpace(…)"
+            f"search space {spec!r}: it defines no SearchSpace; add {name} = SearchSpace(…)"
         )
-    raise SpaceError(f"--space {spec!r}: it has no space called {name}{nearest(name, spaces)}")
+    raise SpaceError(f"search space {spec!r}: it has no space called {name}{nearest(name, spaces)}")

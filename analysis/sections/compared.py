@@ -87,7 +87,7 @@ def _warnings(comparison: Comparison) -> Html | None:
     if not comparison.warnings:
         return None
     items = [tag("li", sentence) for sentence in comparison.warnings]
-    return tag("aside", tag("h2", "Not alike"), tag("ul", *items), class_="warnings")
+    return tag("aside", tag("h2", "Mind when comparing"), tag("ul", *items), class_="warnings")
 
 
 def _hypervolumes(comparison: Comparison) -> Html:
