@@ -27,6 +27,21 @@ def decimals_apart(value: float, limit: float) -> int:
     return 17
 
 
+def more_than(value: float, limit: float, unit: str) -> str:
+    """A value above a limit, with as many decimals as show it: `1.80 ms, more than 1.70 ms`."""
+    return _beyond(value, limit, unit, "more")
+
+
+def less_than(value: float, limit: float, unit: str) -> str:
+    """A value below a limit, with as many decimals as show it: `80.46 %, less than 81.00 %`."""
+    return _beyond(value, limit, unit, "less")
+
+
+def _beyond(value: float, limit: float, unit: str, how: str) -> str:
+    found = score_text(value, unit, decimals_apart(value, limit))
+    return f"{found}, {how} than {score_text(limit, unit, 2)}"
+
+
 def signed(value: float | None, digits: int = 1) -> str:
     """A difference: always with its sign, unless it rounds to zero."""
     text = number(value, digits)
@@ -75,7 +90,7 @@ def chance(probability: float) -> str:
         return f">{NBSP}99{NBSP}%"
     if probability < 0.01:
         return f"<{NBSP}1{NBSP}%"
-    return f"{100 * probability:.0f}{NBSP}%"
+    return f"{100 * round(probability, 2):.0f}{NBSP}%"
 
 
 def milliseconds(value: float | None) -> str:

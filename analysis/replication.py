@@ -22,6 +22,7 @@ from analysis.front import (
 from analysis.latency import NOTHING_TIED, TieTests
 from analysis.results import EXIT, Third, TrialResult
 from analysis.runs import (
+    ALIKE,
     Estimate,
     Spread,
     estimates,
@@ -62,7 +63,9 @@ _FIRST_BLOCK = 2
 def pooled_spread(trials: Iterable[TrialResult], score: Score | None = None) -> Spread | None:
     """How far validation scores of one configuration lie apart, from run to run.
 
-    Pooled over all configurations with two runs or more; None while there is none. The exits of one
+    Pooled over all configurations with two runs or more; None while there is none, and where all
+    their runs are alike: scores of a few hundred images take few values, and no deviation at all
+    would promise what nobody knows. The exits of one
     network share its runs, so they add the mean of their variances, and its degrees of freedom
     once. Of a `score` that is a share, the deviation depends on it (see `Spread`); of others it is
     one for all.
@@ -82,7 +85,9 @@ def pooled_spread(trials: Iterable[TrialResult], score: Score | None = None) -> 
         weighed = sum(variance * each for variance, each in exits)
         squares += own * weighed / sum(each for _, each in exits)
         freedom += own
-    return Spread(math.sqrt(squares / freedom), freedom, best) if freedom else None
+    if not freedom or squares < ALIKE**2:
+        return None
+    return Spread(math.sqrt(squares / freedom), freedom, best)
 
 
 def front_probabilities(
@@ -112,7 +117,7 @@ def front_probabilities(
 
     Returns:
         One probability for every configuration that ran to its end; none while no configuration
-        has two runs, which leaves the deviation unknown.
+        has two runs, or all runs of each are alike, which leaves the deviation unknown.
     """
     trials = list(trials)
     spread = pooled_spread(trials, score)
@@ -244,7 +249,7 @@ def rivals(members: Iterable[TrialResult], probabilities: Mapping[int, float]) -
     near = [
         (-chance, number)
         for number, chance in probabilities.items()
-        if number not in known and chance >= RIVAL_PROBABILITY
+        if number not in known and round(chance, 2) >= RIVAL_PROBABILITY  # as it is shown
     ]
     return tuple(number for _, number in sorted(near))
 

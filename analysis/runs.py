@@ -13,7 +13,7 @@ from typing import Self
 
 from analysis.results import TrialResult
 
-_ALIKE = 1e-9  # differences that rounding alone accounts for
+ALIKE = 1e-9  # differences that rounding alone accounts for
 
 
 def half_width(error: float, freedom: int) -> float:
@@ -81,7 +81,7 @@ class Estimate:
         One run does not, nor do runs that are all alike: scores of a few hundred images take few
         values, and an interval of no width would promise what nobody knows.
         """
-        if self.error is None or self.error < _ALIKE:
+        if self.error is None or self.error < ALIKE:
             return None
         half = half_width(self.error, self.runs - 1)
         return (self.mean - half, self.mean + half)

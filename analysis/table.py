@@ -36,9 +36,11 @@ _COLUMNS: tuple[Column, ...] = (
     Column(
         "on_front",
         "",
-        "complete within the constraints; no other such trial is at least as good in all "
-        "objectives and better in one, or tied in latency and better in another",
+        "complete within the constraints, by the latency searched by and the first run's score; no "
+        "other such trial is at least as good in all objectives and better in one, or tied in "
+        "latency and better in another",
     ),
+    Column("beyond_limit", "", "of the front: the limit that a figure taken again is beyond"),
     Column("distilled", "", "whether a teacher had a part in it"),
     Column("epochs", "", "planned epochs"),
     Column("epochs_done", "", "epochs trained"),
@@ -158,6 +160,7 @@ def results_table(results: StudyResults) -> "pd.DataFrame":
         row = _row(trial, pair)
         first = trial if trial.replicate_of is None else firsts.get(trial.replicate_of, trial)
         row["on_front"] = trial.number in front
+        row["beyond_limit"] = results.beyond_limits.get(trial.number)
         row["tied_with"] = stays.name if (stays := results.tied.get(trial.number)) else None
         row["distilled"] = is_distilled(first, results.plan.space)
         if has_replicates(results):

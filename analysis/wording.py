@@ -234,6 +234,15 @@ def _no_front(results: StudyResults, found: Findings) -> str:
     if not results.trials:
         return "No trial has started yet, so there is nothing to compare."
     states = [f"{count} {status}" for status, count in found.counts.items() if count]
+    ended = [t for t in results.configurations if t.epochs_done >= t.epochs > 0 and t.reason]
+    if ended and all(trial.status in ("complete", "infeasible") for trial in ended):
+        best = max(ended, key=lambda trial: trial.val_score or 0.0)
+        whole = "the only student" if len(ended) == 1 else "none of the"
+        of_them = "" if len(ended) == 1 else f" {counted(len(ended), 'student')}"
+        return (
+            f"There is no front: {whole}{of_them} trained to the last epoch keeps to the limits "
+            f"asked for. The best score is {_called(best)}'s: {best.reason}."
+        )
     return (
         f"{_none_of(len(results.configurations))} run to its end "
         f"({', '.join(states)}), so there is no front yet."
@@ -371,7 +380,10 @@ def sure_gains(results: StudyResults, found: Findings) -> str:
         bounds = [pair.validation.interval for pair in several]
         above = sum(interval is not None and interval[0] > 0 for interval in bounds)
         which = "all" if above == len(several) else f"{above or 'none'}"
-        text += f" The 95{NBSP}% interval lies above zero for {which} of them"
+        text += (
+            f" The 95{NBSP}% interval lies above zero for {which} of the {len(several)} that were "
+            "run several times"
+        )
         told = next((p for p in several if p.distilled is found.best_trade_off), None)
         if told is not None:
             points = results.plan.space.score.points
@@ -387,11 +399,25 @@ def sure_gains(results: StudyResults, found: Findings) -> str:
     return text
 
 
+def limits_note(results: StudyResults) -> str | None:
+    """Members of the front whose figures, taken again, are beyond a limit; None where none is."""
+    if not results.beyond_limits:
+        return None
+    titles = {trial.number: trial.title for trial in results.front}
+    told = [f"{titles[number]}, {how}" for number, how in results.beyond_limits.items()]
+    return (
+        f"Beyond what was asked for: {'; '.join(told)}. Limits are kept by the latency searched by "
+        "and by the score of the first run; taken again, a figure may lie beyond."
+    )
+
+
 def doubt_sentence(results: StudyResults, found: Findings) -> str:
-    """How probable the members of the front are, and who else is."""
+    """How probable the members of the front are, and who else is, where that is known."""
+    if results.spread is None:
+        return "Scores of students trained under several seeds are means."
     chances = [(results.probabilities.get(t.number, 1.0), t) for t in found.front]
     least, weakest = min(chances, key=lambda entry: (entry[0], entry[1].number))
-    sure = sum(probability >= SURE for probability, _ in chances)
+    sure = sum(round(probability, 2) >= SURE for probability, _ in chances)  # as it is shown
     text = "Scores of students trained under several seeds are means. "
     if len(chances) == 1:
         text += f"The probability that {weakest.name} is on the front is {chance(least)}"

@@ -2,6 +2,7 @@
 
 from analysis.formatting import counted, milliseconds, score_text, significant
 from analysis.timing_notes import noise_note, tie_note
+from analysis.wording import limits_note
 from study.ending import Ending
 from study.mirror import mirror_of, shown
 from study.progress import duration, front_table, make_console
@@ -47,7 +48,8 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
             f"{significant(default.params_m)} M parameters",
             highlight=False,
         )
-    for text in (tie_note(summary.results), noise_note(summary.results)):
+    told = summary.results
+    for text in (tie_note(told), noise_note(told), limits_note(told)):
         if text is not None and summary.front:
             console.print(text, highlight=False)
     if summary.hypervolume is not None:

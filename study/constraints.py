@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.formatting import decimals_apart, score_text
+from analysis.formatting import less_than
 from analysis.results import TrialResult
 from search_spaces.space import ACCURACY, SearchSpace
 from study.plan import PlanError, StudyPlan
@@ -66,9 +66,7 @@ class Constraints:
         """Say that a fully trained student scores too little, or nothing."""
         if score is None or self.min_score is None or score >= self.min_score:
             return None
-        found = score_text(score, self.score.unit, decimals_apart(score, self.min_score))
-        least = score_text(self.min_score, self.score.unit, 2)
-        return f"{self.score.name} {found}, less than {least}"
+        return f"{self.score.name} {less_than(score, self.min_score, self.score.unit)}"
 
     def violations(
         self, latency_ms: float | None, params_m: float | None, score: float | None

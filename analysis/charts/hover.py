@@ -81,11 +81,10 @@ def _certainty(
     if not results.replicated or validation is None:
         return []
     several = f"{counted(validation.runs, 'run')}: means ± standard error"
-    probability = chance(results.probabilities.get(trial.number, 0.0))
-    lines = [
-        "one run" if validation.runs == 1 else several,
-        f"on the front with a probability of {plot_text(probability)}",
-    ]
+    probability = results.probabilities.get(trial.number)
+    lines = ["one run" if validation.runs == 1 else several]
+    if probability is not None:
+        lines.append(f"on the front with a probability of {plot_text(chance(probability))}")
     if pair is not None and (interval := pair.validation.interval) is not None:
         points = plot_text(results.plan.space.score.points)
         lines.append(f"KD gain {signed(pair.val_gain)} {points} (95{NBSP}% {span(interval)})")

@@ -26,7 +26,7 @@ from analysis.results import Ratio, TrialResult, trial_name
 from analysis.runs import Estimate, Spread, half_width
 from analysis.table import measured_latency
 from analysis.timing_notes import noise_note, tie_note
-from analysis.wording import doubt_sentence, sure_gains
+from analysis.wording import doubt_sentence, limits_note, sure_gains
 
 _FEWEST_RIVALS = 3  # shown, also beside a shorter front
 # Deviations of one of two that the difference of both stays below in 95 of 100 cases.
@@ -120,6 +120,7 @@ def front_section(results: StudyResults, findings: Findings) -> Html | None:
         "The front",
         tag("p", note, class_="note"),
         tag("p", timing, class_="note") if timing else None,
+        tag("p", beyond, class_="note") if (beyond := limits_note(results)) else None,
         tag("p", f"{doubt_sentence(results, findings)} {_what_runs_tell(results)}", class_="note")
         if results.replicated
         else None,
@@ -174,6 +175,11 @@ def _what_runs_tell(results: StudyResults) -> str:
             f" {_spread_in_words(results, results.spread)}; the probability of being on the front "
             "is the share of bootstrap draws, every mean moved by as much as that allows, in which "
             f"no student dominates it{ties}."
+        )
+    else:
+        text += (
+            " All runs of a student came to the same score, which tells no spread: how probable a "
+            "place on the front is, is not known."
         )
     return f"{text} The first runs chose who was run again, so they lean to the lucky side."
 
@@ -240,8 +246,9 @@ def _front_row(results: StudyResults, trial: TrialResult, pair: KdPair | None) -
     gain = gain_cell(None if pair is None else pair.validation, replicated=results.replicated)
     sure = []
     if results.replicated:
-        probability = results.probabilities[trial.number]
-        sure = [Cell(f"{validation.runs}"), Cell(chance(probability), probability), gain]
+        probability = results.probabilities.get(trial.number)
+        shown = NONE if probability is None else chance(probability)
+        sure = [Cell(f"{validation.runs}"), Cell(shown, probability), gain]
     return [
         trial_cell(trial),
         Cell(trial.architecture),
@@ -329,21 +336,26 @@ def _chance_of_one(results: StudyResults, findings: Findings) -> str:
     """How large a gain of one run of each may be chance: in 95 of 100 cases it is smaller.
 
     By the deviation from run to run, where the study knows it; else by that of drawing the
-    validation images, as if the two had seen other images, which is the most it can be.
+    validation images, as if the two were scored on other images, which leaves out the luck of
+    training. Two right and two wrong answers are added to those there are, so that a student who
+    is right about all images is not told to be so for sure (Agresti and Coull, "Approximate is
+    better than exact", 1998).
     """
     score, images = results.plan.space.score, results.plan.data.validation
-    mean = fmean(results.validation[pair.control.number].mean for pair in findings.pairs)
+    both = [trial for pair in findings.pairs for trial in (pair.distilled, pair.control)]
+    mean = fmean(results.validation[trial.number].mean for trial in both)
     if results.spread is not None:
         deviation = math.sqrt(2) * results.spread.deviation(mean)
         least = half_width(deviation, results.spread.freedom)
         return f"a gain of less than {number(least, 1)} {score.points} may be chance."
     if score.name != "accuracy" or not images:
         return "a gain may be chance; several runs of each (--replicates 3) would tell."
-    share = min(max(mean / score.best, 0.0), 1.0)
+    share = (min(max(mean / score.best, 0.0), 1.0) * images + 2) / (images + 4)
     most = _SURE * score.best * math.sqrt(share * (1 - share) / images)
     return (
-        f"with {images:,} validation images a gain of up to about {number(most, 1)} "
-        f"{score.points} may be chance; several runs of each (--replicates 3) would tell."
+        f"the draw of {images:,} validation images alone may make a gain of up to about "
+        f"{number(most, 1)} {score.points}, and luck in training more; several runs of each "
+        "(--replicates 3) would tell."
     )
 
 

@@ -171,7 +171,7 @@ def _status(trial: TrialResult, on_front: bool) -> Html:
 
 
 def failures_section(results: StudyResults) -> Html | None:
-    """Trials that did not run to their end, by reason."""
+    """Trials that are on no front, having been stopped, refused or lost, by reason."""
     reasons: dict[tuple[str, str], list[TrialResult]] = defaultdict(list)
     for trial in results.trials:
         if trial.status in ("failed", "infeasible", "stopped"):
@@ -199,8 +199,8 @@ def failures_section(results: StudyResults) -> Html | None:
     ]
     return section(
         "endings",
-        "Trials that did not run to their end",
-        plain_table("endings-table", "Trials that did not run to their end", heads, rows),
+        "Trials that are not compared",
+        plain_table("endings-table", "Trials that are not compared, by reason", heads, rows),
     )
 
 

@@ -122,7 +122,7 @@ def _why_they_differ(results: StudyResults) -> Html:
             "Data",
             f"Students here trained on {data.student_train:,} images of {data.name}; the "
             f"{results.plan.space.score.name} beside the published one is of {data.test:,} test "
-            "images.",
+            "images, but where it is marked to be of the validation split.",
         ),
         (
             "Epochs and time",
@@ -135,13 +135,25 @@ def _why_they_differ(results: StudyResults) -> Html:
             + (f", {compared.name}." if compared is not None else ".")
             + _taught_by(results),
         ),
-        *([] if results.replicated else [("Luck", "Each row here is one run, under one seed.")]),
+        *_luck(results),
     ]
     items = [item for term, text in reasons for item in (tag("dt", term), tag("dd", text))]
     return tag(
         "details", tag("summary", "Why they may differ"), tag("dl", *items, class_="reasons"),
         open=True,
     )  # fmt: skip
+
+
+def _luck(results: StudyResults) -> list[tuple[str, str]]:
+    """That rows are of one run, as far as they are."""
+    rows = [trial for trial in results.configurations if trial.label]
+    single = sum(
+        results.validation[t.number].runs == 1 for t in rows if t.number in results.validation
+    )
+    if not single:
+        return []
+    whose = "Each row here is" if single == len(rows) else f"{single} of the {len(rows)} rows are"
+    return [("Luck", f"{whose} one run, under one seed.")]
 
 
 def _taught_by(results: StudyResults) -> str:

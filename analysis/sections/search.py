@@ -8,6 +8,7 @@ from analysis.charts.recipe import RecipesInfo
 from analysis.charts.slices import SlicesInfo
 from analysis.charts.vector import legend, parallel_svg, slice_svg
 from analysis.formatting import NBSP, NONE, counted, milliseconds, number, score_text
+from analysis.front import front_hypervolume
 from analysis.importance import BEST_SHARE, FEWEST_STUDENTS, Importances
 from analysis.markup import Cell, Head, Html, join, plain_table, scroll_box, sortable_table, tag
 from analysis.record import StudyResults
@@ -32,6 +33,12 @@ def progress_section(results: StudyResults, info: ProgressInfo | None) -> Html |
         "the epochs of all trials that had ended. "
         f"{counted(len(info.steps), 'trial')} moved the front; {info.epochs:,} epochs were spent."
     )
+    if results.replicated:
+        whole = number(front_hypervolume(results.trials, corner), 3)
+        note += (
+            " Scores are those of first runs here, without controls trained after the search; by "
+            f"means over all runs, with them, it is {whole}."
+        )
     heads = [Head("Trial", numeric=False), Head("Epochs", "spent"), Head("Hypervolume")]
     rows = [
         [Cell(step.trial), Cell(f"{step.epochs:,}", step.epochs), Cell(number(step.hypervolume, 4))]

@@ -266,9 +266,11 @@ def test_the_faster_of_two_is_always_on_the_front() -> None:
     assert front_probabilities(trials)[2] == 1.0
 
 
-def test_equal_runs_leave_no_doubt_and_equal_points_share_the_front() -> None:
+def test_runs_that_are_all_alike_tell_no_spread_and_no_probability() -> None:
     trials = [*runs(1, [80.0, 80.0]), *runs(2, [80.0, 80.0]), trained(3, 79.0)]
-    assert front_probabilities(trials) == {1: 1.0, 2: 1.0, 3: 0.0}
+    assert pooled_spread(trials) is None
+    assert front_probabilities(trials) == {}
+    assert front_probabilities([*trials, *runs(4, [70.0, 70.1])])[3] < 0.01
 
 
 def test_a_third_objective_keeps_small_students_on_the_front() -> None:

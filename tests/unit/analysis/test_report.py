@@ -140,7 +140,7 @@ def test_every_section_is_there(page):
         "The front", "What distillation added", "Published beside measured", "Why they may differ",
         "Parameters and FLOPs", "Learning curves", "Hypervolume over epochs spent",
         "What mattered", "Slices", "Temperature and α", "Parallel coordinates", "All trials",
-        "Trials that did not run to their end", "Where the time went", "Provenance", "Sessions",
+        "Trials that are not compared", "Where the time went", "Provenance", "Sessions",
         "Search space",
     ):  # fmt: skip
         assert heading in page.words
@@ -265,6 +265,38 @@ def test_unfinished_studies_render(sample, study, trials, options, says):
     assert says in page.words
     assert ("Published beside measured" in page.words) == published
     assert ("chart-front" in page.ids) == bool({"stopped", "complete"} & set(trials))
+
+
+def test_students_that_keep_no_limit_are_said_to_have_run_to_their_end(sample, study):
+    poor = sample.trial(
+        sample.params(), accuracy=55.0, ratio=3.0, status="infeasible",
+        reason="accuracy 55.00 %, less than 60.00 %",
+    )  # fmt: skip
+    default = sample.trial(sample.params((1, 1, 0, 0)), accuracy=58.0, ratio=4.0)
+    default["attributes"]["outcome"]["breaks"] = "accuracy 58.00 %, less than 60.00 %"
+    words = Page(render(study([poor, default]))).words
+    assert "none of the 2 students trained to the last epoch keeps to the limits" in words
+    assert "The best score is t0001" in words
+    assert "58.00 %, less than 60.00 %" in words
+    assert "has run to its end" not in words
+    alone = study([poor], plan_content=sample.plan("alone"))
+    assert "the only student trained to the last epoch" in Page(render(alone)).words
+
+
+def test_who_is_beyond_a_limit_once_measured_again_is_named(sample, study):
+    slow, fine = (
+        sample.trial(sample.params(blocks), accuracy=score, ratio=12.0, confirmed=(score, ratio))
+        for blocks, score, ratio in (((1, 1, 1, 1), 80.0, 10.0), ((1, 1, 0, 0), 70.0, 13.0))
+    )
+    limit = sample.TEACHER_MS / 11.0
+    results = study([slow, fine], plan_content=sample.plan(max_latency_ms=limit))
+    assert list(results.beyond_limits) == [0]
+    told = results.beyond_limits[0].replace("\u00a0", " ")
+    assert told == f"{sample.TEACHER_MS / 10:.2f} ms, more than {limit:.2f} ms"
+    assert f"Beyond what was asked for: t0000, {told}" in Page(render(results)).words
+    kept = study([slow, fine], plan_content=sample.plan("kept", max_latency_ms=None))
+    assert not kept.beyond_limits
+    assert "Beyond what was asked for" not in Page(render(kept)).words
 
 
 def test_a_report_of_nothing_carries_no_plotly(study):
