@@ -16,6 +16,7 @@ from analysis.results import (
     searched,
     trained_alone,
 )
+from analysis.runs import mean_scores
 from search_spaces.space import Params, SearchSpace, Value
 from study.budget import UNBOUNDED, Left
 from study.proposal import distribution
@@ -229,6 +230,7 @@ class Guide:
         from study.search.training import Training
 
         alone = {trial.number for trial in searched(trained_alone(trials))}
+        means = mean_scores(trials)
         seen = []
         for trial in first_runs(trials):
             latency = trial.search_latency_ms or trial.latency_ms
@@ -239,14 +241,17 @@ class Guide:
             runs = trial.number in running
             waits, counts = self.waits(trial) and not runs, trial.number in alone
             feasible = _is_feasible(trial)
-            facts = (len(trial.curve), latency, waits, runs, counts, size, third, feasible)
+            # What several runs come to is nearer to what another would be than the first, which may
+            # have been chosen for its luck.
+            mean = means.get(trial.number)
+            facts = (len(trial.curve), mean, latency, waits, runs, counts, size, third, feasible)
             known = self._shown.get(trial.number)
             # What did not change is the same object again.
             if known is None or known[0] != facts:
                 training = Training(
                     trial.number,
                     trial.params,
-                    tuple(epoch.val_score for epoch in trial.curve),
+                    _scores(trial, mean),
                     trial.epochs,
                     latency,
                     waits=waits,
@@ -280,6 +285,13 @@ class Guide:
                 self._names.clear()
             name = self._names[key] = self._space.describe(self._space.complete(params))
         return name
+
+
+def _scores(trial: TrialResult, mean: float | None) -> tuple[float, ...]:
+    """The score after each epoch; after the last the mean over several runs, where there is one."""
+    scores = tuple(epoch.val_score for epoch in trial.curve)
+    whole = len(scores) == trial.epochs
+    return scores if mean is None or not whole else (*scores[:-1], mean)
 
 
 def _is_feasible(trial: TrialResult) -> bool:

@@ -61,10 +61,12 @@ def make_scheduler(
 def _rung_entry(trial: TrialResult, score: float, third: Third | None) -> RungEntry:
     """What a trial is compared by.
 
-    One that is not measured enters no rung; nor does one that the search did not ask for, a further
-    run or a control trained after it.
+    By the latency searched by, as all of a rung have it: that of the idle device, which some of a
+    study that goes on have, is another. One that is not measured enters no rung; nor does one that
+    the search did not ask for, a further run or a control trained after it.
     """
     small = 0.0 if third is None else third_value(trial, third)
-    figures = (trial.latency_ms, small) if trial.searched else (None, None)
+    latency = trial.search_latency_ms or trial.latency_ms
+    figures = (latency, small) if trial.searched else (None, None)
     known = [math.nan if value is None else value for value in figures]
     return RungEntry(trial.number, score, *known)

@@ -69,7 +69,9 @@ class Trust:
         precision += design.T @ (weights[:, None] * design)
         towards = design.T @ (weights * values) + np.array([_DEVIATION_A**-2, 0.0])
         a, b = np.linalg.solve(precision, towards)
-        return cls(max(float(a), 0.0), float(b))
+        if a <= 0.0:  # what is expected there says nothing here: the level alone is fitted
+            return cls(0.0, float(towards[1] / precision[1, 1]))
+        return cls(float(a), float(b))
 
     def of(self, expected: Array) -> Array:
         """What is expected here."""
@@ -144,11 +146,16 @@ class EarlierStudy:
         means, _ = self._model.predict(features, np.full(len(features), -1), progress)
         return np.asarray(means)
 
+    @property
+    def spread(self) -> list[EarlierTraining]:
+        """The trainings that are learnt from: evenly many, the worst first, the best always."""
+        ranked = sorted(self.trainings, key=lambda each: each.scores[-1][1])
+        count = min(len(ranked), _TRAININGS)
+        return [ranked[round(i * (len(ranked) - 1) / max(1, count - 1))] for i in range(count)]
+
     @cached_property
     def _model(self) -> CurveModel:
-        ranked = sorted(self.trainings, key=lambda each: each.scores[-1][1])
-        step = max(1.0, len(ranked) / _TRAININGS)
-        kept = [ranked[int(i * step)] for i in range(int(len(ranked) / step))]
+        kept = self.spread
         rows = [
             (owner, epoch, score)
             for owner, each in enumerate(kept)

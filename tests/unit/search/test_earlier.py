@@ -45,6 +45,24 @@ def there(
     return found
 
 
+def test_where_what_is_expected_says_nothing_the_level_is_that_of_what_was_seen() -> None:
+    expected = np.linspace(-2.0, 2.0, 40)
+    values = 0.08 - 0.4 * expected
+    trust = Trust.fitted(expected + 3.0, values, np.arange(40))
+    assert trust.a == 0.0
+    assert trust.b == pytest.approx(0.08, abs=0.01)
+
+
+def test_of_many_trainings_the_worst_and_the_best_are_learnt_from() -> None:
+    trainings = [
+        EarlierTraining({"width": 1 + n % 64, "rate": 0.5, "method": "none"}, ((27, float(n)),), 27)
+        for n in range(300)
+    ]
+    values = EarlierStudy(CODING, trainings, 1000.0, 0).spread
+    assert (values[0].scores[-1][1], values[-1].scores[-1][1]) == (0.0, 299.0)
+    assert len(values) == 150
+
+
 def search(earlier: Sequence[EarlierTraining] | None) -> LatencyFirst:
     handed = None if earlier is None else EarlierStudy(CODING, earlier, 100.0, 0)
     return LatencyFirst(

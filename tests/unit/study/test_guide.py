@@ -1,5 +1,6 @@
 """The search in the words of a study: spaces, trials, rungs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,23 @@ def test_the_latency_of_a_measured_student_is_known_of_all_that_build_it(
     expected = [trial.search_latency_ms or trial.latency_ms for trial in trials]
     assert found.tolist() == expected
     assert len({trial.architecture for trial in trials}) == len(set(expected)) > 1
+
+
+def test_what_several_runs_come_to_is_what_a_whole_training_is_known_by(tmp_path: Path) -> None:
+    record = StudyRecord(tmp_path, "study", None)
+    params = SPACE.complete({})
+    for run, score in ((0, 80.0), (1, 70.0)):
+        add(record, SPACE, params)
+        for epoch in range(1, 10):
+            record.epoch(run, EpochResult(epoch, 1.0, 1.0, score - 9 + epoch, 0.1, 1.0))
+        ended = Outcome("complete", None, 9, score, 50.0, 1.0, "2026-01-01T00:00:00Z")
+        record.finish(run, ended)
+    alone, of_both = record.trials()
+    guide = guide_of(SPACE, record)
+    assert guide._seen([alone], ())[0].scores == tuple(float(72 + e) for e in range(9))
+    again = replace(of_both, source="replicate", replicate_of=0, run=1)
+    [seen] = guide._seen([alone, again], ())
+    assert seen.scores == (*(float(72 + e) for e in range(8)), 75.0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Early stopping by Pareto rank, as a study goes on and as it is resumed from its record."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,6 +119,18 @@ def test_an_epoch_that_is_on_record_is_not_judged_again(driver: Driver) -> None:
         assert decided(scheduler, 9, 3, 82.5, known=3) == "CONTINUE"
         assert not scheduler.stops
     assert decided(driver.scheduler, 9, 3, 82.5) == "STOP"
+
+
+def test_a_rung_compares_by_the_latency_searched_by_once_some_are_known_on_the_idle_device(
+    driver: Driver,
+) -> None:
+    before = driver.resumed().halving._reached
+    for trial in driver.record.trials()[:9]:
+        assert trial.latency is not None
+        driver.record.timed(trial.architecture, replace(trial.latency, idle=True))
+        idle = driver.record.trial(trial.number)
+        assert idle.latency_ms != before[1][trial.number].latency_ms
+    assert driver.resumed().halving._reached == before
 
 
 def test_who_the_search_did_not_ask_for_is_in_no_race(driver: Driver) -> None:
