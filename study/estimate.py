@@ -14,7 +14,7 @@ from cluster.connect import available_cpus
 from cluster.kinds import Node, processor_name
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, Value
-from study.plan import StudyPlan
+from study.plan import PlanError, StudyPlan
 from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_rows, where_rows
 from study.progress import Progress, duration, make_console, make_progress
 from study.seed_points import seed_points, teacher_values
@@ -115,7 +115,8 @@ def measure_estimate(
         progress: Shows how far it is.
 
     Raises:
-        study.plan.PlanError: if a method of the space cannot work with the networks.
+        study.plan.PlanError: if a method of the space cannot work with the networks, or this
+            machine has not what trials are to run on.
     """
     # Before torch is imported: more threads than a trial gets would promise too much, and threads
     # that spin while they wait, as a worker's do not, made a step ten times slower on a busy CPU.
@@ -134,6 +135,11 @@ def measure_estimate(
     from study.precision import precision_of_students, precision_of_teacher
 
     device = torch.device("cuda" if plan.gpus_per_trial > 0 else "cpu")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise PlanError(
+            f"--gpus-per-trial {plan.gpus_per_trial:g}: --dry-run times a few steps on this "
+            "machine, on which torch finds no GPU; give it where there is one, or leave that out"
+        )
     shape = _shape(plan, data, recipe)
     classes = len(data.classes)
     check_methods_here(plan, space, data.name, classes, shape)

@@ -220,7 +220,7 @@ def why_not(error: Exception) -> str:
 
 
 def give_memory_back() -> None:
-    """Free what a training that is over held: its steps refer to themselves."""
+    """Free what a training that is over held, for the other processes on its GPU too."""
     import torch
 
     gc.collect()

@@ -66,6 +66,8 @@ def check_precision(plan: StudyPlan) -> None:
     from study.distillation.precision import PrecisionError, resolve_precision
 
     device = torch.device("cuda" if plan.gpus_per_trial > 0 else "cpu")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return  # that there is no GPU is said where resources are planned
     try:
         resolve_precision(plan.precision, device)
     except PrecisionError as error:

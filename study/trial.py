@@ -17,7 +17,7 @@ from cluster.kinds import processor_name
 from cluster.shared_folder import usable
 from study.death import OUT_OF_MEMORY, UnfitWorker, described
 from study.distillation.phases import PhaseClock
-from study.fusing import FusedRuns, NotFused, fuse, why_not
+from study.fusing import FusedRuns, NotFused, fuse, give_memory_back, why_not
 from study.object_store import StoreError
 from study.student import build_student, measure_beside_others, pin_threads
 from study.task import task_of
@@ -145,6 +145,7 @@ class StudentTrial:
         """Go on by itself from the last checkpoint, after what it may not meet by itself."""
         self.close()
         self._trainer = self._fused = None
+        give_memory_back()
         self._curve.clear()
         self.task = replace(self.task, partners=())
         return self._report(done=False, together=_one_by_one(why_not(error)))
@@ -409,6 +410,8 @@ class StudentTrainable(Trainable):
         if self._trial is not None:
             self._trial.close()
             self._trial = None
+            if self._context.on_gpu:
+                give_memory_back()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Keep nothing with Ray: trials write their checkpoints into the study's folder."""

@@ -2,20 +2,26 @@
 
 import torch
 
-# Beside what torch allocates, each process takes some hundred megabytes for its CUDA context.
-_OF_ITS_SHARE = 0.95
+# Beside what torch allocates, each process takes so much for its CUDA context and libraries.
+_CONTEXT_BYTES = 600_000_000
 
 
-def memory_fraction(gpus: float) -> float | None:
+def memory_fraction(gpus: float, total_bytes: int) -> float | None:
     """The fraction of a GPU's memory that a process with so many GPUs may allocate.
 
     Shares are bookkeeping to Ray, which isolates nothing: without a limit one trial's memory is
     another's failure.
 
+    Args:
+        gpus: Of a trial.
+        total_bytes: What the GPU has.
+
     Returns:
-        None for whole GPUs, and for none.
+        None for whole GPUs, and for none; half of the share at least.
     """
-    return _OF_ITS_SHARE * gpus if 0 < gpus < 1 else None
+    if not 0 < gpus < 1:
+        return None
+    return max(gpus / 2, gpus - _CONTEXT_BYTES / total_bytes)
 
 
 def prepare_gpu(gpus: float) -> None:
@@ -27,7 +33,7 @@ def prepare_gpu(gpus: float) -> None:
     """
     if gpus <= 0:
         return
-    fraction = memory_fraction(gpus)
+    fraction = memory_fraction(gpus, torch.cuda.get_device_properties(0).total_memory)
     if fraction is not None:
         torch.cuda.set_per_process_memory_fraction(fraction)
     torch.backends.cudnn.benchmark = True

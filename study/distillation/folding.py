@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fusion
 from torch.nn.utils.parametrize import is_parametrized
 
+from study.distillation.precision import every_digit
+
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)
@@ -115,7 +117,7 @@ def _gives_the_same(network: nn.Module, pairs: Pairs, image: Tensor) -> bool:
     Those of an untrained batch norm change nothing, and would hide a mistake.
     """
     tried = copy.deepcopy(network)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), every_digit():
         torch.manual_seed(0)
         for module in tried.modules():
             if isinstance(module, _BatchNorm):

@@ -2,8 +2,8 @@
 
 import functools
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -67,6 +67,20 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16)
 
 
+@contextmanager
+def every_digit() -> Iterator[None]:
+    """Compute with all of float32's digits, where a GPU's convolutions drop 13 of its 23 bits.
+
+    By default they do (TF32), on Ampere and later, which is what trains and serves.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def as_given(device_type: str) -> AbstractContextManager[None]:
     """The context in which nothing is computed in another format than it is given in.
 
@@ -108,6 +122,8 @@ def _convolve(images: Tensor, weight: Tensor, precision: Precision) -> float:
 
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
+        if not torch.cuda.is_available():
+            return False
         with torch.cuda.device(device):
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":

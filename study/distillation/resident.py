@@ -62,8 +62,9 @@ def ran_out_of_memory(error: Exception) -> bool:
     """Whether memory was wanting, on whichever device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # What torch's allocator on the CPU raises has no type of its own, nor what CUDA itself does.
-    told = ("can't allocate memory", "CUDA error: out of memory")
+    # What torch's allocator on the CPU raises has no type of its own, nor what CUDA and its
+    # libraries do.
+    told = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(words in str(error) for words in told)
 
 

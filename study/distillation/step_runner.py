@@ -107,10 +107,10 @@ class StepRunner:
         self._replays = 0
         self._capture_seconds = 0.0
 
-    def begin_epoch(self) -> None:
+    def end_epoch(self) -> None:
         """Time no step together with what lies between two epochs."""
-        self._eager.begin_anew()
-        self._graph.begin_anew()
+        self._eager.pause()
+        self._graph.pause()
 
     def run(self, picks: Tensor, moment: object) -> Tensor:
         """Take a step.
@@ -188,11 +188,14 @@ class CudaCapture:
         """Wait with all that needs a GPU until there is a step."""
         self._device = device
         self._stream: torch.cuda.Stream | None = None
+        self._steps = 0
 
     def warm_up(self, step: Step, picks: Tensor) -> Tensor:
         """Take a step on the stream that will capture: what is made on first use is made there."""
-        if self._stream is None:
-            torch.cuda.reset_peak_memory_stats(self._device)  # of what this process did before
+        self._steps += 1
+        if self._steps == WARM_UP:
+            # Not of what this process did before, nor of trying algorithms in the first steps.
+            torch.cuda.reset_peak_memory_stats(self._device)
         stream, current = self._own_stream(), torch.cuda.current_stream(self._device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
@@ -209,7 +212,10 @@ class CudaCapture:
         """
         needed = 2 * torch.cuda.max_memory_allocated(self._device)
         _, total = torch.cuda.mem_get_info(self._device)
-        allowed = total * torch.cuda.get_per_process_memory_fraction(self._device)
+        # Of a device without a number torch does not tell it.
+        alone = self._device == torch.device("cuda")
+        own = torch.cuda.current_device() if alone else self._device
+        allowed = total * torch.cuda.get_per_process_memory_fraction(own)
         if needed > allowed:
             raise RuntimeError(
                 f"it may need {needed / 1e9:.1f} of {allowed / 1e9:.1f} GB of memory"
@@ -231,32 +237,45 @@ class CudaCapture:
 
 
 class _Pace:
-    """Seconds of a step: the mean of some, the device waited for at both ends."""
+    """Seconds of a step: the mean of some, the device waited for where timing begins and ends.
+
+    Epochs of a few steps add up: no training is too short of them to be measured.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._done = 0
-        self._start = 0.0
-        self.seconds = 0.0
+        self._warm = 0
+        self._timed = 0
+        self._spent = 0.0
+        self._since: float | None = None
 
     @property
     def known(self) -> bool:
-        """Whether enough steps were taken."""
-        return self._done >= WARM_UP + TIMED
+        """Whether enough steps were timed."""
+        return self._timed >= TIMED
 
-    def begin_anew(self) -> None:
-        """Forget the steps timed so far, unless there were enough."""
-        if not self.known:
-            self._done = min(self._done, WARM_UP)
+    @property
+    def seconds(self) -> float:
+        """Of a step; 0 before any was timed."""
+        return self._spent / self._timed if self._timed else 0.0
+
+    def pause(self) -> None:
+        """Stop the clock until the next step."""
+        if self._since is not None:
+            self._spent += self._now() - self._since
+            self._since = None
 
     def time(self, step: Callable[[], Tensor]) -> Tensor:
         """Take a step, as one of those that are timed."""
-        if self._done == WARM_UP:
-            self._start = self._now()
+        if self._warm < WARM_UP:
+            self._warm += 1
+            return step()
+        if self._since is None:
+            self._since = self._now()
         loss = step()
-        self._done += 1
+        self._timed += 1
         if self.known:
-            self.seconds = (self._now() - self._start) / TIMED
+            self.pause()
         return loss
 
     def _now(self) -> float:
@@ -266,12 +285,23 @@ class _Pace:
 
 
 def no_capture_because(
-    student: nn.Module, method: Method, mixup: float, device: torch.device
+    student: nn.Module,
+    method: Method,
+    mixup: float,
+    device: torch.device,
+    teacher: nn.Module | None = None,
 ) -> str | None:
     """Why the steps of a training are not to be captured; None if they may be.
 
     A graph would freeze, silently, what Python computes anew in every step. So only networks and
     methods of this project are captured, which are known to compute nothing so.
+
+    Args:
+        student: What is trained.
+        method: What computes the loss.
+        mixup: Of the method; 0 where it mixes no images.
+        device: Where it is trained.
+        teacher: The network that is asked in every step, if one is.
     """
     if device.type != "cuda":
         return "not on a GPU"
@@ -281,10 +311,17 @@ def no_capture_because(
         return "the student's training has stages of its own"
     if not _is_built_in(method):
         return f"the method {method.name} is the space's own"
-    modules = {type(module).__module__.partition(".")[0] for module in student.modules()}
-    if not modules <= _KNOWN_NETWORKS:
-        return f"the network has modules of {', '.join(sorted(modules - _KNOWN_NETWORKS))}"
+    for whose, network in (("network", student), ("teacher", teacher)):
+        if foreign := _foreign_modules(network):
+            return f"the {whose} has modules of {', '.join(foreign)}"
     return None
+
+
+def _foreign_modules(network: nn.Module | None) -> list[str]:
+    """Packages, not known here, of which a network has modules."""
+    modules = () if network is None else network.modules()
+    packages = {type(module).__module__.partition(".")[0] for module in modules}
+    return sorted(packages - _KNOWN_NETWORKS)
 
 
 def _is_built_in(method: Method) -> bool:

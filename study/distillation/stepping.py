@@ -124,6 +124,8 @@ def ready_for_capture(optimizer: torch.optim.Optimizer, device: torch.device) ->
         group["lr"] = torch.tensor(float(group["lr"]), device=device)
         if "capturable" in group:  # of a state that was saved on a CPU, too
             group["capturable"] = True
+            # It is stepped without a capture too, on purpose: nothing to warn of in each trial.
+            optimizer._warned_capturable_if_run_uncaptured = True
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

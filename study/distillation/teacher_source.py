@@ -177,6 +177,11 @@ class LiveTeacher:
         self._normalize = Normalizer(mean, std, device)
         self._precision: Precision = precision
 
+    @property
+    def network(self) -> nn.Module:
+        """The teacher, in eval mode."""
+        return self._network
+
     @torch.no_grad()
     def answers(
         self, view: int, rows: Tensor, images: Tensor, taps: tuple[str, ...] = ()

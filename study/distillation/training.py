@@ -7,6 +7,8 @@ epochs, and a resumed training takes the very same steps. (On a CPU to the last 
 number of threads; on a GPU as far as its kernels are deterministic.)
 """
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,8 +152,9 @@ class StudentTrainer(EpochTrainer):
         self._mix: Mix | None = None
         self._epoch = 0
         self._draws: ViewDraws | None = None
-        eager_because = no_capture_because(student, method, lesson.mixup, device)
-        self._runner = StepRunner(self._step, device, eager_because)
+        asked = teacher.network if isinstance(teacher, LiveTeacher) else None
+        eager_because = no_capture_because(student, method, lesson.mixup, device, asked)
+        self._runner = StepRunner(_held_weakly(self), device, eager_because)
         super().__init__(student, lesson, settings, device, len(rows), clock)
 
     @property
@@ -190,10 +193,7 @@ class StudentTrainer(EpochTrainer):
         self._epoch = epoch
         self._draw(settings.view_of(epoch))
         order, dropout_seed = epoch_draws(settings.seed, epoch, len(self._rows))
-        # Of another phase of the training, or another method, a captured step knows nothing.
-        now = self._lesson.begin(settings.view_of(epoch), epoch, settings.epochs)
-        moment = (now, self._optimizer)
-        self._runner.begin_epoch()
+        moment = self._lesson.begin(settings.view_of(epoch), epoch, settings.epochs)
         first_step = epoch * self._steps_per_epoch
         log = LossLog(epoch, steps_between_readings(self._device))
         gpus = [self._device] if self._device.type == "cuda" else []
@@ -206,7 +206,18 @@ class StudentTrainer(EpochTrainer):
                 set_rate(self._optimizer, rate)
                 self._mix = mix_draw(settings.seed, epoch, step, len(picks), self._mixup)
                 log.add(self._runner.run(picks, moment), len(picks), rate)
+        self._runner.end_epoch()
         return log.mean()
+
+    def _enter(self, epoch: int) -> None:
+        """As of `EpochTrainer`; steps of a new optimiser are measured and captured anew.
+
+        Its first one makes its state: captured, every replay would begin from nothing again.
+        """
+        before = getattr(self, "_optimizer", None)
+        super()._enter(epoch)
+        if self._optimizer is not before:
+            self._runner.forget()
 
     def _draw(self, view: int) -> None:
         """Draw the crops and flips of a view, into the same memory as those of the last one."""
@@ -238,6 +249,21 @@ class StudentTrainer(EpochTrainer):
             self._mix,
         )
         return self._update(self._lesson(batch)["loss"])
+
+
+def _held_weakly(trainer: StudentTrainer) -> Callable[[Tensor], Tensor]:
+    """The trainer's step, by which nothing holds the trainer.
+
+    So a training that has ended gives back its memory, and its graph's, as soon as it is dropped.
+    """
+    held = weakref.ref(trainer)
+
+    def step(picks: Tensor) -> Tensor:
+        alive = held()
+        assert alive is not None
+        return alive._step(picks)
+
+    return step
 
 
 def require_answers(

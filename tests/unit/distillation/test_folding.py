@@ -64,6 +64,31 @@ def test_a_folded_network_has_no_batch_norm_left_and_gives_the_same_outputs(
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
+class Listening(nn.Module):
+    """Notes with how many digits convolutions may compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[bool] = []
+
+    def __deepcopy__(self, memo: object) -> "Listening":
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.heard.append(torch.backends.cudnn.allow_tf32)
+        return images
+
+
+def test_both_are_compared_by_all_digits_whatever_a_gpu_trains_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    listening = Listening()
+    fold_batch_norms(nn.Sequential(listening, nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), IMAGE)
+    assert listening.heard == [True, False, False]  # looked at, then compared
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_folding_leaves_the_network_itself_alone() -> None:
     torch.manual_seed(0)
     network = with_statistics(resnet()).train()

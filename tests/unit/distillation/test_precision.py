@@ -68,6 +68,14 @@ def test_what_is_asked_for_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> N
     assert resolve_precision("float32", CPU) == "float32"
 
 
+def test_a_gpu_that_is_not_there_has_no_instructions() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert resolve_precision("auto", torch.device("cuda")) == "float32"
+    with pytest.raises(PrecisionError, match="no bfloat16 instructions"):
+        resolve_precision("bfloat16", torch.device("cuda"))
+
+
 def test_devices_other_than_cpu_and_cuda_stay_with_float32() -> None:
     assert resolve_precision("auto", torch.device("meta")) == "float32"
 

@@ -4,8 +4,10 @@ What is captured here is a tape of the tensors' operations, which as a CUDA grap
 and no Python; on a GPU, marked tests hold real graphs against steps taken one by one.
 """
 
+import gc
 import logging
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.cuda._utils import _get_device_index
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -24,6 +27,7 @@ from study.distillation.image_data import Augmentation, Split
 from study.distillation.step_runner import (
     TIMED,
     WARM_UP,
+    CudaCapture,
     Replay,
     StepRunner,
     no_capture_because,
@@ -35,6 +39,7 @@ from study.distillation.training import (
     TrainingData,
     TrainingSettings,
 )
+from study.distillation.transfer import Transfer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -189,7 +194,7 @@ def test_another_temperature_is_captured_anew(monkeypatch: pytest.MonkeyPatch) -
     tapes = captured(monkeypatch, run)
     for _ in range(3):
         one, other = usual.run_epoch(), run.run_epoch()
-        run._runner._eager.seconds = 1.0  # so that each capture is repaid
+        run._runner._eager._spent = float(TIMED)  # so that each capture is repaid
         assert other.train_loss == pytest.approx(one.train_loss, rel=1e-6)
     assert tapes.captured == 3
 
@@ -265,16 +270,69 @@ def test_captures_that_no_epoch_repays_are_given_up() -> None:
     assert runner.way == "eager (every epoch needs a graph of its own, and does not repay it)"
 
 
-def test_no_step_is_timed_together_with_what_lies_between_two_epochs() -> None:
-    runner = StepRunner(lambda picks: picks.sum().float(), CPU, None, ByTape(), worthwhile=1e9)
+def test_no_step_is_timed_together_with_what_lies_between_two_epochs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("study.distillation.step_runner.time.perf_counter", lambda: clock[0])
+
+    def step(picks: Tensor) -> Tensor:
+        clock[0] += 1.0
+        return picks.sum().float()
+
+    runner = StepRunner(step, CPU, None, ByTape(), worthwhile=1e9)
     picks = torch.ones(4, dtype=torch.int64)
-    for _ in range(WARM_UP + TIMED - 1):
-        runner.run(picks, 0)
-    runner.begin_epoch()
-    for _ in range(TIMED):
+    # Epochs of four steps, each too short to be timed by itself, add up.
+    for taken in range(WARM_UP + TIMED):
         assert not runner._eager.known
         runner.run(picks, 0)
+        if taken % 4 == 3:
+            runner.end_epoch()
+            clock[0] += 100.0
     assert runner._eager.known
+    assert runner._eager.seconds == 1.0
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, ADAM], ids=["sgd", "adam"])
+def test_the_first_step_of_a_new_optimiser_is_never_captured(
+    settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phased = replace(settings, epochs=4, transfer=Transfer("all", 0.5, 1.0))
+    usual, run = trainer(residual, settings=phased), trainer(residual, settings=phased)
+    tapes = captured(monkeypatch, run)
+    for _ in range(4):
+        one, other = usual.run_epoch(), run.run_epoch()
+        if run.steps_taken == "graph":
+            run._runner._eager._spent = 1e6 * TIMED  # so that each capture is repaid
+        assert other.train_loss == pytest.approx(one.train_loss, rel=1e-6)
+    assert tapes.captured == 2
+
+
+def test_a_training_that_is_dropped_leaves_nothing_behind() -> None:
+    run = trainer(residual)
+    run.run_epoch()
+    held = weakref.ref(run), weakref.ref(run.student)
+    gc.collect()
+    gc.disable()
+    try:
+        del run
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_a_graph_is_refused_where_memory_may_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fraction(device: Any) -> float:
+        index: int = _get_device_index(device)  # as torch itself: "cuda" alone is no device to it
+        return 0.25 if index == 0 else 1.0
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 11e9)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 80e9))
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", fraction)
+    for device in ("cuda", "cuda:0"):
+        with pytest.raises(RuntimeError, match=r"may need 22\.0 of 20\.0 GB"):
+            CudaCapture(torch.device(device))(lambda: torch.zeros(()))
 
 
 class Foreign(nn.Module):
@@ -303,6 +361,9 @@ def test_what_may_compute_by_python_anew_in_each_step_is_not_captured() -> None:
     assert "the space's own" in str(no_capture_because(residual(), own, 0.0, gpu))
     foreign = nn.Sequential(residual(), Foreign())
     assert str(no_capture_because(foreign, KD, 0.0, gpu)).startswith("the network has modules of")
+    assert no_capture_because(residual(), KD, 0.0, gpu, residual()) is None
+    asked = no_capture_because(residual(), KD, 0.0, gpu, foreign)
+    assert str(asked).startswith("the teacher has modules of")
 
 
 @pytest.mark.gpu

@@ -1,12 +1,16 @@
 """What a study is expected to take, from what single steps take."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
+from search_spaces.catalogue import load_space
 from study.arguments import parser
-from study.estimate import Estimate, scaled, too_short
-from study.plan import StudyPlan
+from study.estimate import Estimate, measure_estimate, scaled, too_short
+from study.plan import PlanError, StudyPlan
+from study.progress import Progress
 from study.resolving import resolve
 from study.task import task_of
 
@@ -42,3 +46,12 @@ def test_a_budget_that_the_teacher_spends_alone_is_told_of() -> None:
     assert text.replace("\u00a0", " ").startswith(
         "the teacher alone takes 15 min, so no trial would begin; give"
     )
+
+
+def test_steps_on_a_gpu_are_not_timed_where_there_is_none() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    plan, data = plan_of("--gpus-per-trial", "1")
+    space = load_space("cifar_blocks")
+    with pytest.raises(PlanError, match="on which torch finds no GPU; give it where there is one"):
+        measure_estimate(plan, space, data, None, Progress(sys.stderr, quiet=True))
