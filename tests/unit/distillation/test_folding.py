@@ -64,6 +64,14 @@ def test_a_folded_network_has_no_batch_norm_left_and_gives_the_same_outputs(
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("network", [resnet, resnet50, mobilenet_v2])
+def test_batch_norms_are_folded_on_a_gpu_too(network: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    trained = with_statistics(network()).cuda()
+    assert batch_norms(fold_batch_norms(trained, IMAGE.cuda())) == 0
+
+
 class Listening(nn.Module):
     """Notes with how many digits convolutions may compute."""
 

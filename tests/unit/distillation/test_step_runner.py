@@ -384,6 +384,46 @@ def test_a_graph_takes_the_steps_that_are_taken_one_by_one(
 
 
 @pytest.mark.gpu
+def test_after_a_step_that_cannot_be_captured_dropout_and_other_graphs_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = torch.device("cuda")
+    usual, run = trainer(with_dropout, device=cuda), trainer(with_dropout, device=cuda)
+    monkeypatch.setattr(usual, "_runner", StepRunner(usual._step, cuda, "to be compared with"))
+
+    def read_back(picks: Tensor) -> Tensor:
+        loss = run._step(picks)
+        loss.item()  # which no graph can
+        return loss
+
+    monkeypatch.setattr(run, "_runner", StepRunner(read_back, cuda, worthwhile=1e9))
+    for _ in range(2):
+        one, other = usual.run_epoch(), run.run_epoch()
+        assert other.epoch == one.epoch
+    assert run.steps_taken.startswith("eager (a step cannot be captured")
+    next_one = trainer(with_dropout, device=cuda)
+    monkeypatch.setattr(next_one, "_runner", StepRunner(next_one._step, cuda, worthwhile=1e9))
+    next_one.run_epoch()
+    assert next_one.steps_taken == "graph"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("settings", [SETTINGS, ADAM], ids=["sgd", "adam"])
+def test_a_second_phase_is_captured_as_it_is_taken_step_by_step(
+    settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = torch.device("cuda")
+    phased = replace(settings, epochs=4, transfer=Transfer("all", 0.5, 1.0))
+    usual, run = (trainer(residual, KD, phased, cuda) for _ in range(2))
+    monkeypatch.setattr(usual, "_runner", StepRunner(usual._step, cuda, "to be compared with"))
+    monkeypatch.setattr(run, "_runner", StepRunner(run._step, cuda, worthwhile=1e9))
+    for _ in range(4):
+        one, other = usual.run_epoch(), run.run_epoch()
+        assert other.train_loss == pytest.approx(one.train_loss, rel=1e-2)
+    assert run.steps_taken == "graph"
+
+
+@pytest.mark.gpu
 def test_a_training_goes_from_a_cpu_to_a_gpu_and_back() -> None:
     cuda = torch.device("cuda")
     first = trainer(with_dropout, settings=ADAM)
