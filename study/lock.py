@@ -164,7 +164,10 @@ class StudyLock:
         while True:
             holder = self._read()
             if holder is not None and not self._has_ended(holder):
-                raise _locked(holder, self._path.parent)
+                current = self._read()
+                if current is None:  # given back while it was waited for
+                    continue
+                raise _locked(current, self._path.parent)
             if self._take(holder):
                 self.taken_over = holder
                 return self

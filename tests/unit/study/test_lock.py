@@ -120,6 +120,20 @@ def test_a_lock_held_elsewhere_with_a_beat_is_respected(
         pass
 
 
+def test_a_lock_that_a_holder_elsewhere_gives_back_meanwhile_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 60.0)
+    write_lock(tmp_path, host="elsewhere")
+    begun = time.monotonic()
+
+    # It ends once it is waited for.
+    with StudyLock(tmp_path, lambda _: (tmp_path / LOCK_FILE).unlink()) as lock:
+        assert lock.is_mine()
+        assert lock.taken_over is None
+    assert time.monotonic() - begun < 30
+
+
 def test_of_many_that_find_the_holder_gone_one_gets_the_lock(tmp_path: Path) -> None:
     write_lock(tmp_path, started=0.0)
     script = (
