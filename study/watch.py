@@ -63,27 +63,26 @@ def watching(folder: Path, lock: StudyLock) -> Iterator[threading.Event]:
     A request is handed to this process as SIGTERM, so there is one way of stopping. The same
     happens when another driver has taken the lock: the event that is yielded is then set.
     """
-    lost, done = threading.Event(), threading.Event()
-    stop_file = folder / STOP_FILE
-    stop_file.unlink(missing_ok=True)
+    lost, done, requests = threading.Event(), threading.Event(), _Requests(folder / STOP_FILE)
+    requests.clear()
 
     def watch() -> None:
         beaten = time.monotonic()
-        while not done.wait(_LOOK_SECONDS):
-            if _is_for_me(stop_file):
-                stop_file.unlink(missing_ok=True)
-                os.kill(os.getpid(), signal.SIGTERM)
+        while not (lost.is_set() or done.wait(_LOOK_SECONDS)):
+            # Whatever goes wrong in one round may not in the next: without this thread no request
+            # would be heard, and another driver would take the lock of one that lives. A disk that
+            # is full, a database that is gone: the study finds out by itself.
+            with contextlib.suppress(Exception):
+                requests.hand_on()
             if time.monotonic() - beaten < BEAT_SECONDS:
                 continue
             beaten = time.monotonic()
-            # A full disk, a database that is gone: the study finds out by itself. What cannot be
-            # read now may be at the next beat.
-            with contextlib.suppress(OSError):
-                if not lock.is_mine():
+            with contextlib.suppress(Exception):
+                if lock.is_mine():
+                    lock.beat()
+                else:
                     lost.set()
                     os.kill(os.getpid(), signal.SIGTERM)
-                    return
-                lock.beat()
 
     thread = threading.Thread(target=watch, name="watch", daemon=True)
     thread.start()
@@ -92,12 +91,38 @@ def watching(folder: Path, lock: StudyLock) -> Iterator[threading.Event]:
     finally:
         done.set()
         thread.join()
-        stop_file.unlink(missing_ok=True)
+        requests.clear()
 
 
-def _is_for_me(stop_file: Path) -> bool:
-    try:
-        asked = Holder.from_text(stop_file.read_text(errors="replace"))
-    except OSError:
-        return False
-    return asked.is_same_process(Holder.me())
+class _Requests:
+    """Requests to this process to stop, each of which is handed on once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._me = Holder.me()
+        # The file of the last one, as long as it cannot be removed: it is no further request.
+        self._heard: tuple[int, int] | None = None
+
+    def hand_on(self) -> None:
+        """Send this process the signal that a request asks for, if there is one.
+
+        Raises:
+            OSError: if it cannot be read, or not be removed once it is handed on.
+        """
+        try:
+            with self._path.open(errors="replace") as file:
+                asked, state = Holder.from_text(file.read()), os.fstat(file.fileno())
+        except FileNotFoundError:
+            return
+        written = (state.st_ino, state.st_mtime_ns)
+        if written == self._heard or not asked.is_same_process(self._me):
+            return
+        self._heard = written
+        os.kill(os.getpid(), signal.SIGTERM)
+        self._path.unlink(missing_ok=True)
+        self._heard = None
+
+    def clear(self) -> None:
+        """Remove what nobody hears any more; one that stays names a driver that has ended."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)

@@ -265,6 +265,61 @@ def test_a_request_to_an_earlier_driver_stops_nobody_else(tmp_path: Path, heard:
     assert heard == []
 
 
+def wait_for_a_beat(folder: Path) -> None:
+    before, deadline = read_holder(folder), time.monotonic() + 60
+    while read_holder(folder) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EACCES])
+def test_a_request_that_cannot_be_removed_is_heard_once_and_ends_no_watch(
+    tmp_path: Path, heard: list[int], monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.1)
+    whole = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.name == STOP_FILE:
+            raise OSError(error, os.strerror(error))
+        whole(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with StudyLock(tmp_path) as lock, watching(tmp_path, lock):
+        holder = read_holder(tmp_path)
+        assert holder is not None
+        request_stop(tmp_path, holder)
+        wait_until_heard(heard)
+        wait_for_a_beat(tmp_path)
+        wait_for_a_beat(tmp_path)
+        assert heard == [signal.SIGTERM]
+        request_stop(tmp_path, holder)  # again: it is to stop at once
+        deadline = time.monotonic() + 60
+        while len(heard) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_no_error_ends_the_watch(
+    tmp_path: Path, heard: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.1)
+    whole, failed = StudyLock.is_mine, []
+
+    def is_mine(lock: StudyLock) -> bool:
+        if not failed:
+            failed.append(True)
+            raise RuntimeError("a driver of a database in trouble")
+        return whole(lock)
+
+    monkeypatch.setattr(StudyLock, "is_mine", is_mine)
+    with StudyLock(tmp_path) as lock, watching(tmp_path, lock) as lost:
+        wait_for_a_beat(tmp_path)
+        assert failed
+        assert not lost.is_set()
+    assert heard == []
+
+
 def test_a_driver_whose_lock_cannot_be_read_for_a_moment_goes_on(
     tmp_path: Path,
     heard: list[int],
