@@ -1,7 +1,9 @@
 """What stands in a study's way from outside: it ends, with a line that says how to go on."""
 
 import errno
+import os
 from pathlib import Path
+from typing import TypeGuard
 
 from study.cluster_tasks import WorkerLost
 from study.commands import command
@@ -15,19 +17,45 @@ class Halted(RuntimeError):
 
 def halted_by(error: BaseException, folder: Path) -> Halted | None:
     """Return what to tell the user if a full disk, or a lost server or node, is the cause."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Halted(disk_full(folder))
+    if is_disk_full(error):
+        return Halted(disk_full(folder, full_elsewhere(error, folder)))
     if isinstance(error, StoreError | WorkerLost):
         return Halted(then_resume(str(error), folder))
     gone = database_gone(error, folder)
     return None if gone is None else Halted(gone)
 
 
-def disk_full(folder: Path) -> str:
-    """Say that the disk of a study is full, and the mend."""
+def is_disk_full(error: BaseException) -> TypeGuard[OSError]:
+    """Whether a disk is full, or what a user may have of it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def full_elsewhere(error: OSError, folder: Path) -> str | None:
+    """Return the file that a full disk had no room for, where it is none of the studies'.
+
+    None too where the error names no file, as none does of a write to an open one: most of what is
+    written is the study's.
+
+    Args:
+        error: Of a disk that is full.
+        folder: The study's folder on this machine.
+    """
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return None
+    file = Path(os.fsdecode(error.filename)).resolve()
+    return None if file.is_relative_to(folder.parent.resolve()) else str(file)
+
+
+def disk_full(folder: Path, elsewhere: str | None = None) -> str:
+    """Say that a disk is full, and the mend.
+
+    Args:
+        folder: The study's folder on this machine.
+        elsewhere: What lies on that disk, as of :func:`full_elsewhere`; None where the study does.
+    """
     return (
-        f"the disk that holds {folder} is full; nothing is lost: free some space there, then go on "
-        f"with `{command('resume', folder)}`"
+        f"the disk that holds {elsewhere or folder} is full; nothing is lost: free some space "
+        f"there, then go on with `{command('resume', folder)}`"
     )
 
 

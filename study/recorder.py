@@ -361,7 +361,7 @@ class Recorder(StatelessForRay, Callback):
             return
         if "disk_full" in running.facts:
             # Not the trial's fault: it is left to be continued once there is room.
-            raise Halted(disk_full(self._record.folder))
+            raise Halted(disk_full(self._record.folder, running.facts["disk_full"]))
         if "store_gone" in running.facts:
             raise Halted(then_resume(running.facts["store_gone"], self._record.folder))
         self._record.use(number, running.usage)

@@ -1,6 +1,5 @@
 """One trial on a worker: build the student, measure it, refuse or teach it, one epoch a step."""
 
-import errno
 import logging
 import platform
 import time
@@ -18,6 +17,7 @@ from cluster.shared_folder import usable
 from study.death import OUT_OF_MEMORY, UnfitWorker, described
 from study.distillation.phases import PhaseClock
 from study.fusing import FusedRuns, NotFused, fuse, give_memory_back, why_not
+from study.halting import full_elsewhere, is_disk_full
 from study.object_store import StoreError
 from study.student import build_student, measure_beside_others, pin_threads
 from study.task import task_of
@@ -50,8 +50,9 @@ class StudentTrial:
     curve of an interrupted trial; each later one an epoch. A report with ``done`` is the last,
     and tells of the student's other exits, if it has some;
     with ``failure``, ``infeasible``, ``disk_full`` or ``store_gone`` it says why nothing more
-    follows. ``together`` says how many of the runs that it was handed out with are trained as one,
-    or why they are not. ``spent`` is where the worker's time since the last report went.
+    follows: of a full disk the file that it had no room for, or nothing where that is the study's.
+    ``together`` says how many of the runs that it was handed out with are trained as one, or why
+    they are not. ``spent`` is where the worker's time since the last report went.
 
     ``handover`` is how long the worker stood idle before the trial (s).
     """
@@ -93,8 +94,9 @@ class StudentTrial:
         except UnfitWorker:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return self._report(done=True, disk_full=str(error))
+            if is_disk_full(error):
+                elsewhere = full_elsewhere(error, self.context.place)
+                return self._report(done=True, disk_full=elsewhere or "")
             if isinstance(error, StoreError):
                 return self._report(done=True, store_gone=str(error))
             if self._fused is not None and not _lost_the_gpu(error):

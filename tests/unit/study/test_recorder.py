@@ -370,14 +370,18 @@ def test_device_time_is_added_up_over_retries_and_reports(
     assert bench.recorder.device_seconds == 9.0
 
 
-def test_a_full_disk_halts_the_study_and_leaves_the_trial_to_be_continued(bench: Bench) -> None:
+@pytest.mark.parametrize("elsewhere", ["", "/tmp/ray/session/part"])
+def test_a_full_disk_halts_the_study_and_leaves_the_trial_to_be_continued(
+    bench: Bench, elsewhere: str
+) -> None:
     trial = bench.start(epochs=9)
     bench.train(trial, 1)
-    bench.report(trial, disk_full="[Errno 28] No space left on device", done=True)
+    bench.report(trial, disk_full=elsewhere, done=True)
     bench.recorder.on_trial_complete(0, [], trial)
 
     assert isinstance(bench.recorder.fatal, Halted)
-    assert "is full" in str(bench.recorder.fatal)
+    full = elsewhere or bench.record.folder
+    assert f"the disk that holds {full} is full" in str(bench.recorder.fatal)
     assert bench.record.interrupted() == [0]
 
 

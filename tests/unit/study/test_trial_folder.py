@@ -1,5 +1,6 @@
 """A trial keeps what it learns in the study's folder, and so trains only where that is."""
 
+import errno
 import logging
 from pathlib import Path
 
@@ -50,3 +51,25 @@ def test_a_trial_that_begins_again_for_want_of_a_checkpoint_says_so(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == (1 if known else 0)
     assert all("begins again, with 2 epochs on record: no checkpoint" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        (None, ""),
+        ("{studies}/mine/checkpoints/t0000/last.pt", ""),
+        ("{studies}/teachers/part", ""),
+        ("/tmp/ray/session/part", "/tmp/ray/session/part"),
+    ],
+)
+def test_a_trial_tells_which_file_a_full_disk_had_no_room_for_if_it_is_none_of_the_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str | None, told: str
+) -> None:
+    def full(*_: object) -> None:
+        name = None if file is None else file.format(studies=tmp_path)
+        raise OSError(errno.ENOSPC, "No space left on device", name)
+
+    monkeypatch.setattr(StudentTrial, "_prepare", full)
+    report = StudentTrial(task(), make_context(tmp_path / "mine")).advance()
+
+    assert (report["done"], report["disk_full"]) == (True, told)
