@@ -98,6 +98,17 @@ def claim(url: str, name: str, mark: str) -> str | None:
     return None if _owner(url, name) == mark else _of_another(url, name)
 
 
+def of_another_folder(url: str, name: str, mark: str | None) -> bool:
+    """Whether a record is another folder's; one that bears no mark is whose plan names it.
+
+    Args:
+        url: The database, which can be opened.
+        name: The study's name there.
+        mark: Of the folder that asks, from its stored plan; None where that has none.
+    """
+    return _owner(url, name) not in (None, "", mark)
+
+
 def _owner(url: str, name: str) -> str | None:
     """The mark of who owns a record; empty where it bears none, None if there is no record."""
     from sqlalchemy import inspect, text

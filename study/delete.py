@@ -20,6 +20,7 @@ from analysis.database import seen_from_here
 from analysis.formatting import without_password
 from analysis.record import RecordReadError, read_record
 from analysis.results import PLAN_FILE
+from study.database import RECORD_ID, of_another_folder
 from study.disk import disk_use
 from study.listing import find_study
 from study.lock import Holder, LockedError, check_free, read_holder, study_lock
@@ -36,8 +37,17 @@ class DeleteError(RecordError):
     """A study that cannot be deleted; the message says why, and nothing of it was removed."""
 
 
-class _UnreachableError(DeleteError):
-    """The database of a study's record is not to be had; ``told`` says so without a mend."""
+class _RecordStaysError(DeleteError):
+    """A record that does not go; ``told`` says why without a mend, ``mend`` how the rest goes."""
+
+    told: str
+    mend: str
+
+
+class _UnreachableError(_RecordStaysError):
+    """The database of a study's record is not to be had."""
+
+    mend = "once that answers, give the same command again"
 
     def __init__(self, url: str, name: str, error: Exception) -> None:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -49,6 +59,30 @@ class _UnreachableError(DeleteError):
             f"{self.told}: nothing was removed; bring it up, or remove the study's folder by hand "
             "to leave the record there"
         )
+
+
+class _ClaimedError(_RecordStaysError):
+    """A record that another folder has claimed since it was looked at."""
+
+    mend = "give the same command again to delete all but the record"
+
+    def __init__(self, url: str, name: str) -> None:
+        self.told = (
+            f"the record of study {name} in {without_password(url)} has become another folder's"
+        )
+        super().__init__(f"{self.told}: nothing was removed; {self.mend}")
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """Where a plan has its record: the database's URL, None of a journal; its name and mark there.
+
+    The mark is None where the plan has none.
+    """
+
+    url: str | None
+    name: str
+    mark: str | None
 
 
 class _PlanDamagedError(ValueError):
@@ -71,6 +105,7 @@ class Removal:
         storage: URL of the database its record is deleted from; None if there is none.
         stays: Why a record in a database stays, in a clause, if one does or may.
         damage: What is wrong with the plan or the record, if anything is.
+        mark: What ties the folder to its record in a database, if anything does.
     """
 
     name: str
@@ -80,6 +115,7 @@ class Removal:
     storage: str | None
     stays: str | None
     damage: str | None
+    mark: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, the URL without its password."""
@@ -112,21 +148,27 @@ def find_removal(studies: Path, name: str) -> Removal:
         )
     check_free(folder)
     check_writable(studies)
-    trials, storage, stays, damage = None, None, None, None
+    trials, storage, stays, damage, mark = None, None, None, None, None
     try:
-        storage, owner = _find_storage(folder)
+        recorded = _find_recorded(folder)
+        storage, mark = recorded.url, recorded.mark
         if storage is None:
             trials = len(read_record(folder).trials)
-        elif owner == name:
+        elif recorded.name != name:  # copied by hand: the record is the other study's
+            storage = None
+            stays = f"it is a copy of {recorded.name}, whose record in a database stays"
+        else:
             trials = _count_recorded(storage, name)
-        else:  # copied by hand: the record is the other study's
-            storage, stays = None, f"it is a copy of {owner}, whose record in a database stays"
+            if _is_another_s(storage, name, mark):
+                shown = without_password(storage)
+                stays = f"the record of {name} in {shown} is another folder's, and stays"
+                trials, storage = None, None
     except _PlanDamagedError as error:
         damage = str(error)
         stays = "a record in a database, if it has one, stays: the plan cannot say where"
     except RecordReadError as error:
         damage = str(error)
-    return Removal(name, folder, disk_use(folder).total, trials, storage, stays, damage)
+    return Removal(name, folder, disk_use(folder).total, trials, storage, stays, damage, mark)
 
 
 def remove(removal: Removal, on_wait: Callable[[Holder], None] | None = None) -> None:
@@ -178,7 +220,7 @@ def _remove_elsewhere(removal: Removal) -> None:
     mirror = mirror_of(removal.folder.parent)
     if mirror is None:
         if removal.storage is not None:
-            _delete_recorded(removal.storage, removal.name)
+            _delete_recorded(removal.storage, removal.name, removal.mark)
         return
     plan = mirror.key(removal.folder / PLAN_FILE)
     files = [key for key in mirror.store.digests(f"{removal.name}/") if key != plan]
@@ -187,14 +229,15 @@ def _remove_elsewhere(removal: Removal) -> None:
         mirror.remove(files)
         left = "its record and its plan"
         if removal.storage is not None:
-            _delete_recorded(removal.storage, removal.name)
+            _delete_recorded(removal.storage, removal.name, removal.mark)
         left = "its plan"
         mirror.remove([plan])
-    except (StoreError, _UnreachableError) as error:
-        told = error.told if isinstance(error, _UnreachableError) else error
+    except (StoreError, _RecordStaysError) as error:
+        told, mend = str(error), _UnreachableError.mend
+        if isinstance(error, _RecordStaysError):
+            told, mend = error.told, error.mend
         raise RemnantError(
-            f"study {removal.name} is deleted in part ({told}); left are {left}: once that "
-            "answers, give the same command again"
+            f"study {removal.name} is deleted in part ({told}); left are {left}: {mend}"
         ) from error
 
 
@@ -268,12 +311,13 @@ def _remove_tree(path: Path) -> None:
         ) from error
 
 
-def _find_storage(folder: Path) -> tuple[str | None, str]:
-    """Return the URL of the record's database, if it is in one, and the study's name there."""
+def _find_recorded(folder: Path) -> _Recorded:
+    """Return where the plan in a folder has its record."""
     try:
         document = read_plan_file(folder) or {}
         url, name = document["plan"]["storage"], str(document["name"])
-        return None if url is None else seen_from_here(url, document), name
+        here = None if url is None else seen_from_here(url, document)
+        return _Recorded(here, name, document.get(RECORD_ID))
     except RecordError as error:
         raise _PlanDamagedError(str(error)) from error
     except (KeyError, TypeError) as error:
@@ -295,8 +339,22 @@ def _count_recorded(url: str, name: str) -> int:
         raise _UnreachableError(url, name, error) from error
 
 
-def _delete_recorded(url: str, name: str) -> None:
+def _is_another_s(url: str, name: str, mark: str | None) -> bool:
+    """Whether a record in a database, which can be opened, bears another folder's mark.
+
+    Raises:
+        DeleteError: if the database cannot be reached.
+    """
+    try:
+        return of_another_folder(url, name, mark)
+    except Exception as error:  # every driver raises its own kind
+        raise _UnreachableError(url, name, error) from error
+
+
+def _delete_recorded(url: str, name: str, mark: str | None) -> None:
     storage = _open_storage(url, name)
+    if _is_another_s(url, name, mark):
+        raise _ClaimedError(url, name)
     try:
         storage.delete_study(storage.get_study_id_from_name(name))
     except KeyError:

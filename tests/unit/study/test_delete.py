@@ -13,7 +13,8 @@ import optuna
 import pytest
 
 from study.__main__ import main
-from study.delete import find_removal, leftovers, remove
+from study.database import RECORD_ID, claim
+from study.delete import DeleteError, find_removal, leftovers, remove
 from study.lock import StudyLock, read_holder
 
 ROOT = Path(__file__).parents[3]
@@ -59,11 +60,14 @@ def answered(studies: Path, name: str, answer: str) -> subprocess.CompletedProce
         os.close(terminal)
 
 
-def in_database(sample: SimpleNamespace, studies: Path, name: str, url: str) -> Path:
-    """Write a study of one trial whose record is in a database."""
+def in_database(
+    sample: SimpleNamespace, studies: Path, name: str, url: str, mark: str | None = None
+) -> Path:
+    """Write a study of one trial whose record is in a database; `mark` is for its plan alone."""
     folder = studies / name
     folder.mkdir(parents=True)
-    (folder / "plan.json").write_text(json.dumps(sample.plan(name, storage=url)))
+    plan = {**sample.plan(name, storage=url), **({} if mark is None else {RECORD_ID: mark})}
+    (folder / "plan.json").write_text(json.dumps(plan))
     made = optuna.create_study(
         study_name=name, storage=url, directions=["maximize", "minimize"], load_if_exists=True
     )
@@ -298,6 +302,47 @@ def test_a_copy_leaves_the_record_in_the_database_to_the_original(
     assert optuna.get_all_study_names(url) == ["first"]
     assert not copied.exists()
     assert "a copy of first" in capsys.readouterr().out
+
+
+def test_a_record_that_another_folder_owns_stays_with_its_folder(
+    sample: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    owner, other = tmp_path / "a" / "first", tmp_path / "b" / "first"
+    for folder, mark in ((owner, "of a"), (other, "of b")):
+        in_database(sample, folder.parent, "first", url, mark)
+    assert claim(url, "first", "of a") is None
+    with StudyLock(owner):  # its driver is at work, which a lock in another folder does not tell
+        assert delete(other.parent, "first", "--yes") == 0
+
+    assert not other.exists()
+    assert optuna.get_all_study_names(url) == ["first"]
+    shown = capsys.readouterr().out
+    assert f"the record of first in {url} is another folder's, and stays" in shown
+    assert "trials unknown" in shown
+    assert "goes too" not in shown
+
+    assert delete(owner.parent, "first", "--yes") == 0
+    assert optuna.get_all_study_names(url) == []
+
+
+def test_a_record_that_another_folder_claims_after_the_question_stays(
+    sample: SimpleNamespace, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    studies = tmp_path / "studies"
+    in_database(sample, studies, "first", url, "of b")
+    removal = find_removal(studies, "first")
+    assert removal.storage == url
+    before = tree(studies)
+    assert claim(url, "first", "of a") is None
+
+    with pytest.raises(DeleteError, match=r"has become another folder's: nothing was removed"):
+        remove(removal)
+
+    assert tree(studies) == before
+    assert optuna.get_all_study_names(url) == ["first"]
+    assert find_removal(studies, "first").storage is None
 
 
 @pytest.mark.parametrize("what", ["folder", "record"])

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from conftest import find_free_port
 from objects import KEYS, running_objects, server_at
 
 from study.__main__ import main
+from study.database import claim
 from study.delete import RemnantError, find_removal, remove
 from study.driver_row import row_of
 from study.earlier_reading import read_source
@@ -242,6 +244,28 @@ def test_a_deletion_that_fails_in_the_middle_says_what_is_left_and_can_be_gone_o
     remove(removal)
     assert mirror.store.digests() == {}
     assert not folder.exists()
+
+
+def test_a_record_that_another_folder_claims_in_the_middle_of_a_deletion_stays(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    optuna.create_study(study_name="s", storage=url)
+    plan(mirror, "s")
+    folder = mirror.folder / "s"
+    write(folder / "plan.json", json.dumps({"format": 2, "name": "s", "plan": {"storage": None}}))
+    write(folder / "report" / "index.html", "report")
+    send_study(folder)
+    removal = find_removal(mirror.folder, "s")
+    assert claim(url, "s", "another's") is None
+
+    with pytest.raises(RemnantError, match="has become another folder's") as told:
+        remove(replace(removal, storage=url))
+
+    assert str(told.value).endswith("give the same command again to delete all but the record")
+    assert optuna.get_all_study_names(url) == ["s"]
+    assert list(mirror.store.digests()) == ["s/plan.json"]
+    assert (folder / "plan.json").is_file()
 
 
 def test_nothing_is_deleted_from_a_store_that_cannot_be_written(
