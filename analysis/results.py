@@ -52,6 +52,7 @@ LATE_MLFLOW_RUN_ID = "mlflow_run"
 IDLE_LATENCY = "idle_latency"
 
 # User attributes of an Optuna trial.
+ATTR_ADDED_AS = "added_as"  # drawn anew for each trial; two that share it are one, added twice
 ATTR_SOURCE = "source"
 ATTR_LABEL = "label"
 ATTR_TRAINED_WITH = "trained_with"

@@ -28,6 +28,7 @@ from analysis.results import (
 )
 from analysis.stored_plan import lost_journal
 from search_spaces.space import EXIT
+from study.additions import add_once, close_twins
 from study.database import unusable
 from study.journal import mend_journal, open_journal
 from study.trial_attributes import now, of_exit, of_replicate, of_trial
@@ -117,6 +118,7 @@ class StudyRecord:
                     load_if_exists=True,
                     sampler=optuna.samplers.RandomSampler(),
                 )
+                close_twins(self.study)
         except Exception as error:
             # SQLAlchemy's errors: they cannot be named without importing it.
             if storage is None and not isinstance(error, ImportError | OSError | ValueError):
@@ -196,7 +198,7 @@ class StudyRecord:
         search.
         """
         kept = of_trial(source, label, architecture, epochs, control_of)
-        return self._add(params, distributions, kept)
+        return add_once(self.study, params, distributions, kept)
 
     def add_replicate(self, first: int, run: int) -> int:
         """Add another run of a trial's configuration as a running trial; return its number.
@@ -205,27 +207,8 @@ class StudyRecord:
             first: The trial that is to be trained again.
             run: Which run of its configuration this is, from 1.
         """
-        frozen = self._frozen(first)
-        return self._add(frozen.params, frozen.distributions, of_replicate(self.trial(first), run))
-
-    def _add(
-        self,
-        params: Mapping[str, Any],
-        distributions: "Mapping[str, optuna.distributions.BaseDistribution]",
-        attributes: Mapping[str, Any],
-    ) -> int:
-        from optuna.trial import TrialState, create_trial
-
-        number = len(self.frozen_trials())
-        self.study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=dict(params),
-                distributions=dict(distributions),
-                user_attrs=dict(attributes),
-            )
-        )
-        return number
+        frozen, kept = self._frozen(first), of_replicate(self.trial(first), run)
+        return add_once(self.study, frozen.params, frozen.distributions, kept)
 
     def exit_of(self, number: int, leave_at: Any) -> int | None:
         """Return the number of another exit of a trial's student, if it is recorded."""
@@ -249,6 +232,9 @@ class StudyRecord:
     ) -> int:
         """Add another exit of a trial's student as a finished trial, whole, and return its number.
 
+        Its outcome is added with it, and told to Optuna then; :meth:`interrupted` makes up for that
+        if the driver is killed in between.
+
         Args:
             trained_with: The trial that trains the student, and has done its last epoch.
             leave_at: The exit.
@@ -260,8 +246,6 @@ class StudyRecord:
             breaks: The one that it breaks and is complete all the same.
             violations: Of each constraint, as :meth:`finish` takes them.
         """
-        from optuna.trial import TrialState, create_trial
-
         model, latency = self._students.setdefault(architecture, (model, latency))
         trial, frozen = self.trial(trained_with), self._frozen(trained_with)
         outcome = Outcome(
@@ -274,30 +258,22 @@ class StudyRecord:
             train_seconds=sum(epoch.seconds for epoch in curve),
             finished_at=now(),
         )
-        values = self._values(outcome, model)
-        number = len(self.frozen_trials())
         first = None
         if trial.replicate_of is not None:
             first = self.exit_of(trial.replicate_of, leave_at)
             assert first is not None, f"trial {trial.replicate_of} has no exit {leave_at}"
-        self.study.add_trial(
-            create_trial(
-                state=TrialState.FAIL if values is None else TrialState.COMPLETE,
-                values=values,
-                params={**frozen.params, EXIT: leave_at},
-                distributions=frozen.distributions,
-                constraints=dict(violations or {}),
-                user_attrs=of_exit(
-                    trial,
-                    first,
-                    architecture=architecture,
-                    model=model,
-                    latency=latency,
-                    outcome=outcome,
-                    curve=curve,
-                ),
-            )
+        kept = of_exit(
+            trial,
+            first,
+            architecture=architecture,
+            model=model,
+            latency=latency,
+            outcome=outcome,
+            curve=curve,
         )
+        params = {**frozen.params, EXIT: leave_at}
+        number = add_once(self.study, params, frozen.distributions, kept, violations)
+        self._tell(number, outcome)
         return number
 
     def search_latency_ms(self, latency: Latency) -> float:
