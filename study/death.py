@@ -58,6 +58,11 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
+def cut_off(error: BaseException) -> UnfitWorker:
+    """Return what is to be raised of a worker whose files are out of its reach."""
+    return UnfitWorker(f"its files are out of reach: {described(error)}")
+
+
 def error_of(trial: Any) -> BaseException | None:
     """Return what ended a trial of Ray's, as soon as its callbacks hear of it.
 

@@ -14,7 +14,7 @@ from analysis.formatting import decimals_apart
 from analysis.results import PLAN_FILE, EpochResult, Latency, ModelSize
 from cluster.kinds import processor_name
 from cluster.shared_folder import usable
-from study.death import OUT_OF_MEMORY, UnfitWorker, described
+from study.death import OUT_OF_MEMORY, UnfitWorker, cut_off, described
 from study.distillation.phases import PhaseClock
 from study.fusing import FusedRuns, NotFused, fuse, give_memory_back, why_not
 from study.halting import full_elsewhere, is_disk_full
@@ -79,6 +79,7 @@ class StudentTrial:
         Raises:
             UnfitWorker: if it is the worker's, which is not to be given another trial.
         """
+        from study.distillation.checkpoint import out_of_reach
         from study.distillation.runtime import ServingError
         from study.distillation.training import Diverged
 
@@ -99,6 +100,8 @@ class StudentTrial:
                 return self._report(done=True, disk_full=elsewhere or "")
             if isinstance(error, StoreError):
                 return self._report(done=True, store_gone=str(error))
+            if out_of_reach(error):
+                raise cut_off(error) from error
             if self._fused is not None and not _lost_the_gpu(error):
                 return self._go_on_alone(error)
             if _out_of_memory(error):
@@ -261,6 +264,8 @@ class StudentTrial:
         checkpoint.sweep(path)
         try:
             state = checkpoint.load(path)
+        except checkpoint.UnreadableError:
+            raise  # to begin again would be to overwrite what may be whole
         except checkpoint.CheckpointError as error:
             # Nothing whole is left, or nothing was written yet: the trial starts again.
             if self.task.epochs_known:

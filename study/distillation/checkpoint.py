@@ -4,6 +4,7 @@ A checkpoint is an ordinary file of `torch.save`, which plain `torch.load` opens
 content travels in the comment field of the ZIP archive that such a file is.
 """
 
+import errno
 import glob
 import hashlib
 import io
@@ -22,10 +23,23 @@ logger = logging.getLogger(__name__)
 _END_OF_ARCHIVE = b"PK\x05\x06"
 _END_OF_ARCHIVE_BYTES = 22
 _SEAL_BYTES = 2 + len("sha256:") + 64
+# What a folder on the network, or a disk that fails, says where it does not answer.
+_NO_ANSWER = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN)
 
 
 class CheckpointError(ValueError):
     """No whole checkpoint lies at a path."""
+
+
+class UnreadableError(OSError, CheckpointError):
+    """A checkpoint lies at a path, or may, and cannot be read now; who begins anew may lose it."""
+
+
+def out_of_reach(error: BaseException) -> bool:
+    """Whether files could not be read or written here and now, and may be whole all the same."""
+    if isinstance(error, UnreadableError):
+        return True
+    return isinstance(error, OSError) and error.errno in _NO_ANSWER
 
 
 def previous_path(path: Path) -> Path:
@@ -85,20 +99,28 @@ def load(path: Path) -> dict[str, Any]:
     A missing or damaged file is replaced by the previous checkpoint, with a warning in the log.
 
     Raises:
-        CheckpointError: Neither can be read.
+        UnreadableError: Neither can be read, and at least one may be whole: it is there, as far as
+            can be told, and the system does not hand it out.
+        CheckpointError: Both are missing or damaged.
     """
     reasons = []
+    refused: OSError | None = None
     for candidate in (path, previous_path(path)):
         try:
             state = _read(candidate)
         except (CheckpointError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             reasons.append(f"{candidate.name}: {(reason or str(error)).lower()}")
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                refused = refused or error
         else:
             if reasons:
                 logger.warning("using the previous checkpoint in %s (%s)", path.parent, reasons[0])
             return state
-    raise CheckpointError(f"no checkpoint can be read at {path} ({'; '.join(reasons)})")
+    told = f"no checkpoint can be read at {path} ({'; '.join(reasons)})"
+    if refused is not None:
+        raise UnreadableError(refused.errno, told) from refused
+    raise CheckpointError(told)
 
 
 def _sealed(archive: memoryview) -> tuple[memoryview, bytes]:

@@ -1,7 +1,9 @@
 """Checkpoints survive being cut short and damaged, and never load what is not whole."""
 
+import errno
 import logging
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from study.distillation import checkpoint
-from study.distillation.checkpoint import CheckpointError, previous_path
+from study.distillation.checkpoint import CheckpointError, UnreadableError, previous_path
 
 STATE = {
     "model": {"weight": torch.arange(300.0).reshape(3, 100), "steps": torch.tensor(7)},
@@ -203,3 +205,63 @@ def test_what_would_not_load_again_is_not_saved(
     with pytest.raises(TypeError, match=message):
         checkpoint.save(path, state)
     assert not path.exists()
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, code: int, *names: str) -> None:
+    """Have files of these names be there and not be handed out."""
+    read = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name in names:
+            raise OSError(code, os.strerror(code), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+
+
+BOTH = ("last.pt", "last.pt.previous")
+
+
+@pytest.mark.parametrize(
+    ("refused", "damaged"),
+    [(BOTH, ()), (BOTH[:1], BOTH[1:]), (BOTH[1:], BOTH[:1])],
+)
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_what_the_disk_does_not_hand_out_is_not_taken_for_damaged(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    refused: tuple[str, ...],
+    damaged: tuple[str, ...],
+) -> None:
+    checkpoint.save(path, epoch(1))
+    checkpoint.save(path, epoch(2))
+    for name in damaged:
+        path.with_name(name).write_bytes(b"PK")
+    with monkeypatch.context() as hiccup:
+        refuse(hiccup, code, *refused)
+        with pytest.raises(OSError, match="no checkpoint can be read at") as told:
+            checkpoint.load(path)
+
+    assert told.value.errno == code
+    assert os.strerror(code).lower() in str(told.value)
+    assert checkpoint.out_of_reach(told.value)
+    assert isinstance(told.value, CheckpointError)
+    again = pickle.loads(pickle.dumps(told.value))  # as it comes from a worker
+    assert (type(again), again.errno, str(again)) == (UnreadableError, code, str(told.value))
+
+
+def test_the_previous_one_serves_where_the_last_is_not_handed_out(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(path, epoch(1))
+    checkpoint.save(path, epoch(2))
+    refuse(monkeypatch, errno.EIO, "last.pt")
+    assert checkpoint.load(path)["epochs_done"] == 1
+
+
+def test_files_are_out_of_reach_where_a_folder_does_not_answer() -> None:
+    for code in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN):
+        assert checkpoint.out_of_reach(OSError(code, os.strerror(code)))
+    for error in (OSError(errno.ENOSPC, "full"), FileNotFoundError(2, "no"), CheckpointError("no")):
+        assert not checkpoint.out_of_reach(error)

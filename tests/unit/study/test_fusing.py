@@ -1,5 +1,6 @@
 """Runs of one configuration trained as one by the worker of the first: tiny real trainings."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from analysis.results import Latency, ModelSize, Ratio, Timing
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import Params, SearchSpace
 from study import fusing
+from study.death import UnfitWorker
 from study.distillation import checkpoint
 from study.distillation.fused import FusedTrainer
 from study.distillation.stepping import Diverged
@@ -241,6 +243,21 @@ def test_an_error_that_fused_steps_have_is_not_the_trials(
     assert (told["done"], told["together"]["runs"]) == (False, 1)
     assert "CUDNN_STATUS_NOT_SUPPORTED" in told["together"]["told"]
     assert len(scores(finish(trial))) == EPOCHS
+
+
+def test_a_folder_that_does_not_answer_is_no_reason_to_train_runs_one_by_one(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hiccup(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    trial = StudentTrial(task(5, 1, ((6, 2),)), context)
+    trial.advance()
+    monkeypatch.setattr("os.fsync", hiccup)
+    trial.advance()  # writes beside what comes next
+
+    with pytest.raises(UnfitWorker, match="its files are out of reach"):
+        trial.advance()
 
 
 def test_too_little_memory_for_all_is_none_of_the_students_fault(

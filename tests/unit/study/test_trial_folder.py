@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from analysis.results import PLAN_FILE
 from search_spaces.cifar_blocks import SPACE
 from study.death import UnfitWorker, death_of
 from study.trial import StudentTrial
-from study.trial_context import TrialTask
+from study.trial_context import CHECKPOINT_FILE, TrialTask, student_file, trial_folder
 
 
 def task(**different: int) -> TrialTask:
@@ -73,3 +74,66 @@ def test_a_trial_tells_which_file_a_full_disk_had_no_room_for_if_it_is_none_of_t
     report = StudentTrial(task(), make_context(tmp_path / "mine")).advance()
 
     assert (report["done"], report["disk_full"]) == (True, told)
+
+
+def begun(folder: Path, epochs: int) -> StudentTrial:
+    """A trial of so many epochs, measured and built."""
+    trial = StudentTrial(task(), make_context(folder, epochs=epochs))
+    assert trial.advance()["epoch"] == 0
+    return trial
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN])
+def test_a_trial_whose_checkpoint_cannot_be_written_is_for_another_worker_to_go_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def hiccup(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    trial = begun(tmp_path, epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", hiccup)
+        with pytest.raises(UnfitWorker, match="its files are out of reach") as told:
+            trial.advance()
+
+    death = death_of(told.value)
+    assert death.retry
+    assert not death.whole_node
+    assert os.strerror(code) in death.reason
+    begun(tmp_path, epochs=1).advance()
+    assert student_file(tmp_path, 0).exists()
+
+
+def test_a_full_disk_is_told_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    trial = begun(tmp_path, epochs=1)
+    monkeypatch.setattr(os, "fsync", full)
+
+    assert trial.advance()["disk_full"] == ""
+
+
+def test_a_trial_whose_checkpoint_cannot_be_read_does_not_begin_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def hiccup(path: Path) -> bytes:
+        if path.name.startswith(CHECKPOINT_FILE):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    first = begun(tmp_path, epochs=3)
+    first.advance()
+    first.advance()
+    first.close()
+    before = {path: path.read_bytes() for path in trial_folder(tmp_path, 0).iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", hiccup)
+        with pytest.raises(UnfitWorker, match=r"no checkpoint can be read at .*input/output error"):
+            StudentTrial(task(epochs_known=2), make_context(tmp_path, epochs=3)).advance()
+
+    assert {path: path.read_bytes() for path in trial_folder(tmp_path, 0).iterdir()} == before
+    report = StudentTrial(task(epochs_known=2), make_context(tmp_path, epochs=3)).advance()
+    assert [epoch["epoch"] for epoch in report["curve"]] == [1, 2]
