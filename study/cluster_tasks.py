@@ -133,10 +133,14 @@ class ClusterTasks:
     def retried(self, attempt: Callable[[], T]) -> T:
         """Return what an attempt does, made again where its worker or node was lost meanwhile.
 
+        A worker that says itself that it is unfit is as good as lost.
+
         Raises:
             WorkerLost: if that happens too often, or nothing is left to ask.
         """
         import ray
+
+        from study.death import UnfitWorker
 
         lost = 0
         while True:
@@ -144,8 +148,10 @@ class ClusterTasks:
                 return attempt()
             except _LostWhileWaiting:
                 reason = "its node is gone"
-            except ray.exceptions.RayError as error:
+            except (ray.exceptions.RayError, UnfitWorker) as error:
                 found = loss(error)
+                if isinstance(error, UnfitWorker):
+                    found = Loss(error.reason, mend="mend that first")
                 if found is None:
                     raise
                 reason, lost = found.reason, lost + 1

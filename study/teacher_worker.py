@@ -72,11 +72,17 @@ def prepare_teacher(
 
     ``epoch``, ``images``, and ``waits`` while another study trains this teacher; then ``found``
     and ``answers``.
+
+    Raises:
+        study.death.UnfitWorker: if teachers are out of its reach, for another to go on.
     """
     import queue
     import threading
 
     import torch
+
+    from study.death import cut_off
+    from study.distillation.checkpoint import out_of_reach
 
     torch.set_num_threads(request.threads)
     # Training reports by callback, a generator by yielding: a queue stands between them.
@@ -95,8 +101,10 @@ def prepare_teacher(
     thread.start()
     while (event := events.get()) is not None:
         yield event
-    if failure:
-        raise failure[0]
+    for error in failure:
+        if out_of_reach(error):
+            raise cut_off(error) from error
+        raise error
 
 
 def _teach(

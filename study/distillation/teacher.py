@@ -108,7 +108,7 @@ def obtain_teacher(
     Raises:
         TeacherError: The kept one is damaged, the training diverged, or the ImageNet weights
             cannot be had.
-        OSError: The disk is full, or `teachers` cannot be written.
+        OSError: The disk is full, or `teachers` cannot be written, or not be read now.
     """
     folder = teachers / teacher_key(recipe, data.content_hash, seed)
     if is_stored(folder):
@@ -136,9 +136,8 @@ def train_teacher(
 ) -> TrainedTeacher:
     """Train a teacher on the whole train split, going on from `checkpoint_path` if it can.
 
-    A checkpoint of another teacher, or one that cannot be read, is ignored with a warning in the
-    log. After the last epoch the checkpoint stays, for the caller to remove once the teacher is
-    safe.
+    A checkpoint of another teacher, or a damaged one, is ignored with a warning in the log. After
+    the last epoch the checkpoint stays, for the caller to remove once the teacher is safe.
 
     Args:
         recipe: Its network and training; at least one epoch.
@@ -156,7 +155,8 @@ def train_teacher(
 
     Raises:
         TeacherError: The training diverged, or the ImageNet weights cannot be had.
-        OSError: The disk is full, or the checkpoint's folder cannot be written.
+        OSError: The disk is full, or the checkpoint's folder cannot be written; or a checkpoint is
+            there that cannot be read (`checkpoint.UnreadableError`).
     """
     key = teacher_key(recipe, data.content_hash, seed)
     state = _interrupted(checkpoint_path, key)
@@ -257,14 +257,19 @@ def teacher_method(recipe: TeacherRecipe, num_classes: int) -> Method:
 
 
 def _interrupted(path: Path, key: str) -> dict[str, Any] | None:
-    """What an interrupted training of this teacher left behind, if anything."""
+    """What an interrupted training of this teacher left behind, if anything.
+
+    Raises:
+        checkpoint.UnreadableError: It is there, as far as can be told, and cannot be read.
+    """
     checkpoint.sweep(path)
-    if not path.exists() and not checkpoint.previous_path(path).exists():
-        return None
     try:
         state = checkpoint.load(path)
+    except checkpoint.UnreadableError:
+        raise
     except checkpoint.CheckpointError as error:
-        logger.warning("training the teacher from its start: %s", error)
+        if path.exists() or checkpoint.previous_path(path).exists():
+            logger.warning("training the teacher from its start: %s", error)
         return None
     if state.get("key") != key:
         logger.warning("training the teacher from its start: %s is of another teacher", path)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from study.distillation.checkpoint import out_of_reach
 from study.distillation.precision import Precision
 from study.distillation.teacher_network import build_network, parameters_m, weights_hash
 from study.distillation.teacher_recipe import (
@@ -136,6 +137,7 @@ def load_teacher(folder: Path) -> TrainedTeacher:
 
     Raises:
         TeacherError: A file is missing or damaged; names it, and the mend.
+        OSError: Its folder does not answer.
     """
     description = _read_description(folder / DESCRIPTION_FILE)
     path = folder / WEIGHTS_FILE
@@ -164,6 +166,8 @@ def load_teacher(folder: Path) -> TrainedTeacher:
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        if out_of_reach(error):
+            raise
         raise _damaged(path, str(error).partition("\n")[0]) from error
     if weights_hash(model) != teacher.weights_sha256:
         raise _damaged(path, "its weights do not match their checksum")
@@ -231,6 +235,8 @@ def _read_description(path: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        if out_of_reach(error):
+            raise
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
         raise _damaged(path, reason or str(error)) from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:

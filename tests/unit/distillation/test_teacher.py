@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import os
 import threading
@@ -283,6 +284,42 @@ def test_a_checkpoint_of_no_use_is_ignored(
     assert "from its start" in caplog.text
 
 
+def hiccup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no file be handed out."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    for name in ("open", "read_bytes", "read_text"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(torch, "load", refuse)
+
+
+def test_a_training_whose_checkpoint_is_not_handed_out_does_not_begin_again(
+    trained: TrainedTeacher, data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "training.pt"
+    first, second = stop_after(2), list[EpochMetrics]()
+    with pytest.raises(Interrupted):
+        train_teacher(SMALL, data, CPU, 0, first.append, path)
+    with monkeypatch.context() as patch:
+        hiccup(patch)
+        with pytest.raises(checkpoint.UnreadableError):
+            train_teacher(SMALL, data, CPU, 0, second.append, path)
+    assert second == []
+    resumed = train_teacher(SMALL, data, CPU, 0, second.append, path)
+    assert [metrics.epoch for metrics in second] == [3]
+    assert resumed.weights_sha256 == trained.weights_sha256
+
+
+def test_a_training_that_is_begun_says_nothing_of_an_earlier_one(
+    data: ImageData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    once = dataclasses.replace(SMALL, epochs=1)
+    train_teacher(once, data, CPU, 0, ignore, tmp_path / "training.pt")
+    assert "from its start" not in caplog.text
+
+
 def test_a_training_that_diverges_is_named(data: ImageData, tmp_path: Path) -> None:
     wild = dataclasses.replace(SMALL, learning_rate=1e30)
     with pytest.raises(TeacherError, match=r"ResNet-14 .* diverged: .* lower learning rate"):
@@ -378,6 +415,19 @@ def test_a_damaged_teacher_is_refused_with_its_file_and_the_mend(
     assert str(folder / name) in message
     assert f"delete the folder {folder} to train it again" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["read_text", "load"])
+def test_a_teacher_that_is_not_handed_out_is_not_called_damaged(
+    name: str, trained: TrainedTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    save_teacher(trained, tmp_path / "kept")
+    monkeypatch.setattr(torch if name == "load" else Path, name, refuse)
+    with pytest.raises(OSError, match="Stale file handle"):
+        load_teacher(tmp_path / "kept")
 
 
 def test_a_damaged_teacher_is_replaced_when_it_is_saved_again(

@@ -1,5 +1,6 @@
 """A worker that is lost while the study is prepared is followed by another."""
 
+import errno
 import io
 import os
 import signal
@@ -21,6 +22,7 @@ from search_spaces.cifar_blocks import SPACE
 from study import preparation
 from study.arguments import parser
 from study.cluster_tasks import ClusterTasks, WorkerLost
+from study.death import cut_off
 from study.default_student import prepare_default_student
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_recipe import TeacherRecipe, teacher_key
@@ -60,6 +62,17 @@ def teach(request: TeacherRequest, data: ImageData, images: object) -> Iterator[
     done = 1 + len(list(Path(request.teachers).iterdir()))
     yield "epoch", {"epoch": done, "epochs": 2, "val_score": 50.0}
     die_once(request.teachers)
+    facts = {"recipe": request.recipe, "weights": None, "precision": "float32"}
+    yield "found", {**facts, "val_score": 60.0, "note": "trained", "students_precision": "float32"}
+    yield "answers", None
+
+
+def teach_cut_off(request: TeacherRequest, data: ImageData, images: object) -> Iterator[Seen]:
+    """Stand where the teacher is trained, in a folder that does not answer the first worker."""
+    mark = Path(request.teachers) / "asked"
+    if not mark.exists():
+        mark.touch()
+        raise cut_off(OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
     facts = {"recipe": request.recipe, "weights": None, "precision": "float32"}
     yield "found", {**facts, "val_score": 60.0, "note": "trained", "students_precision": "float32"}
     yield "answers", None
@@ -122,6 +135,29 @@ def test_a_teacher_that_is_lost_too_often_is_one_line(
     with pytest.raises(WorkerLost, match=r"^the worker that prepares the teacher was lost \(it di"):
         prepared(tmp_path, said, retries=0)
     assert _internal_kv_list(b"study-begun-") == []  # others may share the cluster
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_worker_whose_folder_of_teachers_does_not_answer_is_as_good_as_lost(
+    cluster: Cluster,
+    tmp_path: Path,
+    said: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+    retries: int,
+) -> None:
+    monkeypatch.setattr(preparation, "prepare_teacher", teach_cut_off)
+    told = (
+        f"was lost (its files are out of reach: OSError: [Errno {errno.ESTALE}] Stale file handle)"
+    )
+
+    if retries:
+        found, _ = prepared(tmp_path, said, retries)
+        assert found["note"] == "trained"
+        assert f"warning: the worker that prepares the teacher {told}; retry 1" in said.getvalue()
+    else:
+        with pytest.raises(WorkerLost) as lost:
+            prepared(tmp_path, said, retries)
+        assert str(lost.value) == f"the worker that prepares the teacher {told}; mend that first"
 
 
 def test_a_teacher_that_another_study_trains_is_waited_for_in_words(

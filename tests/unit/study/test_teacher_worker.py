@@ -1,5 +1,6 @@
 """What is found of a teacher once, for all studies that ask it."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from search_spaces.mnist_dense import SPACE as MNIST_DENSE
+from study.death import UnfitWorker
 from study.distillation.evaluation import evaluate
 from study.distillation.image_data import Augmentation, ImageData, Split, assemble
 from study.distillation.teacher_network import build_network
@@ -138,3 +140,19 @@ def test_a_teacher_of_one_s_own_sees_images_as_it_was_trained_with_them(
     with torch.no_grad():
         apart = own(other(to_nchw(torch.tensor(data.train.images)))).numpy()
     assert not np.allclose(answers, apart, atol=2e-3 * np.abs(expected).max())
+
+
+def test_where_its_folder_does_not_answer_another_worker_is_to_go_on(
+    request_: TeacherRequest, data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised = OSError(errno.EIO, "Input/output error")
+
+    def teach(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("study.teacher_worker._teach", teach)
+    with pytest.raises(UnfitWorker, match="its files are out of reach: OSError"):
+        list(prepare_teacher(request_, data, data.train.images))
+    raised = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space left"):
+        list(prepare_teacher(request_, data, data.train.images))
