@@ -207,7 +207,8 @@ class Session:
             own = record, self._stored.space, prepared.context, reference, plan.teacher
             illustrator = Illustrator(*own, self._cluster, progress, plan.retries)
             illustrator.draw(kinds_for(self._inputs.space))
-            self._prune(CONFIRMED_WITHIN, spare=0)
+            # Runs that are missing may move others to the front, who need their students then.
+            self._prune(CONFIRMED_WITHIN, spare=0 if ending.word == "complete" else None)
             self._make_models()
         if ending.exit_code == 0 and not front_of(self._record):
             asked = self._inputs.space.score, plan.min_score

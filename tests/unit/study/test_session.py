@@ -32,6 +32,7 @@ from study.resolving import resolve
 from study.session import Session
 from study.session_time import SessionTime
 from study.summary import summarise
+from study.trial_context import student_file
 
 SAMPLE = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "analysis" / "sample_record.py"))
@@ -214,3 +215,41 @@ def test_an_error_of_this_program_is_raised_as_it_is(
     with pytest.raises(ZeroDivisionError):
         session_of(folder, asked()).run()
     assert [session.end for session in read_record(folder).sessions] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "kept"),
+    [
+        (Ending("complete", 0), {0}),
+        (Ending("budget", 0, "the budget of 2h is spent"), {0, 1}),
+        (Ending("too many failures", 3, "9 trials failed"), {0, 1}),
+    ],
+)
+def test_who_may_come_to_the_front_keeps_its_student_while_runs_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: Ending, kept: set[int]
+) -> None:
+    plan = asked("--replicates", "3", "--budget", "2h")
+    folder = tmp_path / "studies" / "mine"
+    ahead = SAMPLE.trial(SAMPLE.params(), accuracy=70.0, ratio=9.0)
+    rival = SAMPLE.trial(SAMPLE.params((2, 2, 2, 2)), accuracy=69.9, ratio=3.0)
+    content = {**SAMPLE.plan("mine"), "plan": plan.to_json()}
+    SAMPLE.write_record(folder, [ahead, rival], plan_content=content, sessions=[])
+    for number in (0, 1):
+        student = student_file(folder, number)
+        student.parent.mkdir(parents=True)
+        student.write_text("weights")
+    illustrator = SimpleNamespace(draw=lambda kinds: None)
+    monkeypatch.setattr("ray.put", lambda shared: None)
+    monkeypatch.setattr("study.confirmation.time_front", lambda *_: None)
+    monkeypatch.setattr("study.confirmation.confirm", lambda *_: None)
+    monkeypatch.setattr("study.illustrations.Illustrator", lambda *_: illustrator)
+    monkeypatch.setattr(Session, "_run_trials", lambda *_: Ending("complete", 0))
+    monkeypatch.setattr(Session, "_drive", lambda *_: (None, None))
+    monkeypatch.setattr(Session, "_ending", lambda *_: ending)
+    session = session_of(folder, plan)
+    session._time.open()
+    prepared: Any = SimpleNamespace(context=None)
+
+    session._trials_and_front(prepared)
+
+    assert {number for number in (0, 1) if student_file(folder, number).exists()} == kept
