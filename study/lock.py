@@ -334,3 +334,15 @@ def is_live(folder: Path) -> bool:
     """Whether a driver is at work on the study in ``folder``, as far as can be told from here."""
     holder = read_holder(folder)
     return holder is not None and not holder.is_gone()
+
+
+def is_driven_beside(folder: Path) -> bool:
+    """Whether another process of this system is seen to drive the study in ``folder``.
+
+    Raises:
+        RecordError: if that cannot be told.
+    """
+    holder = read_holder(folder)
+    if holder is None or not holder.is_visible() or holder.is_gone():
+        return False
+    return not holder.is_same_process(Holder.me())

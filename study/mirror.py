@@ -209,11 +209,17 @@ def check_shared(text: str, storage: str | None) -> None:
 def bring_study(studies: Path, name: str, part: Part) -> None:
     """Bring what others may have written of a study; of an ordinary folder there is nothing to do.
 
-    A copy of a study that was deleted elsewhere, or that another took the name of, is removed.
+    A copy of a study that was deleted elsewhere, or that another took the name of, is removed. The
+    copy that a driver of this machine is at work on is newer than the store and stays as it is, but
+    for its plan, which is sent before it is written.
 
     Raises:
         StoreError: if the store does not answer.
+        study.record.RecordError: if more than the plan is asked for, and it cannot be told whether
+            there is such a driver: the plan is damaged, or the database does not answer.
     """
+    from study.lock import is_driven_beside
+
     mirror = mirror_of(studies)
     if mirror is None:
         return
@@ -227,7 +233,7 @@ def bring_study(studies: Path, name: str, part: Part) -> None:
     if before is not None and before != _record_id(plan):
         shutil.rmtree(folder, ignore_errors=True)
         mirror.bring(plan)
-    if part == "plan":
+    if part == "plan" or is_driven_beside(folder):
         return
     trials = f"{name}/checkpoints/"
 

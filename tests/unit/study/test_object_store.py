@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -19,7 +20,7 @@ from study.delete import RemnantError, find_removal, remove
 from study.driver_row import row_of
 from study.earlier_reading import read_source
 from study.inputs import store_plan
-from study.lock import StudyLock, read_holder, study_lock
+from study.lock import Holder, StudyLock, _started, read_holder, study_lock
 from study.mirror import (
     MARK_FILE,
     Mirror,
@@ -32,6 +33,7 @@ from study.mirror import (
 )
 from study.object_store import ObjectStore, StoreError, _client, digest
 from study.plan import PlanError
+from study.trial_context import has_student
 
 BUCKET = "studies-of-tests"
 DATABASE = "postgresql+psycopg://study@db.example.org/studies"
@@ -74,7 +76,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def plan(mirror: Mirror, name: str, mark: str = "one") -> Path:
-    return write(mirror.folder / name / "plan.json", f'{{"record_id": "{mark}"}}')
+    return write(mirror.folder / name / "plan.json", f'{{"format": 2, "record_id": "{mark}"}}')
 
 
 def test_what_is_sent_here_is_brought_elsewhere(
@@ -159,6 +161,39 @@ def test_a_study_is_brought_in_parts(
     assert here() == ["plan.json", "report/index.html"]
     bring_study(studies, "s", "students")
     assert here() == ["checkpoints/t0000/student.pt", "plan.json", "report/index.html"]
+
+
+@pytest.mark.parametrize(
+    ("driver", "left"), [("beside", "new"), ("gone", "old"), ("elsewhere", "old"), ("me", "old")]
+)
+def test_what_a_driver_of_this_machine_has_not_sent_yet_is_not_replaced(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, driver: str, left: str
+) -> None:
+    plan(mirror, "s")
+    folder = mirror.folder / "s"
+    report = write(folder / "report" / "index.html", "old")
+    send_study(folder)
+    student = write(folder / "checkpoints" / "t0000" / "student.pt", "of another machine")
+    mirror.send(student)
+    student.unlink()
+    write(report, "new")
+    parent, me = os.getppid(), Holder.me()
+    beside = replace(me, pid=parent, started=_started(parent) or 0.0)
+    holder = {
+        "beside": beside,
+        "gone": replace(beside, started=beside.started + 1),
+        "elsewhere": replace(beside, host="elsewhere"),
+        "me": me,
+    }[driver]
+    row = SimpleNamespace(holder=lambda: holder)
+    monkeypatch.setattr("study.driver_row.row_of", lambda _: row)
+
+    for part in ("files", "students"):
+        bring_study(mirror.folder, "s", part)
+        assert report.read_text() == left
+    assert has_student(folder, 0)  # brought when it is asked for
+    send_study(folder)
+    assert mirror.store.digests("s/report/")["s/report/index.html"] == digest(report)
 
 
 def test_a_study_to_learn_from_is_found_by_its_name(
