@@ -13,7 +13,6 @@ last one stopped, also in the midst of a training.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -353,6 +352,8 @@ class Bench:
                 epochs = gpu_arms.by_loader(
                     student, model, loaded, settings, self.device, tuned=tuned
                 )
+            if self.args.out is not None:
+                gpu_arms.wait_for_others(self.args.out, round(1 / self.args.share))
             seconds, accuracy = gpu_arms.seconds_and_accuracy(epochs)
             total += seconds
         return total / trials, accuracy
@@ -367,11 +368,7 @@ class Bench:
         for option in ("data", "teacher_epochs", "epochs", "views"):
             if (value := getattr(self.args, option)) is not None:
                 command += [f"--{option.replace('_', '-')}", str(value)]
-        paths = [self.folder / f"arm-{place}.json" for place in range(processes)]
-        started = [subprocess.Popen([*command, "--out", str(path)]) for path in paths]
-        if any([process.wait() for process in started]):
-            raise RuntimeError(f"a process of the arm {arm} failed; its error is above")
-        return [float(json.loads(path.read_text())["seconds"]) for path in paths]
+        return gpu_arms.together(command, self.folder, processes)
 
 
 def kept(file: Path | None, about: dict[str, Any]) -> dict[str, Any]:

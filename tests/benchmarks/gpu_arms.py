@@ -7,10 +7,13 @@ bfloat16, channels_last, fused optimisers. `plain` is the loop of `tutorial` wit
 trial. `ours` reads the teacher's answers from its table, and trains by `StudentTrainer`.
 """
 
+import json
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +35,9 @@ from study.distillation.training import (
 
 ARMS = ("tutorial", "tuned", "plain", "ours")
 TEMPERATURE, ALPHA = 4.0, 0.9
+# Processes that share a device load the same, and are ready within seconds of each other.
+_PATIENCE_SECONDS = 120.0
+_LOOK_SECONDS = 0.005
 
 
 class _AsImages(Dataset[tuple[Any, int]]):
@@ -147,6 +153,44 @@ def seconds_and_accuracy(epochs: Iterator[float]) -> tuple[float, float]:
     start = time.perf_counter()
     *_, accuracy = epochs
     return time.perf_counter() - start, accuracy
+
+
+def together(command: Sequence[str], folder: Path, processes: int) -> list[float]:
+    """Seconds of a trial in each of several processes, which begin it at once.
+
+    Args:
+        command: Of each, without its `--out`.
+        folder: Where they tell each other that they are ready, and leave what they found.
+        processes: How many.
+
+    Raises:
+        RuntimeError: One has failed.
+    """
+    paths = [folder / f"arm-{place}.json" for place in range(processes)]
+    for left in folder.glob("arm-*.ready"):
+        left.unlink()
+    started = [subprocess.Popen([*command, "--out", str(path)]) for path in paths]
+    if any([process.wait() for process in started]):
+        raise RuntimeError(f"a process of {' '.join(command)} failed; its error is above")
+    return [float(json.loads(path.read_text())["seconds"]) for path in paths]
+
+
+def wait_for_others(out: Path, processes: int) -> None:
+    """Return once as many processes are ready to train as share the device, this one among them.
+
+    Args:
+        out: Where this one leaves what it finds; those of the others lie beside it.
+        processes: How many.
+
+    Raises:
+        TimeoutError: Others are not ready in time.
+    """
+    out.with_suffix(".ready").touch()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while len(list(out.parent.glob("arm-*.ready"))) < processes:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not all of {processes} processes were ready to train in time")
+        time.sleep(_LOOK_SECONDS)
 
 
 @torch.inference_mode()

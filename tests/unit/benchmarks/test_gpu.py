@@ -1,6 +1,7 @@
 """The pieces of the benchmark on a GPU, on a CPU; `--device cpu --quick` runs all, in small."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,39 @@ def test_every_arm_trains_the_same_student_alike(digits: ImageData) -> None:
     ours = gpu_arms.by_table(network(), source, digits, settings, CPU)
     found.append(gpu_arms.seconds_and_accuracy(ours))
     assert all(seconds > 0 and 0 <= accuracy <= 100 for seconds, accuracy in found)
+
+
+READY_LATE = """
+import json, sys, time
+from pathlib import Path
+from tests.benchmarks import gpu_arms
+out = Path(sys.argv[2])
+late = 3 * float(out.stem.removeprefix("arm-"))
+time.sleep(late)
+gpu_arms.wait_for_others(out, 2)
+out.write_text(json.dumps({"seconds": time.monotonic()}))
+"""
+
+
+def test_processes_that_share_a_device_begin_at_once(tmp_path: Path) -> None:
+    for place in range(2):  # of a run before
+        (tmp_path / f"arm-{place}.ready").touch()
+    first, second = gpu_arms.together([sys.executable, "-c", READY_LATE], tmp_path, 2)
+    assert abs(first - second) < 1.5
+
+
+def test_an_arm_that_shares_the_device_does_not_train_before_the_others_are_ready(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "arm-0.json"
+    given = ["--arm", "plain", "--out", str(out), "--share", "0.5", "--teacher-epochs", "1"]
+    bench = small_bench(tmp_path / "gpu.json", digits, monkeypatch, *given)
+    monkeypatch.setattr(gpu_arms, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(gpu_arms, "seconds_and_accuracy", lambda epochs: (1.0, 50.0))
+    with pytest.raises(TimeoutError, match="not all of 2 processes were ready"):
+        bench.one_arm("plain", 1)
+    (tmp_path / "arm-1.ready").touch()
+    assert bench.one_arm("plain", 1) == (1.0, 50.0)
 
 
 def test_the_report_says_what_is_there_and_no_more() -> None:
