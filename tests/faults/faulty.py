@@ -4,10 +4,12 @@ FAULT names the fault of them all. Without it the temperature tells: 2, 3 and 5,
 `faults` has, and no other. With FAULT_WHILE students are sound while there is no file of that name.
 
 `cuda` is a worker whose GPU is lost: it fails whatever it is given, and no other worker does.
+`stale` is one to which the study's folder does not answer when it writes a checkpoint.
 `nan` has the loss turn into NaN, `raise` fails in set-up, `allocate` asks for more memory than any
 machine has, and `memory` takes memory until Ray ends its worker.
 """
 
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -29,6 +31,10 @@ def _is_in_a_worker() -> bool:
     return ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None
 
 
+def _stale(descriptor: Any) -> None:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
 def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int, ...]) -> Any:
     import torch
 
@@ -41,12 +47,14 @@ def build_student(params: Mapping[str, Any], num_classes: int, shape: tuple[int,
         return network
     if fault == "raise":
         raise RuntimeError("no such layer")
-    if fault == "cuda" and _is_in_a_worker():
+    if fault in ("cuda", "stale") and _is_in_a_worker():
         lost = Path(os.environ["LOST_WORKER"])
         if not lost.exists():
             lost.write_text(str(os.getpid()))
         if lost.read_text() == str(os.getpid()):
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            if fault == "cuda":
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            os.fsync = _stale
     if fault == "allocate":
         torch.empty(2**50)
     if fault == "memory":

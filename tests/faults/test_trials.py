@@ -136,12 +136,13 @@ def test_faulty_students_end_their_trials_alone_and_say_why(ward: Path, launcher
         note(f"a trial with `{fault}`", "its own", 0, "test_trials.py -k faulty_students")
 
 
+@pytest.mark.parametrize("fault", ["cuda", "stale"])
 def test_a_worker_that_would_fail_whatever_it_is_given_is_given_nothing_more(
-    ward: Path, launcher: Launcher, tmp_path: Path
+    fault: str, ward: Path, launcher: Launcher, tmp_path: Path
 ) -> None:
-    lost = tmp_path / "worker"
+    lost, name = tmp_path / "worker", f"faulty-worker-{fault}"
     study, counts = run_of_faulty(
-        "faulty-worker", ward, launcher, "--trials", "3", FAULT="cuda", LOST_WORKER=str(lost)
+        name, ward, launcher, "--trials", "3", FAULT=fault, LOST_WORKER=str(lost)
     )
 
     assert lost.exists()
