@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis.database import open_database, seen_from_here
-from analysis.formatting import less_than, more_than
 from analysis.front import KdPair, front_members, kd_pairs, tied
 from analysis.illustration import ATTR_ILLUSTRATIONS, Illustration
 from analysis.latency import NOTHING_TIED, TieTests
@@ -161,23 +160,6 @@ class StudyResults:
     def pairs(self) -> tuple[KdPair, ...]:
         """The distilled configurations that have a control, largest gain first."""
         return kd_pairs(self.trials, self.plan.space)
-
-    @cached_property
-    def beyond_limits(self) -> Mapping[int, str]:
-        """Of members of the front, by number, how a figure of theirs is beyond a limit asked for.
-
-        Students keep limits by the latency searched by and by the score of their first run; what is
-        told of the front is taken again, on the idle device or over several runs.
-        """
-        asked, found = self.plan.plan, {}
-        most, least = asked.get("max_latency_ms"), asked.get("min_score")
-        for trial in self.front:
-            score, latency = self.val_score(trial), trial.latency_ms
-            if most is not None and latency is not None and latency > most:
-                found[trial.number] = more_than(latency, most, "ms")
-            elif least is not None and score is not None and score < least:
-                found[trial.number] = less_than(score, least, self.plan.space.score.unit)
-        return found
 
     def val_score(self, trial: TrialResult) -> float | None:
         """Validation score of a configuration, told by its first run: the mean over its runs."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from analysis.front import KdPair, is_distilled
+from analysis.limits import beyond_limits
 from analysis.record import StudyResults
 from analysis.results import Latency, TrialResult, trial_name
 from analysis.runs import Estimate
@@ -151,6 +152,7 @@ def results_table(results: StudyResults) -> "pd.DataFrame":
     import pandas as pd
 
     front = {trial.number for trial in results.front}
+    beyond = beyond_limits(results)
     pairs = {pair.distilled.number: pair for pair in results.pairs}
     firsts = {trial.number: trial for trial in results.configurations}
     names = parameter_names(results)
@@ -160,7 +162,7 @@ def results_table(results: StudyResults) -> "pd.DataFrame":
         row = _row(trial, pair)
         first = trial if trial.replicate_of is None else firsts.get(trial.replicate_of, trial)
         row["on_front"] = trial.number in front
-        row["beyond_limit"] = results.beyond_limits.get(trial.number)
+        row["beyond_limit"] = beyond.get(trial.number)
         row["tied_with"] = stays.name if (stays := results.tied.get(trial.number)) else None
         row["distilled"] = is_distilled(first, results.plan.space)
         if has_replicates(results):

@@ -237,10 +237,9 @@ def _no_front(results: StudyResults, found: Findings) -> str:
     ended = [t for t in results.configurations if t.epochs_done >= t.epochs > 0 and t.reason]
     if ended and all(trial.status in ("complete", "infeasible") for trial in ended):
         best = max(ended, key=lambda trial: trial.val_score or 0.0)
-        whole = "the only student" if len(ended) == 1 else "none of the"
-        of_them = "" if len(ended) == 1 else f" {counted(len(ended), 'student')}"
         return (
-            f"There is no front: {whole}{of_them} trained to the last epoch keeps to the limits "
+            f"There is no front: of {counted(len(ended), 'student')} trained to the last epoch none "
+            "keeps to the limits "
             f"asked for. The best score is {_called(best)}'s: {best.reason}."
         )
     return (
@@ -397,18 +396,6 @@ def sure_gains(results: StudyResults, found: Findings) -> str:
     if alone:
         text += f" {alone} more {'pair was' if alone == 1 else 'pairs were'} run once."
     return text
-
-
-def limits_note(results: StudyResults) -> str | None:
-    """Members of the front whose figures, taken again, are beyond a limit; None where none is."""
-    if not results.beyond_limits:
-        return None
-    titles = {trial.number: trial.title for trial in results.front}
-    told = [f"{titles[number]}, {how}" for number, how in results.beyond_limits.items()]
-    return (
-        f"Beyond what was asked for: {'; '.join(told)}. Limits are kept by the latency searched by "
-        "and by the score of the first run; taken again, a figure may lie beyond."
-    )
 
 
 def doubt_sentence(results: StudyResults, found: Findings) -> str:

@@ -1,8 +1,8 @@
 """What is printed when a study ends: its front, where things lie, how to go on."""
 
 from analysis.formatting import counted, milliseconds, score_text, significant
+from analysis.limits import limits_note
 from analysis.timing_notes import noise_note, tie_note
-from analysis.wording import limits_note
 from study.ending import Ending
 from study.mirror import mirror_of, shown
 from study.progress import duration, front_table, make_console

@@ -19,6 +19,7 @@ from analysis.formatting import (
     span,
 )
 from analysis.front import KdPair
+from analysis.limits import limits_note
 from analysis.markup import Cell, Head, Html, join, sortable_table, tag
 from analysis.record import StudyResults
 from analysis.replication import RIVAL_PROBABILITY
@@ -26,7 +27,7 @@ from analysis.results import Ratio, TrialResult, trial_name
 from analysis.runs import Estimate, Spread, half_width
 from analysis.table import measured_latency
 from analysis.timing_notes import noise_note, tie_note
-from analysis.wording import doubt_sentence, limits_note, sure_gains
+from analysis.wording import doubt_sentence, sure_gains
 
 _FEWEST_RIVALS = 3  # shown, also beside a shorter front
 # Deviations of one of two that the difference of both stays below in 95 of 100 cases.
