@@ -238,9 +238,8 @@ def _no_front(results: StudyResults, found: Findings) -> str:
     if ended and all(trial.status in ("complete", "infeasible") for trial in ended):
         best = max(ended, key=lambda trial: trial.val_score or 0.0)
         return (
-            f"There is no front: of {counted(len(ended), 'student')} trained to the last epoch none "
-            "keeps to the limits "
-            f"asked for. The best score is {_called(best)}'s: {best.reason}."
+            f"There is no front: of {counted(len(ended), 'student')} trained to the last epoch "
+            f"none keeps to the limits asked for. The best score is {_called(best)}'s: {best.reason}."
         )
     return (
         f"{_none_of(len(results.configurations))} run to its end "
