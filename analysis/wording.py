@@ -239,7 +239,7 @@ def _no_front(results: StudyResults, found: Findings) -> str:
         best = max(ended, key=lambda trial: trial.val_score or 0.0)
         return (
             f"There is no front: of {counted(len(ended), 'student')} trained to the last epoch "
-            f"none keeps to the limits asked for. The best score is {_called(best)}'s: {best.reason}."
+            f"none keeps to the limits asked for; {_called(best)} comes closest: {best.reason}."
         )
     return (
         f"{_none_of(len(results.configurations))} run to its end "

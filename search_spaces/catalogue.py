@@ -44,7 +44,7 @@ def load_space(spec: str) -> SearchSpace:
         module = _module_of_file(Path(spec))
         space = _attribute(module, ATTRIBUTE, spec)
         own = methods_of_file(space.methods, module.__name__, Path(spec))
-        return replace(space, methods=own)
+        return _described(replace(space, methods=own), spec)
     module_name, colon, attribute = spec.partition(":")
     if not colon:
         raise SpaceError(
@@ -58,7 +58,35 @@ def load_space(spec: str) -> SearchSpace:
             f"search space {spec!r}: {module_name} cannot be imported ({error}); "
             "check the name and PYTHONPATH"
         ) from None
-    return _attribute(module, attribute, spec)
+    return _described(_attribute(module, attribute, spec), spec)
+
+
+def told(error: BaseException) -> str:
+    """Return where an error of a user's code arose, its kind, and its first line."""
+    line = error.__traceback__
+    while line is not None and line.tb_next is not None:
+        line = line.tb_next
+    number = error.lineno if isinstance(error, SyntaxError) else line and line.tb_lineno
+    where = "" if number is None else f"line {number}: "
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{where}{type(error).__name__}: {said.splitlines()[0] if said else ''}"
+
+
+def _described(space: SearchSpace, spec: str) -> SearchSpace:
+    """Return a space of a user's own, once it can tell its default student by name.
+
+    Raises:
+        SpaceError: if it cannot.
+    """
+    default = space.complete({})
+    try:
+        space.describe(default)
+    except Exception as error:
+        raise SpaceError(
+            f"search space {spec}: describe fails for the default configuration, {told(error)}; "
+            f"it is given {', '.join(default)}"
+        ) from None
+    return space
 
 
 def file_hash(spec: str) -> str | None:
@@ -84,12 +112,7 @@ def _module_of_file(path: Path) -> ModuleType:
         raise SpaceError(f"search space {path}: {error}") from None
     except Exception as error:
         # The file is the user's: whatever it raises is their mistake, to be named, not traced.
-        line = error.__traceback__
-        while line is not None and line.tb_next is not None:
-            line = line.tb_next
-        where = f"line {line.tb_lineno}: " if line is not None else ""
-        first = str(error).splitlines()[0] if str(error) else ""
-        raise SpaceError(f"search space {path}: {where}{type(error).__name__}: {first}") from None
+        raise SpaceError(f"search space {path}: {told(error)}") from None
     return module
 
 

@@ -62,6 +62,9 @@ class Choice:
         return {"kind": "choice", "choices": list(self.choices)}
 
 
+KINDS = ("real", "int")
+
+
 @dataclass(frozen=True)
 class Range:
     """A number between ``low`` and ``high``, both included.
@@ -171,15 +174,15 @@ def declaration_problem(
     """
     name = parameter.name
     if name in seen:
-        return f"parameter {name} is declared twice"
+        return f"parameter {name} is declared twice; give each a name of its own"
     if isinstance(parameter, Choice) and len(set(parameter.choices)) != len(parameter.choices):
         return f"parameter {name} lists a choice twice"
     if isinstance(parameter, Choice) and not parameter.choices:
         return f"parameter {name} has no choices"
-    if isinstance(parameter, Range) and (
-        not parameter.low < parameter.high or (parameter.log and parameter.low <= 0)
-    ):
-        return f"parameter {name} has no range from {parameter.low} to {parameter.high}"
+    if isinstance(parameter, Range):
+        problem = _range_problem(parameter)
+        if problem is not None:
+            return problem
     problem = parameter.check(parameter.default)
     if problem:
         return f"the default of {name} does not fit: {problem}"
@@ -187,11 +190,27 @@ def declaration_problem(
     if when is not None:
         if when.parameter not in seen:
             known = any(other.name == when.parameter for other in parameters)
-            cause = "comes after it" if known else "does not exist"
-            return f"parameter {name} depends on {when.parameter}, which {cause}"
+            cause = "comes after it; declare it before" if known else "does not exist"
+            mend = "" if known else nearest(when.parameter, sorted(seen))
+            return f"parameter {name} depends on {when.parameter}, which {cause}{mend}"
         parent = next(other for other in parameters if other.name == when.parameter)
         for value in when.values:
             problem = parent.check(value)
             if problem:
                 return f"parameter {name} can never exist: {problem}"
+    return None
+
+
+def _range_problem(parameter: Range) -> str | None:
+    """Say what is wrong with a range's own numbers, or nothing."""
+    name, low, high = parameter.name, parameter.low, parameter.high
+    if parameter.kind not in KINDS:
+        return f"parameter {name} is of no kind {parameter.kind!r}{nearest(parameter.kind, KINDS)}"
+    if not low < high:
+        return f"parameter {name} has no range from {low} to {high}; give the smaller bound first"
+    if parameter.log and low <= 0:
+        return (
+            f"parameter {name} has no range from {low} to {high} by its logarithm; "
+            "give a low above 0, or leave out log=True"
+        )
     return None

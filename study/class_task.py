@@ -83,9 +83,11 @@ class ClassTask:
     def check_methods(
         self, configurations: Iterable[tuple[str, Mapping[str, Any]]], networks: "Networks"
     ) -> None:
-        """Refuse methods that cannot work with the networks."""
-        from study.distillation.feasibility import check_methods
+        """Refuse methods that cannot work with the networks, and students that cannot be."""
+        from study.distillation.feasibility import check_methods, check_students
 
+        configurations = tuple(configurations)
+        check_students(configurations, networks)
         check_methods(configurations, networks)
 
     def step_seconds(

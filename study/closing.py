@@ -84,4 +84,6 @@ def _again(summary: StudySummary, ending: Ending) -> str:
     allow = summary.failures_to_allow
     if allow is not None:
         return f"with --max-failures {allow:g}"
+    if not summary.front and summary.counts["failed"] and not summary.counts["complete"]:
+        return "once what failed its trials is mended, with a larger --trials"
     return "with a larger --trials or --budget"

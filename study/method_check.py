@@ -21,6 +21,9 @@ from study.teacher_choice import teacher_recipe
 if TYPE_CHECKING:
     from study.distillation.feasibility import Networks
 
+# What every training reads of a configuration.
+_NEEDED = ("learning_rate", "batch_size")
+
 Configurations = tuple[tuple[str, Mapping[str, Any]], ...]
 
 
@@ -103,6 +106,14 @@ def _check(
 ) -> None:
     from dataclasses import replace
 
+    from study.distillation.feasibility import InfeasibleError
+
+    missing = [name for name in _NEEDED if any(name not in params for _, params in configurations)]
+    if missing:
+        raise InfeasibleError(
+            f"training reads {' and '.join(missing)}, which the space does not declare; declare it "
+            "(searched=False holds it at its default)"
+        )
     if checkpoint is not None and networks.teacher is not None:
         from study.distillation.teacher_checkpoint import load_checkpoint
 

@@ -32,7 +32,8 @@ def parse_objectives(text: str, space: SearchSpace) -> tuple[str, ...]:
 
 
 _PART = r"(\d+(?:\.\d+)?)(s|min|m|h|d)"
-_DURATION = re.compile(rf"\d+(?:\.\d+)?|(?:{_PART})+")
+_DURATION = re.compile(rf"(?:{_PART})+")
+_BARE = re.compile(r"\d+(?:\.\d+)?")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -43,9 +44,13 @@ def parse_duration(text: str) -> float:
         PlanError: if ``text`` is none of these.
     """
     asked = text.strip()
+    if _BARE.fullmatch(asked) and float(asked) > 0:
+        raise PlanError(f"--budget {text!r} has no unit; did you mean {asked}m, or {asked}h?")
+    if _BARE.fullmatch(asked):
+        return 0.0
     if _DURATION.fullmatch(asked) is None:
         raise PlanError(f"--budget {text!r} is not a duration; write it as 1h30m, 30m or 2h")
-    parts = re.findall(_PART, asked) or [(asked, "s")]
+    parts = re.findall(_PART, asked)
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 

@@ -282,6 +282,8 @@ def _problems(plan: StudyPlan) -> list[str]:
         )
         if value is not None and not value > 0
     ]
+    if plan.seed >= 2**32:
+        problems.append(f"--seed {plan.seed} is too large; give less than {2**32}")
     if plan.min_score is not None and not plan.min_score > 0:
         problems.append(f"--min-score {plan.min_score:g} is not above 0; give more")
     wrong = objective_problem(plan.objectives, OBJECTIVES)

@@ -4,8 +4,10 @@ Networks are built without numbers (on torch's meta device), so that a ResNet-50
 of a second. Imports of torch are in the functions: the error is named where torch is not loaded.
 """
 
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from study.distillation.methods import FeatureTaps
     from study.distillation.methods.own import Declared
     from study.distillation.teacher_recipe import TeacherRecipe
+
+_NOT_THE_USERS = ("site-packages", "study/distillation")
 
 Shape = tuple[int, int, int]
 Features = tuple[tuple[int, ...], ...]
@@ -68,6 +72,43 @@ def check_methods(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: N
             raise InfeasibleError(str(error)) from None
 
 
+def check_students(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: Networks) -> None:
+    """Refuse a space of which no student can be built, or the first of those answers no classes.
+
+    Where some can be, the trials of the others say why they cannot.
+
+    Args:
+        configurations: The student's name and the trial's parameters.
+        of: The networks; the teacher is not looked at.
+
+    Raises:
+        InfeasibleError: Naming file and line of what fails, or what a student answers.
+    """
+    first: Exception | None = None
+    for student, params in configurations:
+        try:
+            answers, _ = _pass_of_student(of, (), student, params)
+        except Exception as error:
+            first = first or error
+            continue
+        if len(answers) == 1 and answers[0] % of.num_classes:
+            raise InfeasibleError(
+                f"the student {student} answers {answers[0]} numbers for an image, and the data "
+                f"has {of.num_classes} classes; build_student is given how many"
+            )
+        return
+    if first is not None:
+        raise InfeasibleError(f"no student can be built, {_where(first)}; mend build_student")
+
+
+def _where(error: Exception) -> str:
+    """File and line in which a user's code, or what it called, failed, and how."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not any(part in f.filename for part in _NOT_THE_USERS)] or frames
+    said = str(error).splitlines()[0] if str(error) else ""
+    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}: {type(error).__name__}: {said}"
+
+
 def _check_method(student: str, params: Mapping[str, Any], of: Networks, maps: "_Maps") -> None:
     from study.distillation import methods
     from study.distillation.methods.own import rehearse
@@ -105,7 +146,7 @@ class _Maps:
     def answers(self, student: str, params: Mapping[str, Any]) -> tuple[int, ...] | None:
         """Shape of what a student answers for one image; None if it cannot be built."""
         if student not in self._answers:
-            passed = _pass_of_student(self._of, (), student, params)
+            passed = _pass_if_built(self._of, (), student, params)
             self._answers[student] = None if passed is None else passed[0]
         return self._answers[student]
 
@@ -179,27 +220,40 @@ def _features_of_student(
     of: Networks, names: tuple[str, ...], student: str, params: Mapping[str, Any]
 ) -> Features | None:
     """Shapes of the student's features; None if it cannot be built: its trials will say why."""
-    passed = _pass_of_student(of, names, student, params)
+    passed = _pass_if_built(of, names, student, params)
     return None if passed is None else passed[1]
+
+
+def _pass_if_built(
+    of: Networks, names: tuple[str, ...], student: str, params: Mapping[str, Any]
+) -> tuple[tuple[int, ...], Features] | None:
+    from study.distillation.taps import TapError
+
+    try:
+        return _pass_of_student(of, names, student, params)
+    except TapError:
+        raise
+    except Exception:
+        return None
 
 
 def _pass_of_student(
     of: Networks, names: tuple[str, ...], student: str, params: Mapping[str, Any]
-) -> tuple[tuple[int, ...], Features] | None:
+) -> tuple[tuple[int, ...], Features]:
+    """Shapes of a student's answer and of its features; whatever building it raises."""
     from study.distillation.taps import TapError
 
     def build() -> "nn.Module":
         return of.build_student(params, of.num_classes, of.shape)
 
-    # A network of the user's own may want to see numbers, which the meta device has not.
-    for device in ("meta", "cpu"):
-        try:
-            return _pass(build, names, f"the student {student}", of.shape, device)
-        except TapError:
-            raise
-        except Exception:
-            continue
-    return None
+    whose = f"the student {student}"
+    try:
+        return _pass(build, names, whose, of.shape, "meta")
+    except TapError:
+        raise
+    except Exception:
+        # A network of the user's own may want to see numbers, which the meta device has not.
+        return _pass(build, names, whose, of.shape, "cpu")
 
 
 def _pass(

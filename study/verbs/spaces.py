@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     for name, text in rows:
         console.print(f"  {name:<{width}}{text}", highlight=False, markup=False)
     console.print("\nStudies", style="bold")
-    for name, text in _study_rows(space):
+    for name, text in _study_rows(space, args.space):
         console.print(f"  {name:<{width}}{text}", highlight=False, markup=False)
     for preset, members in space.presets.items():
         table = space.published.get(preset)
@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _study_rows(space: "SearchSpace") -> list[tuple[str, str]]:
-    """What a study of the space does unless told otherwise."""
+def _study_rows(space: "SearchSpace", spec: str) -> list[tuple[str, str]]:
+    """What a study of the space, which is known by ``spec``, does unless told otherwise."""
     from search_spaces.own_methods import methods_json
     from study.plan import recipe_of
 
@@ -86,5 +86,5 @@ def _study_rows(space: "SearchSpace") -> list[tuple[str, str]]:
         ("data", data),
         ("teacher", teacher),
         ("budget", f"{budget.trials} trials of at most {budget.max_epochs} epochs"),
-        ("cost", f"python -m study.launch --space {space.name} --dry-run measures it here"),
+        ("cost", f"python -m study.launch --space {spec} --dry-run measures it here"),
     ]

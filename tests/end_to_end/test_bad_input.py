@@ -63,6 +63,20 @@ def space_without_range(folder: Path) -> None:
     )
 
 
+def space_of_no_student(folder: Path) -> None:
+    (folder / "unbuilt.py").write_text(
+        "from dataclasses import replace\n"
+        "from search_spaces.cifar_blocks import SPACE as BLOCKS\n"
+        "\n"
+        "\n"
+        "def build_student(params, num_classes, shape):\n"
+        "    return BLOCKS.build_student({'width': params['widht']}, num_classes, shape)\n"
+        "\n"
+        "\n"
+        "SPACE = replace(BLOCKS, name='unbuilt', build_student=build_student)\n"
+    )
+
+
 OWN_METHOD = """\
 from dataclasses import replace
 from search_spaces import cifar_modern
@@ -138,9 +152,17 @@ CASES = {
         ("broken.py", "no range from 3 to 1"),
         space_without_range,
     ),
+    "a space of which no student can be built": Case(
+        ("--space", "unbuilt.py", "--data", "digits"),
+        ("unbuilt on digits", "unbuilt.py, line 6: KeyError: 'widht'", "mend build_student"),
+        space_of_no_student,
+    ),
     "a module that is not there": Case(("--space", "no.such:SPACE"), ("no.such", "PYTHONPATH")),
     "negative trials": Case((*DIGITS, "--trials", "-3"), ("--trials -3", "give 1 or more")),
     "no epochs": Case((*DIGITS, "--max-epochs", "0"), ("--max-epochs 0", "give 1 or more")),
+    "a budget without a unit": Case(
+        (*DIGITS, "--budget", "3"), ("--budget '3'", "did you mean 3m, or 3h?")
+    ),
     "a budget without a unit that exists": Case(
         (*DIGITS, "--budget", "2 weeks"), ("2 weeks", "30m or 2h")
     ),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.cifar_hybrid import SPACE
-from study.distillation.feasibility import InfeasibleError, Networks, check_methods
+from study.distillation.feasibility import InfeasibleError, Networks, check_methods, check_students
 from study.distillation.teacher_recipe import TeacherRecipe
 
 NETWORKS = Networks(SPACE.build_student, TeacherRecipe(), 10, (32, 32, 3), True)
@@ -106,3 +106,27 @@ def test_a_student_that_cannot_be_built_is_left_to_its_trials_which_say_why() ->
         raise RuntimeError("no such layer")
 
     check(replace(NETWORKS, build_student=broken))
+
+
+def test_a_space_of_which_no_student_can_be_built_is_refused_with_file_and_line() -> None:
+    def broken(params: Any, *_: Any) -> nn.Module:
+        return nn.Linear(params["widht"], 10)
+
+    def linear(outputs: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(32 * 32 * 3, outputs))
+
+    tried: Any = [("wide", {"width": 8}), ("narrow", {"width": 4})]
+    line = broken.__code__.co_firstlineno + 1
+    words = rf"no student can be built, test_feasibility.py, line {line}: KeyError: 'widht'"
+    with pytest.raises(InfeasibleError, match=words):
+        check_students(tried, replace(NETWORKS, build_student=broken))
+    seven = replace(NETWORKS, build_student=lambda *_: linear(7))
+    with pytest.raises(InfeasibleError, match=r"wide answers 7 numbers .* data has 10 classes"):
+        check_students(tried, seven)
+    of_subclasses = replace(NETWORKS, build_student=lambda *_: linear(30))
+    check_students(tried, of_subclasses)
+
+    def broken_once(params: Any, *_: Any) -> nn.Module:
+        return broken(params) if params["width"] == 8 else linear(10)
+
+    check_students(tried, replace(NETWORKS, build_student=broken_once))

@@ -1,4 +1,6 @@
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -79,11 +81,15 @@ def test_the_control_is_the_same_student_and_recipe_without_the_teacher() -> Non
         ((Choice("a", (1, 2), ""), Choice("a", (1, 2), "")), "declared twice"),
         ((Choice("a", (), ""),), "no choices"),
         ((Choice("a", (1, 1), ""),), "a choice twice"),
-        ((Range("a", 2, 1, ""),), "no range"),
-        ((Range("a", 0, 1, "", log=True),), "no range"),
+        ((Range("a", 2, 1, ""),), "no range from 2 to 1; give the smaller bound first"),
+        ((Range("a", 0, 1, "", log=True),), "by its logarithm; give a low above 0"),
+        ((Range("a", 0, 1, "", kind="integer"),), "no kind 'integer'; did you mean int"),  # type: ignore[arg-type]
         ((Range("a", 0, 1, "", default_value=3.0),), "the default of a"),
         ((Choice("a", (1, 2), "", default_value=3),), "the default of a"),
-        ((Choice("a", (1,), "", when=When("b", (1,))),), "does not exist"),
+        (
+            (Choice("bee", (1,), ""), Choice("a", (1,), "", when=When("be", (1,)))),
+            "depends on be, which does not exist; did you mean bee",
+        ),
         (
             (Choice("a", (1,), "", when=When("b", (1,))), Choice("b", (1, 2), "")),
             "comes after it",
@@ -162,3 +168,39 @@ def test_a_preset_s_figures_must_have_a_column_in_its_table() -> None:
     row = replace(SPACE.presets["paper"][0], published={"time_ratoi": 6.58})
     with pytest.raises(SpaceError, match="no column 'time_ratoi'; did you mean time_ratio"):
         replace(SPACE, presets={"paper": (row,)})
+
+
+OWN = """from search_spaces.space import Range, SearchSpace
+
+SPACE = SearchSpace(
+    name="own", title="Own", description="Own.", control={},
+    parameters=(Range("layers", 1, 3, "how many", kind="int"),),
+    build_student=lambda *_: None,
+    describe=lambda params: f"{params['layers']} layers",
+)
+"""
+
+
+def test_a_space_of_ones_own_is_loaded_and_can_name_its_students(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    assert load_space(str(path)).describe({"layers": 2}) == "2 layers"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("params['layers']", "params['layrs']"), "describe fails .* line 7: KeyError: 'layrs'"),
+        (("parameters=(", "parameters=(("), r"line \d+: SyntaxError: "),
+        (('kind="int"', 'kind="whole"'), "no kind 'whole'; choose from real, int"),
+    ],
+)
+def test_a_mistake_in_a_space_of_ones_own_is_named_with_its_line(
+    tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(OWN.replace(*change))
+    with pytest.raises(SpaceError, match=words) as refused:
+        load_space(str(path))
+    line = re.search(r"line (\d+)", str(refused.value))
+    assert line is None or int(line[1]) <= len(OWN.splitlines())

@@ -51,7 +51,7 @@ def test_names_that_could_leave_the_folder_or_hide_in_it_are_refused(text: str) 
         ("1.5h", 5400),
         ("1h30m", 5400),
         ("1d", 86400),
-        ("45", 45),
+        ("45s", 45),
     ],
 )
 def test_durations_are_seconds(text: str, seconds: float) -> None:
@@ -290,6 +290,9 @@ def test_whichever_bound_on_time_is_reached_first_ends_a_study(
     [
         (("--trials", "0"), "--trials 0 is less than 1"),
         (("--budget", "0s"), "--budget 0 is not above 0"),
+        (("--budget", "0"), "--budget 0 is not above 0"),
+        (("--budget", "3"), r"--budget '3' has no unit; did you mean 3m, or 3h\?"),
+        (("--seed", "99999999999999999999"), "is too large; give less than 4294967296"),
         (("--device-hours", "-1"), "--device-hours -1 is not above 0"),
     ],
 )
