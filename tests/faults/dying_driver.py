@@ -38,7 +38,7 @@ def before_the_first_trial() -> None:
 
 
 def after_ask() -> None:
-    from study.record import StudyRecord
+    from study import record
 
     def made(original: Callable[..., Any]) -> Callable[..., Any]:
         def add(*args: Any, **kwargs: Any) -> int:
@@ -49,7 +49,7 @@ def after_ask() -> None:
 
         return add
 
-    wrap(StudyRecord, "_add", made)
+    wrap(record, "add_once", made)
 
 
 def after_epoch(then: Callable[[Any], None]) -> None:
