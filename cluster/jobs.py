@@ -10,9 +10,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cluster.connect import ClusterError, set_ray_defaults
 from cluster.reach import TOKEN_MEND, find_token
@@ -20,6 +20,10 @@ from cluster.reach import TOKEN_MEND, find_token
 # How long a head may be silent before the following of a job is given up (s).
 _SILENCE_SECONDS = 60.0
 _RETRY_SECONDS = 2.0
+# While a job says nothing, its head is asked whether it is still there; and how long that may take.
+_LOOK_SECONDS = 5.0
+_ANSWER_SECONDS = 10.0
+_ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 
 
 def check_head(url: str, timeout: float = 5.0) -> None:
@@ -36,15 +40,13 @@ def check_head(url: str, timeout: float = 5.0) -> None:
         raise ClusterError(
             f"--submit {url!r} is not the URL of a Ray dashboard; write it as http://10.0.0.1:8265"
         )
-    token = find_token()
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    request = urllib.request.Request(f"{url.rstrip('/')}/api/version", headers=headers)
+    request = urllib.request.Request(f"{url.rstrip('/')}/api/version", headers=_headers())
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             known = "ray_version" in json.load(answer)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            word = "is wrong" if token else "is missing"
+            word = "is wrong" if find_token() else "is missing"
             raise ClusterError(
                 f"--submit {url}: the cluster's token {word}; {TOKEN_MEND}"
             ) from None
@@ -125,53 +127,106 @@ class Jobs:
         Raises:
             ClusterError: if the head does not answer any more; the job may go on.
         """
-        seen = 0
-        heard = time.monotonic()
-        unwritten: Exception | None = None
-
-        async def tail() -> None:
-            nonlocal seen, heard, unwritten
-            begun = 0  # each time, the log is told from its beginning
-            async for piece in self._client.tail_job_logs(job):
-                new = piece[max(0, seen - begun) :]
-                begun += len(piece)
-                seen = max(seen, begun)
-                heard = time.monotonic()
-                try:
-                    write(new)
-                except Exception as error:
-                    unwritten = error
-                    return
-
+        log = _Log(write)
         while True:
             # Whatever ends the tail early, the job's own state decides what comes next.
             with contextlib.suppress(Exception):
-                asyncio.run(tail())
-            if unwritten is not None:
-                raise unwritten
-            info = self._info(job)
-            if info is not None:
-                heard = time.monotonic()
-                if info.status.is_terminal():
-                    break
-            elif time.monotonic() - heard > _SILENCE_SECONDS:
+                asyncio.run(self._tail(job, log))
+            if log.unwritten is not None:
+                raise log.unwritten
+            info = asyncio.run(self._info(job, log))
+            if _has_ended(info):
+                break
+            if info is None and log.is_silent:
                 raise ClusterError(
                     f"--submit {self._url}: the head has not answered for "
                     f"{_SILENCE_SECONDS:g} s; job {job} may go on there"
                 )
             time.sleep(_RETRY_SECONDS)
-        rest = ""
-        with contextlib.suppress(Exception):
-            rest = self._client.get_job_logs(job)[seen:]
-        write(rest)
-        code = info.driver_exit_code
-        return None if code is None else int(code), str(info.message or "")
+        whole = asyncio.run(self._get(f"{job}/logs", _SILENCE_SECONDS))
+        write("" if whole is None else whole["logs"][log.seen :])
+        code = info.get("driver_exit_code")
+        return None if code is None else int(code), str(info.get("message") or "")
 
-    def _info(self, job: str) -> Any:
+    async def _tail(self, job: str, log: "_Log") -> None:
+        """Pass on a job's log until that or the job has ended, or the head is silent for too long.
+
+        Ray waits for what the log says next, without an end where the head is gone without a word.
+        """
+        telling = asyncio.create_task(log.take(self._client.tail_job_logs(job)))
+        ended = False
         try:
-            return self._client.get_job_info(job)
-        except Exception:
-            return None
+            while not (await asyncio.wait({telling}, timeout=_LOOK_SECONDS))[0]:
+                info = await self._info(job, log)
+                if ended or log.is_silent:
+                    return
+                ended = _has_ended(info)  # what is left of its log has till the next look to come
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _info(self, job: str, log: "_Log") -> dict[str, Any] | None:
+        """What the head says of a job, by which it has been heard; None if it does not answer."""
+        info: dict[str, Any] | None = await self._get(job, _ANSWER_SECONDS)
+        if info is not None:
+            log.heard = time.monotonic()
+        return info
+
+    async def _get(self, path: str, seconds: float) -> Any:
+        """What the Jobs API answers within so many seconds, or None; Ray's client would wait."""
+        import aiohttp
+
+        whole = f"{self._url.rstrip('/')}/api/jobs/{path}"
+        patience = aiohttp.ClientTimeout(total=seconds)
+        with contextlib.suppress(aiohttp.ClientError, OSError, ValueError):
+            async with (
+                aiohttp.ClientSession(timeout=patience, trust_env=True) as session,
+                session.get(whole, headers=_headers(), raise_for_status=True) as answer,
+            ):
+                return await answer.json()
+        return None
+
+
+class _Log:
+    """How much of a job's log was passed on, and when its head was heard last.
+
+    Args:
+        write: Given what is new.
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self.seen = 0
+        self.heard = time.monotonic()
+        self.unwritten: Exception | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the head has said nothing for too long."""
+        return time.monotonic() - self.heard > _SILENCE_SECONDS
+
+    async def take(self, pieces: AsyncIterator[str]) -> None:
+        """Pass on what is new of a log that is told, each time, from its beginning."""
+        begun = 0
+        async for piece in pieces:
+            new = piece[max(0, self.seen - begun) :]
+            begun += len(piece)
+            self.seen = max(self.seen, begun)
+            self.heard = time.monotonic()
+            try:
+                self._write(new)
+            except Exception as error:
+                self.unwritten = error
+                return
+
+
+def _has_ended(info: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    return info is not None and info["status"] in _ENDED
+
+
+def _headers() -> dict[str, str]:
+    token = find_token()
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def _is_http(url: str) -> bool:
