@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -46,13 +47,19 @@ DRIVER = textwrap.dedent(
 
 
 def drive(folder: Path, how: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", DRIVER, str(folder), how],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    # A driver that raises leaves its log where it was.
+    with tempfile.TemporaryDirectory() as temporary:
+        return subprocess.run(
+            [sys.executable, "-c", DRIVER, str(folder), how],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parents[3]),
+                "TMPDIR": temporary,
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
 
 @pytest.mark.parametrize(("how", "code"), [("killed", -signal.SIGKILL), ("ended", 1)])
