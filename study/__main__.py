@@ -2,12 +2,12 @@
 
 import argparse
 import importlib
-import os
 import select
 import sys
 from collections.abc import Sequence
 
 from study.command_line import Parser
+from study.unread import drop, say
 
 _EPILOG = """\
 examples:
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except refusals() as error:
         return refuse(error)
     except KeyboardInterrupt:
-        print(f"{args.verb} was interrupted; give the same command again", file=sys.stderr)
+        say(f"{args.verb} was interrupted; give the same command again", sys.stderr)
         return INTERRUPTED
     return code
 
@@ -94,8 +94,7 @@ def _nobody_reads() -> bool:
     poll.register(stdout, 0)
     if not any(event & select.POLLERR for _, event in poll.poll(0)):
         return False
-    # Python would complain of that again when it closes the stream.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
+    drop(sys.stdout)
     return True
 
 

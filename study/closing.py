@@ -1,11 +1,12 @@
 """What is printed when a study ends: its front, where things lie, how to go on."""
 
-from analysis.formatting import counted, milliseconds, score_text, significant
+from analysis.formatting import counted, duration, milliseconds, score_text, significant
 from analysis.limits import limits_note
 from analysis.timing_notes import noise_note, tie_note
+from study.console import make_console
 from study.ending import Ending
 from study.mirror import mirror_of, shown
-from study.progress import duration, front_table, make_console
+from study.progress import front_table
 from study.replicates import further
 from study.summary import KINDS, StudySummary
 from study.tracking.tracker import where_to_look

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from study.unread import say
+
 _CHOICE = re.compile(
     r"argument (?P<name>.+): invalid choice: '(?P<value>.*)' \(choose from (?P<choices>.*)\)"
 )
@@ -34,7 +36,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print one line on standard error and leave with exit code 2."""
         meant = self._meant()
-        self.exit(2, f"error: {meant._told(message, self._given)} (see {meant.prog} --help)\n")
+        say(f"error: {meant._told(message, self._given)} (see {meant.prog} --help)", sys.stderr)
+        sys.exit(2)
 
     def _meant(self) -> "Parser":
         """The parser of the verb that was given; itself where there is none."""

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.formatting import duration
 from cluster.connect import available_cpus
 from cluster.kinds import Node, processor_name
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, Value
+from study.console import make_view
 from study.plan import PlanError, StudyPlan
 from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_rows, where_rows
-from study.progress import Progress, duration, make_console, make_progress
+from study.progress import Progress, make_progress
 from study.seed_points import seed_points, teacher_values
 from study.task import task_of
 from study.teacher_choice import known_side, teacher_recipe
@@ -79,7 +81,7 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
     if as_json:
         print(json.dumps(_as_json(plan, space, summary, recipe, earlier, studies, estimate)))
         return 0
-    console = make_console()
+    console = make_view()
     for title, rows in (
         ("Plan", plan_rows(plan, space, summary, recipe, earlier)),
         ("Parameters", parameter_rows(space)),

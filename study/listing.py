@@ -130,7 +130,7 @@ def find_study(studies: Path, name: str, part: Part = "plan") -> Path:
     if mirror_of(studies) is not None:
         from rich.text import Text
 
-        from study.progress import make_console
+        from study.console import make_console
 
         told = Text(f"bringing {name} from {shown(studies)} …")
         with make_console(sys.stderr).status(told):

@@ -1,14 +1,16 @@
 """What libraries print goes to the study's log file; the terminal belongs to the study's view."""
 
+import contextlib
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+
+from study.unread import flush
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,16 @@ class Terminal:
     log: Path
 
 
-@contextmanager
+@contextlib.contextmanager
 def output_to_log() -> Iterator[Terminal]:
     """Send the file descriptors of standard output and error to a log file for a while.
 
     Descriptors, not Python's streams, so that Ray's processes and C libraries write there too. The
-    file is temporary until :func:`keep_log` gives it a place in the study's folder.
+    file is temporary until :func:`keep_log` gives it a place in the study's folder. What the log's
+    disk has no room for, and what nobody reads in the terminal, is dropped.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        flush(stream)
     descriptor, name = tempfile.mkstemp(prefix="study-", suffix=".log")
     saved = os.dup(1), os.dup(2)
     out = os.fdopen(os.dup(saved[0]), "w", buffering=1)
@@ -43,12 +46,13 @@ def output_to_log() -> Iterator[Terminal]:
         yield Terminal(out, err, Path(name))
     finally:
         root.removeHandler(handler)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            flush(stream)
         os.dup2(saved[0], 1)
         os.dup2(saved[1], 2)
         for stream in (out, err, handler.stream):
-            stream.close()
+            with contextlib.suppress(OSError):
+                stream.close()
         for copy in saved:
             os.close(copy)
 

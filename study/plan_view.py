@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.formatting import score_text, without_password
+from analysis.formatting import duration, score_text, without_password
 from search_spaces.space import Choice, Parameter, SearchSpace
 from study.budget import Budget
 from study.distillation.runtime import RUNTIME_TITLES
 from study.mirror import mirror_of, shown
 from study.names import TEACHERS_FOLDER
 from study.plan import StudyPlan
-from study.progress import duration
 from study.record import read_plan_file
 from study.seed_points import seed_points, teacher_values
 from study.tracking.tracker import default_tracking_uri

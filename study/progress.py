@@ -5,24 +5,31 @@ and MLflow write to the study's log file meanwhile, never over this view.
 """
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.formatting import milliseconds, score_text, significant, times, with_error
+from analysis.formatting import (
+    duration,
+    milliseconds,
+    score_text,
+    significant,
+    times,
+    with_error,
+)
 from analysis.front import front_members
 from analysis.results import Third, TrialResult, searched, trained_alone, trial_name
 from analysis.runs import Estimate, estimates
 from analysis.stored_plan import Score, Space
+from study.console import make_console
 from study.replicates import further
 
 if TYPE_CHECKING:
@@ -327,13 +334,6 @@ def make_progress(stream: TextIO, *, quiet: bool) -> Progress:
     return LiveProgress(stream)
 
 
-def make_console(stream: TextIO | None = None) -> Console:
-    """Return a console that respects NO_COLOR, folds no line in a pipe and knows no markup."""
-    stream = stream or sys.stdout
-    width = None if stream.isatty() else 200
-    return Console(file=stream, width=width, emoji=False, markup=False)
-
-
 def trial_line(trial: TrialResult, score: Score) -> str:
     """Say in one line how a trial ended; ``score`` names what it reached."""
     name = f"{trial.name} {trial.architecture}"
@@ -439,10 +439,3 @@ def _took(trial: TrialResult) -> str:
     if trial.trained_with is not None:
         return f"trained with {trial.trained_as}"
     return f"trained {duration(trial.train_seconds)}"
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as 4.2 s, 3 min 10 s or 2 h 5 min."""
-    from analysis.formatting import duration as written
-
-    return written(seconds)

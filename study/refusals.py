@@ -6,6 +6,8 @@ begun, the study ends as one that failed: see :meth:`study.session.Session.run`.
 
 import sys
 
+from study.unread import say
+
 FAILED, USAGE, LOCKED, INTERRUPTED = 1, 2, 4, 130
 
 
@@ -45,7 +47,7 @@ def refuse(error: Exception) -> int:
     from study.cluster_tasks import WorkerLost
     from study.lock import LockedError
 
-    print(f"error: {error}", file=sys.stderr)
+    say(f"error: {error}", sys.stderr)
     if isinstance(error, LockedError):
         return LOCKED
     return FAILED if isinstance(error, WorkerLost) else USAGE

@@ -16,8 +16,9 @@ from rich.text import Text
 
 from analysis.formatting import counted, duration, score_text, significant, size
 from analysis.results import TrialResult, searched, trained_alone
+from study.console import make_view
 from study.listing import SILENT, StudyStatus
-from study.progress import front_table, make_console, trial_line
+from study.progress import front_table, trial_line
 from study.summary import KINDS
 
 EVERY_SECONDS = 2.0
@@ -250,7 +251,7 @@ def watch(first: StudyStatus, look: Look, *, as_json: bool) -> None:
     if as_json:
         _watch_json(first, look)
         return
-    console = make_console()
+    console = make_view()
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         last = _watch_terminal(first, look, console)
     else:

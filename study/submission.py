@@ -21,6 +21,7 @@ from typing import TextIO
 from cluster.connect import ClusterError
 from cluster.jobs import Jobs, check_head
 from study.object_store import SCHEME
+from study.unread import drop, say
 
 OPTION = "--submit"
 _OWN_CODE = "--own-code"
@@ -127,7 +128,7 @@ def data_beside(studies: str) -> tuple[str, str]:
             "the cluster"
         )
     place = str(PurePosixPath(studies) / "data")
-    print(f"data sets are looked for in {place} there (--data-dir)", file=sys.stderr)
+    say(f"data sets are looked for in {place} there (--data-dir)", sys.stderr)
     return "--data-dir", place
 
 
@@ -144,7 +145,7 @@ def run_there(submission: Submission) -> int:
     jobs = Jobs(submission.url)
     with _folder_to_send(submission.own_code) as folder:
         job = jobs.submit(submission.command, folder, _environment())
-    print(f"job {job} at {submission.url}", file=sys.stderr)
+    say(f"job {job} at {submission.url}", sys.stderr)
     shown = _Shown(submission.as_json)
     try:
         code, message = jobs.follow(job, shown.write)
@@ -152,17 +153,17 @@ def run_there(submission: Submission) -> int:
     except ClusterError as lost:
         shown.end()
         # What was asked for is no mistake: the job was taken, and may be writing.
-        print(f"error: {lost}: {_look_again(submission)}", file=sys.stderr)
+        say(f"error: {lost}: {_look_again(submission)}", sys.stderr)
         return _FAILED
-    except (KeyboardInterrupt, BrokenPipeError) as stopped:
-        print(
+    except (KeyboardInterrupt, OSError) as stopped:
+        if isinstance(stopped, OSError):
+            drop(sys.stdout)  # whoever read it has gone, as `head` does
+        say(
             f"\nnot followed any more; job {job} goes on there: {_look_again(submission)}",
-            file=sys.stderr,
+            sys.stderr,
         )
         if isinstance(stopped, KeyboardInterrupt):
             return _INTERRUPTED
-        # Whoever read this has gone, as `head` does; what is left is not told a second time.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     finally:
         shown.end()
@@ -171,7 +172,7 @@ def run_there(submission: Submission) -> int:
         said = message.splitlines()[0] if message else "it failed"
         if code is not None and code < 0:
             said = f"its driver was ended by signal {-code}"
-        print(f"error: job {job}: {said}", file=sys.stderr)
+        say(f"error: job {job}: {said}", sys.stderr)
     if code is None:
         return _FAILED
     return code if code >= 0 else _SIGNALLED - code
@@ -202,22 +203,33 @@ class _Shown:
         self.any = False
 
     def write(self, text: str) -> None:
-        """Show what is new, by whole lines."""
+        """Show what is new, by whole lines.
+
+        Raises:
+            OSError: if nobody reads standard output any more.
+        """
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             self._line(line)
 
     def end(self) -> None:
-        """Show a last line that has no end."""
-        if self._rest:
-            self._line(self._rest)
-        self._rest = ""
+        """Show a last line that has no end, if anybody reads it."""
+        line, self._rest = self._rest, ""
+        try:
+            if line:
+                self._line(line)
+        except OSError:
+            drop(sys.stdout)
 
     def _line(self, line: str) -> None:
         if not self.any and any(words in line for words in _OF_RAY):
             return
         self.any = True
-        print(line, file=self._stream(line), flush=True)
+        stream = self._stream(line)
+        if stream is sys.stderr:
+            say(line, stream)
+        else:
+            print(line, file=stream, flush=True)
 
     def _stream(self, line: str) -> TextIO:
         if line.startswith("error: "):

@@ -5,6 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from study.unread import say
 from study.verbs.arguments import add_json, add_name
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
             lambda holder: print(f"waiting for a sign of life of {holder} …", file=shown),
         )
     except RemnantError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:
         again = command("delete", studies / name)
-        print(f"\nstopped; `{again}` again to go on", file=sys.stderr)
+        say(f"\nstopped; `{again}` again to go on", sys.stderr)
         return 130
     return _conclude(args, {**removal.to_json(), "deleted": True}, f"deleted {name}")
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from study.unread import say
 from study.verbs.arguments import add_json, add_studies
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 terminal.log.unlink(missing_ok=True)
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+        say("\nstopped", sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.unread import say
 from study.verbs.arguments import add_json, add_name, add_own_code
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         exported, model = _export(args, progress)
     except (DisagreementError, RegistryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return _FAILED
     if args.json:
         print(json.dumps({**exported.to_json(), "registered": model}))

@@ -19,9 +19,9 @@ def run(args: argparse.Namespace) -> int:
     """List all studies of the folder."""
     from rich.text import Text
 
+    from study.console import make_console, make_view
     from study.listing import study_states, study_table
     from study.mirror import open_studies
-    from study.progress import make_console
 
     with make_console(sys.stderr).status("reading studies …") as reading:
         studies = open_studies(args.studies)
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if not states:
         print(f"no studies in {args.studies}; start one: python -m study.launch --help")
         return 0
-    console = make_console()
+    console = make_view()
     console.print(study_table(states, console.width))
     for state in states:
         if "reason" in state:

@@ -21,8 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List the built-in spaces, or show one."""
     from search_spaces.catalogue import BUILT_IN, load_space
+    from study.console import make_view
     from study.plan_view import parameter_rows
-    from study.progress import make_console
 
     if args.space is None:
         spaces = [load_space(name) for name in BUILT_IN]
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(space.to_json(next(iter(space.presets), None))))
         return 0
-    console = make_console()
+    console = make_view()
     console.print(f"{space.name}: {space.title}", style="bold", highlight=False)
     console.print(space.description, highlight=False)
     rows = parameter_rows(space)

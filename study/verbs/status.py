@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> None:
     from analysis.record import RecordReader
+    from study.console import make_console, make_view
     from study.listing import find_study, status_of
     from study.mirror import open_studies
-    from study.progress import make_console
     from study.status_view import print_status, watch
     from study.summary import StudySummary
 
@@ -56,4 +56,4 @@ def _show(args: argparse.Namespace) -> None:
     elif args.json:
         print(json.dumps(status.to_json()))
     else:
-        print_status(status, make_console())
+        print_status(status, make_view())

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from study.unread import say
 from study.verbs.arguments import add_json, add_name
 
 HELP = "stop a running study; it can be resumed"
@@ -25,11 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask the driver to stop, wait for it, and return the exit code."""
     from study.commands import command
+    from study.console import make_console
     from study.listing import find_study
     from study.lock import is_live, read_holder
     from study.mirror import open_studies
     from study.plan import PlanError
-    from study.progress import make_console
     from study.watch import request_stop, wait_for_stop
 
     if not args.timeout > 0:
@@ -43,10 +44,10 @@ def run(args: argparse.Namespace) -> int:
     with console.status(f"waiting for {holder} to stop …"):
         ended = wait_for_stop(folder, holder, args.timeout)
     if not ended:
-        print(
+        say(
             f"error: {holder} has not stopped within {args.timeout:g} s; its trials may be in a "
             "long epoch: wait, or end that process",
-            file=sys.stderr,
+            sys.stderr,
         )
         return 1
     text = f"{args.name} has stopped; to go on: {command('resume', folder)}"

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from study.unread import say
 from study.verbs.arguments import add_json, add_name, add_own_code
 
 HELP = "bring MLflow up to a study's record"
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         report = synchronise(folder, args.tracking_uri, progress, args.timeout)
     except KeyboardInterrupt:
-        print("stopped; give the same command again to finish", file=sys.stderr)
+        say("stopped; give the same command again to finish", sys.stderr)
         return 130
     send_study(folder, REPORT_FOLDER, PROGRAMS_FOLDER)
     if args.json:
@@ -55,6 +56,6 @@ def run(args: argparse.Namespace) -> int:
         for label, text in where_to_look(report.mlflow):
             progress.say(f"{label:<9}{text}")
     if report.problem is not None:
-        print(f"error: {report.problem}", file=sys.stderr)
+        say(f"error: {report.problem}", sys.stderr)
         return 1
     return 0

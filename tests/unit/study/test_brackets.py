@@ -14,9 +14,10 @@ from search_spaces import catalogue
 from search_spaces.cifar_blocks import SPACE
 from study.__main__ import main
 from study.closing import print_summary
+from study.console import make_console
 from study.ending import Ending
 from study.listing import status_of
-from study.progress import LiveProgress, make_console
+from study.progress import LiveProgress
 from study.status_view import _redrawn, print_status
 from study.summary import summarise
 

@@ -10,7 +10,8 @@ from analysis.runs import estimates
 from analysis.stored_plan import Score, Space
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.space import PSNR, SearchSpace
-from study.progress import LiveProgress, Progress, front_table, make_console, make_progress
+from study.console import make_console
+from study.progress import LiveProgress, Progress, front_table, make_progress
 
 ACCURACY = Score("accuracy", "%", 100.0)
 
