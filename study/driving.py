@@ -18,6 +18,7 @@ from cluster.kinds import Node, keep_to_one_kind, processor_name
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace
 from study.plan import PlanError, StudyPlan, check_writable
+from study.unread import say
 
 if TYPE_CHECKING:
     from study.ending import Ending, StopRequest
@@ -88,54 +89,88 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     check_address(plan.address)
 
 
+@dataclass
+class _Course:
+    """What a run has come to so far, whatever it is cut short by."""
+
+    ending: "Ending | None" = None
+    crash: Exception | None = None
+    log: Path | None = None
+
+    def exit_code(self, stop: "StopRequest") -> int:
+        """The run's own; a signal's where there was no run, or none to its end."""
+        from study.refusals import FAILED, LOCKED
+
+        if self.crash is not None:
+            return FAILED
+        if self.ending is not None:
+            return self.ending.exit_code
+        return LOCKED if stop.lock_lost.is_set() else stop.exit_code
+
+
 def drive(plan: StudyPlan, space: SearchSpace, studies: Path, shown: Shown) -> int:
     """Run a checked plan to its end and return the exit code.
+
+    A signal that comes after that end, while the log is kept or the end is told, cuts those short.
 
     Raises:
         ValueError: one of the refusals.
     """
     set_ray_defaults(plan.address)
     from study.ending import StopRequest
+
+    stop, course = StopRequest(), _Course()
+    with _signals(stop):
+        with contextlib.suppress(KeyboardInterrupt):
+            _run(plan, space, studies, shown, stop, course)
+        with contextlib.suppress(KeyboardInterrupt):
+            _tell(studies / plan.name, course, shown)
+        return course.exit_code(stop)
+
+
+def _run(
+    plan: StudyPlan,
+    space: SearchSpace,
+    studies: Path,
+    shown: Shown,
+    stop: "StopRequest",
+    course: _Course,
+) -> None:
+    """Run a plan with its output in the log, and keep that; ``course`` takes what it comes to.
+
+    Raises:
+        ValueError: one of the refusals.
+        KeyboardInterrupt: at a signal.
+    """
     from study.last_words import last_words
     from study.lock import LockedError, LockReadError
     from study.logs import keep_log, output_to_log
     from study.mirror import send_log
     from study.object_store import StoreError
     from study.progress import make_progress
-    from study.refusals import LOCKED, refusals
+    from study.refusals import refusals
     from study.runner import run_study
 
-    stop = StopRequest()
-    folder = studies / plan.name
-    crash: BaseException | None = None
-    ending, log, locked = None, None, False
-    with _signals(stop), output_to_log() as terminal, last_words(terminal, folder) as stop.say:
+    folder, locked = studies / plan.name, False
+    with output_to_log() as terminal, last_words(terminal, folder) as stop.say:
         # With --json standard output is for the object alone.
         progress = make_progress(terminal.err if shown.json else terminal.out, quiet=shown.quiet)
         try:
             with _fork_server(plan) as fork_server:
                 inputs = _load(plan, space, studies, progress)
-                ending = run_study(inputs, progress, stop, fork_server)
+                course.ending = run_study(inputs, progress, stop, fork_server)
         except refusals() as error:
             locked = isinstance(error, LockedError | LockReadError)
             raise
-        except KeyboardInterrupt:
-            when = "" if (folder / results.PLAN_FILE).exists() else " before the first trial"
-            progress.say(f"stopped{when}; give the same command to go on")
         except Exception as error:
-            crash = error
-            traceback.print_exc()
+            course.crash = error
+            say(traceback.format_exc(), sys.stderr)
         finally:
             # The log of a study is its driver's.
-            log = keep_log(terminal.log, None if locked else folder)
+            course.log = keep_log(terminal.log, None if locked else folder)
             if not locked and not stop.lock_lost.is_set():
                 with contextlib.suppress(StoreError):  # as was said already
                     send_log(folder)
-    if crash is not None:
-        return _report_crash(crash, log, debug=shown.debug)
-    if ending is None:
-        return LOCKED if stop.lock_lost.is_set() else stop.exit_code
-    return _conclude(folder, ending, shown)
 
 
 @contextlib.contextmanager
@@ -198,6 +233,18 @@ def _load(
     return StudyInputs(plan, space, data, teacher, studies, earlier)
 
 
+def _tell(folder: Path, course: _Course, shown: Shown) -> None:
+    """Say how a run has ended."""
+    if course.crash is not None:
+        _report_crash(course.crash, course.log, debug=shown.debug)
+    elif course.ending is not None:
+        _conclude(folder, course.ending, shown)
+    elif not shown.quiet:
+        when = "" if (folder / results.PLAN_FILE).exists() else " before the first trial"
+        stream = sys.stderr if shown.json else sys.stdout
+        say(f"stopped{when}; give the same command to go on", stream)
+
+
 def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:
     from analysis.record import RecordReadError
     from study.closing import print_summary
@@ -208,25 +255,25 @@ def _conclude(folder: Path, ending: "Ending", shown: Shown) -> int:
     except RecordReadError:
         if ending.word not in ("halted", "failed"):
             raise
-        print(f"error: {ending.note}", file=sys.stderr)
+        say(f"error: {ending.note}", sys.stderr)
         return ending.exit_code
     if shown.json:
-        print(json.dumps({**summary.to_json(), "ended": ending.word, "note": ending.note}))
+        end = {"ended": ending.word, "note": ending.note}
+        say(json.dumps({**summary.to_json(), **end}), sys.stdout)
     elif not shown.quiet:
         print_summary(summary, ending)
     if ending.note and (ending.exit_code in (1, 3, 4) or ending.word == "halted"):
-        print(f"error: {ending.note}", file=sys.stderr)
+        say(f"error: {ending.note}", sys.stderr)
     return ending.exit_code
 
 
-def _report_crash(error: BaseException, log: Path | None, *, debug: bool) -> int:
+def _report_crash(error: Exception, log: Path | None, *, debug: bool) -> None:
     first = str(error).splitlines()[0] if str(error) else ""
-    print(f"error: {type(error).__name__}: {first}", file=sys.stderr)
+    say(f"error: {type(error).__name__}: {first}", sys.stderr)
     if log is not None:
-        print(f"The traceback is in {log}.", file=sys.stderr)
+        say(f"The traceback is in {log}.", sys.stderr)
     if debug:
-        traceback.print_exception(error)
-    return 1
+        say("".join(traceback.format_exception(error)), sys.stderr)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ from study.arguments import parser
 from study.driving import Shown, check, drive
 from study.mirror import check_shared, open_studies
 from study.plan import PlanError, StudyPlan
-from study.refusals import refusals, refuse
+from study.refusals import INTERRUPTED, refusals, refuse
 from study.resolving import resolve
+from study.unread import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except refusals() as error:
         return refuse(error)
     except KeyboardInterrupt:
-        print("stopped before the study began", file=sys.stderr)
-        return 130
+        say("stopped before the study began", sys.stderr)
+        return INTERRUPTED
 
 
 def _submit(plan: StudyPlan, args: argparse.Namespace, argv: Sequence[str]) -> int:
