@@ -144,7 +144,7 @@ def _run(
     """
     from study.last_words import last_words
     from study.lock import LockedError, LockReadError
-    from study.logs import keep_log, output_to_log
+    from study.logs import output_to_log
     from study.mirror import send_log
     from study.object_store import StoreError
     from study.progress import make_progress
@@ -167,10 +167,20 @@ def _run(
             say(traceback.format_exc(), sys.stderr)
         finally:
             # The log of a study is its driver's.
-            course.log = keep_log(terminal.log, None if locked else folder)
+            course.log = _keep_log(terminal.log, None if locked else folder)
             if not locked and not stop.lock_lost.is_set():
                 with contextlib.suppress(StoreError):  # as was said already
                     send_log(folder)
+
+
+def _keep_log(log: Path, folder: Path | None) -> Path | None:
+    """Keep a log with its study; on a full disk it stays where it is, and the run's end is told."""
+    from study.logs import keep_log
+
+    try:
+        return keep_log(log, folder)
+    except OSError:
+        return log
 
 
 @contextlib.contextmanager

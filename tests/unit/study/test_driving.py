@@ -1,6 +1,7 @@
 """How a launch ends: by what its run came to, whatever happens while that is kept and told."""
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from study import driving, launch
 from study.arguments import parser
 from study.driving import Shown, drive
 from study.ending import Ending
+from study.halting import disk_full
 from study.plan import StudyPlan
 from study.resolving import resolve
 
@@ -50,6 +52,10 @@ def interrupt(signum: signal.Signals) -> Callable[..., None]:
         raise AssertionError("it was not interrupted")
 
     return interrupted
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @contextlib.contextmanager
@@ -120,3 +126,30 @@ def test_a_launch_that_is_stopped_before_its_first_trial_says_so_with_the_signal
     assert launch.main([*asked, "--name", "mine", "--studies", str(folder.parent)]) == code
     told = "stopped before the first trial; give the same command to go on\n"
     assert capfd.readouterr() == (told, "")
+
+
+def test_a_log_that_there_is_no_room_for_stays_where_it_is_and_the_end_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    comes_to(monkeypatch, Ending("halted", 1, disk_full(folder)))
+    monkeypatch.setattr("study.logs.keep_log", no_room)
+
+    assert driven(folder) == 1
+    assert capfd.readouterr().err == f"error: {disk_full(folder)}\n"
+    assert len(list(folder.parents[1].glob("study-*.log"))) == 1
+
+
+def test_so_does_the_traceback_of_a_crash(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr("study.runner.run_study", crash)
+    monkeypatch.setattr("study.logs.keep_log", no_room)
+
+    assert driven(folder) == 1
+    *_, told, where = capfd.readouterr().err.splitlines()
+    assert told == "error: ZeroDivisionError: a mistake"
+    (log,) = folder.parents[1].glob("study-*.log")
+    assert where == f"The traceback is in {log}."
