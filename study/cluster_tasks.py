@@ -195,6 +195,7 @@ class ClusterTasks:
         note, gone, nodes = phase.note, False, asked.nodes
         say_at = time.monotonic() + self._say_after
         while not ray.wait([asked.result], timeout=_LOOK_SECONDS)[0]:
+            phase.wait()
             node: bytes | None = _internal_kv_get(asked.begun)
             if node is not None:
                 phase.note = note

@@ -6,7 +6,7 @@ and MLflow write to the study's log file meanwhile, never over this view.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TextIO
@@ -57,12 +57,17 @@ class Phase:
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Report ``done`` of ``total`` steps; a plain view prints a line every few seconds."""
+        self.wait()
         self.done, self.total, self.note = done, total, note
         if self._first is None:
             self._first = (time.monotonic(), done)
         if time.monotonic() - self._last_line > 5 or done == total:
             self._last_line = time.monotonic()
             self._progress.phase_line(self)
+
+    def wait(self) -> None:
+        """Have done what is due meanwhile; to be called every few seconds while a step goes on."""
+        self._progress.meanwhile()
 
     @property
     def seconds_left(self) -> float | None:
@@ -87,10 +92,14 @@ class Progress:
     Args:
         stream: Where to write.
         quiet: Show nothing but warnings.
+
+    Attributes:
+        meanwhile: What is done now and then while a long step goes on.
     """
 
     def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
         self.console = make_console(stream)
+        self.meanwhile: Callable[[], None] = lambda: None
         self.quiet = quiet
         self.trials: dict[int, TrialResult] = {}
         self.score, self.compared_by = _SOME_SCORE, ""

@@ -154,6 +154,8 @@ class Session:
     def _begin(self) -> None:
         """Open this run in the record, and close one that was killed; open the tracker."""
         self._time.open()
+        # Of trials it is noted as they go.
+        self._progress.meanwhile = self._time.note_if_due
         uri = self._plan.tracking_uri or default_tracking_uri(self._inputs.studies)
         self._tracker = open_study(self._record, self._stored, uri, self._progress.warn)
         replay(self._record, self._tracker, self._progress.warn)

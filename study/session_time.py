@@ -37,6 +37,7 @@ class SessionTime:
         self._workers = workers
         self._started_at = now()
         self._noted = begun
+        self._closed = False
         self._earlier = 0.0
         self._stage = PhaseClock("starting")
         self._stages = {"starting": time.monotonic() - begun}
@@ -63,6 +64,11 @@ class SessionTime:
         """Whether it is long since the record was told."""
         return time.monotonic() - self._noted > _NOTE_SECONDS
 
+    def note_if_due(self) -> None:
+        """Keep the time of this run where that is due, as long as it is not closed."""
+        if self.is_note_due and not self._closed:
+            self.note()
+
     def note(self) -> None:
         """Keep the time of this run in the record, should the driver be killed."""
         self._noted = time.monotonic()
@@ -71,7 +77,8 @@ class SessionTime:
         self._record.set_attribute(results.ATTR_OPEN_SESSION, self._so_far("killed").to_json())
 
     def close(self, end: str) -> None:
-        """Add this run to the record."""
+        """Add this run to the record, which is told of its time no more."""
+        self._closed = True
         self._record.add_session(self._so_far(end))
 
     def _so_far(self, end: str) -> results.Session:

@@ -100,6 +100,18 @@ def test_a_task_that_is_lost_too_often_ends_the_study_with_a_line_and_the_mend(
     assert "\n" not in halted
 
 
+def test_while_a_task_goes_on_what_is_due_meanwhile_is_done(
+    tasks: ClusterTasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_tasks, "_LOOK_SECONDS", 0.1)
+    progress = Progress(io.StringIO())
+    progress.meanwhile = (tmp_path / "end").touch
+
+    tasks.run(Phase(progress, "working"), hold, str(tmp_path), 1)
+
+    assert (tmp_path / "end").exists()
+
+
 def test_who_shares_a_cluster_is_told_to_ask_it(
     tasks: ClusterTasks, phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,36 @@ def test_a_driver_that_was_taken_over_from_notes_nothing_more(folder: Path) -> N
     assert noted.stage == "starting"
 
 
+def test_time_is_noted_while_a_long_step_goes_on_and_not_once_the_run_is_closed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the training of a teacher counts whose driver is killed meanwhile."""
+    noted = []
+
+    def prepare(*arguments: Any) -> None:
+        progress: Progress = next(each for each in arguments if isinstance(each, Progress))
+        with progress.phase("teacher") as phase:
+            for go_on in (lambda: phase.update(1, 3), phase.wait):
+                time.sleep(0.05)
+                go_on()
+                noted.append(read_record(folder).open_session)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("study.session_time._NOTE_SECONDS", 0.0)
+    monkeypatch.setattr("study.session.prepare", prepare)
+    session = session_of(folder, asked())
+
+    session.run()
+    session._progress.meanwhile()
+
+    first, second = noted
+    assert first is not None
+    assert second is not None
+    assert first.stage == second.stage == "preparing"
+    assert 0.05 < first.seconds < second.seconds
+    assert read_record(folder).open_session is None
+
+
 @pytest.mark.parametrize(
     ("left", "bounds"),
     [
