@@ -65,10 +65,9 @@ def pooled_spread(trials: Iterable[TrialResult], score: Score | None = None) -> 
 
     Pooled over all configurations with two runs or more; None while there is none, and where all
     their runs are alike: scores of a few hundred images take few values, and no deviation at all
-    would promise what nobody knows. The exits of one
-    network share its runs, so they add the mean of their variances, and its degrees of freedom
-    once. Of a `score` that is a share, the deviation depends on it (see `Spread`); of others it is
-    one for all.
+    would promise what nobody knows. The exits of one network share its runs, so they add the mean
+    of their variances, and its degrees of freedom once. Of a `score` that is a share, the deviation
+    depends on it (see `Spread`); of others it is one for all.
     """
     trials = list(trials)
     best = score.best if score is not None and score.is_share else None

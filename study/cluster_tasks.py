@@ -149,9 +149,10 @@ class ClusterTasks:
             except _LostWhileWaiting:
                 reason = "its node is gone"
             except (ray.exceptions.RayError, UnfitWorker) as error:
-                found = loss(error)
                 if isinstance(error, UnfitWorker):
-                    found = Loss(error.reason, mend="mend that first")
+                    found: Loss | None = Loss(error.reason, mend="mend that first")
+                else:
+                    found = loss(error)
                 if found is None:
                     raise
                 reason, lost = found.reason, lost + 1

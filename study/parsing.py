@@ -44,10 +44,10 @@ def parse_duration(text: str) -> float:
         PlanError: if ``text`` is none of these.
     """
     asked = text.strip()
-    if _BARE.fullmatch(asked) and float(asked) > 0:
-        raise PlanError(f"--budget {text!r} has no unit; did you mean {asked}m, or {asked}h?")
     if _BARE.fullmatch(asked):
-        return 0.0
+        if float(asked) == 0:  # of whatever unit
+            return 0.0
+        raise PlanError(f"--budget {text!r} has no unit; did you mean {asked}m, or {asked}h?")
     if _DURATION.fullmatch(asked) is None:
         raise PlanError(f"--budget {text!r} is not a duration; write it as 1h30m, 30m or 2h")
     parts = re.findall(_PART, asked)

@@ -150,7 +150,6 @@ class StudentTrial:
         """Go on by itself from the last checkpoint, after what it may not meet by itself."""
         self.close()
         self._trainer = self._fused = None
-        give_memory_back()
         self._curve.clear()
         self.task = replace(self.task, partners=())
         return self._report(done=False, together=_one_by_one(why_not(error)))

@@ -4,11 +4,12 @@ Networks are built without numbers (on torch's meta device), so that a ResNet-50
 of a second. Imports of torch are in the functions: the error is named where torch is not loaded.
 """
 
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from study.distillation.users_code import users_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from study.distillation.methods import FeatureTaps
     from study.distillation.methods.own import Declared
     from study.distillation.teacher_recipe import TeacherRecipe
-
-_NOT_THE_USERS = ("site-packages", "study/distillation")
 
 Shape = tuple[int, int, int]
 Features = tuple[tuple[int, ...], ...]
@@ -103,10 +102,12 @@ def check_students(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: 
 
 def _where(error: Exception) -> str:
     """File and line in which a user's code, or what it called, failed, and how."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not any(part in f.filename for part in _NOT_THE_USERS)] or frames
+    import torch
+
+    line = users_line(error, (__file__, str(Path(torch.__file__).parent)))
     said = str(error).splitlines()[0] if str(error) else ""
-    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}: {type(error).__name__}: {said}"
+    where = "" if line is None else f"{Path(line.filename).name}, line {line.lineno}: "
+    return f"{where}{type(error).__name__}: {said}"
 
 
 def _check_method(student: str, params: Mapping[str, Any], of: Networks, maps: "_Maps") -> None:

@@ -5,7 +5,6 @@ Whatever goes wrong in a user's code is named with its file and line.
 
 import importlib
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias
@@ -13,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 
 from study.distillation.methods.base import Answers, FeatureTaps, Method, MethodError
+from study.distillation.users_code import users_line
 
 Builder: TypeAlias = Callable[[Mapping[str, Any]], Any]
 _IMAGES = 4
@@ -214,14 +214,8 @@ def _said(error: Exception) -> str:
     text = f"{type(error).__name__}: {first}" if first else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
-    ours = (__file__, importlib.__file__)
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename not in ours and not frame.filename.startswith("<frozen")
-    ]
-    within = [frame for frame in frames if frame.filename == frames[0].filename]
-    return f"{within[-1].filename}, line {within[-1].lineno}: {text}" if within else text
+    line = users_line(error, (__file__, importlib.__file__, "<frozen"))
+    return text if line is None else f"{line.filename}, line {line.lineno}: {text}"
 
 
 def _kind(value: Any) -> str:

@@ -366,21 +366,28 @@ def test_what_may_compute_by_python_anew_in_each_step_is_not_captured() -> None:
     assert str(asked).startswith("the teacher has modules of")
 
 
+def are_alike_on_a_gpu(
+    make: Callable[[], nn.Module], settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Train step by step and by graphs, and hold each epoch of the one against the other's."""
+    cuda = torch.device("cuda")
+    usual, run = trainer(make, KD, settings, cuda), trainer(make, KD, settings, cuda)
+    monkeypatch.setattr(usual, "_runner", StepRunner(usual._step, cuda, "to be compared with"))
+    monkeypatch.setattr(run, "_runner", StepRunner(run._step, cuda, worthwhile=1e9))
+    for _ in range(settings.epochs):
+        # Kernels that add up in any order part two trainings by a little more each epoch.
+        one, other = usual.run_epoch(), run.run_epoch()
+        assert other.train_loss == pytest.approx(one.train_loss, rel=1e-2)
+    assert run.steps_taken == "graph"
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("make", [residual, with_dropout])
 @pytest.mark.parametrize("settings", [SETTINGS, ADAM], ids=["sgd", "adam"])
 def test_a_graph_takes_the_steps_that_are_taken_one_by_one(
     make: Callable[[], nn.Module], settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cuda = torch.device("cuda")
-    usual, run = trainer(make, KD, settings, cuda), trainer(make, KD, settings, cuda)
-    monkeypatch.setattr(usual, "_runner", StepRunner(usual._step, cuda, "to be compared with"))
-    monkeypatch.setattr(run, "_runner", StepRunner(run._step, cuda, worthwhile=1e9))
-    for _ in range(3):
-        # Kernels that add up in any order part two trainings by a little more each epoch.
-        one, other = usual.run_epoch(), run.run_epoch()
-        assert other.train_loss == pytest.approx(one.train_loss, rel=1e-2)
-    assert run.steps_taken == "graph"
+    are_alike_on_a_gpu(make, settings, monkeypatch)
 
 
 @pytest.mark.gpu
@@ -412,15 +419,8 @@ def test_after_a_step_that_cannot_be_captured_dropout_and_other_graphs_go_on(
 def test_a_second_phase_is_captured_as_it_is_taken_step_by_step(
     settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cuda = torch.device("cuda")
     phased = replace(settings, epochs=4, transfer=Transfer("all", 0.5, 1.0))
-    usual, run = (trainer(residual, KD, phased, cuda) for _ in range(2))
-    monkeypatch.setattr(usual, "_runner", StepRunner(usual._step, cuda, "to be compared with"))
-    monkeypatch.setattr(run, "_runner", StepRunner(run._step, cuda, worthwhile=1e9))
-    for _ in range(4):
-        one, other = usual.run_epoch(), run.run_epoch()
-        assert other.train_loss == pytest.approx(one.train_loss, rel=1e-2)
-    assert run.steps_taken == "graph"
+    are_alike_on_a_gpu(residual, phased, monkeypatch)
 
 
 @pytest.mark.gpu
