@@ -99,7 +99,9 @@ def file_hash(spec: str) -> str | None:
 
 def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise SpaceError(f"search space {path}: there is no such file; check the path")
+        beside = sorted(other.name for other in path.parent.glob("*.py"))
+        close = nearest(path.name, beside) if beside else "; check the path"
+        raise SpaceError(f"search space {path}: there is no such file{close}")
     name = f"{FILE_MODULE_PREFIX}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None

@@ -3,7 +3,7 @@
 from analysis.formatting import counted, duration, milliseconds, score_text, significant
 from analysis.limits import limits_note
 from analysis.timing_notes import noise_note, tie_note
-from study.console import make_console
+from study.console import make_console, print_line
 from study.ending import Ending
 from study.mirror import mirror_of, shown
 from study.progress import front_table
@@ -23,7 +23,7 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
     took = duration(summary.seconds)
     console.print(f"\n{summary.folder.name}: {counts or 'no trials'} in {took}", style="bold")
     if ending.note:
-        console.print(ending.note, highlight=False)
+        print_line(console, ending.note)
     if summary.front:
         console.print()
         found = summary.results
@@ -36,23 +36,23 @@ def print_summary(summary: StudySummary, ending: Ending) -> None:
         console.print(shown)
     teacher = summary.results.teacher
     if teacher is not None:
-        console.print(
+        print_line(
+            console,
             f"teacher {teacher.name}: {score.name} {score_text(teacher.val_score, score.unit, 2)} "
             f"validation, {score_text(teacher.test_score, score.unit, 2)} test, "
             f"{milliseconds(teacher.latency.latency_ms)}",
-            highlight=False,
         )
     default = summary.results.default_student
     if default is not None:
-        console.print(
+        print_line(
+            console,
             f"default student {default.name}: {milliseconds(default.latency.latency_ms)}, "
             f"{significant(default.params_m)} M parameters",
-            highlight=False,
         )
     told = summary.results
     for text in (tie_note(told), noise_note(told), limits_note(told)):
         if text is not None and summary.front:
-            console.print(text, highlight=False)
+            print_line(console, text)
     if summary.hypervolume is not None:
         console.print(f"hypervolume {summary.hypervolume:.3f}", highlight=False)
     console.print()

@@ -54,6 +54,7 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
     """
     from study.database import check_database
     from study.distillation.teacher_checkpoint import inspect_checkpoint
+    from study.inputs import check_asked_as_before
     from study.lock import check_free
     from study.record import check_storage, read_plan_file
     from study.runtime_check import check_runtime
@@ -63,6 +64,7 @@ def check(plan: StudyPlan, space: SearchSpace, studies: Path) -> None:
 
     check_writable(studies)
     check_free(studies / plan.name)
+    check_asked_as_before(studies / plan.name, plan, space)
     problem = check_storage(plan.storage)
     if problem is None and plan.storage is not None:
         problem = check_database(plan.storage, plan.name, read_plan_file(studies / plan.name))
@@ -98,10 +100,13 @@ class _Course:
     log: Path | None = None
 
     def exit_code(self, stop: "StopRequest") -> int:
-        """The run's own; a signal's where there was no run, or none to its end."""
+        """The run's own; a signal's where there was no run, or none to its end.
+
+        So also where a run breaks as it is being stopped: what ends a driver may end its Ray too.
+        """
         from study.refusals import FAILED, LOCKED
 
-        if self.crash is not None:
+        if self.crash is not None and stop.signum is None:
             return FAILED
         if self.ending is not None:
             return self.ending.exit_code
@@ -233,7 +238,10 @@ def _load(
             progress=lambda what, done, total: phase.update(done, total, what),
         )
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
+    known = () if earlier is None else earlier.lines
     earlier = earlier and earlier.on(data.content_hash)
+    for line in () if earlier is None else earlier.lines[len(known) :]:
+        progress.fact("warm start", line)
     check_precision(plan)
     check_space(space, data, plan)
     teacher = "none"

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 
 from analysis.formatting import score_text
 from analysis.results import TrialResult
+from analysis.stored_plan import Score
 from cluster.connect import own_ray_is_gone
-from search_spaces.space import Score
 
 # How long a Ray of its own has to be gone before a driver that was told to stop leaves without it.
 # Ray itself would have it wait for a minute, and then end it with exit code 1.
 _GONE_SECONDS = 5.0
 _LOOK_EVERY_SECONDS = 0.5
+# The word for the record of a study whose trials are through, none of whose students can be on one.
+NO_FRONT = "no front"
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 

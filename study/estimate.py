@@ -15,7 +15,7 @@ from cluster.connect import available_cpus
 from cluster.kinds import Node, processor_name
 from cluster.resources import plan_resources
 from search_spaces.space import SearchSpace, Value
-from study.console import make_view
+from study.console import make_view, print_rows
 from study.plan import PlanError, StudyPlan
 from study.plan_view import Rows, budget_rows, parameter_rows, plan_rows, seed_rows, where_rows
 from study.progress import Progress, make_progress
@@ -93,9 +93,7 @@ def show_plan(plan: StudyPlan, space: SearchSpace, studies: Path, *, as_json: bo
         ),
     ):
         console.print(f"\n{title}", style="bold")
-        width = max((len(name) for name, _ in rows), default=0) + 2
-        for name, text in rows:
-            console.print(f"  {name:<{width}}{text}", highlight=False, markup=False)
+        print_rows(console, rows, indent=2)
     console.print("\nNothing was written.", style="dim")
     return 0
 

@@ -100,11 +100,38 @@ def check_same_plan(folder: Path, document: Mapping[str, Any]) -> None:
     if lost is not None:
         raise RecordError(lost)
     stored = read_plan_file(folder)
-    if stored is None or stored["hash"] == document["hash"]:
+    if stored is not None and stored["hash"] != document["hash"]:
+        raise _different(document["name"], stored.get("identity", {}), document["identity"])
+
+
+def check_asked_as_before(folder: Path, plan: StudyPlan, space: SearchSpace) -> None:
+    """Refuse what :func:`check_same_plan` would, as far as it is known before anything is read.
+
+    Data, teacher and what a warm start hands over are taken to be as they were.
+
+    Raises:
+        DifferentPlanError: naming each difference.
+        RecordError: if the stored plan is damaged.
+    """
+    document = read_plan_file(folder)
+    if document is None:
         return
-    different = differences(stored.get("identity", {}), document["identity"])
-    raise DifferentPlanError(
-        f"study {document['name']} exists with another plan ({'; '.join(different)}); "
+    stored = document.get("identity", {})
+    asked = plan.identity(
+        space_hash=space.to_json(plan.preset)["hash"],
+        data_hash=stored.get("data_hash"),
+        teacher_key=stored.get("teacher"),
+        handed_over=stored.get("handed_over"),
+    )
+    if identity_hash(asked) != document["hash"]:
+        raise _different(plan.name, stored, asked)
+
+
+def _different(
+    name: str, stored: Mapping[str, Any], asked: Mapping[str, Any]
+) -> DifferentPlanError:
+    return DifferentPlanError(
+        f"study {name} exists with another plan ({'; '.join(differences(stored, asked))}); "
         f"ask the same to continue it, or give this one a --name of its own"
     )
 

@@ -13,6 +13,7 @@ from analysis.results import PLAN_FILE, TrialResult
 from search_spaces.space import nearest
 from study.commands import command
 from study.disk import DiskUse, disk_use
+from study.ending import NO_FRONT
 from study.failures import TOO_MANY_FAILURES
 from study.lock import PATIENCE_SECONDS, Holder, beaten_ago, read_holder
 from study.mirror import Part, bring_plans, bring_study, mirror_of, shown
@@ -81,7 +82,7 @@ class StudyStatus:
     @property
     def resume(self) -> str | None:
         """The command that continues the study; None where it runs or has nothing left to do."""
-        if self.is_live or self.state.startswith("finished") or self.state == "no front":
+        if self.is_live or self.state.startswith("finished") or self.state == NO_FRONT:
             return None
         allow = self.summary.failures_to_allow
         more = [] if allow is None else ["--max-failures", f"{allow:g}"]
@@ -267,7 +268,7 @@ def study_table(states: Sequence[dict[str, Any]], width: int) -> "Table":
 
     Args:
         states: As :func:`study_states` returns them.
-        width: Characters a line has; of long names, what does not fit is left out.
+        width: Characters a line has; long names are folded.
     """
     from rich.table import Table
 
@@ -276,7 +277,7 @@ def study_table(states: Sequence[dict[str, Any]], width: int) -> "Table":
     table = Table(box=None, pad_edge=False)
     # Left to itself, rich would give a long name the room of the figures.
     longest = max(12, width - _OTHER_COLUMNS)
-    table.add_column("study", no_wrap=True, overflow="ellipsis", max_width=longest)
+    table.add_column("study", overflow="fold", max_width=longest)
     table.add_column("state", no_wrap=True)
     for heading in ("trials", "front", "best", "age"):
         table.add_column(heading, no_wrap=True, justify="right")

@@ -89,7 +89,8 @@ def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:
     """Parse ``NAME=VALUE`` items to values of the space's parameters.
 
     Raises:
-        PlanError: if an item has no ``=``, or its name or value does not fit the space.
+        PlanError: if an item has no ``=``, its name or value does not fit the space, or a
+            parameter is given two values.
     """
     fixed: dict[str, Value] = {}
     for item in items:
@@ -97,9 +98,13 @@ def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:
         if not equals:
             raise PlanError(f"--fix {item!r} is not NAME=VALUE; try --fix {item}=...")
         try:
-            fixed[name] = parse_value(text, space, name)
+            value = parse_value(text, space, name)
         except SpaceError as error:
             raise PlanError(f"--fix {item}: {error}") from None
+        if fixed.setdefault(name, value) != value:
+            raise PlanError(
+                f"--fix {item}: {name} is held at {fixed[name]} already; give it one value"
+            )
     return fixed
 
 

@@ -200,7 +200,12 @@ class StudyPlan:
         return cls(**{**values, "objectives": tuple(body["objectives"])}, budget=budget)
 
     def identity(
-        self, *, space_hash: str, data_hash: str, teacher_key: str, handed_over: str | None = None
+        self,
+        *,
+        space_hash: str,
+        data_hash: str | None,
+        teacher_key: str | None,
+        handed_over: str | None = None,
     ) -> dict[str, Any]:
         """Return what makes two plans the same study: the question, not how long or where.
 

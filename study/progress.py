@@ -29,7 +29,7 @@ from analysis.front import front_members
 from analysis.results import Third, TrialResult, searched, trained_alone, trial_name
 from analysis.runs import Estimate, estimates
 from analysis.stored_plan import Score, Space
-from study.console import make_console
+from study.console import make_console, print_line, print_rows
 from study.replicates import further
 
 if TYPE_CHECKING:
@@ -118,18 +118,12 @@ class Progress:
 
     def fact(self, name: str, text: str) -> None:
         """Show what something is; on a terminal folded between words, beside its name."""
-        if self.quiet or not self.console.is_terminal:
-            self.say(f"{name:<{_NAME_WIDTH}}{text}")
-            return
-        row = Table.grid()
-        row.add_column(width=_NAME_WIDTH)
-        row.add_column(overflow="fold")
-        row.add_row(Text(name), Text(text))
-        self.console.print(row, highlight=False, markup=False)
+        if not self.quiet:
+            print_rows(self.console, [(name, text)], width=_NAME_WIDTH)
 
     def warn(self, text: str) -> None:
         """Show one warning, also when quiet."""
-        self.console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)
+        print_line(self.console, f"warning: {text}", style="yellow")
 
     @contextmanager
     def phase(self, title: str) -> Iterator[Phase]:

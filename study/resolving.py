@@ -33,6 +33,8 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
     fixed = parsing.parse_fixed(args.fix, space)
     if not space.taught:
         _refuse_teachers(space, args)
+    elif args.teacher is not None:
+        _refuse_training(args)
     data = args.data or space.preset_data.get(args.preset, space.default_data)
     short = Path(data).name or "data"
     defaults = space.defaults_for(short)
@@ -40,7 +42,7 @@ def resolve(args: argparse.Namespace) -> tuple[StudyPlan, SearchSpace]:
         raise SpaceError(f"space {space.name} declares no teacher for {short}; add one under '*'")
     # The seed points come first: fewer trials than those is what the user asked for, not an error.
     presets = len(space.presets[args.preset]) if args.preset else 0
-    name = StudyName(args.name or f"{space.name}-{short}")
+    name = StudyName(f"{space.name}-{short}" if args.name is None else args.name)
     objectives = parsing.parse_objectives(args.objectives, space)
     document = _stored(name, args)
     stored = None if document is None else document.get("plan")
@@ -189,6 +191,20 @@ def _refuse_teachers(space: SearchSpace, args: argparse.Namespace) -> None:
                 f"--{option} {value}: no teacher teaches in space {space.name}; "
                 "leave the option out"
             )
+
+
+def _refuse_training(args: argparse.Namespace) -> None:
+    """Refuse what says how to train a teacher, beside one that is trained already."""
+    if args.teacher_epochs is not None:
+        raise plans.PlanError(
+            f"--teacher-epochs {args.teacher_epochs}: the teacher of --teacher {args.teacher} is "
+            "not trained any further; leave one of the two out"
+        )
+    if args.teacher_weights == "imagenet":
+        raise plans.PlanError(
+            f"--teacher-weights imagenet: --teacher {args.teacher} has its own; leave one of the "
+            "two out (--teacher-statistics imagenet if it was trained on images normalised so)"
+        )
 
 
 def _asked(space: SearchSpace, asked: str | None) -> str:

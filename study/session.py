@@ -19,7 +19,7 @@ from study.budget import Left
 from study.commands import command
 from study.constraints import Constraints
 from study.database import database_gone
-from study.ending import Ending, StopRequest, why_no_front
+from study.ending import NO_FRONT, Ending, StopRequest, why_no_front
 from study.environment import describe_environment
 from study.failures import TOO_MANY_FAILURES, fine_from
 from study.guide import Guide
@@ -213,8 +213,8 @@ class Session:
             self._prune(CONFIRMED_WITHIN, spare=0 if ending.word == "complete" else None)
             self._make_models()
         if ending.exit_code == 0 and not front_of(self._record):
-            asked = self._inputs.space.score, plan.min_score
-            return Ending("no front", 1, why_no_front(record.trials(), *asked, ending.note))
+            asked = self._stored.space.score, plan.min_score
+            return Ending(NO_FRONT, 1, why_no_front(record.trials(), *asked, ending.note))
         return ending
 
     def _make_models(self) -> None:

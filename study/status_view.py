@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from analysis.formatting import counted, duration, score_text, significant, size
 from analysis.results import TrialResult, searched, trained_alone
-from study.console import make_view
+from study.console import make_view, print_line, print_rows
+from study.ending import NO_FRONT, why_no_front
 from study.listing import SILENT, StudyStatus
 from study.progress import front_table, trial_line
 from study.summary import KINDS
@@ -150,12 +150,10 @@ def changes(before: StudyStatus, now: StudyStatus) -> Iterator[str]:
 
 def print_status(status: StudyStatus, console: Console) -> None:
     """Print the whole status once; lines are folded between words, and in a pipe not at all."""
-    piped = not console.is_terminal
     for text, style in _top(status):
-        console.print(text, style=style, highlight=False, markup=False, soft_wrap=piped)
-    for line in reason_lines(status, _REASONS_SHOWN):
-        shown = f"  {line}" if piped else Padding.indent(Text(line), 2)
-        console.print(shown, highlight=False, markup=False, soft_wrap=piped)
+        print_line(console, text, style)
+    reasons = reason_lines(status, _REASONS_SHOWN)
+    print_rows(console, [("", line) for line in reasons], indent=2, width=0)
     if status.open_trials:
         console.print(_open_table(status, limit=None))
     if status.paused_trials:
@@ -165,7 +163,11 @@ def print_status(status: StudyStatus, console: Console) -> None:
 
 
 def _top(status: StudyStatus) -> list[tuple[str, str | None]]:
-    plain = (counts_line(status), spent_line(status), disk_line(status))
+    plain = [counts_line(status), spent_line(status), disk_line(status)]
+    if status.state == NO_FRONT:
+        summary = status.summary
+        least = summary.results.plan.plan.get("min_score")
+        plain.insert(0, why_no_front(summary.trials, summary.score, least, None))
     return [(headline(status), "bold"), *((line, None) for line in plain)]
 
 

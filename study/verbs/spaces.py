@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from study.verbs.arguments import add_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from search_spaces.declarations import Preset, PublishedColumn
     from search_spaces.space import SearchSpace
 
 HELP = "list the search spaces, or show one"
@@ -21,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List the built-in spaces, or show one."""
     from search_spaces.catalogue import BUILT_IN, load_space
-    from study.console import make_view
+    from study.console import make_view, print_line, print_rows
     from study.plan_view import parameter_rows
 
     if args.space is None:
@@ -29,41 +32,43 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps({"spaces": [space.to_json() for space in spaces]}))
             return 0
-        width = max(len(space.name) for space in spaces) + 2
-        for space in spaces:
-            presets = f" (presets: {', '.join(space.presets)})" if space.presets else ""
-            print(f"{space.name:<{width}}{space.title}{presets}")
+        print_rows(make_view(), [(space.name, _title(space)) for space in spaces])
         return 0
     space = load_space(args.space)
     if args.json:
         print(json.dumps(space.to_json(next(iter(space.presets), None))))
         return 0
     console = make_view()
-    console.print(f"{space.name}: {space.title}", style="bold", highlight=False)
-    console.print(space.description, highlight=False)
+    print_line(console, f"{space.name}: {space.title}", style="bold")
+    print_line(console, space.description)
     rows = parameter_rows(space)
     width = max(len(name) for name, _ in rows) + 2
     console.print("\nParameters", style="bold")
-    for name, text in rows:
-        console.print(f"  {name:<{width}}{text}", highlight=False, markup=False)
+    print_rows(console, rows, indent=2, width=width)
     console.print("\nStudies", style="bold")
-    for name, text in _study_rows(space, args.space):
-        console.print(f"  {name:<{width}}{text}", highlight=False, markup=False)
+    print_rows(console, _study_rows(space, args.space), indent=2, width=width)
     for preset, members in space.presets.items():
         table = space.published.get(preset)
         console.print(f"\nPreset {preset}", style="bold")
         if table is not None:
-            console.print(f"  {table.source}", highlight=False, markup=False)
+            print_rows(console, [("", table.source)], indent=2, width=0)
         columns = {} if table is None else {column.key: column for column in table.columns}
-        for row in members:
-            figures = [
-                f"{columns[key].label} {value:g} {columns[key].unit}".rstrip()
-                for key, value in row.published.items()
-            ]
-            notes = [text for text in (", ".join(figures), row.note) if text]
-            line = f"  {row.label}: {'. '.join(notes)}" if notes else f"  {row.label}"
-            console.print(line, highlight=False, markup=False)
+        print_rows(console, [(row.label, _notes(row, columns)) for row in members], indent=2)
     return 0
+
+
+def _title(space: "SearchSpace") -> str:
+    presets = f" (presets: {', '.join(space.presets)})" if space.presets else ""
+    return space.title + presets
+
+
+def _notes(row: "Preset", columns: "Mapping[str, PublishedColumn]") -> str:
+    """What was published of a row of a preset, and what there is to say of it."""
+    figures = ", ".join(
+        f"{columns[key].label} {value:g} {columns[key].unit}".rstrip()
+        for key, value in row.published.items()
+    )
+    return ". ".join(text for text in (figures, row.note) if text)
 
 
 def _study_rows(space: "SearchSpace", spec: str) -> list[tuple[str, str]]:

@@ -147,6 +147,9 @@ CASES = {
         (*DIGITS, "--objectives", "accuracy,params"), ("accuracy,params", "give score,latency")
     ),
     "a space file that is missing": Case(("--space", "mine.py"), ("mine.py", "check the path")),
+    "a space file that is called otherwise": Case(
+        ("--space", "brokn.py"), ("brokn.py", "did you mean broken.py?"), space_without_range
+    ),
     "a space file that contradicts itself": Case(
         ("--space", "broken.py", "--data", "digits"),
         ("broken.py", "no range from 3 to 1"),
@@ -167,6 +170,19 @@ CASES = {
         (*DIGITS, "--budget", "2 weeks"), ("2 weeks", "30m or 2h")
     ),
     "a name that climbs out": Case((*DIGITS, "--name", "../evil"), ("../evil", "--name evil")),
+    "a name of nothing": Case((*DIGITS, "--name", ""), ("''", "try --name my-study")),
+    "a parameter held at two values": Case(
+        (*DIGITS, "--fix", "temperature=4", "--fix", "temperature=8"),
+        ("--fix temperature=8", "held at 4 already", "give it one value"),
+    ),
+    "epochs of a teacher that is not trained": Case(
+        (*DIGITS, "--teacher", "mine.pt", "--teacher-epochs", "3"),
+        ("--teacher-epochs 3", "--teacher mine.pt", "leave one of the two out"),
+    ),
+    "weights of a teacher that has its own": Case(
+        (*DIGITS, "--teacher", "mine.pt", "--teacher-weights", "imagenet"),
+        ("--teacher-weights imagenet", "mine.pt", "--teacher-statistics imagenet"),
+    ),
     "a name with a leading dot": Case((*DIGITS, "--name", ".x"), ("'.x'", "no leading dot")),
     "a name the service uses itself": Case(
         (*DIGITS, "--name", "teachers"), ("teachers", "--name teachers-study")

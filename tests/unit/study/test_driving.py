@@ -15,7 +15,7 @@ from search_spaces.cifar_blocks import SPACE
 from study import driving, launch
 from study.arguments import parser
 from study.driving import Shown, drive
-from study.ending import Ending
+from study.ending import Ending, StopRequest
 from study.halting import disk_full
 from study.plan import StudyPlan
 from study.resolving import resolve
@@ -153,3 +153,22 @@ def test_so_does_the_traceback_of_a_crash(
     assert told == "error: ZeroDivisionError: a mistake"
     (log,) = folder.parents[1].glob("study-*.log")
     assert where == f"The traceback is in {log}."
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_breaks_as_it_is_stopped_has_the_signals_exit_code(
+    signum: signal.Signals,
+    code: int,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(_: object, __: object, stop: StopRequest, ___: object) -> Ending:
+        stop.between_trials = True
+        os.kill(os.getpid(), signum)
+        raise RuntimeError("Ray has ended as well")
+
+    monkeypatch.setattr("study.runner.run_study", stopped)
+
+    assert driven(folder) == code
+    assert "error: RuntimeError: Ray has ended as well" in capfd.readouterr().err

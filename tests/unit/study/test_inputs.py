@@ -14,7 +14,14 @@ from search_spaces.space import PSNR, WEIGHTED_F1, SearchSpace, SpaceError
 from study.arguments import parser
 from study.distillation.image_data import ImageData, Split
 from study.distillation.views import Augmentation
-from study.inputs import StudyInputs, plan_document, store_plan
+from study.inputs import (
+    DifferentPlanError,
+    StudyInputs,
+    check_asked_as_before,
+    check_same_plan,
+    plan_document,
+    store_plan,
+)
 from study.record import read_plan_file
 from study.resolving import resolve
 from study.task import task_of
@@ -90,3 +97,28 @@ def test_a_space_that_is_no_file_has_no_hash_of_one(tmp_path: Path) -> None:
 
     assert document["space"]["file_hash"] is None
     assert file_hash(str(tmp_path / "gone.py")) is None
+
+
+def test_another_plan_under_a_name_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    line = ["--space", "cifar_blocks", "--data", "digits", "--name", "own"]
+    folder = tmp_path / "own"
+    folder.mkdir()
+    store_plan(folder, document_of("cifar_blocks", tmp_path))
+
+    same, space = resolve(parser().parse_args([*line, "--trials", "99", "--replicates", "3"]))
+    check_asked_as_before(folder, same, space)
+    other, space = resolve(parser().parse_args([*line, "--seed", "1", "--fix", "alpha=0.5"]))
+    with pytest.raises(DifferentPlanError) as early:
+        check_asked_as_before(folder, other, space)
+    inputs = StudyInputs(other, space, data_of([0, 1, 2, 3]), "none", tmp_path)
+    with pytest.raises(DifferentPlanError) as late:
+        check_same_plan(folder, plan_document(inputs))
+
+    assert "seed 0, now 1" in str(early.value)
+    assert "give this one a --name of its own" in str(early.value)
+    assert str(early.value) == str(late.value)
+
+
+def test_where_there_is_no_study_yet_any_plan_will_do(tmp_path: Path) -> None:
+    plan, space = resolve(parser().parse_args(["--space", "cifar_blocks", "--data", "digits"]))
+    check_asked_as_before(tmp_path / plan.name, plan, space)

@@ -23,7 +23,7 @@ from rich.console import Console
 from analysis.results import EpochResult, Session, Usage
 from study.closing import _whereabouts
 from study.ending import Ending
-from study.listing import StudyStatus, status_of, study_states
+from study.listing import StudyStatus, status_of, study_states, study_table
 from study.lock import LOCK_FILE, Holder, StudyLock
 from study.record import StudyRecord
 from study.session_time import SessionTime
@@ -260,6 +260,24 @@ def test_how_a_study_ended_is_its_state(
 
     assert found.state == state
     assert (found.resume is not None) is goes_on
+
+
+def test_a_study_without_a_front_says_why(tmp_path: Path) -> None:
+    record = write(tmp_path / "study", [begun(done=2)], planned=1, end="no front")
+    found = replace(status(record), state="no front")
+
+    assert "no trial was trained to the end, so there is no front" in shown(found)
+    assert "no front" not in shown(replace(found, state="finished"))
+
+
+def test_names_in_a_list_are_whole_on_narrow_terminals(tmp_path: Path) -> None:
+    name = "cifar_blocks-my_photographs-of_birds"
+    write(tmp_path / name, [finished()], planned=1)
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(study_table(study_states(tmp_path), 80))
+    lines = stream.getvalue().splitlines()
+
+    assert "".join(line.partition(" ")[0] for line in lines[1:]) == name
 
 
 @pytest.mark.parametrize(("failed", "allow"), [(3, None), (4, "0.6"), (5, "0.7"), (8, "1")])
