@@ -145,7 +145,8 @@ class Outcome(Stored):
 
     `val_score` is that of the last epoch done, `latency_ms` the latency searched by, `rung` the
     epoch at which a stopped trial was stopped. `breaks` says which constraint a complete trial
-    breaks that is there to be compared with; it is on no front.
+    breaks that is there to be compared with; it is on no front. `diverged` is a failed trial whose
+    loss became infinite or not a number.
     """
 
     status: OutcomeStatus
@@ -157,6 +158,7 @@ class Outcome(Stored):
     finished_at: str
     rung: int | None = None
     breaks: str | None = None
+    diverged: bool = False
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,25 @@ class Source:
 
         Those of the plan have yet to be read: see :meth:`study.warm_start.Earlier.on`.
         """
-        here = (space.score.name, space.score.unit), plan.max_epochs, plan.train_per_class
-        return here == (self.score, self.max_epochs, self.train_per_class)
+        return self.score is not None and not self.differences(plan, space)
+
+    def differences(self, plan: StudyPlan, space: SearchSpace) -> list[str]:
+        """Say in a clause each how its scores are of something else, as far as is known."""
+        if self.score is None:  # a table
+            return []
+        found, (name, unit) = [], self.score
+        if (name, unit) != (space.score.name, space.score.unit):
+            here = f"{space.score.name} ({space.score.unit})"
+            found.append(f"its score is {name} ({unit}), here {here}")
+        if self.max_epochs != plan.max_epochs:
+            found.append(f"its students trained {self.max_epochs} epochs, here {plan.max_epochs}")
+        if self.train_per_class != plan.train_per_class:
+            there, here = (
+                "all images" if count is None else f"{count} images of each class"
+                for count in (self.train_per_class, plan.train_per_class)
+            )
+            found.append(f"they learnt from {there}, here from {here}")
+        return found
 
 
 def read_source(asked: str, studies: Path) -> Source:

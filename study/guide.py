@@ -78,6 +78,7 @@ class Guide:
         self._third = None if largest is None else plan.third
         # Below the least score that is asked for nothing is gained.
         floor = max(point.val_score, plan.min_score or -math.inf)
+        self._worst = point.val_score
         first = first_wait(plan.max_epochs)
         self._rungs = rung_epochs(plan.max_epochs, first)
         coding = coding_of(space)
@@ -251,7 +252,7 @@ class Guide:
                 training = Training(
                     trial.number,
                     trial.params,
-                    _scores(trial, mean),
+                    _scores(trial, mean, self._worst),
                     trial.epochs,
                     latency,
                     waits=waits,
@@ -287,9 +288,15 @@ class Guide:
         return name
 
 
-def _scores(trial: TrialResult, mean: float | None) -> tuple[float, ...]:
-    """The score after each epoch; after the last the mean over several runs, where there is one."""
+def _scores(trial: TrialResult, mean: float | None, worst: float) -> tuple[float, ...]:
+    """The score after each epoch; after the last the mean over several runs, where there is one.
+
+    Whoever diverged has come to the ``worst`` score after that: its neighbours are to be expected
+    near there, and not where its epochs before pointed.
+    """
     scores = tuple(epoch.val_score for epoch in trial.curve)
+    if trial.outcome is not None and trial.outcome.diverged:
+        return (*scores, worst)[: trial.epochs]
     whole = len(scores) == trial.epochs
     return scores if mean is None or not whole else (*scores[:-1], mean)
 

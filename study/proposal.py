@@ -8,9 +8,11 @@ import copy
 import hashlib
 import statistics
 import warnings
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from analysis.front import third_value
 from analysis.results import ATTR_REPLICATE, Third, TrialResult
 from search_spaces.space import Choice, Parameter, SearchSpace, Value, configuration_key
 from study.warm_start import latency_factor
@@ -79,6 +81,7 @@ def propose(
     tried: Collection[Any],
     refuse: Callable[[dict[str, Value]], bool] = lambda params: False,
     earlier: "Sequence[optuna.trial.FrozenTrial]" = (),
+    waiting: Mapping[int, Sequence[float]] = MappingProxyType({}),
 ) -> dict[str, Value]:
     """Draw the configuration of trial ``number``.
 
@@ -94,11 +97,13 @@ def propose(
         tried: Keys (``configuration_key``) of all configurations tried so far.
         refuse: Says which configurations are known to break a constraint.
         earlier: Another study's trials, which the sampler is shown before the record's.
+        waiting: What trials that wait at a rung have reached, by number; see
+            :func:`reached_by_waiting`.
 
     Raises:
         Exhausted: if nothing untried is left.
     """
-    sketch, trial = _sketch(study, earlier)
+    sketch, trial = _sketch(study, earlier, waiting)
     for attempt in range(_TRIES + _TRIES_AT_RANDOM):
         name = sampler if attempt < _TRIES else "random"
         drawn = make_sampler(name, draw_seed(seed, number, attempt))
@@ -117,7 +122,9 @@ def propose(
 
 
 def _sketch(
-    study: "optuna.Study", earlier: "Sequence[optuna.trial.FrozenTrial]"
+    study: "optuna.Study",
+    earlier: "Sequence[optuna.trial.FrozenTrial]",
+    waiting: Mapping[int, Sequence[float]],
 ) -> "tuple[optuna.Study, optuna.trial.FrozenTrial]":
     """Return a study with the same trials and the one to be drawn, which exists there alone.
 
@@ -135,7 +142,7 @@ def _sketch(
         for trial in study.get_trials(deepcopy=False)
         if ATTR_REPLICATE not in trial.user_attrs
     ]
-    known = [*earlier, *map(_taught, own)]
+    known = [*earlier, *(_taught(trial, waiting) for trial in own)]
 
     class Sketch(InMemoryStorage):
         def get_all_trials(
@@ -155,7 +162,7 @@ def _sketch(
         study_name="sketch",
     )
     trial = storage.get_trial(storage.create_new_trial(sketch._study_id))
-    trial.number = len(own)
+    trial.number = 1 + max((each.number for each in own), default=-1)
     return sketch, trial
 
 
@@ -208,14 +215,36 @@ def _as_here(there: Sequence[float], here: Sequence[float]) -> Sequence[float]:
     return [centre + (score - middle) * wide for score in there]
 
 
-def _taught(trial: "optuna.trial.FrozenTrial") -> "optuna.trial.FrozenTrial":
+def reached_by_waiting(
+    trials: Sequence[TrialResult], third: Third | None
+) -> dict[int, tuple[float, ...]]:
+    """Return the values that trials which wait at a rung have reached, by number."""
+    found = {}
+    for trial in trials:
+        small = () if third is None else (third_value(trial, third),)
+        values = (trial.val_score, trial.search_latency_ms, *small)
+        known = tuple(value for value in values if value is not None)
+        if trial.waits_at is not None and len(known) == len(values):
+            found[trial.number] = known
+    return found
+
+
+def _taught(
+    trial: "optuna.trial.FrozenTrial", waiting: Mapping[int, Sequence[float]]
+) -> "optuna.trial.FrozenTrial":
     """Return a trial as a sampler can learn from it.
 
     One that breaks a constraint has no values to compare, so the record has it failed, which
-    samplers pass over. Pruned, TPE counts it by how far off it is.
+    samplers pass over. Pruned, TPE counts it by how far off it is. One that waits at a rung is
+    open, which TPE counts among the bad ones: it is shown with what it has reached, as stopped
+    ones are.
     """
     from optuna.trial import TrialState
 
+    if trial.number in waiting:
+        seen = copy.copy(trial)
+        seen.state, seen.values = TrialState.COMPLETE, list(waiting[trial.number])
+        return seen
     if trial.state != TrialState.FAIL or not any(v > 0.0 for v in trial.constraints.values()):
         return trial
     seen = copy.copy(trial)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from study.guide import Guide
     from study.handing_out import Queue
     from study.progress import Progress
-    from study.scheduler import Stop
+    from study.scheduler import Stopped
     from study.tracking.tracker import Tracker
 
 # Why a trial that stood at a rung when its study ended is not complete.
@@ -92,7 +92,7 @@ class Recorder(StatelessForRay, Callback):
         record: StudyRecord,
         tracker: "Tracker",
         progress: "Progress",
-        stops: "Mapping[int, Stop]",
+        stops: "Mapping[int, Stopped]",
         queue: "Queue",
         limits: Limits,
         paused: set[int] | None = None,
@@ -236,7 +236,7 @@ class Recorder(StatelessForRay, Callback):
         for body in result.get("curve", ()):
             self._record.epoch(number, EpochResult.from_json(body))
             self._tracker.epoch(number, body)
-        for key in ("failure", "infeasible", "disk_full", "store_gone"):
+        for key in ("failure", "diverged", "infeasible", "disk_full", "store_gone"):
             if key in result:
                 running.facts[key] = result[key]
         if "spent" in result:
@@ -400,6 +400,7 @@ class Recorder(StatelessForRay, Callback):
             breaks=self._limits.constraints.too_poor(trial.val_score)
             if status == "complete"
             else None,
+            diverged="diverged" in facts,
         )
 
     def _violations(self, trial: TrialResult, outcome: Outcome) -> Mapping[str, float]:

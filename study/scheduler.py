@@ -68,6 +68,21 @@ class Stop:
         )
 
 
+@dataclass(frozen=True)
+class Scoreless:
+    """Why a trial stopped at a rung whose score is infinite or not a number."""
+
+    rung: int
+
+    @property
+    def reason(self) -> str:
+        """One sentence for the record."""
+        return f"its score at epoch {self.rung} is no finite number"
+
+
+Stopped = Stop | Scoreless
+
+
 def ranks(entries: Sequence[RungEntry]) -> list[int]:
     """Return each entry's non-domination rank: 0 for the front, 1 for the front without it, ….
 
@@ -213,7 +228,7 @@ class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self.halving = halving
         self._entry_of = entry_of
-        self.stops: dict[int, Stop] = {}
+        self.stops: dict[int, Stopped] = {}
 
     def on_trial_result(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Enter the trial at its rung and decide."""
@@ -225,7 +240,11 @@ class ParetoHalvingScheduler(StatelessForRay, FIFOScheduler):
         if epoch not in self.halving.rungs:
             return str(TrialScheduler.CONTINUE)
         self.halving.enter(epoch, self._entry_of(number, float(result["val_score"])))
-        stop = None if trial.config["protected"] else self.halving.judge(epoch, number)
+        if trial.config["protected"]:
+            return str(TrialScheduler.CONTINUE)
+        stop: Stopped | None = self.halving.judge(epoch, number)
+        if not math.isfinite(float(result["val_score"])):
+            stop = Scoreless(epoch)
         if stop is None:
             return str(TrialScheduler.CONTINUE)
         self.stops[number] = stop

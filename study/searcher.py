@@ -13,7 +13,7 @@ from study.death import OUT_OF_MEMORY
 from study.guide import WORTH_GOING_ON
 from study.handing_out import Queue
 from study.plan import StudyPlan
-from study.proposal import Exhausted, as_trials, distributions, propose
+from study.proposal import Exhausted, as_trials, distributions, propose, reached_by_waiting
 from study.record import StudyRecord
 from study.seed_points import SeedPoint
 from study.stateless import StatelessForRay
@@ -157,6 +157,7 @@ class TrialQueue(Queue):
                 tried=tried,
                 refuse=refused,
                 earlier=self._handed_over(trials) if sampler == "tpe" else (),
+                waiting=reached_by_waiting(trials, self._plan.third) if sampler == "tpe" else {},
             )
         except Exhausted as error:
             self._exhausted_at, self.exhausted = known, str(error)

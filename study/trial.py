@@ -89,7 +89,7 @@ class StudentTrial:
                 return self._prepare()
             return self._epoch(self._trainer)
         except Diverged as error:
-            return self._report(done=True, failure=str(error).splitlines()[0])
+            return self._report(done=True, failure=str(error).splitlines()[0], diverged="yes")
         except ServingError as error:
             return self._report(done=True, infeasible=str(error))
         except UnfitWorker:

@@ -85,7 +85,10 @@ class Earlier(Stored):
 
         What was kept before it was told on which data stays as it was taken.
         """
-        return self if self.data is None else replace(self, alike=self.alike and self.data == data)
+        if self.data is None or self.data == data:
+            return self
+        lines = tuple(dict.fromkeys((*self.lines, "its images are others than those here")))
+        return replace(self, alike=False, lines=lines)
 
     @property
     def hash(self) -> str:
@@ -176,6 +179,7 @@ def translate(source: "Source", plan: StudyPlan, space: SearchSpace) -> Earlier:
     odd = [name for name in source.parameters if name not in known]
     if odd:
         lines.append(f"passed over, as unknown here: {', '.join(odd)}")
+    lines += source.differences(plan, space)
     alike = source.alike(plan, space)
     return Earlier(source.name, alike, tuple(fitting), tuple(lines), source.data)
 

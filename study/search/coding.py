@@ -6,6 +6,7 @@ others one by one; a dimension that does not apply lies in the middle, told apar
 the dimension it depends on.
 """
 
+import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 # The distance of two different values of an unordered choice is then 1.
 _ONE_OF_MANY = math.sqrt(0.5)
 _MIDDLE = 0.5
+# So many configurations are looked at one by one.
+_FEW = 2_000
 
 
 @dataclass(frozen=True)
@@ -206,3 +209,23 @@ _NOTHING = object()
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def all_of(search_space: Mapping[str, BaseDistribution]) -> list[dict[str, Any]] | None:
+    """All configurations of a search space; None where they are many, or without end."""
+    if not search_space:
+        return None
+    values: list[Sequence[Any]] = []
+    for kind in search_space.values():
+        if isinstance(kind, CategoricalDistribution):
+            values.append(kind.choices)
+        elif isinstance(kind, IntDistribution):
+            values.append(range(kind.low, kind.high + 1, kind.step))
+        elif isinstance(kind, FloatDistribution) and kind.step is not None:
+            steps = round((kind.high - kind.low) / kind.step)
+            values.append([kind.low + place * kind.step for place in range(steps + 1)])
+        else:
+            return None
+        if math.prod(map(len, values)) > _FEW:
+            return None
+    return [dict(zip(search_space, each, strict=True)) for each in itertools.product(*values)]

@@ -371,7 +371,12 @@ class LatencyFirst:
     ) -> Params | None:
         """The next of the other study's front, every second time: draws tell how good it is."""
         front = () if self._earlier is None or len(trainings) % 2 else self._earlier.front
-        return next((params for params in front if not is_refused(params)), None)
+        allowed = [params for params in front if not is_refused(params)]
+        if not allowed:
+            return None
+        # Whoever is known to be beyond a limit would cost a trial for nothing.
+        within = self._excess(self._coding.genes_of(allowed)) <= 0.0
+        return next((p for p, fits in zip(allowed, within, strict=True) if fits), None)
 
     def _first_allowed(self, genes: Array, is_refused: Callable[[Params], bool]) -> Params | None:
         for row in genes:

@@ -1,8 +1,10 @@
 """The search as a sampler of Optuna's, for studies that have nothing else of this service."""
 
+import contextlib
 import json
 import math
 import threading
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from study.search.architecture import ArchitectureFigure, Figures
 from study.search.candidates import drawn
-from study.search.coding import Array, Coding, Dimension
+from study.search.coding import Array, Coding, Dimension, all_of
 from study.search.feasibility import Feasibility
 from study.search.latency_first import LatencyFirst
 from study.search.scale import Corner
@@ -66,8 +68,8 @@ class LatencyFirstSampler(BaseSampler):
     far as they were told with :func:`report_score`; of more than 400 trials, from those that run,
     those of the front and some of the others. Trials that run are expected to end as they promise,
     so parallel ones do not repeat each other; no configuration of the relative space is proposed
-    twice. Parameters that not all trials have are drawn independently. It can be pickled where what
-    it was given can be.
+    twice, and once all of a small one were, the study is stopped. Parameters that not all trials
+    have are drawn independently. It can be pickled where what it was given can be.
 
     A trial that is complete ends at the score that it returned. One that was pruned or failed is
     learnt from as far as it told its scores, and is on no front. A score that is not finite is left
@@ -257,10 +259,16 @@ class LatencyFirstSampler(BaseSampler):
         # Trials without the relative parameters count as drawn, from nowhere.
         rest = range(trial.number - len(before))
         before += [Training(-2 - n, {}, (), self._epochs, None, telling=False) for n in rest]
-        found = search.begin(before, lambda params: _key(params) in tried)
+        everything = all_of(search_space)
+        found = search.begin(before, lambda params: _key(params) in tried, everything)
         self._learnt = (coding, search.state())
         for number in self._genes.keys() - self._finished.keys():
             del self._genes[number]
+        if found is None and everything is not None:
+            said = f"all {len(everything)} configurations of the search space have been tried"
+            warnings.warn(f"{said}; what is drawn now repeats one", stacklevel=2)
+            with contextlib.suppress(RuntimeError):  # asked by hand, it cannot be stopped
+                study.stop()
         return dict(found or {})
 
     def _search(

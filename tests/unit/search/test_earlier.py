@@ -12,9 +12,10 @@ from study.search.coding import Coding, Dimension
 from study.search.earlier import EarlierStudy, EarlierTraining, Trust
 from study.search.latency_first import LatencyFirst
 from study.search.scale import Corner
-from study.search.training import Training
+from study.search.training import Limits, Training
 
 EPOCHS = 27
+UNLIMITED = Limits()
 CODING = Coding(
     (
         Dimension("width", IntDistribution(1, 64, log=True)),
@@ -63,7 +64,7 @@ def test_of_many_trainings_the_worst_and_the_best_are_learnt_from() -> None:
     assert len(values) == 150
 
 
-def search(earlier: Sequence[EarlierTraining] | None) -> LatencyFirst:
+def search(earlier: Sequence[EarlierTraining] | None, limits: Limits = UNLIMITED) -> LatencyFirst:
     handed = None if earlier is None else EarlierStudy(CODING, earlier, 100.0, 0)
     return LatencyFirst(
         CODING,
@@ -73,6 +74,7 @@ def search(earlier: Sequence[EarlierTraining] | None) -> LatencyFirst:
         latency_of=lambda params: float(params["width"]),
         shaping=("width",),
         earlier=handed,
+        limits=limits,
     )
 
 
@@ -216,3 +218,15 @@ def test_the_front_of_another_study_may_be_of_three_objectives() -> None:
     assert rates(has_third=False) == [0.1]
     study = EarlierStudy(CODING, trainings, 100.0, 0, has_third=True)
     assert [third for _, third in study.thirds] == [4.0, 1.0, 2.0, 3.0]
+
+
+def test_of_the_front_there_nobody_is_begun_who_is_known_to_be_beyond_a_limit() -> None:
+    handed = there()
+    front = EarlierStudy(CODING, handed, 100.0, 0).front
+    widths = sorted({float(params["width"]) for params in front})
+    limit = widths[len(widths) // 2]
+
+    first = search(handed, Limits(slowest_ms=limit)).begin([], lambda params: False)
+
+    assert first == next(params for params in front if float(params["width"]) <= limit)
+    assert any(float(params["width"]) > limit for params in front)

@@ -252,3 +252,36 @@ def test_neither_ray_nor_torch_is_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_last_one_of_a_finite_space_is_found_and_then_the_study_stops() -> None:
+    space: dict[str, Any] = {
+        "width": optuna.distributions.IntDistribution(1, 30),
+        "depth": optuna.distributions.IntDistribution(1, 20),
+    }
+
+    def end(trial: optuna.Trial) -> tuple[float, float]:
+        width, depth = trial.suggest_int("width", 1, 30), trial.suggest_int("depth", 1, 20)
+        return float(width + depth), float(width)
+
+    study = optuna.create_study(
+        directions=["maximize", "minimize"],
+        sampler=LatencyFirstSampler(
+            lambda params: float(params["width"]), shaping=("width",), search_space=space, seed=0
+        ),
+    )
+    cells = [{"width": w, "depth": d} for w in range(1, 31) for d in range(1, 21)]
+    for cell in cells[:-1]:
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=cell,
+                distributions=space,
+                values=[float(sum(cell.values())), float(cell["width"])],
+            )
+        )
+
+    study.optimize(end, n_trials=1)
+    assert study.trials[-1].params == cells[-1]
+    with pytest.warns(UserWarning, match="all 600 configurations of the search space have been"):
+        study.optimize(end, n_trials=5)
+    assert len(study.trials) == 601

@@ -166,6 +166,22 @@ def test_what_ended_by_breaking_a_constraint_or_failed_is_on_no_front(
     assert after.feasible == feasible
 
 
+@pytest.mark.parametrize(("diverged", "scores"), [(True, (50.0, 10.0)), (False, (50.0,))])
+def test_whoever_diverged_has_come_to_the_worst_score(
+    diverged: bool, scores: tuple[float, ...], tmp_path: Path
+) -> None:
+    record = StudyRecord(tmp_path, "study", None)
+    add(record, SPACE, SPACE.complete({}))
+    guide = guide_of(SPACE, record)
+
+    failed = Outcome("failed", "the loss", 1, 50.0, 33.3, 1.0, "now", diverged=diverged)
+    record.finish(0, failed)
+
+    [seen] = guide._seen(record.trials(), ())
+    assert seen.scores == scores
+    assert not seen.feasible
+
+
 def test_an_exit_that_is_refused_is_on_no_front(tmp_path: Path) -> None:
     record, space = StudyRecord(tmp_path, "study", None), cifar_self.SPACE
     params = space.complete({"exit": 3})

@@ -7,9 +7,10 @@ from pathlib import Path
 import optuna
 import pytest
 
+from analysis.results import ATTR_REPLICATE
 from search_spaces import cifar_hybrid, cifar_modern
 from search_spaces.space import Choice, Range, SearchSpace, Value, When, configuration_key
-from study.proposal import distributions, propose
+from study.proposal import _sketch, distributions, propose
 from study.record import StudyRecord
 
 Params = dict[str, Value]
@@ -135,3 +136,36 @@ def test_a_condition_that_scores_worse_is_proposed_less() -> None:
         for params in searched(SPACE, "tpe", 100, seed)[0][70:]
     ]
     assert last.count("none") / len(last) < 1 / 6  # at random, a third
+
+
+def test_a_trial_that_waits_is_shown_to_tpe_with_what_it_has_reached() -> None:
+    _, study = searched(SPACE, "random", 3)
+    for _ in range(2):
+        study.ask(distributions(SPACE, SPACE.complete({})))
+
+    sketch, drawn = _sketch(study, (), {4: (71.0, 2.0)})
+
+    states = [trial.state.name for trial in sketch.get_trials(deepcopy=False)]
+    assert states == ["COMPLETE"] * 3 + ["RUNNING", "COMPLETE", "RUNNING"]
+    assert sketch.get_trials(deepcopy=False)[4].values == [71.0, 2.0]
+    assert study.trials[4].state.name == "RUNNING"
+    assert drawn.number == 5
+
+
+def test_the_trial_to_be_drawn_has_a_number_of_its_own_beside_replicates() -> None:
+    _, study = searched(SPACE, "random", 2)
+    first = study.trials[0]
+    replicate = optuna.trial.create_trial(
+        params=first.params,
+        distributions=first.distributions,
+        values=first.values,
+        user_attrs={ATTR_REPLICATE: {"of": 0}},
+    )
+    study.add_trial(replicate)
+    study.add_trial(first)
+
+    sketch, drawn = _sketch(study, (), {})
+
+    others = [trial.number for trial in sketch.get_trials(deepcopy=False)[:-1]]
+    assert others == [0, 1, 3]
+    assert drawn.number == 4

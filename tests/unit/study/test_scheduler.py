@@ -1,12 +1,13 @@
 import math
 import random
 import time
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from study.rungs import default_grace, rung_epochs
-from study.scheduler import ParetoHalving, RungEntry, ranks
+from study.scheduler import ParetoHalving, ParetoHalvingScheduler, RungEntry, ranks
 
 
 def enter(halving: ParetoHalving, epoch: int, *points: tuple[float, float]) -> None:
@@ -188,3 +189,18 @@ def test_a_score_that_is_not_a_number_never_reaches_a_rung() -> None:
 
     assert halving.judge(1, 0) is None
     assert halving._reached == {}
+
+
+def test_a_score_that_is_not_a_number_ends_the_trial_at_its_rung() -> None:
+    halving = ParetoHalving(max_epochs=9)
+    scheduler = ParetoHalvingScheduler(halving, lambda number, score: RungEntry(number, score, 1.0))
+
+    def decided(number: int, *, protected: bool) -> str:
+        config = {"number": number, "epochs_known": 0, "protected": protected}
+        told = {"epoch": 1, "val_score": math.nan}
+        return scheduler.on_trial_result(None, SimpleNamespace(config=config), told)
+
+    assert decided(0, protected=True) == "CONTINUE"
+    assert decided(1, protected=False) == "STOP"
+    assert scheduler.stops[1].reason == "its score at epoch 1 is no finite number"
+    assert list(scheduler.stops) == [1]

@@ -114,6 +114,36 @@ def test_scores_are_compared_where_the_same_images_were_learnt_from_alike(
     assert not found.on("some other").alike
 
 
+@pytest.mark.parametrize(
+    ("there", "here", "line"),
+    [
+        ({}, ("--max-epochs", "29"), "its students trained 30 epochs, here 29"),
+        (
+            {},
+            ("--train-per-class", "50"),
+            "they learnt from all images, here from 50 images of each class",
+        ),
+        ({"unit": "share"}, (), "its score is accuracy (share), here accuracy (%)"),
+        ({"data": "another"}, (), "its images are others than those here"),
+    ],
+)
+def test_how_its_scores_differ_is_named(
+    tmp_path: Path, there: dict[str, Any], here: tuple[str, ...], line: str
+) -> None:
+    content = SAMPLE.plan("other")
+    content["data"]["hash"] = there.get("data", "the same")
+    content["space"]["score"]["unit"] = there.get("unit", "%")
+    trial = SAMPLE.trial(params(0.01), accuracy=60.0, ratio=3.0)
+    SAMPLE.write_record(tmp_path / "other", [trial], plan_content=content)
+    alike = handed_over(tmp_path, "--max-epochs", "30").on(there.get("data", "the same"))
+
+    found = handed_over(tmp_path, "--max-epochs", "30", *here).on("the same")
+
+    assert found.lines[-1] == line
+    assert found.on("the same").lines == found.lines
+    assert "data" not in there or line not in alike.lines
+
+
 def test_what_was_kept_without_its_data_stays_as_it_was_taken() -> None:
     body = earlier_of(RATES).to_json()
     del body["data"]
