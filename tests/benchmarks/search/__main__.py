@@ -6,15 +6,19 @@
 
 DIR holds `model.onnx` and `encoding.json` of YAHPO Gym's LCBench. Regret is 1 minus the area that
 fully trained students cover, relative to a reference front (see `lcbench.py`): the median over
-tasks of each task's median over seeds, with the quartiles over tasks. Every arm sees the same
-seeds. With `--keep FILE`, each simulated study is a line of that file, and not simulated again;
+tasks of each task's median over seeds, with the quartiles and the mean over tasks. Two arms are
+compared on the tasks and seeds that both have: p is Wilcoxon's over tasks, *ours over it* the
+ratio of the two medians with a 95 % interval over tasks drawn anew, *ahead* on how many tasks ours
+is lower. With `--keep FILE`, each simulated study is a line of that file, and not simulated again;
 with `--kept` nothing else is simulated either, and arms may have unequally many seeds.
 """
 
 import argparse
 import importlib.util
 import json
+import math
 import os
+import random
 import statistics
 import sys
 import time
@@ -38,6 +42,7 @@ from tests.benchmarks.search.simulate import Job, Run, budget_of, simulate
 
 PEERS_OF = "ours"
 YARDSTICK = "TPE"
+_DRAWN_ANEW = 4_000
 
 
 def run_job(folder: str, job: Job) -> tuple[Job, dict[str, Any]]:
@@ -109,12 +114,42 @@ def fewest_seeds(runs: Iterable[Job], arm: str, workers: int) -> int:
     return min(tasks.values())
 
 
+def shared(runs: dict[Job, Run], one: str, other: str, workers: int) -> dict[Job, Run]:
+    """The studies of two arms on the tasks and seeds that both have."""
+    of = {
+        arm: {(task, seed) for name, task, seed, count in runs if (name, count) == (arm, workers)}
+        for arm in (one, other)
+    }
+    both = of[one] & of[other]
+    return {
+        job: run
+        for job, run in runs.items()
+        if job[0] in (one, other) and job[3] == workers and (job[1], job[2]) in both
+    }
+
+
+def ratio_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+    """The ratio of two medians over tasks, and its 95 % interval over tasks drawn anew."""
+    generator, count = random.Random(0), len(ours)
+
+    def ratio(places: Sequence[int]) -> float:
+        below = statistics.median(theirs[place] for place in places)
+        return statistics.median(ours[place] for place in places) / below if below else math.inf
+
+    drawn = sorted(
+        ratio([generator.randrange(count) for _ in range(count)]) for _ in range(_DRAWN_ANEW)
+    )
+    low, high = drawn[_DRAWN_ANEW // 40], drawn[-1 - _DRAWN_ANEW // 40]
+    return ratio(range(count)), low, high
+
+
 def epochs_ratio(runs: dict[Job, Run], arm: str, workers: int) -> float:
     """Epochs until what TPE has reached in the end, over TPE's: the median over tasks.
 
     A study that never gets there counts as one that needed more than the budget.
     """
     budget = budget_of(workers)
+    runs = shared(runs, arm, YARDSTICK, workers)
     goal = medians(runs, YARDSTICK, workers, lambda run: run.last)
 
     def needed_to(regret: float, run: Run) -> int:
@@ -146,24 +181,41 @@ def p_value(ours: dict[str, float], theirs: dict[str, float]) -> float:
 
 def summary(runs: dict[Job, Run], arms: Iterable[str], workers: Sequence[int]) -> dict[str, Any]:
     """What `--json` prints."""
-    body: dict[str, Any] = {"regret": {}, "quartiles": {}, "epochs_to_tpe": {}, "p": {}, "ms": {}}
-    body["seeds"] = {}
+    body: dict[str, dict[str, dict[str, Any]]] = {
+        **{"regret": {}, "quartiles": {}, "mean": {}, "seeds": {}, "epochs_to_tpe": {}},
+        **{"p": {}, "ours_over_it": {}, "ahead": {}, "ms": {}, "seconds_a_study": {}},
+    }
     for arm in arms:
         for count in workers:
-            values = medians(runs, arm, count, lambda run: run.last)
-            key = str(count)
-            body["seeds"].setdefault(arm, {})[key] = fewest_seeds(runs, arm, count)
-            ours = medians(runs, PEERS_OF, count, lambda run: run.last)
-            spread = sorted(values.values())
-            body["regret"].setdefault(arm, {})[key] = statistics.median(spread)
-            quartiles = statistics.quantiles(spread, n=4)[::2] if len(spread) > 1 else spread * 2
-            body["quartiles"].setdefault(arm, {})[key] = quartiles
-            body["epochs_to_tpe"].setdefault(arm, {})[key] = epochs_ratio(runs, arm, count)
-            if arm != PEERS_OF and ours:
-                body["p"].setdefault(arm, {})[key] = p_value(ours, values)
+            found: dict[str, Any] = {"seeds": fewest_seeds(runs, arm, count)}
+            spread = sorted(medians(runs, arm, count, lambda run: run.last).values())
+            found["regret"], found["mean"] = statistics.median(spread), statistics.fmean(spread)
+            many = len(spread) > 1
+            found["quartiles"] = statistics.quantiles(spread, n=4)[::2] if many else spread * 2
+            found["epochs_to_tpe"] = epochs_ratio(runs, arm, count)
+            found |= beside_ours(runs, arm, count)
             cost = medians(runs, arm, count, lambda run: 1e3 * run.seconds / run.suggestions)
-            body["ms"].setdefault(arm, {})[key] = statistics.median(cost.values())
+            found["ms"] = statistics.median(cost.values())
+            in_all = medians(runs, arm, count, lambda run: run.seconds)
+            found["seconds_a_study"] = statistics.median(in_all.values())
+            for name, value in found.items():
+                body[name].setdefault(arm, {})[str(count)] = value
     return body
+
+
+def beside_ours(runs: dict[Job, Run], arm: str, workers: int) -> dict[str, Any]:
+    """How an arm compares with this project's search; empty of that itself, or without it."""
+    both = shared(runs, arm, PEERS_OF, workers)
+    if arm == PEERS_OF or not both:
+        return {}
+    ours, theirs = (medians(both, name, workers, lambda run: run.last) for name in (PEERS_OF, arm))
+    tasks = sorted(ours)
+    pairs = [(ours[task], theirs[task]) for task in tasks]
+    return {
+        "p": p_value(ours, theirs),
+        "ours_over_it": ratio_interval(*zip(*pairs, strict=True)),
+        "ahead": [sum(one < other for one, other in pairs), len(tasks)],
+    }
 
 
 def show(body: dict[str, Any], workers: Sequence[int]) -> None:
@@ -173,24 +225,34 @@ def show(body: dict[str, Any], workers: Sequence[int]) -> None:
         name = f"{count} worker{'s' if count > 1 else ''}"
         if budget_of(count) != budget_of(1):
             name += f", {budget_of(count) // EPOCHS} trainings"
-        heads += [f"regret, {name}", "seeds", "quartiles", "p", "epochs to TPE's"]
-        heads += ["ms a suggestion"]
+        heads += [f"regret, {name}", "seeds", "quartiles", "mean", "ours over it", "ahead", "p"]
+        heads += ["epochs to TPE's", "ms a suggestion", "s a study"]
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     for arm, regrets in sorted(body["regret"].items(), key=lambda item: -min(item[1].values())):
         cells = [arm]
         for count in map(str, workers):
             low, high = body["quartiles"][arm][count]
-            p = body["p"].get(arm, {}).get(count)
             ratio = body["epochs_to_tpe"][arm][count]
             cells += [
                 f"{regrets[count]:.3f}",
                 f"{body['seeds'][arm][count]}",
                 f"{low:.3f} to {high:.3f}",
-                "" if p is None else f"{p:.1g}",
+                f"{body['mean'][arm][count]:.3f}",
+                *_comparison(body, arm, count),
                 f"{ratio:.2f}" if ratio <= 1 else "over 1",
                 f"{body['ms'][arm][count]:.0f}",
+                f"{body['seconds_a_study'][arm][count]:.1f}",
             ]
         print("| " + " | ".join(cells) + " |")
+
+
+def _comparison(body: dict[str, Any], arm: str, count: str) -> list[str]:
+    if count not in body["p"].get(arm, {}):
+        return ["", "", ""]
+    middle, low, high = body["ours_over_it"][arm][count]
+    ahead, tasks = body["ahead"][arm][count]
+    p = body["p"][arm][count]
+    return [f"{middle:.2f} [{low:.2f}, {high:.2f}]", f"{ahead} of {tasks}", f"{p:.1g}"]
 
 
 def installed() -> list[str]:
@@ -238,6 +300,8 @@ def main() -> None:
         known = load(args.keep)
         jobs = [job for job in jobs if job in known]
         arms = [arm for arm in arms if {(arm, n) for n in workers} <= {(j[0], j[3]) for j in jobs}]
+        if YARDSTICK not in arms:
+            sys.exit(f"{args.keep} has no study of {YARDSTICK} with {workers} workers")
     runs = run_all(jobs, args.lcbench, args.keep, args.processes)
     body = summary(runs, arms, workers)
     if args.figure is not None:

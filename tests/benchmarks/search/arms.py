@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -13,9 +14,7 @@ from study.budget import Left
 from study.rungs import first_wait, rung_epochs
 from study.scheduler import ParetoHalving, RungEntry
 from study.search.coding import Coding, Dimension
-from study.search.latency_first import (
-    LatencyFirst,
-)
+from study.search.latency_first import LatencyFirst
 from study.search.scale import Corner
 from study.search.training import Training
 from tests.benchmarks.search.lcbench import (
@@ -146,16 +145,25 @@ class Asha(Random):
 
 
 class Moasha(Random):
-    """Random draws under Syne Tune's MOASHA, by its non-dominated sorting."""
+    """Random draws under Syne Tune's MOASHA.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: Of the draws.
+        as_shipped: With its own sorting, which (in 0.16) hands out the order of trials where their
+            ranks are asked for, so that a trial is judged by the place of another one. Else by the
+            same sorting, fronts and within a front the epsilon net, told as ranks.
+    """
+
+    def __init__(self, seed: int, *, as_shipped: bool = False) -> None:
         super().__init__(seed)
         from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
         self._theirs = MOASHA(
             {}, metrics=["error", "latency"], time_attr="epoch", max_t=EPOCHS, grace_period=2,
             reduction_factor=3, random_seed=seed,
+            multiobjective_priority=None if as_shipped else _by_rank(),
         )  # fmt: skip
+        self._scales = (1.0, 1.0) if as_shipped else (BEST, SLOWEST)
         self._known: dict[int, Any] = {}
 
     def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
@@ -163,9 +171,33 @@ class Moasha(Random):
         if known is None:
             known = self._known[trial.number] = SimpleNamespace(trial_id=trial.number)
             self._theirs.on_trial_add(known)
-        error = BEST - trial.scores[-1]
-        result = {"epoch": len(trial.scores), "error": error, "latency": trial.latency_ms}
+        error, latency = (
+            value / scale
+            for value, scale in zip(
+                (BEST - trial.scores[-1], trial.latency_ms), self._scales, strict=True
+            )
+        )
+        result = {"epoch": len(trial.scores), "error": error, "latency": latency}
         return bool(self._theirs.on_trial_result(known, result) == "CONTINUE")
+
+
+def _by_rank() -> Any:
+    """Syne Tune's sorting by fronts and epsilon net, as the rank of each trial."""
+    from syne_tune.optimizer.schedulers.multiobjective import non_dominated_priority as theirs
+    from syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority import MOPriority
+
+    class ByRank(MOPriority):  # type: ignore[misc]
+        def priority_unsafe(self, objectives: Any) -> Any:
+            ranks = np.empty(len(objectives), dtype=int)
+            remaining, before = np.arange(len(objectives)), 0
+            while remaining.size:
+                best = theirs.pareto_efficient(objectives[remaining])
+                front = remaining[best]
+                ranks[front] = before + theirs.compute_epsilon_net(objectives[front], dim=0)
+                remaining, before = remaining[~best], before + len(front)
+            return ranks
+
+    return ByRank()
 
 
 class LatencyFirstArm:
@@ -251,12 +283,14 @@ def _optuna(make: Callable[[int], optuna.samplers.BaseSampler], **settings: Any)
 
 _SAMPLERS = optuna.samplers
 # Peers that are no dependency of this project, and what to install for them.
-OPTIONAL = {"MOASHA": ("syne_tune", "syne-tune")}
+_SYNE_TUNE = ("syne_tune", "syne-tune")
+OPTIONAL = {"MOASHA": _SYNE_TUNE, "MOASHA by rank": _SYNE_TUNE}
 ARMS: dict[str, Callable[[int], Any]] = {
     "random": Random,
     "random, halved": Halved,
     "ASHA": Asha,
-    "MOASHA": Moasha,
+    "MOASHA": partial(Moasha, as_shipped=True),
+    "MOASHA by rank": Moasha,
     "TPE": _optuna(lambda seed: _SAMPLERS.TPESampler(seed=seed)),
     "TPE multivariate": _optuna(lambda seed: _SAMPLERS.TPESampler(seed=seed, multivariate=True)),
     "TPE, halved": _optuna(

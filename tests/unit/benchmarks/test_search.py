@@ -1,6 +1,7 @@
 """The simulator of the search benchmark: epochs, workers, areas."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,14 @@ import pytest
 from analysis.front import hypervolume
 from analysis.results import ReferencePoint
 from study.budget import Left
-from tests.benchmarks.search.__main__ import YARDSTICK, epochs_ratio, load
+from tests.benchmarks.search.__main__ import (
+    YARDSTICK,
+    beside_ours,
+    epochs_ratio,
+    load,
+    main,
+    ratio_interval,
+)
 from tests.benchmarks.search.arms import ARMS, OPTIONAL, Halved, LatencyFirstArm, Random, Trial
 from tests.benchmarks.search.lcbench import (
     BEST,
@@ -30,7 +38,7 @@ from tests.benchmarks.search.lcbench import (
     weights,
 )
 from tests.benchmarks.search.real import Course, latencies, share_to
-from tests.benchmarks.search.simulate import Run, budget_of, simulate
+from tests.benchmarks.search.simulate import Job, Run, budget_of, simulate
 from tests.benchmarks.search.three import covered, spend
 
 
@@ -233,3 +241,47 @@ def test_the_volume_is_of_whole_trainings_above_the_floor() -> None:
     assert covered([first, cut_off], 40.0) == pytest.approx(alone[0])
     assert max(alone) <= covered(trials, 40.0) <= sum(alone)
     assert covered(trials, max(first.scores[-1], second.scores[-1])) == 0.0
+
+
+def of_regret(regret: float) -> Run:
+    return Run(((0, 1.0), (budget_of(1), regret)), 1, 1, 0.0, 1)
+
+
+def test_two_arms_are_compared_on_the_tasks_and_seeds_that_both_have() -> None:
+    runs: dict[Job, Run] = {}
+    for task, (ours, theirs) in {"a": (0.1, 0.2), "b": (0.2, 0.3), "c": (0.3, 0.2)}.items():
+        runs["ours", task, 0, 1] = of_regret(ours)
+        runs["GP", task, 0, 1] = of_regret(theirs)
+        runs["ours", task, 1, 1] = of_regret(0.0)  # a seed that the other does not have
+    runs["ours", "d", 0, 1] = of_regret(0.0)  # nor that task
+
+    found = beside_ours(runs, "GP", 1)
+
+    assert found["ahead"] == [2, 3]
+    assert found["ours_over_it"][0] == pytest.approx(0.2 / 0.2)
+    assert beside_ours(runs, "ours", 1) == {}
+    assert beside_ours(runs, "TPE", 1) == {}
+
+
+def test_the_interval_of_a_ratio_holds_it_and_is_one_point_where_all_tasks_agree() -> None:
+    spread = ratio_interval([0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.5, 0.6])
+    alike = ratio_interval([0.1] * 5, [0.4] * 5)
+
+    assert spread[1] < spread[0] < spread[2]
+    assert alike == (0.25, 0.25, 0.25)
+
+
+def test_a_kept_file_without_the_yardstick_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "runs.jsonl"
+    job = ["ours", "a", 0, 1]
+    kept.write_text(json.dumps({"job": job, "run": asdict(of_regret(0.1))}) + "\n")
+    monkeypatch.setattr(sys, "argv", ["search", "--lcbench", str(tmp_path), "--keep", str(kept)])
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--kept", "--tasks", "a", "--workers", "1"])
+    monkeypatch.setattr(
+        "tests.benchmarks.search.__main__.LcBench", lambda _: SimpleNamespace(tasks=["a"])
+    )
+
+    with pytest.raises(SystemExit, match="has no study of TPE"):
+        main()
