@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,27 @@ def arguments(space: SearchSpace, trials: int) -> tuple[str, ...]:
     )
 
 
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The teachers of all spaces so far: several have the same one."""
+    return tmp_path_factory.mktemp("teachers") / "teachers"
+
+
+def linked(source: Path, target: Path) -> None:
+    """Have a folder's files in another one too, but for those that are there."""
+    for path in source.rglob("*"):
+        place = target / path.relative_to(source)
+        if path.is_file() and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, place)
+
+
 @pytest.fixture(scope="module", params=BUILT_IN)
 def studied(
-    request: pytest.FixtureRequest, launcher: Launcher, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    launcher: Launcher,
+    teachers: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[SearchSpace, Launched]:
     """A space, and the study of its default and its control."""
     space = load_space(request.param)
@@ -64,7 +83,10 @@ def studied(
     studies = tmp_path_factory.mktemp(space.name) / "studies"
     if DATA.get(space.name) == "mhist":
         write_mhist(studies.parent / "data" / "mhist")
-    return space, launcher.run(*arguments(space, 2), studies=studies)
+    linked(teachers, studies / "teachers")
+    run = launcher.run(*arguments(space, 2), studies=studies)
+    linked(studies / "teachers", teachers)
+    return space, run
 
 
 def test_a_study_of_the_space_ends_with_a_front(studied: tuple[SearchSpace, Launched]) -> None:

@@ -12,7 +12,8 @@ pytestmark = pytest.mark.end_to_end
 SMALL = (*BRIEF, "--space", "cifar_quantized", "--data", "digits", "--name", "tiny")
 
 
-def test_without_torchao_the_space_is_refused_and_the_extra_is_named(studies: Path) -> None:
+def test_without_torchao_the_space_is_refused_and_the_extra_is_named(tmp_path: Path) -> None:
+    studies = tmp_path / "studies"
     command = [*SMALL, "--studies", str(studies)]
     # As python finds things where torchao is not installed.
     script = (
@@ -36,7 +37,8 @@ def test_without_torchao_the_space_is_refused_and_the_extra_is_named(studies: Pa
     assert not (studies / "tiny").exists()
 
 
-def test_on_gpus_the_space_is_refused(studies: Path, launcher: Launcher) -> None:
+def test_on_gpus_the_space_is_refused(tmp_path: Path, launcher: Launcher) -> None:
+    studies = tmp_path / "studies"
     run = launcher.run(*SMALL, "--gpus-per-trial", "1", studies=studies)
 
     assert run.returncode == 2
