@@ -22,6 +22,8 @@ from analysis.stored_plan import Space
 Point = tuple[float, ...]
 
 # What teaches a student, where a space does not say how its control differs.
+# What a method is called that asks no teacher, though its students have controls.
+_BY_ITSELF = "self"
 _CONTROL: Mapping[str, Any] = {"terms": "ce"}
 _METHOD_PARAMETERS = frozenset({"terms", "temperature", "alpha"})
 
@@ -282,6 +284,11 @@ def method_parameters(space: Space) -> frozenset[str]:
         if parameter.when is not None and parameter.when.parameter in names:
             names.add(parameter.name)
     return frozenset(names)
+
+
+def taught_by_itself(trial: TrialResult) -> bool:
+    """Whether a student's own deeper layers taught it, and no teacher was asked."""
+    return trial.params.get("method") == _BY_ITSELF
 
 
 def is_distilled(trial: TrialResult, space: Space) -> bool:

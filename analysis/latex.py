@@ -6,16 +6,30 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from analysis.findings import find
-from analysis.formatting import NONE, figure, figure_apart, number, signed, significant
+from analysis.formatting import (
+    NONE,
+    figure,
+    figure_apart,
+    number,
+    plus_minus,
+    signed,
+    significant,
+)
 from analysis.formatting import value as shown
 from analysis.record import StudyResults
 from analysis.table import measured_latency, published_results
 
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "λ": "lambda",
+    "μ": "mu", "σ": "sigma", "τ": "tau", "Δ": "Delta",
+}  # fmt: skip
 _SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "\u2212": "$-$", "–": "--", "±": r"$\pm$", "×": r"$\times$", "α": r"$\alpha$",
+    "\u2212": "$-$", "–": "--", "±": r"$\pm$", "×": r"$\times$",
     "\u00a0": "~", "‡": r"\ddag{}", "†": r"\dag{}", "§": r"\S{}", "¶": r"\P{}",
-    "<": r"\textless{}", ">": r"\textgreater{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "≥": r"$\geq$",
+    "≤": r"$\leq$", "→": r"$\rightarrow$", "µ": r"$\mu$", "²": r"$^2$", "³": r"$^3$",
+    **{letter: f"$\\{name}$" for letter, name in _GREEK.items()},
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }  # fmt: skip
 
@@ -27,9 +41,16 @@ def escaped(text: str) -> str:
 
 
 def latex_table(
-    caption: str, label: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
+    caption: str,
+    label: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    groups: Sequence[tuple[str, int]] = (),
 ) -> str:
-    """A `table` with a `tabular` in it; columns of numbers are set flush right."""
+    """A `table` with a `tabular` in it; columns of numbers are set flush right.
+
+    `groups` are the titles above the header, each with how many columns it is of.
+    """
     body = [[_cell(item) for item in row] for row in rows]
     kinds = "".join(
         "r" if column and body and all(_is_numeric(row[column]) for row in body) else "l"
@@ -37,11 +58,12 @@ def latex_table(
     )
     lines = [
         r"\begin{table}",
-        r"  \centering",
+        r"  \centering\small",
         f"  \\caption{{{escaped(caption)}}}",
         f"  \\label{{{label}}}",
         f"  \\begin{{tabular}}{{{kinds}}}",
         r"    \toprule",
+        *(f"    {line}" for line in _group_lines(groups)),
         f"    {_line(header)}",
         r"    \midrule",
         *(f"    {_line(row)}" for row in body),
@@ -52,10 +74,23 @@ def latex_table(
     return "\n".join(lines) + "\n"
 
 
+def _group_lines(groups: Sequence[tuple[str, int]]) -> list[str]:
+    """The titles of groups of columns, and a rule under each."""
+    if not groups:
+        return []
+    titles, rules, first = [], [], 1
+    for title, columns in groups:
+        titles.append(f"\\multicolumn{{{columns}}}{{c}}{{{escaped(title)}}}" if title else "")
+        if title:
+            rules.append(f"\\cmidrule(lr){{{first}-{first + columns - 1}}}")
+        first += columns
+    return [f"{' & '.join(titles)} \\\\", " ".join(rules)]
+
+
 def _line(cells: Sequence[str]) -> str:
     line = f"{' & '.join(escaped(cell) for cell in cells)} \\\\"
-    # A rule or the end of a line before it would take a bracket for its own option.
-    return f"{{}}{line}" if line.startswith("[") else line
+    # A rule or the end of a line before it would take these for its own.
+    return f"{{}}{line}" if line.startswith(("[", "*")) else line
 
 
 def _cell(item: Any) -> str:
@@ -102,7 +137,25 @@ def front_latex(results: StudyResults) -> str:
     caption = f"The front of study {results.name} by {space.compared_by}."
     if results.replicated:
         caption += " Scores are means over runs ± their standard error."
-    return latex_table(caption, "tab:front", header, rows)
+    caption += _how_timed(results)
+    return latex_table(caption, _label("front", results), header, rows)
+
+
+def _how_timed(results: StudyResults) -> str:
+    """What the latencies and ratios of a front are of; begins with a space."""
+    compared, yardstick = results.compared_with, results.plan.space.yardstick
+    if compared is None:
+        return ""
+    text = f" Latency and ratio are of one image on {compared.latency.device}; the ratio is that of"
+    text += f" the {yardstick}'s latency ({compared.name}) to the student's."
+    if any(trial.confirmed is None for trial in results.front):
+        text += " Not all were measured again on an idle device."
+    return text
+
+
+def _label(table: str, results: StudyResults) -> str:
+    """What a table is referred to by: another one of each study."""
+    return f"tab:{table}-{re.sub(r'[^A-Za-z0-9-]+', '-', results.name)}"
 
 
 def _estimate(mean: float | None, estimate: Any) -> str:
@@ -119,25 +172,29 @@ def published_latex(results: StudyResults) -> str | None:
     published = results.plan.space.published
     if published is None:
         return None
-    header = ["Row"]
+    header, groups = ["Row"], [("", 1)]
     for column in published.columns:
         unit = f" ({column.unit})" if column.unit and column.unit != "x" else ""
         measured = "measured at batch 1" if column.key == "time_ratio" else "measured"
-        header += [f"{column.label}{unit}, published", measured, "difference"]
+        header += ["published", measured, "difference"]
+        groups.append((f"{column.label}{unit}", 3))
     rows = []
     found = published_results(results)
     for result in found:
         row: list[Any] = [result.row.label]
         for key, comparison in result.comparisons.items():
             mark = "†" if key == "score" and result.split == "validation" else ""
-            row += [figure(key, comparison.published), figure(key, comparison.measured) + mark]
+            measured = figure(key, comparison.measured)
+            if key == "score" and result.error is not None:
+                measured += f"\u00a0{plus_minus(result.error, 1)}"
+            row += [figure(key, comparison.published), measured + mark]
             row.append(figure_apart(key, comparison.difference))
         rows.append(row)
     caption = f"{published.source}: published figures beside those of study {results.name}."
     if any(result.split == "validation" for result in found):
         name = results.plan.space.score.name
         caption += f" † Validation {name}: not yet scored on the test split."
-    return latex_table(caption, "tab:published", header, rows)
+    return latex_table(caption, _label("published", results), header, rows, groups)
 
 
 def results_latex(results: StudyResults) -> str:

@@ -38,7 +38,9 @@ __all__ = [
     "ReportError",
     "Written",
     "main",
+    "parse_formats",
     "render",
+    "write_formats",
     "write_report",
 ]
 
@@ -104,10 +106,15 @@ def write_report(study_folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -
         RecordReadError: no study there, or a damaged one.
         ReportError: the folder or a file in it cannot be written.
     """
-    return _write(read_record(study_folder), study_folder, formats).paths
+    return write_formats(read_record(study_folder), study_folder, formats).paths
 
 
-def _write(results: StudyResults, study_folder: Path, formats: Sequence[str]) -> Written:
+def write_formats(results: StudyResults, study_folder: Path, formats: Sequence[str]) -> Written:
+    """Writes the report of a study that has been read, as :func:`write_report` does.
+
+    Raises:
+        ReportError: the folder or a file in it cannot be written.
+    """
     folder = study_folder / REPORT_FOLDER
     with _explained(folder):
         folder.mkdir(exist_ok=True)
@@ -226,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         formats = parse_formats(asked.format)
         results = read_record(asked.study_folder)
-        written = _write(results, asked.study_folder, formats)
+        written = write_formats(results, asked.study_folder, formats)
     except (ValueError, OSError) as error:
         print(f"analysis.report: {error}", file=sys.stderr)
         return 2

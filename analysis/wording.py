@@ -1,17 +1,12 @@
 """What a study found, in words: the few sentences that a report begins with."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 from analysis.findings import (
     CLOSE_POINTS,
     Findings,
     TimeSpent,
     flat_front,
-    independent,
     is_ahead,
     is_close,
-    overall_gain,
     point_of,
     speed_up,
 )
@@ -25,24 +20,14 @@ from analysis.formatting import (
     score_text,
     signed,
     significant,
-    span,
     times,
 )
-from analysis.front import KdPair, is_distilled
+from analysis.front import is_distilled, taught_by_itself
+from analysis.gains import Headline, gain_headline, gain_sentence, sure_gains
 from analysis.record import StudyResults
 from analysis.results import TrialResult
-from analysis.runs import Estimate
 
 SURE = 0.9  # a probability of being on the front that leaves little doubt
-
-
-class Headline(NamedTuple):
-    """One finding: what it is about, its figure, what bounds that, and the sentence."""
-
-    title: str
-    figure: str
-    bound: str
-    sentence: str
 
 
 def sentences(results: StudyResults, found: Findings) -> list[str]:
@@ -57,7 +42,8 @@ def sentences(results: StudyResults, found: Findings) -> list[str]:
         lines[0] += f" {_no_trade_off(results)}."
     if found.close is not None and found.close_gap is not None:
         lines.append(_close_sentence(results, found.close, found.close_gap))
-    lines.append(f"{gain_sentence(results, found)}{sure_gains(results, found)}")
+    if found.pairs or results.plan.space.taught:
+        lines.append(f"{gain_sentence(results, found)}{sure_gains(results, found)}")
     if results.replicated:
         lines.append(doubt_sentence(results, found))
     return lines
@@ -73,8 +59,8 @@ def headlines(results: StudyResults, found: Findings) -> list[Headline]:
     lines = [_front_headline(results, found)]
     if found.close is not None and found.close_gap is not None:
         lines.append(_close_headline(results, found, found.close, found.close_gap))
-    if results.plan.space.taught:
-        lines.append(_gain_headline(results, found))
+    if found.pairs or results.plan.space.taught:
+        lines.append(gain_headline(results, found))
     return lines
 
 
@@ -160,82 +146,23 @@ def _close_headline(
     figure = f"{count} parameters"
     if not is_distilled(small, results.plan.space):
         sentence += ". It was taught by the labels alone"
-    elif is_ahead(apart):
+    elif is_ahead(apart) and not taught_by_itself(small):
         sentence += ". A stronger teacher may have more to teach"
     return Headline(title, figure, bound, f"{sentence}.")
-
-
-def _gain_headline(results: StudyResults, found: Findings) -> Headline:
-    title = "Gain by distillation"
-    if not found.pairs:
-        return Headline(title, "Not known yet", "", gain_sentence(results, found))
-    score = results.plan.space.score
-    pairs = _told_by(found)
-    gain, gains = overall_gain(pairs), [pair.val_gain for pair in pairs]
-    bound = _no_interval(pairs, gain)
-    if gain.interval is not None:
-        bound = f"95{NBSP}% interval {span(gain.interval)}"
-    runs = _runs_each([pair.validation.runs for pair in pairs])
-    figure = f"{signed(gain.mean)} {score.points}"
-    sentence = f"Distillation changed validation {score.name} by {figure}"
-    if len(pairs) == 1:
-        sentence += f", comparing one student with its undistilled twin, {runs}"
-    else:
-        sentence += f" on average over {_students(pairs)}, each beside its undistilled twin, {runs}"
-        if signed(min(gains)) != signed(max(gains)):
-            sentence += f"; single gains from {span((min(gains), max(gains)))}"
-    return Headline(title, figure, bound, f"{sentence}.")
-
-
-def _witnesses(pairs: Sequence[KdPair]) -> tuple[int, str]:
-    """How many of some pairs tell of the gain independently, and what each of those is.
-
-    A student; a network, of pairs that are exits of fewer networks; or else a group of students
-    that are compared with one control.
-    """
-    count = len(independent(pairs))
-    if count == len(pairs):
-        return count, "student"
-    networks = len({pair.distilled.network for pair in pairs})
-    return count, "network" if count == networks else "group"
-
-
-def _students(pairs: Sequence[KdPair]) -> str:
-    """`10 students`, and how many networks or groups those are, where they are fewer."""
-    count, kind = _witnesses(pairs)
-    students = f"{len(pairs)} students"
-    if kind == "student":
-        return students
-    if kind == "network":
-        return f"{students} of {'one network' if count == 1 else f'{count} networks'}"
-    if count == 1:
-        return f"{students} that share a control"
-    return f"{students} in {count} groups that share no control"
-
-
-def _no_interval(pairs: Sequence[KdPair], gain: Estimate) -> str:
-    """Why an overall gain has no interval: too little tells it, or all of it is the same."""
-    count, kind = _witnesses(pairs)
-    if count > 2:
-        return f"the same in all {count} {kind}s"
-    if count == 2:
-        return f"no interval from two {kind}s"
-    if gain.runs > 1:
-        return "the same in both runs" if gain.runs == 2 else f"the same in all {gain.runs} runs"
-    return f"no interval from one {'run' if kind == 'student' else kind}"
-
-
-def _told_by(found: Findings) -> list[KdPair]:
-    """The pairs that tell of the gain: those of several runs where there are any, else all."""
-    return [pair for pair in found.pairs if pair.validation.runs > 1] or list(found.pairs)
 
 
 def _no_front(results: StudyResults, found: Findings) -> str:
     if not results.trials:
         return "No trial has started yet, so there is nothing to compare."
     states = [f"{count} {status}" for status, count in found.counts.items() if count]
-    ended = [t for t in results.configurations if t.epochs_done >= t.epochs > 0 and t.reason]
-    if ended and all(trial.status in ("complete", "infeasible") for trial in ended):
+    ended = [
+        trial
+        for trial in results.configurations
+        if trial.epochs_done >= trial.epochs > 0
+        and trial.reason
+        and trial.status in ("complete", "infeasible")
+    ]
+    if ended:
         best = max(ended, key=lambda trial: trial.val_score or 0.0)
         return (
             f"There is no front: of {counted(len(ended), 'student')} trained to the last epoch "
@@ -326,75 +253,6 @@ def _decimals(gap: float) -> int:
     if distance < 1e-6:  # it is the bound
         return 1
     return next(digits for digits in range(1, 9) if round(abs(gap), digits) != CLOSE_POINTS)
-
-
-def gain_sentence(results: StudyResults, found: Findings) -> str:
-    """What distillation added: over runs of several seeds, where there are any."""
-    if not found.pairs:
-        return "No distilled student has an undistilled twin to be compared with yet."
-    pairs = _told_by(found)
-    gains = [pair.val_gain for pair in pairs]
-    score, gain = results.plan.space.score, overall_gain(pairs)
-    text = f"Distillation changed validation {score.name} by {signed(gain.mean)} {score.points}"
-    runs = _runs_each([pair.validation.runs for pair in pairs])
-    if len(pairs) == 1:
-        text += f"{_interval(pairs[0].validation)}, comparing one student"
-        text = f"{text} with its undistilled twin, {runs}."
-    else:
-        if signed(min(gains)) != signed(max(gains)):
-            interval = (
-                "" if gain.interval is None else f"95{NBSP}% interval {span(gain.interval)}, "
-            )
-            text += f" on average ({interval}single students {span((min(gains), max(gains)))})"
-        text = f"{text}, comparing {_students(pairs)} with their undistilled twins, {runs}."
-    return text
-
-
-def _runs_each(counts: list[int]) -> str:
-    """`one run each`, `3 runs each`, `2 to 3 runs each`."""
-    few, many = min(counts), max(counts)
-    if many == 1:
-        return "one run each"
-    return f"{many} runs each" if few == many else f"{few} to {many} runs each"
-
-
-def _interval(gain: Estimate) -> str:
-    """` (95 % interval +0.8 to +2.3)`; nothing of one run."""
-    if gain.interval is not None:
-        return f" (95{NBSP}% interval {span(gain.interval)})"
-    return "" if gain.runs == 1 else f" (the same in {gain.runs} runs, which tells no interval)"
-
-
-def sure_gains(results: StudyResults, found: Findings) -> str:
-    """How many of the gains are sure, that of one member, and how many are of one run only.
-
-    Begins with a space; empty where no pair was run several times.
-    """
-    several = [pair for pair in found.pairs if pair.validation.runs > 1]
-    if not several:
-        return ""
-    text = ""
-    if len(several) > 1:
-        bounds = [pair.validation.interval for pair in several]
-        above = sum(interval is not None and interval[0] > 0 for interval in bounds)
-        which = "all" if above == len(several) else f"{above or 'none'}"
-        text += (
-            f" The 95{NBSP}% interval lies above zero for {which} of the {len(several)} that were "
-            "run several times"
-        )
-        told = next((p for p in several if p.distilled is found.best_trade_off), None)
-        if told is not None:
-            points = results.plan.space.score.points
-            gain = f"{signed(told.val_gain)} {points}{_interval(told.validation)}"
-            text += f"; the best trade-off gained {gain}"
-            if told.test is not None:
-                text += f", on the test split {signed(told.test_gain)}"
-                text += "" if told.test.interval is None else f" ({span(told.test.interval)})"
-        text += "."
-    alone = len(found.pairs) - len(several)
-    if alone:
-        text += f" {alone} more {'pair was' if alone == 1 else 'pairs were'} run once."
-    return text
 
 
 def doubt_sentence(results: StudyResults, found: Findings) -> str:

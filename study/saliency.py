@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from analysis.front import KdPair, front_members, kd_pairs
+from analysis.front import KdPair, front_members, kd_pairs, taught_by_itself
 from analysis.illustration import IllustrationColumn
 from analysis.results import TrialResult
+from analysis.runs import mean_scores
 from analysis.stored_plan import Space
 from study.class_task import class_data
 from study.drawing import Drawing, DrawnCell, Kind, Trials
@@ -16,15 +17,14 @@ if TYPE_CHECKING:
     from study.distillation.saliency import Looked
     from study.trial_context import TrialContext
 
-# What a method is called that asks no teacher, though its students have controls.
-_TAUGHT_BY_ITSELF = "self"
 _CAPTION = """\
 Saliency maps (Simonyan et al., 2013): how strongly each pixel moves the logit of the image's true \
-class, as the absolute gradient, of the channels the largest. Black is nothing. Each map is scaled \
-to its own largest value, so brightness compares places within a map and not one map with another.
-{student} is the distilled student of the best validation {score} among those of the front that \
-have a control (where none has, among the seed points). {control} is that control: the same \
-student and recipe, taught by labels alone.
+class: the largest absolute gradient of its channels. The brighter, the more; black is nothing. \
+Each map is scaled to its own largest value, so brightness compares places within a map and not \
+one map with another.
+{student} is the distilled student of the best validation {score} among those of the front whose \
+weights and whose control's are kept (where there is none, among the seed points). {control} is \
+that control: the same student and recipe, taught by labels alone.
 The images are {images}, in the data set's order; none was picked for what it shows. Under each \
 map stands the class that the network predicts."""
 
@@ -35,10 +35,11 @@ def pairs_to_show(trials: Sequence[TrialResult], space: Space) -> Iterator[Trial
     Students that their own deeper exits taught are not shown beside a teacher they never asked.
     """
     members = {trial.number for trial in front_members(trials, space.third)}
+    scores = mean_scores(trials)
 
     def order(pair: KdPair) -> tuple[bool, float, float, int]:
         student = pair.distilled
-        score, latency = student.val_score, student.latency_ms
+        score, latency = scores.get(student.number, student.val_score), student.latency_ms
         return (
             student.number not in members,
             math.inf if score is None else -score,
@@ -47,7 +48,7 @@ def pairs_to_show(trials: Sequence[TrialResult], space: Space) -> Iterator[Trial
         )
 
     for pair in sorted(kd_pairs(trials, space), key=order):
-        if pair.distilled.params.get("method") == _TAUGHT_BY_ITSELF:
+        if taught_by_itself(pair.distilled):
             continue
         if pair.distilled.number in members or pair.distilled.source == "preset":
             yield pair.distilled, pair.control
@@ -84,7 +85,7 @@ def draw(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None
         IllustrationColumn("Test image", "its class"),
         IllustrationColumn("Teacher", teacher.recipe.title),
         IllustrationColumn("Distilled", f"{distilled.name} {distilled.architecture}"),
-        IllustrationColumn("Scratch", f"{control.name}, the control"),
+        IllustrationColumn("Control", control.name),
     )
     return Drawing(
         title="Where the networks look",

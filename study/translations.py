@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from analysis.front import front_members
 from analysis.illustration import IllustrationColumn
 from analysis.results import TrialResult
+from analysis.runs import mean_scores
 from analysis.stored_plan import Space
 from study.drawing import Drawing, DrawnCell, Kind, Trials
 from study.pair_task import pair_data
@@ -39,11 +40,12 @@ def subjects(trials: Sequence[TrialResult], space: Space) -> Iterator[Trials]:
     """Yield connected students with their controls, best first, then the best of the front."""
     yield from pairs_to_show(trials, space)
     members = front_members(trials, space.third)
-    yield from ((trial,) for trial in sorted(members, key=_by_score))
+    scores = mean_scores(trials)
 
+    def order(trial: TrialResult) -> tuple[float, int]:
+        return -scores.get(trial.number, trial.val_score or 0.0), trial.number
 
-def _by_score(trial: TrialResult) -> tuple[float, int]:
-    return -(trial.val_score or 0.0), trial.number
+    yield from ((trial,) for trial in sorted(members, key=order))
 
 
 def draw_x_to_y(context: "TrialContext", trials: Trials, teacher_checkpoint: str | None) -> Drawing:

@@ -8,6 +8,7 @@
   const charts = {};
   const hidden = {};
   const whole = new Set();
+  const zoomed = new Set(); // charts whose ticks are those of a part of the axis
   let printing = false;
   let axis = "latency";
   let picked = null; // the name of a trial
@@ -113,7 +114,7 @@
     }
     layout.annotations = (layout.annotations || []).filter((note) => !hidden[name].has(note.name));
     if (whole.has(name)) layout.yaxis = { ...layout.yaxis, range: undefined, autorange: true };
-    return Plotly.react(box, figure.data, layout, {
+    const drawn = Plotly.react(box, figure.data, layout, {
       responsive: true,
       displaylogo: false,
       displayModeBar: narrow.matches ? false : "hover",
@@ -122,6 +123,7 @@
       plotlyServerURL: "",
       toImageButtonOptions: { format: "svg", filename: document.title + " " + name },
     });
+    return zoomed.has(name) ? drawn.then(() => retick(box)) : drawn;
   };
   const drawAll = () => Promise.all(Object.keys(charts).map(draw));
 
@@ -176,7 +178,9 @@
       await draw(name);
       const box = document.getElementById("chart-" + name);
       box.on("plotly_relayout", (change) => {
-        if (Object.keys(change).some((key) => key.startsWith("xaxis.range") || key === "xaxis.autorange")) retick(box);
+        if (!Object.keys(change).some((key) => key.startsWith("xaxis.range") || key === "xaxis.autorange")) return;
+        zoomed.add(name);
+        retick(box);
       });
       box.on("plotly_click", (event) => {
         const { data, customdata, pointNumber } = event.points[0];

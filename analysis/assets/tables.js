@@ -64,7 +64,7 @@
   }
 
   // A trial that is clicked, as a mark, a line or a row, is marked wherever it stands.
-  const rowsOf = {};
+  const rowsOf = Object.create(null); // a study may be called "constructor"
   for (const name of document.querySelectorAll("tbody th:first-child b")) {
     (rowsOf[name.textContent] ||= []).push(name.closest("tr"));
   }
@@ -129,14 +129,19 @@
     return [words(rows[0][0]), ...groups.map((group, i) => group + ", " + second[i])];
   };
   const written = {
-    csv: (head, rows) => [head, ...rows].map((row) => row.map((cell) => (/[",\n]/.test(cell) ? '"' + cell.replaceAll('"', '""') + '"' : cell)).join(",")).join("\n") + "\n",
+    csv: (head, rows) => {
+      // Numbers as programs read them: a plain minus, no separators of thousands, nothing for none.
+      const plain = (cell) => (cell === "–" ? "" : /^[−+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?$/.test(cell) ? cell.replace("−", "-").replaceAll(",", "") : cell);
+      const quoted = (cell) => (/[",\n]/.test(cell) ? '"' + cell.replaceAll('"', '""') + '"' : cell);
+      return [head, ...rows].map((row) => row.map(plain).map(quoted).join(",")).join("\n") + "\n";
+    },
     markdown: (head, rows) => {
       const line = (row) => "| " + row.map((cell) => cell.replace(/[\\|`*<>]/g, "\\$&")).join(" | ") + " |";
       return [line(head), line(head.map(() => "---")).replaceAll("\\", ""), ...rows.map(line)].join("\n") + "\n";
     },
     latex: (head, rows) => {
-      const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "–": "--", "±": "$\\pm$", "×": "$\\times$", "α": "$\\alpha$", "†": "\\dag{}", "‡": "\\ddag{}", "§": "\\S{}", "¶": "\\P{}", "<": "\\textless{}", ">": "\\textgreater{}", "≥": "$\\geq$", "≤": "$\\leq$" };
-      const line = (row) => row.map((cell) => cell.replace(/[\\~^−–±×α†‡§¶<>≥≤]|[&%$#_{}]/g, (c) => special[c] || "\\" + c)).join(" & ").replace(/^\[/, "{}[") + " \\\\";
+      const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "–": "--", "±": "$\\pm$", "×": "$\\times$", "‡": "\\ddag{}", "†": "\\dag{}", "§": "\\S{}", "¶": "\\P{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "≥": "$\\geq$", "≤": "$\\leq$", "→": "$\\rightarrow$", "µ": "$\\mu$", "²": "$^2$", "³": "$^3$", "α": "$\\alpha$", "β": "$\\beta$", "γ": "$\\gamma$", "δ": "$\\delta$", "ε": "$\\epsilon$", "λ": "$\\lambda$", "μ": "$\\mu$", "σ": "$\\sigma$", "τ": "$\\tau$", "Δ": "$\\Delta$" };
+      const line = (row) => row.map((cell) => cell.replace(/[\\~^−–±×‡†§¶<>|≥≤→µ²³αβγδελμστΔ]|[&%$#_{}]/g, (c) => special[c] || "\\" + c)).join(" & ").replace(/^[[*]/, "{}$&") + " \\\\";
       const right = head.map((_, i) => i > 0 && rows.every((row) => /^[−+±\d.,\s–†x×%<>]*$/.test(row[i])));
       const kinds = right.map((number) => (number ? "r" : "l")).join("");
       return ["\\begin{tabular}{" + kinds + "}", "\\toprule", line(head), "\\midrule", ...rows.map(line), "\\bottomrule", "\\end{tabular}"].join("\n") + "\n";

@@ -57,7 +57,7 @@ def hover_text(results: StudyResults, trial: TrialResult, pair: KdPair | None = 
         *_certainty(results, trial, validation, pair),
         f"{milliseconds(trial.latency_ms)}, {relative_speed(results, trial)}",
         size,
-        f"{trial.epochs} epochs{stopped}{shared}",
+        f"{counted(trial.epochs, 'epoch')}{stopped}{shared}",
         "",
         *(f"{plot_text(name)}: {plot_text(shown(item))}" for name, item in trial.params.items()),
     )

@@ -1,8 +1,9 @@
 """Colours of charts and page, light and dark: one definition for both.
 
 Marks use hues of Okabe and Ito's colour-blind-safe set (2008), brightened on dark paper and
-darkened where words are in them, to a contrast of 4.5 and more; what is only drawn has 3 and more
-(WCAG 2.2, 1.4.11), and shape always says the same as colour. Charts are drawn with the light
+darkened where words are in them, to a contrast of 4.5 and more; marks have 3 and more (WCAG 2.2,
+1.4.11), lines that are drawn over each other by the dozen less, and shape always says the same as
+colour. Charts are drawn with the light
 colours, and the page swaps each for its dark twin where the reader's system asks for it.
 """
 
@@ -26,7 +27,7 @@ SHADES: dict[str, Shade] = {
     "front": Shade("#0072b2", "#56b4e9"),
     "front-soft": Shade("#4d96c4", "#3a76a0"),
     "rival": Shade("#b5598f", "#e39bc6"),
-    "dominated": Shade("#7f8a95", "#8a949e"),
+    "dominated": Shade("#5f6a75", "#8a949e"),
     "stopped": Shade("#858f99", "#66707a"),
     "control": Shade("#009e73", "#3ccf9f"),
     "teacher": Shade("#b84e00", "#f0a13c"),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.charts.palette import light
 from analysis.charts.style import chart_layout, rounded
+from analysis.formatting import counted
 from analysis.front import Point, hypervolume, non_dominated, trial_point
 from analysis.record import StudyResults
 from analysis.results import ReferencePoint, TrialResult, searched
@@ -92,7 +93,7 @@ def progress_figure(info: ProgressInfo) -> "go.Figure":
             marker={"symbol": "circle", "size": 8, "color": light("front")},
             hovertext=[
                 f"<b>{step.trial}</b><br>hypervolume {step.hypervolume:.3f}"
-                f"<br>after {step.epochs:,} epochs"
+                f"<br>after {counted(step.epochs, 'epoch')}"
                 for step in info.steps
             ],
             hoverinfo="text",

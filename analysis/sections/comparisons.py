@@ -19,6 +19,7 @@ from analysis.formatting import (
     span,
 )
 from analysis.front import KdPair
+from analysis.gains import sure_gains
 from analysis.limits import limits_note
 from analysis.markup import Cell, Head, Html, join, sortable_table, tag
 from analysis.record import StudyResults
@@ -27,7 +28,7 @@ from analysis.results import Ratio, TrialResult, trial_name
 from analysis.runs import Estimate, Spread, half_width
 from analysis.table import measured_latency
 from analysis.timing_notes import noise_note, tie_note
-from analysis.wording import doubt_sentence, sure_gains
+from analysis.wording import doubt_sentence
 
 _FEWEST_RIVALS = 3  # shown, also beside a shorter front
 # Deviations of one of two that the difference of both stays below in 95 of 100 cases.
@@ -282,13 +283,15 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
         return None
     score = results.plan.space.score
     several = any(pair.validation.runs > 1 for pair in findings.pairs)
+    distils = results.plan.space.taught or results.plan.space.of_pairs
+    name = "Distilled" if distils else "Trial"
     # The largest gains of all are mostly luck where a single run tells them.
     surest = sorted(findings.pairs, key=lambda pair: pair.validation.runs == 1)
     heads = [
-        Head("Distilled", numeric=False),
+        Head(name, numeric=False),
         Head("Control", numeric=False),
         Head("Student", numeric=False),
-        Head("Distilled", f"validation {score.name}, {score.unit}"),
+        Head(name, f"validation {score.name}, {score.unit}"),
         Head("Control", f"validation {score.name}, {score.unit}"),
         *([Head("Runs", "each", help="pairs of runs of the same seed")] if several else ()),
         Head("Gain", f"validation, {score.points}"),
@@ -296,7 +299,7 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
     ]
     return section(
         "gains",
-        "What distillation added",
+        "What distillation added" if distils else "What students gain over their controls",
         tag(
             "p",
             f"{_gains_note(results, findings, several=several)}{_shared_note(findings)}"
@@ -313,11 +316,12 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
 
 
 def _gains_note(results: StudyResults, findings: Findings, *, several: bool) -> str:
-    alone = "without connections" if results.plan.space.of_pairs else "taught by the labels alone"
-    text = (
-        "Each distilled student beside its control: the same student, recipe, data order and "
-        f"seed, {alone}. "
-    )
+    space = results.plan.space
+    alone = "without connections" if space.of_pairs else "taught by the labels alone"
+    text = "Each distilled student beside its control: the same student, recipe, data order and "
+    text += f"seed, {alone}. "
+    if not (space.taught or space.of_pairs):
+        text = "Each student beside its control, with the same data order and seed. "
     if any(pair.distilled.source == "sampler" for pair in findings.pairs):
         text += (
             "Students of the search have a control because they did well, which was not asked of "

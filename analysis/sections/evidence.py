@@ -176,9 +176,12 @@ def failures_section(results: StudyResults) -> Html | None:
     for trial in results.trials:
         if trial.status in ("failed", "infeasible", "stopped"):
             reasons[trial.status, trial.reason or "no reason given"].append(trial)
+        elif trial.status == "complete" and trial.reason:
+            # Trained to its end to be compared with: a published row, a control.
+            reasons["complete", f"{trial.reason}, so on no front"].append(trial)
     if not reasons:
         return None
-    order = {"failed": 0, "infeasible": 1, "stopped": 2}
+    order = {"failed": 0, "infeasible": 1, "complete": 2, "stopped": 3}
     ordered = sorted(
         reasons.items(), key=lambda item: (order[item[0][0]], -len(item[1]), item[0][1])
     )
@@ -199,8 +202,8 @@ def failures_section(results: StudyResults) -> Html | None:
     ]
     return section(
         "endings",
-        "Trials that are not compared",
-        plain_table("endings-table", "Trials that are not compared, by reason", heads, rows),
+        "Trials that cannot be on the front",
+        plain_table("endings-table", "Trials that cannot be on the front, by reason", heads, rows),
     )
 
 

@@ -283,7 +283,12 @@ def _front_notes(info: FrontInfo, findings: Findings) -> list[str]:
             f"{seen} the {score.name} of {score.floor_name}: {score_text(info.floor, score.unit)}."
         )
     if info.arrows:
-        notes.append("Arrows lead from a student without distillation to its distilled twin.")
+        some = ""
+        if len(info.arrows) < len(findings.pairs):
+            some = f", the {len(info.arrows)} on the front that gained most"
+        notes.append(
+            f"Arrows lead from a student without distillation to its distilled twin{some}."
+        )
     if any(mark.group == "stopped" for mark in info.marks):
         notes.append("Trials stopped early stand where they were stopped, and never on the front.")
     if info.below_view:

@@ -1,6 +1,9 @@
 """The section of a report that sets the literature's table beside what was measured."""
 
-from analysis.formatting import figure, figure_apart, plus_minus, score_text
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.formatting import counted, figure, figure_apart, plus_minus, score_text
 from analysis.markup import Html, copy_buttons, join, scroll_box, tag
 from analysis.record import StudyResults
 from analysis.sections.comparisons import ratio_cell, section
@@ -110,13 +113,24 @@ def _why_they_differ(results: StudyResults) -> Html:
     data, plan = results.plan.data, results.plan.plan
     compared, yardstick = results.compared_with, results.plan.space.yardstick
     device = "this study's device" if compared is None else compared.latency.device
+    published = results.plan.space.published
+    has_ratios = published is not None and any(c.key == "time_ratio" for c in published.columns)
+    divided = f"The ratios divide by this study's {yardstick}"
+    divided += f", {compared.name}." if compared is not None else "."
+    about_yardstick = f"{divided if has_ratios else ''}{_taught_by(results)}".strip()
     reasons = [
-        (
-            "Hardware and batch size",
-            f"The ratios here were measured on {device}, {yardstick} and student in "
-            "alternation, at batch 1 and at batch 64. A published ratio depends on a device and a "
-            "batch size that are often not stated; the smaller the work, the more of it is fixed "
-            "cost.",
+        *(
+            [
+                (
+                    "Hardware and batch size",
+                    f"The ratios here were measured on {device}, {yardstick} and student in "
+                    "alternation, at batch 1 and at batch 64. A published ratio depends on a "
+                    "device and a batch size that are often not stated; the smaller the work, the "
+                    "more of it is fixed cost.",
+                )
+            ]
+            if has_ratios
+            else []
         ),
         (
             "Data",
@@ -126,15 +140,10 @@ def _why_they_differ(results: StudyResults) -> Html:
         ),
         (
             "Epochs and time",
-            f"At most {plan.get('max_epochs', 'as many as planned')} epochs each, some trials "
-            "beside others on one machine; training seconds compare within a column only.",
+            f"{_most_epochs(plan)} each, some trials beside others on one machine; training "
+            "seconds compare within a column only.",
         ),
-        (
-            yardstick.capitalize(),
-            f"The ratios divide by this study's {yardstick}"
-            + (f", {compared.name}." if compared is not None else ".")
-            + _taught_by(results),
-        ),
+        *([(yardstick.capitalize(), about_yardstick)] if about_yardstick else []),
         *_luck(results),
     ]
     items = [item for term, text in reasons for item in (tag("dt", term), tag("dd", text))]
@@ -144,15 +153,21 @@ def _why_they_differ(results: StudyResults) -> Html:
     )  # fmt: skip
 
 
+def _most_epochs(plan: Mapping[str, Any]) -> str:
+    most = plan.get("max_epochs")
+    return "As many epochs as planned" if most is None else f"At most {counted(most, 'epoch')}"
+
+
 def _luck(results: StudyResults) -> list[tuple[str, str]]:
     """That rows are of one run, as far as they are."""
-    rows = [trial for trial in results.configurations if trial.label]
+    rows = [row.trial for row in published_results(results) if row.trial is not None]
     single = sum(
         results.validation[t.number].runs == 1 for t in rows if t.number in results.validation
     )
     if not single:
         return []
-    whose = "Each row here is" if single == len(rows) else f"{single} of the {len(rows)} rows are"
+    some = f"{single} of the {len(rows)} rows {'is' if single == 1 else 'are'}"
+    whose = "Each row here is" if single == len(rows) else some
     return [("Luck", f"{whose} one run, under one seed.")]
 
 

@@ -31,7 +31,8 @@ def progress_section(results: StudyResults, info: ProgressInfo | None) -> Html |
         f"{milliseconds(corner.latency_ms)} ({score.floor_name} at the latency of the "
         f"{results.plan.space.yardstick}), and {high} at no latency that the front dominates, over "
         "the epochs of all trials that had ended. "
-        f"{counted(len(info.steps), 'trial')} moved the front; {info.epochs:,} epochs were spent."
+        f"{counted(len(info.steps), 'trial')} moved the front; "
+        f"{counted(info.epochs, 'epoch')} {'was' if info.epochs == 1 else 'were'} spent."
     )
     if results.replicated:
         whole = number(front_hypervolume(results.trials, corner), 3)
@@ -187,8 +188,8 @@ def recipes_section(results: StudyResults, info: RecipesInfo | None) -> Html | N
         tag("p", note, class_="note"),
         _chart("recipes", f"{score.title} over temperature and alpha"),
         _folded(
-            "The five best as a table",
-            plain_table("recipes-table", "The five best recipes", heads, rows),
+            f"The {len(rows)} best as a table",
+            plain_table("recipes-table", f"The {len(rows)} best recipes", heads, rows),
         ),
     )
 

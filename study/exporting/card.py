@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from analysis.export import markdown_table
 from analysis.formatting import counted, milliseconds, number, score_text, significant, times
 from analysis.formatting import value as shown
-from analysis.front import is_distilled
+from analysis.front import is_distilled, taught_by_itself
 from analysis.record import StudyResults
 from analysis.results import TrialResult
 from analysis.timing_notes import runtime_of
@@ -73,15 +73,25 @@ def loading(results: StudyResults, asked: Asked, exported: Exported) -> str:
 
 def _what(results: StudyResults, space: SearchSpace, asked: Asked, exported: Exported) -> str:
     plan, trial = results.plan, asked.trial
-    taught = ", by their labels alone"
-    if results.teacher is not None and is_distilled(trial, plan.space):
-        taught = f", taught by {_teacher(results.teacher.name, space, trial)}"
+    taught = _how_taught(results, space, trial)
     eight = " Its weights are integers of eight bits." if exported.quantised else ""
     task = "an image to an image" if plan.space.of_pairs else f"{len(plan.data.classes)} classes"
     return (
         f"A student network, `{trial.architecture}`, trained on {plan.data.name} ({task}){taught}; "
         f"trial {trial.name} of the study {plan.name}.{eight}\n"
     )
+
+
+def _how_taught(results: StudyResults, space: SearchSpace, trial: TrialResult) -> str:
+    """Say who taught a trial, after a comma; nothing where nobody teaches anybody."""
+    if taught_by_itself(trial):
+        return ", taught by its own deepest exit"
+    if results.plan.space.of_pairs:
+        connections = trial.params.get("connections")
+        return "" if connections is None else f", with connections: {shown(connections)}"
+    if results.teacher is not None and is_distilled(trial, results.plan.space):
+        return f", taught by {_teacher(results.teacher.name, space, trial)}"
+    return ", by their labels alone" if space.taught else ""
 
 
 def _teacher(name: str, space: SearchSpace, trial: TrialResult) -> str:
@@ -223,8 +233,8 @@ def _training(results: StudyResults, trial: TrialResult) -> str:
     ]
     return (
         f"{markdown_table(['parameter', 'value', 'what it is'], rows)}\n"
-        f"{trial.epochs_done} epochs on {_learnt_from(results, trial)} of {plan.data.source}, "
-        f"in the search space {plan.space.name}: {plan.space.title}.\n"
+        f"{counted(trial.epochs_done, 'epoch')} on {_learnt_from(results, trial)} of "
+        f"{plan.data.source}, in the search space {plan.space.name}: {plan.space.title}.\n"
     )
 
 

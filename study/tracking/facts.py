@@ -130,6 +130,10 @@ def hypervolume_curve(trials: Iterable[TrialResult], reference: ReferencePoint) 
     return curve
 
 
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, int | float) else str(value)
+
+
 def _terms(params: Mapping[str, Any]) -> str:
     named = (("T", "temperature"), ("alpha", "alpha"))
-    return "".join(f" {short}={params[name]:.3g}" for short, name in named if name in params)
+    return "".join(f" {short}={_short(params[name])}" for short, name in named if name in params)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from study.tracking.points import FINAL
-from study.tracking.run import NOTE_TAG, origin
+from study.tracking.run import LONGEST_PARAM, NOTE_TAG, mlflow_name, origin
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -90,7 +90,7 @@ def show_model(
             name=model.name,
             source_run_id=run_id,
             tags={**origin(), **model.tags, **tags},
-            params=dict(model.params),
+            params={mlflow_name(k): v[:LONGEST_PARAM] for k, v in model.params.items()},
             model_type=MODEL_TYPE,
         )
     with tempfile.TemporaryDirectory() as folder:

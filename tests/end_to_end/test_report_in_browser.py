@@ -446,7 +446,7 @@ def test_tables_are_copied_as_they_stand(visit, report):
     csv, markdown, latex = (copied[name].splitlines() for name in ("CSV", "Markdown", "LaTeX"))
     assert len(csv) == 10
     assert csv[0].startswith('Row,"Accuracy, %, published"')
-    assert csv[1].startswith("Baseline t0000,79.3,80.7,+1.4,400,294,\u2212106,6.58,1.98 1.90–2.04")
+    assert csv[1].startswith("Baseline t0000,79.3,80.7,+1.4,400,294,-106,6.58,1.98 1.90–2.04")
     assert markdown[1].count("---") == 11
     assert latex[0] == "\\begin{tabular}{lrrrrrrrrrr}"
     assert latex[4].startswith("Baseline t0000 & 79.3 & 80.7 & +1.4 & 400 & 294 & $-$106")

@@ -35,6 +35,7 @@ def test_a_row_that_begins_with_a_bracket_is_no_option_of_the_line_above():
     text = latex_table("c", "tab:c", ["a", "b"], [["[1,1]", "1"], ["[2,2]", "[2]"]])
     assert r"    {}[1,1] & 1 \\" in text
     assert r"    {}[2,2] & [2] \\" in text
+    assert r"    {}*a & b \\" in latex_table("c", "tab:c", ["a", "b"], [["*a", "b"]])
 
 
 def test_tables_copied_from_the_page_escape_what_those_in_files_do():
@@ -67,9 +68,24 @@ def test_published_stands_beside_measured_with_the_difference(realistic, sample,
 
 def test_the_columns_of_the_published_table_have_their_units(realistic):
     head = published_latex(realistic).split("\\toprule")[1].split("\\midrule")[0]
-    assert r"accuracy (\%), published & measured & difference" in head
-    assert "training (s), published & measured & difference" in head
-    assert "inference-time ratio, published & measured at batch 1 & difference" in head
+    assert r"\multicolumn{3}{c}{accuracy (\%)} & \multicolumn{3}{c}{training (s)}" in head
+    assert r"& \multicolumn{3}{c}{inference-time ratio} \\" in head
+    assert r"\cmidrule(lr){2-4} \cmidrule(lr){5-7} \cmidrule(lr){8-10}" in head
+    assert "Row & published & measured & difference & published" in head
+    assert "published & measured at batch 1 & difference" in head
+
+
+def test_the_tables_of_two_studies_have_labels_of_their_own(realistic, study, sample):
+    other = study([], plan_content=sample.plan(name="second_study.v2"))
+    assert r"\label{tab:published-second-study-v2}" in published_latex(other)
+    assert published_latex(realistic).count(r"\label{") == 1
+    assert published_latex(other).split("label")[1] != published_latex(realistic).split("label")[1]
+
+
+def test_a_front_says_what_its_latencies_and_ratios_are_of(realistic):
+    caption = front_latex(realistic).split("\\caption{")[1].split("\\label")[0]
+    assert "Latency and ratio are of one image on" in caption
+    assert "the ratio is that of the teacher's latency (ResNet" in caption
 
 
 def test_validation_scores_beside_published_test_scores_are_marked(realistic, sample, study):

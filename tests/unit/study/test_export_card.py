@@ -113,7 +113,7 @@ def test_a_card_counts_the_images_of_a_reduced_share(
         replace(results, plan=plan), params={**results.trials[0].params, "train_share": share}
     )
 
-    assert f"30 epochs on {words} image folder cifar10" in text
+    assert f"30\u00a0epochs on {words} image folder cifar10" in text
 
 
 @pytest.mark.parametrize(
@@ -133,3 +133,25 @@ def test_a_card_names_who_taught_the_trial(
         params["subclasses"] = subclasses
 
     assert words in card(results, space, params=params)
+
+
+@pytest.mark.parametrize(
+    ("spec", "changed", "words"),
+    [
+        ("cifar_self", {"method": "self"}, "3 classes), taught by its own deepest exit;"),
+        ("cifar_blocks", {"alpha": 0.0}, "by their labels alone;"),
+        ("pairs_autoencoder", {"connections": "1-4"}, "with connections: 1-4;"),
+    ],
+)
+def test_a_card_names_no_teacher_who_was_not_asked(
+    results: StudyResults, spec: str, changed: dict[str, Any], words: str
+) -> None:
+    space = load_space(spec)
+    if spec == "pairs_autoencoder":
+        plan = replace(results.plan, space=replace(results.plan.space, data_kind="pairs"))
+        results = replace(results, plan=plan)
+
+    text = card(results, space, params={**results.trials[0].params, **changed})
+
+    assert words in text
+    assert "taught by ResNet" not in text

@@ -129,7 +129,7 @@ def test_teacher_student_and_control_are_drawn_for_the_same_images(study: Study)
     assert study.warnings == []
     assert (made.name, made.trials) == ("saliency", (0, 1))
     titles = [column.title for column in made.columns]
-    assert titles == ["Test image", "Teacher", "Distilled", "Scratch"]
+    assert titles == ["Test image", "Teacher", "Distilled", "Control"]
     assert made.columns[1].note == TEACHER.title
     assert len(made.rows) == 4
     assert [row.cells[0].note for row in made.rows] == ["dark <b>"] * 2 + ["light"] * 2
