@@ -15,8 +15,10 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _SETTINGS = 4
 _PROBE = Path(__file__).with_name("probe.py")
 TOKEN_MEND = (
-    "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
+    "set RAY_AUTH_MODE=token, and give the cluster's own in RAY_AUTH_TOKEN, in ~/.ray/auth_token "
+    "or in a file that RAY_AUTH_TOKEN_PATH names"
 )
+TOKEN_PROBLEM = f"the cluster's token is missing or wrong; {TOKEN_MEND}"
 
 
 def running_here() -> str | None:
@@ -95,5 +97,5 @@ def ask_head(address: str, seconds: float = 30.0) -> str | None:
     if answer == "ok":
         return None
     if answer == "token":
-        return f"the cluster's token is missing or wrong; {TOKEN_MEND}"
+        return TOKEN_PROBLEM
     return answer
