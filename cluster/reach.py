@@ -98,4 +98,10 @@ def ask_head(address: str, seconds: float = 30.0) -> str | None:
         return None
     if answer == "token":
         return TOKEN_PROBLEM
+    if answer == "elsewhere":
+        host = address.rpartition(":")[0]
+        return (
+            "this machine is no node of that cluster; give --submit "
+            f"http://{host}:8265 instead, or have it join first: `ray start --address {address}`"
+        )
     return answer
