@@ -63,11 +63,10 @@ def find_nodes(cluster: Cluster, *, gpus: bool, without_late: bool = False) -> l
     """
     import ray
 
-    alive = [node for node in ray.nodes() if node["Alive"]]
+    able = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     if gpus:
-        found = ((node, _accelerator(node["Resources"])) for node in alive)
+        found = ((node, _accelerator(node["Resources"])) for node in able)
         return [_node(node, kind) for node, kind in found if kind is not None]
-    able = [node for node in alive if node["Resources"].get("CPU", 0) >= 1]
     if cluster.address == "local":
         return [_node(node, processor_name()) for node in able]
     # Each says itself what it is.
@@ -94,7 +93,7 @@ def keep_to_one_kind(
     """
     if not nodes:
         raise ClusterError(
-            "--gpus-per-trial: the cluster has no GPU; leave it out to train on CPUs"
+            "--gpus-per-trial: no machine has a GPU and a CPU beside it; leave it out to train on CPUs"
             if gpus
             else "the cluster has no node with a CPU for trials; start one with --num-cpus N"
         )
@@ -120,6 +119,7 @@ def keep_to_one_kind(
         )
     kind = kept or asked or max(sizes, key=lambda name: (sizes[name], name))
     chosen = [node for node in nodes if node.kind == kind]
+    apart = [node.id for node in nodes if node.kind != kind]
     others = {name: size for name, size in sizes.items() if name != kind}
     return replace(
         cluster,
@@ -129,7 +129,7 @@ def keep_to_one_kind(
         largest=max(node.cpus for node in chosen),
         kind=kind,
         used=tuple(chosen),
-        selector=_selector(chosen, others),
+        selector=_selector(chosen, apart),
         left_alone=_listed(others, "GPU" if gpus else "CPU"),
     )
 
@@ -143,12 +143,12 @@ def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
 
 
 def keeping_off(selector: Mapping[str, str], nodes: Collection[str]) -> dict[str, str]:
-    """Return a selector that lets through the same nodes but some, by Ray's names of them."""
-    listed = selector.get(NODE_LABEL)
-    if listed is None:
-        return {**selector, NODE_LABEL: f"!in({','.join(sorted(nodes))})"}
-    left = [node for node in _values(listed) if node not in nodes]
-    return {**selector, NODE_LABEL: f"in({','.join(left)})"}
+    """Return a selector that lets through the same nodes but some, by Ray's names of them.
+
+    Of nodes, a selector names those alone that will not do.
+    """
+    before = _values(selector[NODE_LABEL]) if NODE_LABEL in selector else []
+    return {**selector, NODE_LABEL: f"!in({','.join(sorted({*before, *nodes}))})"}
 
 
 def _values(value: str) -> list[str]:
@@ -156,14 +156,13 @@ def _values(value: str) -> list[str]:
     return value.removeprefix("!").removeprefix("in(").removesuffix(")").split(",")
 
 
-def _selector(chosen: Sequence[Node], others: Mapping[str, int]) -> dict[str, str]:
+def _selector(chosen: Sequence[Node], apart: Collection[str]) -> dict[str, str]:
     if all(node.labelled for node in chosen):
         return {_TYPE_LABEL: chosen[0].kind}
-    if not others:
-        # Also nodes that are added later, of which one of another kind is found out by the first
-        # trial that comes there, and kept off from then on: Ray has no label of processors.
-        return {}
-    return {NODE_LABEL: f"in({','.join(node.id for node in chosen)})"}
+    # Also nodes that are added later, or that come back, by another name: one of another kind is
+    # found out by the first trial that comes there, and kept off from then on. Ray has no label of
+    # processors.
+    return keeping_off({}, apart) if apart else {}
 
 
 def _listed(sizes: Mapping[str, int], device: str = "") -> str:

@@ -115,7 +115,7 @@ def test_a_machine_of_aws_is_set_up_once_it_has_set_itself_up() -> None:
 
 def test_of_ones_own_machines_the_head_trains_nothing() -> None:
     (config,) = documents(FILES / "machines.yaml")
-    assert "--num-cpus 0 " in config["head_start_ray_commands"][-1]
+    assert "--num-cpus 0 --num-gpus 0 " in config["head_start_ray_commands"][-1]
     # Under the newer autoscaler the head takes the place of one of them.
     assert "export RAY_enable_autoscaler_v2=0;" in config["head_start_ray_commands"][-1]
     assert len(config["provider"]["worker_ips"]) == config["max_workers"]

@@ -43,12 +43,17 @@ def selector(**asked: object) -> Mapping[str, str]:
 
 
 def test_ray_finds_the_nodes_by_labels_that_it_gives_by_itself() -> None:
-    assert selector(asked="old") == {"ray.io/node-id": "in(a,c)"}
+    assert selector(asked="old") == {"ray.io/node-id": "!in(b)"}
     by_type = keep_to_one_kind(HERE, LABELLED, None, None, gpus=True).selector
     assert by_type == {"ray.io/accelerator-type": "old"}
-    assert selector(gpus=True) == {"ray.io/node-id": "in(a,c)"}
-    # Where all are alike, nodes that join later are used too.
+    assert selector(gpus=True) == {"ray.io/node-id": "!in(b)"}
     assert selector(nodes=1) == {}
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_node_that_comes_back_or_joins_later_is_used(nodes: int) -> None:
+    """Ray gives it another name then."""
+    assert matches({"ray.io/node-id": "a-again"}, selector(asked="old", nodes=nodes))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,8 @@ def test_ray_finds_the_nodes_by_labels_that_it_gives_by_itself() -> None:
             {"ray.io/accelerator-type": "old", "ray.io/node-id": "!in(a,b)"},
             ["c"],
         ),
-        ({"ray.io/node-id": "in(a,c)"}, {"ray.io/node-id": "in(c)"}, ["c"]),
-        ({"ray.io/node-id": "in(a,b)"}, {"ray.io/node-id": "in()"}, []),
+        ({"ray.io/node-id": "!in(d)"}, {"ray.io/node-id": "!in(a,b,d)"}, ["c"]),
+        ({"ray.io/node-id": "!in(c,d)"}, {"ray.io/node-id": "!in(a,b,c,d)"}, []),
     ],
 )
 def test_nodes_are_kept_off_of_those_that_will_do(
@@ -107,6 +112,25 @@ def test_a_cluster_without_a_node_for_trials_is_refused(gpus: bool, words: str) 
 
 def test_this_machine_has_a_processor_with_a_name() -> None:
     assert processor_name()
+
+
+def test_a_node_with_gpus_and_no_cpu_for_a_trial_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    def node(name: str, kind: str, cpus: float, gpus: float) -> dict[str, object]:
+        has = {"CPU": cpus, "GPU": gpus, f"accelerator_type:{kind}": 1.0}
+        return {"NodeID": name, "Alive": True, "Resources": has, "Labels": {}}
+
+    there = [node("head", "T4", 0.0, 8.0), node("a", "H100", 8.0, 1.0)]
+    monkeypatch.setattr(ray, "nodes", lambda: there)
+    found = find_nodes(HERE, gpus=True)
+    assert [node.id for node in found] == ["a"]
+    assert keep_to_one_kind(HERE, found, None, None, gpus=True).kind == "H100"
+    there.pop()
+    with pytest.raises(ClusterError, match="no machine has a GPU and a CPU beside it"):
+        keep_to_one_kind(HERE, find_nodes(HERE, gpus=True), None, None, gpus=True)
 
 
 class Asks:
