@@ -19,6 +19,8 @@ _TYPE_PREFIX = "accelerator_type:"
 _TYPE_LABEL = "ray.io/accelerator-type"
 # Of a machine that does not say what its processor is.
 UNNAMED = "unnamed"
+# Stands between what a processor of ARM's is called and its numbers.
+_MAKER = " (implementer "
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,21 @@ class Node:
     labelled: bool = False
 
 
-def processor_name() -> str:
-    """Return the model of this machine's processor."""
+def processor_name(about: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the model of this machine's processor, on ARM with its maker's and its own number."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = [line.partition(":") for line in about.read_text().splitlines()]
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine() or UNNAMED
+    said = [(name.strip(), value.strip()) for name, _, value in lines]
+    first = next((value for name, value in said if name == "model name"), "")
+    model = first or platform.processor() or platform.machine() or UNNAMED
+    # There the name is mostly that of the instruction set; cores of two kinds have two numbers.
+    makers, parts = (
+        "/".join(sorted({value for name, value in said if name == asked}))
+        for asked in ("CPU implementer", "CPU part")
+    )
+    return f"{model}{_MAKER}{makers}, part {parts})" if makers and parts else model
 
 
 def find_nodes(cluster: Cluster, *, gpus: bool, without_late: bool = False) -> list[Node]:
@@ -93,13 +102,15 @@ def keep_to_one_kind(
     """
     if not nodes:
         raise ClusterError(
-            "--gpus-per-trial: no machine has a GPU and a CPU beside it; leave it out to train on CPUs"
+            "--gpus-per-trial: no node has a GPU and a CPU beside it; leave it out to train on CPUs"
             if gpus
             else "the cluster has no node with a CPU for trials; start one with --num-cpus N"
         )
     sizes: dict[str, int] = {}
     for node in nodes:
         sizes[node.kind] = sizes.get(node.kind, 0) + (node.gpus if gpus else node.cpus)
+    kept = _in_full(kept, sizes)
+    asked = kept if _takes_in(asked, kept) else _in_full(asked, sizes)
     if kept is not None and asked is not None and kept != asked:
         raise ClusterError(
             f"--device-kind {asked!r}: the trials of this study ran on {kept}, and latencies of "
@@ -132,6 +143,17 @@ def keep_to_one_kind(
         selector=_selector(chosen, apart),
         left_alone=_listed(others, "GPU" if gpus else "CPU"),
     )
+
+
+def _in_full(name: str | None, sizes: Mapping[str, int]) -> str | None:
+    """Return the kind that is meant; of those that a shorter name takes in, the commonest."""
+    meant = [kind for kind in sizes if _takes_in(name, kind)]
+    return max(meant, key=lambda kind: (sizes[kind], kind)) if meant else name
+
+
+def _takes_in(name: str | None, kind: str | None) -> bool:
+    """Whether a kind is the one of a name, which may lack the numbers of a processor of ARM's."""
+    return None not in (name, kind) and name in (kind, str(kind).partition(_MAKER)[0])
 
 
 def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:

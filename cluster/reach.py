@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
+ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
 # What begins a connection in HTTP/2 (RFC 9113, section 3.4), which Ray's heads speak, and an empty
 # SETTINGS frame; any server of HTTP/2 answers with a SETTINGS frame, the fourth type.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,47 @@ def test_this_machine_has_a_processor_with_a_name() -> None:
     assert processor_name()
 
 
+def core(part: str, name: str = "") -> str:
+    """What Linux says of a core of ARM's."""
+    named = f"model name\t: {name}\n" if name else ""
+    about = (
+        f"CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: {part}\n"
+    )
+    return f"processor\t: 0\n{named}{about}\n"
+
+
+@pytest.mark.parametrize(
+    ("about", "name"),
+    [
+        ("model name\t: A 7 @ 2.00GHz\n\nmodel name\t: A 7 @ 2.00GHz\n", "A 7 @ 2.00GHz"),
+        (core("0xd0c") * 2, "aarch64 (implementer 0x41, part 0xd0c)"),
+        (core("0xd40", "ARMv8 rev 1"), "ARMv8 rev 1 (implementer 0x41, part 0xd40)"),
+        (core("0xd05") + core("0xd0a"), "aarch64 (implementer 0x41, part 0xd05/0xd0a)"),
+        ("", "aarch64"),
+    ],
+)
+def test_processors_of_arm_are_told_apart_by_their_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, about: str, name: str
+) -> None:
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    (tmp_path / "cpuinfo").write_text(about)
+    assert processor_name(tmp_path / "cpuinfo") == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"), [("aarch64", None), (None, "aarch64"), ("aarch64",) * 2]
+)
+def test_a_processor_of_arm_is_found_by_the_name_that_it_had_without_numbers(
+    asked: str | None, kept: str | None
+) -> None:
+    kind = "aarch64 (implementer 0x41, part 0xd0c)"
+    nodes = [Node("a", cpus=4, gpus=0, kind=kind)]
+    assert keep_to_one_kind(HERE, nodes, asked, kept, gpus=False).kind == kind
+    # The study is known to have run on it from now on.
+    assert keep_to_one_kind(HERE, nodes, asked, kind, gpus=False).kind == kind
+
+
 def test_a_node_with_gpus_and_no_cpu_for_a_trial_decides_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -129,7 +171,7 @@ def test_a_node_with_gpus_and_no_cpu_for_a_trial_decides_nothing(
     assert [node.id for node in found] == ["a"]
     assert keep_to_one_kind(HERE, found, None, None, gpus=True).kind == "H100"
     there.pop()
-    with pytest.raises(ClusterError, match="no machine has a GPU and a CPU beside it"):
+    with pytest.raises(ClusterError, match="no node has a GPU and a CPU beside it"):
         keep_to_one_kind(HERE, find_nodes(HERE, gpus=True), None, None, gpus=True)
 
 
