@@ -388,7 +388,9 @@ def slurm_job(
     scripts = {
         "scontrol": "echo first; sleep 0.1; echo second",
         "hostname": "echo 127.0.1.1 fe80::1 10.0.0.7 10.0.0.8",
-        "srun": f'while [ "${{1#--}}" != "$1" ]; do shift; done; {ends}exec "$@"',
+        # Which tells each machine how many CPUs of its own the job has.
+        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; export SLURM_CPUS_ON_NODE=4; '
+        f'{ends}exec "$@"',
         "ray": ray,
         "python": f'[ "$1" = -m ] || exec {sys.executable} "$@"\n{driver}',
     }
@@ -417,7 +419,7 @@ def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     ray = (
         f'printf "%s\\n" "$@" >{asked}; stat -c %a "$RAY_AUTH_TOKEN_PATH" >{asked}.mode; '
-        f'wc -c <"$RAY_AUTH_TOKEN_PATH" >{asked}.size; {ENTRYPOINT}'
+        f'wc -c <"$RAY_AUTH_TOKEN_PATH" >{asked}.size; umask >{asked}.mask; {ENTRYPOINT}'
     )
     with slurm_job(tmp_path, ray, f'printf "%s\\n" "$@" >{asked}.driver; exit 3') as job:
         _, errors = job.communicate(timeout=60)
@@ -427,15 +429,17 @@ def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
     split = words.index("--")
-    assert words[2:6] == ["--address", "10.0.0.7:20041", "--min-nodes", "2"]
+    assert words[split - 4 : split] == ["--address", "10.0.0.7:20041", "--min-nodes", "2"]
     assert curate_and_validate_ray_start_args(words[1:split]) == [
-        *("--include-dashboard=false", "--num-cpus", "8")
+        *("--include-dashboard=false", "--num-cpus=4")
     ]
     assert Path(f"{asked}.driver").read_text().splitlines() == [
         *("-m", "study.launch", "--address", "auto", "--space", "a b")
     ]
     assert (tmp_path / "asked.mode").read_text().strip() == "600"
     assert int((tmp_path / "asked.size").read_text()) == 64
+    mask = subprocess.run(["sh", "-c", "umask"], capture_output=True, text=True, check=True).stdout
+    assert (tmp_path / "asked.mask").read_text() == mask  # the study's files are as elsewhere
     assert list(tmp_path.glob(".study-ray-*")) == []  # the token goes with the job
 
 
@@ -447,7 +451,28 @@ def test_of_a_slurm_jobs_machines_only_the_head_is_told_of_the_dashboard(tmp_pat
     words = asked.read_text().splitlines()
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
-    assert curate_and_validate_ray_start_args(words[1 : words.index("--")]) == ["--num-cpus", "8"]
+    assert curate_and_validate_ray_start_args(words[1 : words.index("--")]) == ["--num-cpus=4"]
+
+
+@pytest.mark.parametrize("machine", ["first", "second"])
+def test_ray_has_a_folder_of_a_slurm_job_alone_which_goes_with_it(
+    tmp_path: Path, machine: str
+) -> None:
+    asked = tmp_path / "asked"
+    ray = (
+        f'echo "$RAY_TMPDIR" >{asked}; stat -c %a "$RAY_TMPDIR" >{asked}.mode; '
+        f'mkdir -p "$RAY_TMPDIR/ray/session"; {ENTRYPOINT}'
+    )
+    with slurm_job(tmp_path, ray, "exit 0", machine=machine) as job:
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == 0, errors
+    place = Path(asked.read_text().strip())
+    assert (place.parent, place.name[:4]) == (Path("/tmp"), "ray-")
+    assert (tmp_path / "asked.mode").read_text().strip() == "700"
+    assert not place.exists()
+    # A socket's whole path has a bound.
+    session = "session_2026-11-28_07-30-00_123456_4194304"
+    assert len(f"{'t' * 24}/{place.name}/ray/{session}/sockets/plasma_store") <= 107
 
 
 def test_the_other_machines_of_a_slurm_job_end_with_the_driver(tmp_path: Path) -> None:
