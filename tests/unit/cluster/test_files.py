@@ -150,17 +150,19 @@ def test_kubernetes_takes_the_pod_templates(name: str) -> None:
     kubernetes_validate.validate(as_pod(template), "1.31", strict=True)
 
 
-def on_gpus(path: Path) -> str:
-    """A file with its lines for GPUs in place."""
+def with_lines(path: Path, what: str) -> str:
+    """A file with its lines for something, such as GPUs, in place."""
     lines: list[str] = []
     for line in path.read_text().splitlines():
-        place, instead, also = re.match(
-            r"(\s*)(?:# On GPUs instead: (.+)|# On GPUs also: (.+))?", line
-        ).groups()
-        if instead:
+        place, word, own = re.match(rf"(\s*)(?:# (?:{what}) (instead|also): (.+))?", line).groups()
+        if word == "instead":
             lines.pop()
-        lines.append(f"{place}{instead or also}" if instead or also else line)
+        lines.append(f"{place}{own}" if own else line)
     return "\n".join(lines)
+
+
+def on_gpus(path: Path) -> str:
+    return with_lines(path, "On GPUs")
 
 
 @pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
@@ -182,6 +184,32 @@ def test_workers_on_aws_may_have_a_gpu_and_the_head_has_none() -> None:
     assert types["worker"]["node_config"]["InstanceType"].startswith("g")
     assert types["worker"]["node_config"]["ImageId"]
     assert types["head"]["node_config"]["InstanceType"] == "m7i.xlarge"
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_have_passwords_of_secrets_that_need_not_be_and_workers_those_of_the_store(
+    name: str,
+) -> None:
+    (container,) = PODS[name]["spec"]["containers"]
+    secrets = [each["secretRef"] for each in container["envFrom"]]
+    assert all(secret["optional"] for secret in secrets)
+    asked = ["study-passwords", "study-store"]
+    assert [secret["name"] for secret in secrets] == asked["head" not in name :]
+    readme = (FILES / "README.md").read_text()
+    assert re.findall(r"^kubectl create secret generic (\S+)", readme, re.M) == asked
+
+
+def test_on_aws_head_and_workers_may_have_profiles_of_ones_own_each_another() -> None:
+    from ray.autoscaler._private.aws.config import _configure_iam_role
+
+    text = with_lines(FILES / "aws.yaml", "With profiles of your own")
+    config = checked_by_ray(yaml.safe_load(text))
+    profiles = [
+        kind["node_config"]["IamInstanceProfile"]["Name"]
+        for kind in config["available_node_types"].values()
+    ]
+    assert profiles == ["study-head", "study-worker"]
+    assert _configure_iam_role(config) is config  # Ray gives the head no role of its own then
 
 
 def asked_of_slurm(script: str) -> list[str]:
