@@ -348,6 +348,9 @@ def test_mlflow_is_published_on_loopback_alone_and_every_password_must_be_set() 
     (identity,) = json.loads(content)["identities"]
     assert identity["credentials"][0]["accessKey"] == "mlflow"
     assert "-s3.config=/etc/seaweedfs/s3.json" in services["objects"]["command"]
+    # All parts of the object store but that one, which alone asks for keys, are on its loopback.
+    told = dict(word.split("=") for word in services["objects"]["command"] if "=" in word)
+    assert (told["-ip"], told["-ip.bind"], told["-s3.ip.bind"]) == ("127.0.0.1",) * 2 + ("0.0.0.0",)
     example = (FILES / "mlflow" / "env.example").read_text()
     secrets = set(re.findall(r"\$\{(\w+):\?", text))
     assert secrets == {
