@@ -63,7 +63,7 @@ class Cluster:
         gpus: GPUs that Ray may use, over all nodes.
         nodes: Number of nodes alive.
         largest: CPUs of the largest node.
-        kind: Model of the processors, or type of the GPUs, that trials run on; empty before one
+        kind: Model of the processors, or name of the GPUs, that trials run on; empty before one
             was chosen.
         used: The nodes of that kind; none before it was chosen.
         selector: Labels by which Ray finds the nodes of that kind; none where every node will do.
@@ -79,6 +79,11 @@ class Cluster:
     used: "tuple[Node, ...]" = ()
     selector: Mapping[str, str] = field(default_factory=dict)
     left_alone: str = ""
+
+    @property
+    def checked_kind(self) -> str:
+        """The kind that a node has to be of which joins later; empty where none joins."""
+        return "" if self.address == "local" else self.kind
 
 
 def is_own(address: str | None) -> bool:

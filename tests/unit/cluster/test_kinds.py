@@ -12,6 +12,7 @@ from cluster.kinds import (
     keeping_off,
     matches,
     processor_name,
+    wrong_device,
 )
 
 HERE = Cluster("head:6379", cpus=26, gpus=5, nodes=4, largest=16)
@@ -21,7 +22,8 @@ NODES = [
     Node("c", cpus=2, gpus=2, kind="old"),
 ]
 # As Ray labels nodes with GPUs.
-LABELLED = [replace(node, labelled=True) for node in NODES]
+LABELLED = [replace(node, type=node.kind, labelled=True) for node in NODES]
+PCIE, MODULE = "NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM3"
 
 
 def chosen(
@@ -156,23 +158,113 @@ def test_a_processor_of_arm_is_found_by_the_name_that_it_had_without_numbers(
     assert keep_to_one_kind(HERE, nodes, asked, kind, gpus=False).kind == kind
 
 
+def on_gpus(
+    monkeypatch: pytest.MonkeyPatch, *nodes: tuple[str, float, float, str, tuple[str, ...]]
+) -> list[Node]:
+    """Nodes as they are found: by name, CPUs, GPUs, Ray's type of these, and what they say."""
+    import ray
+
+    there = [
+        {
+            **{"NodeID": name, "Alive": True, "Labels": {"ray.io/accelerator-type": kind}},
+            "Resources": {"CPU": cpus, "GPU": gpus, f"accelerator_type:{kind}": 1.0},
+        }
+        for name, cpus, gpus, kind, _ in nodes
+    ]
+    said = {name: names for name, *_, names in nodes}
+    monkeypatch.setattr(ray, "nodes", lambda: there)
+    monkeypatch.setattr(
+        "cluster.kinds.ask_nodes", lambda names, tell, **_: [said[name] for name in names]
+    )
+    return find_nodes(HERE, gpus=True)
+
+
 def test_a_node_with_gpus_and_no_cpu_for_a_trial_decides_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import ray
-
-    def node(name: str, kind: str, cpus: float, gpus: float) -> dict[str, object]:
-        has = {"CPU": cpus, "GPU": gpus, f"accelerator_type:{kind}": 1.0}
-        return {"NodeID": name, "Alive": True, "Resources": has, "Labels": {}}
-
-    there = [node("head", "T4", 0.0, 8.0), node("a", "H100", 8.0, 1.0)]
-    monkeypatch.setattr(ray, "nodes", lambda: there)
-    found = find_nodes(HERE, gpus=True)
+    head, node = ("head", 0.0, 8.0, "T4", ("Tesla T4",)), ("a", 8.0, 1.0, "H100", (PCIE,))
+    found = on_gpus(monkeypatch, head, node)
     assert [node.id for node in found] == ["a"]
-    assert keep_to_one_kind(HERE, found, None, None, gpus=True).kind == "H100"
-    there.pop()
+    assert keep_to_one_kind(HERE, found, None, None, gpus=True).kind == PCIE
+    found = on_gpus(monkeypatch, head)
     with pytest.raises(ClusterError, match="no node has a GPU and a CPU beside it"):
-        keep_to_one_kind(HERE, find_nodes(HERE, gpus=True), None, None, gpus=True)
+        keep_to_one_kind(HERE, found, None, None, gpus=True)
+
+
+def test_gpus_are_told_apart_by_their_full_names_and_found_by_rays_type_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = on_gpus(
+        monkeypatch,
+        ("a", 8.0, 1.0, "H100", (PCIE,)),
+        ("b", 8.0, 2.0, "H100", (MODULE,)),
+        ("c", 8.0, 4.0, "MI250", ()),  # of which nobody tells more
+    )
+    assert [node.kind for node in found] == [PCIE, MODULE, "MI250"]
+    chosen = keep_to_one_kind(HERE, found, PCIE, None, gpus=True)
+    assert chosen.selector == {"ray.io/accelerator-type": "H100", "ray.io/node-id": "!in(b)"}
+    assert chosen.left_alone == f"4 GPUs of MI250 and 2 GPUs of {MODULE}"
+    assert chosen.checked_kind == PCIE
+    assert replace(chosen, address="local").checked_kind == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "kind"),
+    [
+        (None, "H100", MODULE),  # as studies of earlier versions have it
+        ("H100", None, MODULE),
+        ("H100", PCIE, PCIE),
+        ("H100", "H100", MODULE),
+        (PCIE, "H100", None),
+        (None, "A100", None),
+    ],
+)
+def test_rays_type_of_a_gpu_means_the_commonest_of_that_type(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, kept: str | None, kind: str | None
+) -> None:
+    found = on_gpus(
+        monkeypatch, ("a", 8.0, 1.0, "H100", (PCIE,)), ("b", 8.0, 2.0, "H100", (MODULE,))
+    )
+    if kind is None:
+        with pytest.raises(ClusterError, match="of this study ran on"):
+            keep_to_one_kind(HERE, found, asked, kept, gpus=True)
+    else:
+        assert keep_to_one_kind(HERE, found, asked, kept, gpus=True).kind == kind
+
+
+def test_a_machine_with_gpus_of_several_kinds_is_left_alone_and_by_itself_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mixed = ("m", 8.0, 8.0, "H100", (PCIE, "Tesla T4"))
+    found = on_gpus(monkeypatch, mixed, ("a", 8.0, 1.0, "H100", (PCIE,)))
+    chosen = keep_to_one_kind(HERE, found, None, None, gpus=True)
+    assert (chosen.kind, [node.id for node in chosen.used]) == (PCIE, ["a"])
+    assert chosen.left_alone == f"8 GPUs of {PCIE} beside Tesla T4"
+    assert not matches({"ray.io/accelerator-type": "H100", "ray.io/node-id": "m"}, chosen.selector)
+    with pytest.raises(ClusterError, match=f"{PCIE} beside Tesla T4 .+ CUDA_VISIBLE_DEVICES"):
+        keep_to_one_kind(HERE, on_gpus(monkeypatch, mixed), None, None, gpus=True)
+
+
+@pytest.mark.parametrize(
+    ("study", "here", "wrong"),
+    [
+        (PCIE, (PCIE,), False),
+        (PCIE, (MODULE,), True),
+        (PCIE, (MODULE, PCIE), True),
+        (PCIE, (), False),  # which does not tell
+        ("", (MODULE,), False),
+    ],
+)
+def test_a_node_that_joins_later_says_whether_its_gpus_are_of_another_kind(
+    monkeypatch: pytest.MonkeyPatch, study: str, here: tuple[str, ...], wrong: bool
+) -> None:
+    monkeypatch.setattr("cluster.kinds.gpu_names", lambda: here)
+    told = wrong_device(study, gpus=True)
+    assert (told is not None) is wrong
+    if told is not None:
+        assert told == (
+            f"its node has another GPU ({' beside '.join(here)}) than the study runs on ({PCIE})"
+        )
 
 
 class Asks:
