@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +17,14 @@ from cluster.ahead import (
 )
 from cluster.forking import ForkServer, forked_workers
 from cluster.limits import read_limits
-from cluster.reach import ask_head, find_head, parse_address, running_here
+from cluster.reach import (
+    TOKEN_PROBLEM,
+    ask_head,
+    find_head,
+    find_token,
+    parse_address,
+    running_here,
+)
 
 if TYPE_CHECKING:
     from cluster.kinds import Node
@@ -54,7 +63,7 @@ class Cluster:
         gpus: GPUs that Ray may use, over all nodes.
         nodes: Number of nodes alive.
         largest: CPUs of the largest node.
-        kind: Model of the processors, or type of the GPUs, that trials run on; empty before one
+        kind: Model of the processors, or name of the GPUs, that trials run on; empty before one
             was chosen.
         used: The nodes of that kind; none before it was chosen.
         selector: Labels by which Ray finds the nodes of that kind; none where every node will do.
@@ -70,6 +79,11 @@ class Cluster:
     used: "tuple[Node, ...]" = ()
     selector: Mapping[str, str] = field(default_factory=dict)
     left_alone: str = ""
+
+    @property
+    def checked_kind(self) -> str:
+        """The kind that a node has to be of which joins later; empty where none joins."""
+        return "" if self.address == "local" else self.kind
 
 
 def is_own(address: str | None) -> bool:
@@ -162,7 +176,9 @@ def connect(
     """
     own = is_own(address)
     set_ray_defaults(address)
-    if not own:
+    if own:
+        _name_a_token()
+    else:
         _check_head(address)
     import ray
 
@@ -193,10 +209,7 @@ def connect(
             with keeping_handlers():
                 ray.init(address=address, runtime_env={"env_vars": dict(env)}, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ClusterError(
-            f"--address {address or 'local'}: Ray could not be reached ({first_line})"
-        ) from error
+        raise ClusterError(f"--address {address or 'local'}: {_in_one_line(error)}") from error
     resources = ray.cluster_resources()
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return Cluster(
@@ -208,16 +221,47 @@ def connect(
     )
 
 
+def _name_a_token() -> None:
+    """Name a token for a Ray of one's own, unless the user does: Ray leaves its own in a file.
+
+    Others may read that file. This token is in the environment of this process and of Ray's, as
+    long as they live, and nowhere else.
+    """
+    named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if not named or find_token() is None:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def _check_head(address: str | None) -> None:
     """Refuse a head that does not let this user in; Ray itself would try for long.
+
+    Where the user does not say whether tokens are asked for, it is as the head has it: Ray goes by
+    whether a token lies about, or uses none, and then one side would not hear the other.
 
     Raises:
         ClusterError: with the mend.
     """
     named = running_here() if address == "auto" else address
-    problem = None if named is None else ask_head(named)
+    if named is None:
+        return
+    problem = ask_head(named)
+    if "RAY_AUTH_MODE" not in os.environ:
+        if problem is None:
+            os.environ["RAY_AUTH_MODE"] = "disabled"
+        elif problem == TOKEN_PROBLEM and find_token() is not None:
+            os.environ["RAY_AUTH_MODE"] = "token"
+            problem = ask_head(named)
     if problem is not None:
-        raise ClusterError(f"{_called(str(address), str(named))}: {problem}")
+        raise ClusterError(f"{_called(str(address), named)}: {problem}")
+
+
+def _in_one_line(error: Exception) -> str:
+    """Why Ray was not reached; that of different versions takes Ray several lines."""
+    told = str(error)
+    if told.startswith("Version mismatch"):
+        whole = "; ".join(re.sub(r"\n +", " ", told).splitlines())
+        return f"{whole}; install the same versions of both on every machine"
+    return f"Ray could not be reached ({told.splitlines()[0] if told else type(error).__name__})"
 
 
 def _workers_ahead(workers: int) -> dict[str, str]:

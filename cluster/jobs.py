@@ -10,12 +10,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from cluster.connect import ClusterError, set_ray_defaults
-from cluster.reach import TOKEN_MEND, find_token
+from cluster.reach import TOKEN_MEND, TOKEN_PROBLEM, find_token
 
 # How long a head may be silent before the following of a job is given up (s).
 _SILENCE_SECONDS = 60.0
@@ -24,6 +24,8 @@ _RETRY_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 10.0
 _ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
+# To Ray's client they are more than the URL that it is given.
+_OTHER_HEADS = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 def check_head(url: str, timeout: float = 5.0) -> None:
@@ -72,7 +74,7 @@ class Jobs:
         url: Of its dashboard, as :func:`check_head` has found it.
 
     Raises:
-        ClusterError: if what the Jobs API needs is not installed here.
+        ClusterError: if what the Jobs API needs is not installed here, or the head refuses.
     """
 
     def __init__(self, url: str) -> None:
@@ -89,11 +91,9 @@ class Jobs:
             ) from None
         for handler in logging.getLogger("ray").handlers:
             handler.setLevel(logging.WARNING)  # of each upload and each closed connection
-        try:
-            self._client = JobSubmissionClient(url)
-        except (ConnectionError, RuntimeError) as error:
-            raise ClusterError(f"--submit {url}: {_first_line(error)}") from None
         self._url = url
+        with _without(_OTHER_HEADS), self._refusals():
+            self._client = JobSubmissionClient(url)
 
     def submit(self, command: str, folder: Path, env: Mapping[str, str]) -> str:
         """Run a shell command on the head, in a copy of a folder; return the job's id.
@@ -106,14 +106,35 @@ class Jobs:
         Raises:
             ClusterError: if the cluster does not take it.
         """
-        try:
+        with self._refusals():
             job: str = self._client.submit_job(
                 entrypoint=command,
                 runtime_env={"working_dir": str(folder), "env_vars": dict(env)},
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ClusterError(f"--submit {self._url}: {_first_line(error)}") from None
         return job
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Tell in one line what Ray's client raises, and what the client of HTTP below it does.
+
+        Raises:
+            ClusterError: naming the URL and the mend.
+        """
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except AuthenticationError:
+            raise ClusterError(f"--submit {self._url}: {TOKEN_PROBLEM}") from None
+        except (OSError, RuntimeError, ValueError) as error:
+            told = _first_line(error)
+            # An error of this machine, such as a full disk, has a number; those of HTTP have none.
+            if isinstance(error, OSError) and error.errno is None:
+                told = (
+                    f"the head does not answer as one does ({told}); look after it and the way "
+                    "there, and give the command again"
+                )
+            raise ClusterError(f"--submit {self._url}: {told}") from None
 
     def follow(self, job: str, write: Callable[[str], None]) -> tuple[int | None, str]:
         """Pass on what a job prints until it ends; return its exit code and what Ray says of it.
@@ -125,7 +146,7 @@ class Jobs:
             write: Given what is new, in pieces of any length; what it raises ends the following.
 
         Raises:
-            ClusterError: if the head does not answer any more; the job may go on.
+            ClusterError: if the head does not answer any more, or not about this job; it may go on.
         """
         log = _Log(write)
         while True:
@@ -143,8 +164,9 @@ class Jobs:
                     f"{_SILENCE_SECONDS:g} s; job {job} may go on there"
                 )
             time.sleep(_RETRY_SECONDS)
-        whole = asyncio.run(self._get(f"{job}/logs", _SILENCE_SECONDS))
-        write("" if whole is None else whole["logs"][log.seen :])
+        with contextlib.suppress(ClusterError):  # how it ended is known all the same
+            whole = asyncio.run(self._get(job, "/logs", _SILENCE_SECONDS))
+            write("" if whole is None else whole["logs"][log.seen :])
         code = info.get("driver_exit_code")
         return None if code is None else int(code), str(info.get("message") or "")
 
@@ -167,23 +189,34 @@ class Jobs:
 
     async def _info(self, job: str, log: "_Log") -> dict[str, Any] | None:
         """What the head says of a job, by which it has been heard; None if it does not answer."""
-        info: dict[str, Any] | None = await self._get(job, _ANSWER_SECONDS)
+        info: dict[str, Any] | None = await self._get(job, "", _ANSWER_SECONDS)
         if info is not None:
             log.heard = time.monotonic()
         return info
 
-    async def _get(self, path: str, seconds: float) -> Any:
-        """What the Jobs API answers within so many seconds, or None; Ray's client would wait."""
+    async def _get(self, job: str, part: str, seconds: float) -> Any:
+        """What the Jobs API answers within so many seconds, or None; Ray's client would wait.
+
+        Raises:
+            ClusterError: if the head says that it has nothing to say of the job.
+        """
         import aiohttp
 
-        whole = f"{self._url.rstrip('/')}/api/jobs/{path}"
+        whole = f"{self._url.rstrip('/')}/api/jobs/{job}{part}"
         patience = aiohttp.ClientTimeout(total=seconds)
+        refused: str | None = None
         with contextlib.suppress(aiohttp.ClientError, OSError, ValueError):
             async with (
                 aiohttp.ClientSession(timeout=patience, trust_env=True) as session,
-                session.get(whole, headers=_headers(), raise_for_status=True) as answer,
+                session.get(whole, headers=_headers()) as answer,
             ):
-                return await answer.json()
+                text = await answer.text()
+                refused = _refusal(answer.status, text, job)
+                if refused is None:
+                    answer.raise_for_status()
+                    return json.loads(text)
+        if refused is not None:
+            raise ClusterError(f"--submit {self._url}: {refused}")
         return None
 
 
@@ -222,6 +255,26 @@ class _Log:
 
 def _has_ended(info: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
     return info is not None and info["status"] in _ENDED
+
+
+def _refusal(status: int, text: str, job: str) -> str | None:
+    """Say why a head has nothing to say of a job; None where it has, or is not to be understood."""
+    if status in (401, 403):
+        return f"{TOKEN_PROBLEM}; job {job} may go on there"
+    # What stands between, such as a proxy, has other words for a page that is not there.
+    if status == 404 and "does not exist" in text:
+        return f"the head knows job {job} no more, and may have been started anew since"
+    return None
+
+
+@contextlib.contextmanager
+def _without(names: Collection[str]) -> Iterator[None]:
+    """Have variables of the environment be unset meanwhile."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _headers() -> dict[str, str]:

@@ -1,11 +1,11 @@
 """Kinds of device: a study keeps to one, for latencies of two kinds do not compare.
 
-A kind is a processor's model where trials run on CPUs, and Ray's accelerator type where they hold
-GPUs.
+A kind is a processor's model where trials run on CPUs, and the full name of a GPU where they hold
+GPUs, or Ray's type of it where that name is not known.
 """
 
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,12 +13,17 @@ from typing import Any
 
 from cluster.connect import Cluster, ClusterError
 from cluster.every_node import NODE_LABEL, ask_nodes
+from cluster.gpus import gpu_names
 
 _TYPE_PREFIX = "accelerator_type:"
 # A label that Ray gives to nodes by itself.
 _TYPE_LABEL = "ray.io/accelerator-type"
 # Of a machine that does not say what its processor is.
 UNNAMED = "unnamed"
+# Stands between the names of GPUs of several kinds in one machine.
+_BESIDE = " beside "
+# Stands between what a processor of ARM's is called and its numbers.
+_MAKER = " (implementer "
 
 
 @dataclass(frozen=True)
@@ -30,24 +35,35 @@ class Node:
         cpus: CPUs that Ray may use.
         gpus: GPUs that Ray may use.
         kind: Of the devices that trials would hold.
-        labelled: Whether Ray finds it by that kind.
+        type: Ray's of its GPUs, which takes in several kinds; empty where they are not asked about.
+        labelled: Whether Ray finds it by that type.
+        mixed: Whether its GPUs are of several kinds, of which a trial would hold any.
     """
 
     id: str
     cpus: int
     gpus: int
     kind: str
+    type: str = ""
     labelled: bool = False
+    mixed: bool = False
 
 
-def processor_name() -> str:
-    """Return the model of this machine's processor."""
+def processor_name(about: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the model of this machine's processor, on ARM with its maker's and its own number."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = [line.partition(":") for line in about.read_text().splitlines()]
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine() or UNNAMED
+    said = [(name.strip(), value.strip()) for name, _, value in lines]
+    first = next((value for name, value in said if name == "model name"), "")
+    model = first or platform.processor() or platform.machine() or UNNAMED
+    # There the name is mostly that of the instruction set; cores of two kinds have two numbers.
+    makers, parts = (
+        "/".join(sorted({value for name, value in said if name == asked}))
+        for asked in ("CPU implementer", "CPU part")
+    )
+    return f"{model}{_MAKER}{makers}, part {parts})" if makers and parts else model
 
 
 def find_nodes(cluster: Cluster, *, gpus: bool, without_late: bool = False) -> list[Node]:
@@ -63,18 +79,19 @@ def find_nodes(cluster: Cluster, *, gpus: bool, without_late: bool = False) -> l
     """
     import ray
 
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    if gpus:
-        found = ((node, _accelerator(node["Resources"])) for node in alive)
-        return [_node(node, kind) for node, kind in found if kind is not None]
-    able = [node for node in alive if node["Resources"].get("CPU", 0) >= 1]
+    asked = ("CPU", "GPU") if gpus else ("CPU",)
+    able = [
+        node
+        for node in ray.nodes()
+        if node["Alive"] and all(node["Resources"].get(name, 0) >= 1 for name in asked)
+    ]
+    tell: Callable[[], str | tuple[str, ...]] = gpu_names if gpus else processor_name
     if cluster.address == "local":
-        return [_node(node, processor_name()) for node in able]
+        return [_node(node, tell()) for node in able]
     # Each says itself what it is.
     names = [node["NodeID"] for node in able]
-    kinds = ask_nodes(names, processor_name, without_late=without_late)
-    answers = zip(able, kinds, strict=True)
-    return [_node(node, kind) for node, kind in answers if kind is not None]
+    answers = zip(able, ask_nodes(names, tell, without_late=without_late), strict=True)
+    return [_node(node, answer) for node, answer in answers if answer is not None]
 
 
 def keep_to_one_kind(
@@ -94,13 +111,21 @@ def keep_to_one_kind(
     """
     if not nodes:
         raise ClusterError(
-            "--gpus-per-trial: the cluster has no GPU; leave it out to train on CPUs"
+            "--gpus-per-trial: no node has a GPU and a CPU beside it; leave it out to train on CPUs"
             if gpus
             else "the cluster has no node with a CPU for trials; start one with --num-cpus N"
         )
-    sizes: dict[str, int] = {}
-    for node in nodes:
-        sizes[node.kind] = sizes.get(node.kind, 0) + (node.gpus if gpus else node.cpus)
+    pure = [node for node in nodes if not node.mixed]
+    if not pure:
+        raise ClusterError(
+            f"--gpus-per-trial: {nodes[0].kind} in one machine: latencies of two kinds do not "
+            "compare; name those of one kind, by UUID (nvidia-smi -L), in CUDA_VISIBLE_DEVICES "
+            "before Ray is started there"
+        )
+    sizes = _sizes(pure, gpus)
+    kept = _in_full(kept, pure, sizes)
+    within = any(node.kind == kept and _takes_in(asked, node) for node in pure)
+    asked = kept if within else _in_full(asked, pure, sizes)
     if kept is not None and asked is not None and kept != asked:
         raise ClusterError(
             f"--device-kind {asked!r}: the trials of this study ran on {kept}, and latencies of "
@@ -120,7 +145,7 @@ def keep_to_one_kind(
         )
     kind = kept or asked or max(sizes, key=lambda name: (sizes[name], name))
     chosen = [node for node in nodes if node.kind == kind]
-    others = {name: size for name, size in sizes.items() if name != kind}
+    others = [node for node in nodes if node.kind != kind]
     return replace(
         cluster,
         cpus=sum(node.cpus for node in chosen),
@@ -130,8 +155,51 @@ def keep_to_one_kind(
         kind=kind,
         used=tuple(chosen),
         selector=_selector(chosen, others),
-        left_alone=_listed(others, "GPU" if gpus else "CPU"),
+        left_alone=_listed(_sizes(others, gpus), "GPU" if gpus else "CPU"),
     )
+
+
+def wrong_device(kind: str, *, gpus: bool) -> str | None:
+    """Say that this machine has devices of another kind than a study's, or nothing.
+
+    Nodes that join later are not asked what they are before a trial comes there: Ray has no label
+    of processors, and labels GPUs by types.
+
+    Args:
+        kind: The study's; empty if any will do.
+        gpus: Whether trials hold GPUs.
+    """
+    if not kind:
+        return None
+    here = _BESIDE.join(gpu_names()) if gpus else processor_name()
+    if here in ("", kind):
+        return None
+    what = "another GPU" if gpus else "another processor"
+    return f"its node has {what} ({here}) than the study runs on ({kind})"
+
+
+def _sizes(nodes: Sequence[Node], gpus: bool) -> dict[str, int]:
+    """How many devices there are of each kind."""
+    sizes: dict[str, int] = {}
+    for node in nodes:
+        sizes[node.kind] = sizes.get(node.kind, 0) + (node.gpus if gpus else node.cpus)
+    return sizes
+
+
+def _in_full(name: str | None, nodes: Sequence[Node], sizes: Mapping[str, int]) -> str | None:
+    """Return the kind that is meant; of those that a shorter name takes in, the commonest."""
+    if name in sizes:
+        return name
+    meant = {node.kind for node in nodes if _takes_in(name, node)}
+    return max(meant, key=lambda kind: (sizes[kind], kind)) if meant else name
+
+
+def _takes_in(name: str | None, node: Node) -> bool:
+    """Whether a node is of a kind, also by a name that studies of earlier versions have for it.
+
+    That is Ray's type of a GPU, and of a processor of ARM's what it is called without its numbers.
+    """
+    return name in (node.kind, node.type or node.kind, node.kind.partition(_MAKER)[0])
 
 
 def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
@@ -143,12 +211,12 @@ def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
 
 
 def keeping_off(selector: Mapping[str, str], nodes: Collection[str]) -> dict[str, str]:
-    """Return a selector that lets through the same nodes but some, by Ray's names of them."""
-    listed = selector.get(NODE_LABEL)
-    if listed is None:
-        return {**selector, NODE_LABEL: f"!in({','.join(sorted(nodes))})"}
-    left = [node for node in _values(listed) if node not in nodes]
-    return {**selector, NODE_LABEL: f"in({','.join(left)})"}
+    """Return a selector that lets through the same nodes but some, by Ray's names of them.
+
+    Of nodes, a selector names those alone that will not do.
+    """
+    before = _values(selector[NODE_LABEL]) if NODE_LABEL in selector else []
+    return {**selector, NODE_LABEL: f"!in({','.join(sorted({*before, *nodes}))})"}
 
 
 def _values(value: str) -> list[str]:
@@ -156,14 +224,20 @@ def _values(value: str) -> list[str]:
     return value.removeprefix("!").removeprefix("in(").removesuffix(")").split(",")
 
 
-def _selector(chosen: Sequence[Node], others: Mapping[str, int]) -> dict[str, str]:
-    if all(node.labelled for node in chosen):
-        return {_TYPE_LABEL: chosen[0].kind}
-    if not others:
-        # Also nodes that are added later, of which one of another kind is found out by the first
-        # trial that comes there, and kept off from then on: Ray has no label of processors.
-        return {}
-    return {NODE_LABEL: f"in({','.join(node.id for node in chosen)})"}
+def _selector(chosen: Sequence[Node], others: Sequence[Node]) -> dict[str, str]:
+    """Labels of the nodes of a kind, also of those that are added later or come back.
+
+    Ray has another name for these. One of another kind is found out by the first trial that comes
+    there, and kept off from then on.
+    """
+    types = {node.type for node in chosen} if all(node.labelled for node in chosen) else set()
+    found = {_TYPE_LABEL: types.pop()} if len(types) == 1 else {}
+    apart = [
+        node.id
+        for node in others
+        if not (node.labelled and found and found[_TYPE_LABEL] != node.type)
+    ]
+    return keeping_off(found, apart) if apart else found
 
 
 def _listed(sizes: Mapping[str, int], device: str = "") -> str:
@@ -175,15 +249,13 @@ def _listed(sizes: Mapping[str, int], device: str = "") -> str:
     )
 
 
-def _node(node: Mapping[str, Any], kind: str) -> Node:
+def _node(node: Mapping[str, Any], answer: str | tuple[str, ...]) -> Node:
+    """A node by what Ray has of it, and what it says of its processor or of its GPUs."""
     has = node["Resources"]
+    size = node["NodeID"], int(has.get("CPU", 0)), int(has.get("GPU", 0))
+    if isinstance(answer, str):
+        return Node(*size, answer)
+    types = (name.removeprefix(_TYPE_PREFIX) for name in has if name.startswith(_TYPE_PREFIX))
+    kind = next(types, UNNAMED)
     labelled = node["Labels"].get(_TYPE_LABEL) == kind
-    return Node(node["NodeID"], int(has.get("CPU", 0)), int(has.get("GPU", 0)), kind, labelled)
-
-
-def _accelerator(resources: Mapping[str, float]) -> str | None:
-    """The type of a node's GPUs; None where it has none."""
-    if resources.get("GPU", 0) <= 0:
-        return None
-    types = [name.removeprefix(_TYPE_PREFIX) for name in resources if name.startswith(_TYPE_PREFIX)]
-    return types[0] if types else UNNAMED
+    return Node(*size, _BESIDE.join(answer) or kind, kind, labelled, mixed=len(answer) > 1)

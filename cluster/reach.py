@@ -8,15 +8,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
+ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
 # What begins a connection in HTTP/2 (RFC 9113, section 3.4), which Ray's heads speak, and an empty
 # SETTINGS frame; any server of HTTP/2 answers with a SETTINGS frame, the fourth type.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _SETTINGS = 4
 _PROBE = Path(__file__).with_name("probe.py")
 TOKEN_MEND = (
-    "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
+    "set RAY_AUTH_MODE=token, and give the cluster's own in RAY_AUTH_TOKEN, in ~/.ray/auth_token "
+    "or in a file that RAY_AUTH_TOKEN_PATH names"
 )
+TOKEN_PROBLEM = f"the cluster's token is missing or wrong; {TOKEN_MEND}"
 
 
 def running_here() -> str | None:
@@ -95,5 +97,11 @@ def ask_head(address: str, seconds: float = 30.0) -> str | None:
     if answer == "ok":
         return None
     if answer == "token":
-        return f"the cluster's token is missing or wrong; {TOKEN_MEND}"
+        return TOKEN_PROBLEM
+    if answer == "elsewhere":
+        host = address.rpartition(":")[0]
+        return (
+            "this machine is no node of that cluster; give --submit "
+            f"http://{host}:8265 instead, or have it join first: `ray start --address {address}`"
+        )
     return answer

@@ -26,11 +26,14 @@ export RAY_USAGE_STATS_ENABLED=0
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 
 # Whoever else is on these machines could run code in the cluster: a token of this job alone, in a
-# file that only its owner reads.
-umask 077
+# file that only its owner reads. Ray's own folder is everybody's: one of this job alone, on every
+# machine by the same name, in which the paths of sockets have no more than 107 characters.
 secrets=$(mktemp -d "$HOME/.study-ray-XXXXXX")
-trap 'rm -rf "$secrets"' EXIT
-python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$secrets/token"
+temporary=${TMPDIR:-/tmp}
+[ "${#temporary}" -le 24 ] || temporary=/tmp
+export RAY_TMPDIR="$temporary/ray-${secrets##*-}"
+trap 'rm -rf "$secrets" "$RAY_TMPDIR"' EXIT
+(umask 077 && python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$secrets/token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$secrets/token"
 
 # sed reads to the end: a list that is cut off would be a failed command here.
@@ -47,11 +50,16 @@ port=$((20000 + SLURM_JOB_ID % 20000))
 # shellcheck disable=SC2016
 drive='python -m study.launch --address auto "$@" & echo "$!" >"$0"
 code=0; wait "$!" || code=$?; echo "$code" >"$0.code"'
-# Without a dashboard, of which Ray may be told on the head alone. The others end once the driver has
-# ended: by itself Ray would miss its head for a minute, and say so at length.
+# Each machine with its own number of CPUs. Without a dashboard, of which Ray may be told on the head
+# alone. The others end once the driver has ended: by itself Ray would miss its head for a minute, and
+# say so at length.
 # shellcheck disable=SC2016
 start='ended=$1.code; shift
+mkdir -p -m 700 "$RAY_TMPDIR" && [ -O "$RAY_TMPDIR" ] || exit
+set -- --num-cpus="$SLURM_CPUS_ON_NODE" "$@"
 [ "$SLURMD_NODENAME" != "$0" ] || exec ray symmetric-run --include-dashboard=false "$@"
+trap "rm -rf \"\$RAY_TMPDIR\"" EXIT
+trap "exit 143" TERM
 setsid ray symmetric-run "$@" &
 while kill -0 "$!" 2>/dev/null; do
     if [ -s "$ended" ]; then kill -KILL "-$!"; exit 0; fi
@@ -60,7 +68,7 @@ done
 wait "$!"'
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
     sh -c "$start" "$first" "$secrets/driver" \
-    --address "$ip:$port" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus "${SLURM_CPUS_ON_NODE}" \
+    --address "$ip:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
     -- sh -c "$drive" "$secrets/driver" "$@" &
 run=$!
 # The driver is on this machine, the first of the job; before there is one, all is ended.

@@ -1,11 +1,11 @@
 """What a task asks of Ray: a part of a node, or all of one so that nothing else runs beside it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.connect import ClusterError
-from cluster.kinds import matches
+from cluster.kinds import keeping_off, matches
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,11 @@ class NodeShare:
 
 
 def whole_node(
-    nodes: Iterable[Mapping[str, Any]], *, gpus: bool, selector: Mapping[str, str] | None = None
+    nodes: Iterable[Mapping[str, Any]],
+    *,
+    gpus: bool,
+    selector: Mapping[str, str] | None = None,
+    apart: Collection[str] = (),
 ) -> NodeShare:
     """Return all of a cluster's largest node: that of most CPUs, of several that of most GPUs.
 
@@ -64,11 +68,12 @@ def whole_node(
         nodes: As ``ray.nodes()`` tells them.
         gpus: Whether it has to have GPUs.
         selector: Labels of the nodes that will do; nodes come and go, so they are looked at anew.
+        apart: Nodes that have proved no good, by Ray's names.
 
     Raises:
         ClusterError: if there is none such.
     """
-    selector = selector or {}
+    selector = keeping_off(selector or {}, apart) if apart else selector or {}
     alive = _resources(nodes, selector)
     sizes = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
     fit = [size for size in sizes if size[0] > 0 and (size[1] > 0 or not gpus)]

@@ -309,7 +309,7 @@ def _where(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--device-kind",
         metavar="NAME",
-        help="processor model, or GPU type, that all trials run on (default: the cluster's "
+        help="processor model, or name of the GPU, that all trials run on (default: the cluster's "
         "commonest)",
     )
 

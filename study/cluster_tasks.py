@@ -7,7 +7,7 @@ task is asked for again, on what there is then.
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from cluster.connect import ClusterError, own_ray_logs
@@ -48,10 +48,10 @@ class _LostWhileWaiting(Exception):
     """A node is gone that Ray may have asked for a task that has not begun."""
 
 
-def always(share: NodeShare) -> Callable[[], NodeShare]:
+def always(share: NodeShare) -> Callable[[Collection[str]], NodeShare]:
     """Return what finds the same share each time; a ClusterError once no node has room for it."""
 
-    def find() -> NodeShare:
+    def find(_: Collection[str]) -> NodeShare:
         import ray
 
         share.check(ray.nodes())
@@ -64,29 +64,33 @@ class ClusterTasks:
     """Has tasks run on a share of a node, and sees them through.
 
     Args:
-        find: Looks for the share; asked again when a node is lost.
+        find: Looks for the share, away from the nodes that have proved no good; asked again when a
+            node is lost.
         what: What the worker does, as in "prepares the teacher".
         retries: How often a task is asked for again whose worker was lost.
         warn: Hears of each loss.
         say_after: Seconds that a task may take to begin before it is said to wait.
+        unfit: Says on a node, before each task, why it is no good, or nothing.
     """
 
     def __init__(
         self,
-        find: Callable[[], NodeShare],
+        find: Callable[[Collection[str]], NodeShare],
         what: str,
         *,
         retries: int = 2,
         warn: Callable[[str], None] = logger.warning,
         say_after: float = _STARTED_WITHIN,
+        unfit: Callable[[], str | None] | None = None,
     ) -> None:
         self._find, self._what, self._retries = find, what, retries
-        self._warn, self._say_after = warn, say_after
+        self._warn, self._say_after, self._unfit = warn, say_after, unfit
+        self._no_good: set[str] = set()
         self._look()
 
     def _look(self) -> None:
         self._nodes = frozenset(_alive())
-        self._share = self._find()
+        self._share = self._find(self._no_good)
 
     @property
     def cpus(self) -> int:
@@ -150,6 +154,8 @@ class ClusterTasks:
                 reason = "its node is gone"
             except (ray.exceptions.RayError, UnfitWorker) as error:
                 if isinstance(error, UnfitWorker):
+                    if error.whole_node:
+                        self._no_good.add(error.node)
                     found: Loss | None = Loss(error.reason, mend="mend that first")
                 else:
                     found = loss(error)
@@ -181,7 +187,7 @@ class ClusterTasks:
         worker = ray.remote(_streamed if streaming else _run).options(**options)
         # Those that the share was found among, too: it may be that of a node that has gone since.
         nodes = self._nodes | _alive()
-        return Asked(worker.remote(key, *asked), key, asked, nodes)
+        return Asked(worker.remote(key, self._unfit, *asked), key, asked, nodes)
 
     def _until_ready(self, asked: Asked, phase: "Phase") -> None:
         """Wait for a result, or for the next value of a stream; says so while there is no room.
@@ -266,11 +272,21 @@ def _alive() -> set[str]:
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
-def _say_begun(begun: bytes) -> None:
+def _begin(begun: bytes, unfit: Callable[[], str | None] | None) -> None:
+    """Say that a task has begun, unless its node is no good.
+
+    Raises:
+        study.death.UnfitWorker: if it is not.
+    """
     import ray
     from ray.experimental.internal_kv import _internal_kv_put
 
-    _internal_kv_put(begun, ray.get_runtime_context().get_node_id().encode())
+    node = ray.get_runtime_context().get_node_id()
+    if unfit is not None and (reason := unfit()) is not None:
+        from study.death import UnfitWorker
+
+        raise UnfitWorker(reason, whole_node=True, node=node)
+    _internal_kv_put(begun, node.encode())
 
 
 def _forget(asked: Asked) -> None:
@@ -279,11 +295,13 @@ def _forget(asked: Asked) -> None:
     _internal_kv_del(asked.begun)
 
 
-def _run(begun: bytes, task: Any, *arguments: Any) -> Any:
-    _say_begun(begun)
+def _run(begun: bytes, unfit: Callable[[], str | None] | None, task: Any, *arguments: Any) -> Any:
+    _begin(begun, unfit)
     return task(*arguments)
 
 
-def _streamed(begun: bytes, task: Any, *arguments: Any) -> Iterator[Any]:
-    _say_begun(begun)
+def _streamed(
+    begun: bytes, unfit: Callable[[], str | None] | None, task: Any, *arguments: Any
+) -> Iterator[Any]:
+    _begin(begun, unfit)
     yield from task(*arguments)

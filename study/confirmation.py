@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.front import front_members
@@ -29,6 +30,7 @@ from analysis.results import (
     trial_name,
 )
 from cluster.connect import Cluster
+from cluster.kinds import wrong_device
 from cluster.whole_node import whole_node
 from study.cluster_tasks import Asked, ClusterTasks
 from study.progress import Phase, Progress
@@ -145,6 +147,7 @@ def _worker(
     return WholeNodeWorker(
         reference,
         on_gpu=context.on_gpu,
+        kind=cluster.checked_kind,
         selector=cluster.selector,
         retries=retries,
         warn=progress.warn,
@@ -170,6 +173,7 @@ class WholeNodeWorker(ClusterTasks):
     Args:
         context_reference: What trials share, in Ray's object store.
         on_gpu: Whether the node has to have a GPU.
+        kind: Of the devices that the study keeps to; empty if any will do.
         selector: Labels of the nodes that the study keeps to.
         retries: How often a task is asked for again whose worker was lost.
         warn: Hears of workers that were lost.
@@ -180,6 +184,7 @@ class WholeNodeWorker(ClusterTasks):
         context_reference: Any,
         *,
         on_gpu: bool,
+        kind: str = "",
         selector: Mapping[str, str] | None = None,
         retries: int = 2,
         warn: Callable[[str], None] = logger.warning,
@@ -188,11 +193,12 @@ class WholeNodeWorker(ClusterTasks):
         import ray
 
         super().__init__(
-            lambda: whole_node(ray.nodes(), gpus=on_gpu, selector=selector),
+            lambda apart: whole_node(ray.nodes(), gpus=on_gpu, selector=selector, apart=apart),
             "confirms the front",
             retries=retries,
             warn=warn,
             say_after=_SAY_AFTER_SECONDS,
+            unfit=partial(wrong_device, kind, gpus=on_gpu),
         )
         self._context = context_reference
 

@@ -1,10 +1,12 @@
 """Where no teacher is: the default student, timed once, whose latency others are compared with."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from analysis.formatting import milliseconds
 from analysis.results import DefaultStudent
 from cluster.connect import Cluster
+from cluster.kinds import wrong_device
 from cluster.whole_node import whole_node
 from study.cluster_tasks import ClusterTasks
 from study.progress import Progress
@@ -52,10 +54,11 @@ def prepare_default_student(
     import ray
 
     tasks = ClusterTasks(
-        lambda: whole_node(ray.nodes(), gpus=on_gpu, selector=cluster.selector),
+        lambda apart: whole_node(ray.nodes(), gpus=on_gpu, selector=cluster.selector, apart=apart),
         "times the default student",
         retries=retries,
         warn=progress.warn,
+        unfit=partial(wrong_device, cluster.checked_kind, gpus=on_gpu),
     )
     asked = space, ray.put(data), precision, seed, threads, on_gpu, runtime, timing_seconds, known
     with progress.phase("default student") as phase:

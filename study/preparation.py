@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.results import DefaultStudent, SoloLatency, TeacherResult
 from cluster.connect import Cluster
+from cluster.kinds import wrong_device
 from cluster.limits import free_memory
 from cluster.whole_node import whole_node
 from search_spaces.space import Choice, SearchSpace, Value
@@ -269,14 +270,15 @@ def prepare(
         return Prepared(context, default)
     import ray
 
-    recipe = teacher_recipe(plan, space, data.name)
+    recipe, on_gpu = teacher_recipe(plan, space, data.name), plan.gpus_per_trial > 0
     # Its process, with torch loaded, confirms the front afterwards; Ray has none do a trial's work
     # that has run a task.
     tasks = ClusterTasks(
-        lambda: whole_node(ray.nodes(), gpus=plan.gpus_per_trial > 0, selector=cluster.selector),
+        lambda apart: whole_node(ray.nodes(), gpus=on_gpu, selector=cluster.selector, apart=apart),
         "prepares the teacher",
         retries=plan.retries,
         warn=progress.warn,
+        unfit=partial(wrong_device, cluster.checked_kind, gpus=on_gpu),
     )
     request = TeacherRequest(
         recipe=recipe,
@@ -339,8 +341,7 @@ def _context(
         max_latency_ms=plan.max_latency_ms,
         max_params_m=plan.max_params_m,
         every_epoch=plan.scheduler == "pause",
-        # The nodes of a cluster that hold GPUs are found by the type of those.
-        processor="" if plan.gpus_per_trial > 0 or cluster.address == "local" else cluster.kind,
+        device_kind=cluster.checked_kind,
         runtime=plan.runtime,
         timing_seconds=plan.timing_seconds,
         # As it was timed: an earlier driver may have done so before networks were folded.

@@ -12,7 +12,7 @@ from ray.tune import Trainable
 
 from analysis.formatting import decimals_apart
 from analysis.results import PLAN_FILE, EpochResult, Latency, ModelSize
-from cluster.kinds import processor_name
+from cluster.kinds import wrong_device
 from cluster.shared_folder import usable
 from study.death import OUT_OF_MEMORY, UnfitWorker, cut_off, described
 from study.distillation.phases import PhaseClock
@@ -114,7 +114,7 @@ class StudentTrial:
     def _prepare(self) -> dict[str, Any]:
         import torch
 
-        if elsewhere := wrong_processor(self.context) or folder_missing(self.context):
+        if elsewhere := other_device(self.context) or folder_missing(self.context):
             raise UnfitWorker(elsewhere, whole_node=True)
         student = build_student(self.context, self.task.params)
         model, latency = self._measure(student)
@@ -320,16 +320,9 @@ def _one_by_one(because: str) -> dict[str, Any]:
     return {"runs": 1, "told": f"its runs are trained one by one: {because}"}
 
 
-def wrong_processor(context: TrialContext) -> str | None:
-    """Say that a trial has come to a processor of another kind than the study's, or nothing.
-
-    Nodes that join later are not asked what they are before a trial runs there, and Ray has no
-    label of processors by which they could be left out.
-    """
-    here = processor_name()
-    if context.processor in ("", here):
-        return None
-    return f"its node has another processor ({here}) than the study runs on ({context.processor})"
+def other_device(context: TrialContext) -> str | None:
+    """Say that a trial has come to a device of another kind than the study's, or nothing."""
+    return wrong_device(context.device_kind, gpus=context.on_gpu)
 
 
 def folder_missing(context: TrialContext) -> str | None:

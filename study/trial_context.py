@@ -49,7 +49,7 @@ class TrialContext:
             among them; empty where one serves all trials.
         run: Which run of its configuration a trial is: 0, unless it is a replicate.
         every_epoch: Whether each epoch must leave a checkpoint, as another worker may go on there.
-        processor: Model of the processors that trials run on; empty if any will do.
+        device_kind: Of the devices that trials run on; empty if any will do.
         runtime: What runs networks while their latency is taken.
         folded: Whether their batch norms are folded for it; not in studies whose teacher was timed
             before that was done.
@@ -77,7 +77,7 @@ class TrialContext:
     variants: "Mapping[Value, TeacherVariant]" = field(default_factory=dict)
     run: int = 0
     every_epoch: bool = False
-    processor: str = ""
+    device_kind: str = ""
     runtime: str = "eager"
     folded: bool = True
     gpus: float = 0.0

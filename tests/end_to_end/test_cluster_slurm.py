@@ -81,4 +81,6 @@ def test_a_study_on_slurm_ends_when_told_and_the_same_command_goes_on_with_it(
     # Nothing is left on the machines, nor of the token; the last word is not Ray's about its head.
     assert [machine.name for machine in slurm.machines if "ray" in machine.running()] == []
     assert list(home.glob(".study-ray-*")) == []
+    left = [machine.run("ls", "/tmp/ray").stdout.split() for machine in slurm.machines]
+    assert [name for names in left for name in names if name.startswith("ray")] == []
     assert "Failed to start Ray" not in done.read_text()

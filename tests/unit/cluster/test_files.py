@@ -115,7 +115,7 @@ def test_a_machine_of_aws_is_set_up_once_it_has_set_itself_up() -> None:
 
 def test_of_ones_own_machines_the_head_trains_nothing() -> None:
     (config,) = documents(FILES / "machines.yaml")
-    assert "--num-cpus 0 " in config["head_start_ray_commands"][-1]
+    assert "--num-cpus 0 --num-gpus 0 " in config["head_start_ray_commands"][-1]
     # Under the newer autoscaler the head takes the place of one of them.
     assert "export RAY_enable_autoscaler_v2=0;" in config["head_start_ray_commands"][-1]
     assert len(config["provider"]["worker_ips"]) == config["max_workers"]
@@ -150,17 +150,19 @@ def test_kubernetes_takes_the_pod_templates(name: str) -> None:
     kubernetes_validate.validate(as_pod(template), "1.31", strict=True)
 
 
-def on_gpus(path: Path) -> str:
-    """A file with its lines for GPUs in place."""
+def with_lines(path: Path, what: str) -> str:
+    """A file with its lines for something, such as GPUs, in place."""
     lines: list[str] = []
     for line in path.read_text().splitlines():
-        place, instead, also = re.match(
-            r"(\s*)(?:# On GPUs instead: (.+)|# On GPUs also: (.+))?", line
-        ).groups()
-        if instead:
+        place, word, own = re.match(rf"(\s*)(?:# (?:{what}) (instead|also): (.+))?", line).groups()
+        if word == "instead":
             lines.pop()
-        lines.append(f"{place}{instead or also}" if instead or also else line)
+        lines.append(f"{place}{own}" if own else line)
     return "\n".join(lines)
+
+
+def on_gpus(path: Path) -> str:
+    return with_lines(path, "On GPUs")
 
 
 @pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
@@ -182,6 +184,32 @@ def test_workers_on_aws_may_have_a_gpu_and_the_head_has_none() -> None:
     assert types["worker"]["node_config"]["InstanceType"].startswith("g")
     assert types["worker"]["node_config"]["ImageId"]
     assert types["head"]["node_config"]["InstanceType"] == "m7i.xlarge"
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_have_passwords_of_secrets_that_need_not_be_and_workers_those_of_the_store(
+    name: str,
+) -> None:
+    (container,) = PODS[name]["spec"]["containers"]
+    secrets = [each["secretRef"] for each in container["envFrom"]]
+    assert all(secret["optional"] for secret in secrets)
+    asked = ["study-passwords", "study-store"]
+    assert [secret["name"] for secret in secrets] == asked["head" not in name :]
+    readme = (FILES / "README.md").read_text()
+    assert re.findall(r"^kubectl create secret generic (\S+)", readme, re.M) == asked
+
+
+def test_on_aws_head_and_workers_may_have_profiles_of_ones_own_each_another() -> None:
+    from ray.autoscaler._private.aws.config import _configure_iam_role
+
+    text = with_lines(FILES / "aws.yaml", "With profiles of your own")
+    config = checked_by_ray(yaml.safe_load(text))
+    profiles = [
+        kind["node_config"]["IamInstanceProfile"]["Name"]
+        for kind in config["available_node_types"].values()
+    ]
+    assert profiles == ["study-head", "study-worker"]
+    assert _configure_iam_role(config) is config  # Ray gives the head no role of its own then
 
 
 def asked_of_slurm(script: str) -> list[str]:
@@ -320,6 +348,9 @@ def test_mlflow_is_published_on_loopback_alone_and_every_password_must_be_set() 
     (identity,) = json.loads(content)["identities"]
     assert identity["credentials"][0]["accessKey"] == "mlflow"
     assert "-s3.config=/etc/seaweedfs/s3.json" in services["objects"]["command"]
+    # All parts of the object store but that one, which alone asks for keys, are on its loopback.
+    told = dict(word.split("=") for word in services["objects"]["command"] if "=" in word)
+    assert (told["-ip"], told["-ip.bind"], told["-s3.ip.bind"]) == ("127.0.0.1",) * 2 + ("0.0.0.0",)
     example = (FILES / "mlflow" / "env.example").read_text()
     secrets = set(re.findall(r"\$\{(\w+):\?", text))
     assert secrets == {
@@ -388,7 +419,9 @@ def slurm_job(
     scripts = {
         "scontrol": "echo first; sleep 0.1; echo second",
         "hostname": "echo 127.0.1.1 fe80::1 10.0.0.7 10.0.0.8",
-        "srun": f'while [ "${{1#--}}" != "$1" ]; do shift; done; {ends}exec "$@"',
+        # Which tells each machine how many CPUs of its own the job has.
+        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; export SLURM_CPUS_ON_NODE=4; '
+        f'{ends}exec "$@"',
         "ray": ray,
         "python": f'[ "$1" = -m ] || exec {sys.executable} "$@"\n{driver}',
     }
@@ -417,7 +450,7 @@ def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     ray = (
         f'printf "%s\\n" "$@" >{asked}; stat -c %a "$RAY_AUTH_TOKEN_PATH" >{asked}.mode; '
-        f'wc -c <"$RAY_AUTH_TOKEN_PATH" >{asked}.size; {ENTRYPOINT}'
+        f'wc -c <"$RAY_AUTH_TOKEN_PATH" >{asked}.size; umask >{asked}.mask; {ENTRYPOINT}'
     )
     with slurm_job(tmp_path, ray, f'printf "%s\\n" "$@" >{asked}.driver; exit 3') as job:
         _, errors = job.communicate(timeout=60)
@@ -427,15 +460,17 @@ def test_the_slurm_script_asks_ray_for_what_it_has(tmp_path: Path) -> None:
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
     split = words.index("--")
-    assert words[2:6] == ["--address", "10.0.0.7:20041", "--min-nodes", "2"]
+    assert words[split - 4 : split] == ["--address", "10.0.0.7:20041", "--min-nodes", "2"]
     assert curate_and_validate_ray_start_args(words[1:split]) == [
-        *("--include-dashboard=false", "--num-cpus", "8")
+        *("--include-dashboard=false", "--num-cpus=4")
     ]
     assert Path(f"{asked}.driver").read_text().splitlines() == [
         *("-m", "study.launch", "--address", "auto", "--space", "a b")
     ]
     assert (tmp_path / "asked.mode").read_text().strip() == "600"
     assert int((tmp_path / "asked.size").read_text()) == 64
+    mask = subprocess.run(["sh", "-c", "umask"], capture_output=True, text=True, check=True).stdout
+    assert (tmp_path / "asked.mask").read_text() == mask  # the study's files are as elsewhere
     assert list(tmp_path.glob(".study-ray-*")) == []  # the token goes with the job
 
 
@@ -447,7 +482,28 @@ def test_of_a_slurm_jobs_machines_only_the_head_is_told_of_the_dashboard(tmp_pat
     words = asked.read_text().splitlines()
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
-    assert curate_and_validate_ray_start_args(words[1 : words.index("--")]) == ["--num-cpus", "8"]
+    assert curate_and_validate_ray_start_args(words[1 : words.index("--")]) == ["--num-cpus=4"]
+
+
+@pytest.mark.parametrize("machine", ["first", "second"])
+def test_ray_has_a_folder_of_a_slurm_job_alone_which_goes_with_it(
+    tmp_path: Path, machine: str
+) -> None:
+    asked = tmp_path / "asked"
+    ray = (
+        f'echo "$RAY_TMPDIR" >{asked}; stat -c %a "$RAY_TMPDIR" >{asked}.mode; '
+        f'mkdir -p "$RAY_TMPDIR/ray/session"; {ENTRYPOINT}'
+    )
+    with slurm_job(tmp_path, ray, "exit 0", machine=machine) as job:
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == 0, errors
+    place = Path(asked.read_text().strip())
+    assert (place.parent, place.name[:4]) == (Path("/tmp"), "ray-")
+    assert (tmp_path / "asked.mode").read_text().strip() == "700"
+    assert not place.exists()
+    # A socket's whole path has a bound.
+    session = "session_2026-11-28_07-30-00_123456_4194304"
+    assert len(f"{'t' * 24}/{place.name}/ray/{session}/sockets/plasma_store") <= 107
 
 
 def test_the_other_machines_of_a_slurm_job_end_with_the_driver(tmp_path: Path) -> None:

@@ -35,10 +35,15 @@ HEAD = textwrap.dedent(
 
     async def version(request):
         import ray
-        return web.json_response({"version": "4", "ray_version": ray.__version__})
+        status = json.loads(state.read_text()).get("version_status", 200)
+        body = {"version": "4", "ray_version": ray.__version__}
+        return web.json_response(body, status=status)
 
     async def info(request):
-        return web.json_response(json.loads(state.read_text()))
+        told = json.loads(state.read_text())
+        if "refuses" in told:
+            return web.Response(status=told["refuses"], text=told["because"])
+        return web.json_response(told)
 
     async def logs(request):
         return web.json_response({"logs": "teacher 1/5\\nteacher 2/5\\n"})
@@ -133,3 +138,53 @@ def test_a_job_that_says_nothing_is_followed_to_its_end(head: Head) -> None:
     assert Jobs(head.url).follow("job_1", write) == (3, "failed with exit code 3")
     assert time.monotonic() - begun > 4
     assert "".join(told) == "teacher 1/5\nteacher 2/5\n"
+
+
+def test_a_command_goes_to_the_head_that_is_named_whatever_the_environment_names(
+    head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = f"http://127.0.0.1:{find_free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", elsewhere)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", elsewhere)
+    head.says(status="SUCCEEDED", driver_exit_code=0)
+
+    assert Jobs(head.url).follow("job_1", lambda text: None) == (0, "")
+    assert os.environ["RAY_ADDRESS"] == os.environ["RAY_API_SERVER_ADDRESS"] == elsewhere
+
+
+def test_a_head_that_answers_with_an_error_is_one_line(head: Head) -> None:
+    head.says(version_status=500)
+    with pytest.raises(ClusterError, match=r"does not answer as one does \(500 .+; look after it"):
+        Jobs(head.url)
+
+
+def test_a_head_that_is_gone_as_a_command_is_sent_is_one_line(head: Head, tmp_path: Path) -> None:
+    jobs_there = Jobs(head.url)
+    head.process.kill()
+    head.process.wait()
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "own.py").write_text("WIDTH = 16\n")
+    with pytest.raises(
+        ClusterError, match=f"--submit {head.url}: the head does not answer"
+    ) as said:
+        jobs_there.submit("true", tmp_path / "sent", {})
+    (line,) = str(said.value).splitlines()
+    assert line.startswith(f"--submit {head.url}: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "because", "words"),
+    [
+        (404, "Job job_1 does not exist", "the head knows job job_1 no more"),
+        (403, "Forbidden: Invalid authentication token", r"token is .+ RAY_AUTH_TOKEN.+ go on"),
+        (404, "the page of a proxy", "not answered for 2 s"),
+    ],
+)
+def test_a_head_that_has_nothing_to_say_of_a_job_is_told_apart_from_a_silent_one(
+    head: Head, status: int, because: str, words: str
+) -> None:
+    def write(text: str) -> None:
+        head.says(refuses=status, because=because)
+
+    with pytest.raises(ClusterError, match=words):
+        Jobs(head.url).follow("job_1", write)

@@ -87,7 +87,13 @@ def test_auto_is_the_ray_of_the_environment_and_is_asked_too(
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("head:6379", ("head", 6379)), ("[::1]:1", ("::1", 1)), ("head", None), ("h:70000", None)],
+    [
+        ("head:6379", ("head", 6379)),
+        ("ray_head-1.lan:6379", ("ray_head-1.lan", 6379)),
+        ("[::1]:1", ("::1", 1)),
+        ("head", None),
+        ("h:70000", None),
+    ],
 )
 def test_an_address_is_host_and_port(text: str, place: tuple[str, int] | None) -> None:
     assert parse_address(text) == place

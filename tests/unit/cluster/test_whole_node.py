@@ -54,3 +54,14 @@ def test_a_share_for_which_no_living_node_is_large_enough_is_refused() -> None:
             share.check(nodes)
     with pytest.raises(ClusterError, match=r"has 1 CPU and 0\.5 GPUs$"):
         NodeShare(1, 0.5).check(nodes)
+
+
+def test_nodes_that_have_proved_no_good_are_kept_off() -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": cpus}, "Labels": {"ray.io/node-id": name}}
+        for name, cpus in (("large", 16.0), ("small", 4.0))
+    ]
+    found = whole_node(nodes, gpus=False, apart={"large"})
+    assert (found.cpus, found.selector) == (4, {"ray.io/node-id": "!in(large)"})
+    with pytest.raises(ClusterError, match="no node of the cluster has a CPU"):
+        whole_node(nodes, gpus=False, apart={"large", "small"})

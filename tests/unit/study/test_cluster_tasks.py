@@ -4,7 +4,8 @@ import io
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def warnings() -> list[str]:
 @pytest.fixture
 def tasks(cluster: Cluster, warnings: list[str]) -> ClusterTasks:
     return ClusterTasks(
-        lambda: NodeShare(1, 0), "does the work", warn=warnings.append, say_after=0.0
+        lambda _: NodeShare(1, 0), "does the work", warn=warnings.append, say_after=0.0
     )
 
 
@@ -144,7 +145,7 @@ def test_each_task_that_waits_for_a_node_that_is_gone_is_asked_for_again(
     shares = iter([NodeShare(10_000, 0), NodeShare(1, 0), NodeShare(1, 0)])
     with monkeypatch.context() as before:
         before.setattr(cluster_tasks, "_alive", lambda: really() | {"large"})
-        tasks = ClusterTasks(lambda: next(shares), "does the work")
+        tasks = ClusterTasks(lambda _: next(shares), "does the work")
         asked = [tasks.begin(work, str(tmp_path), 0) for _ in range(2)]
 
     assert [tasks.wait(each, phase) for each in asked] == ["done", "done"]
@@ -185,6 +186,33 @@ def test_a_stream_whose_worker_dies_is_read_from_its_beginning_again(
     assert _internal_kv_list(b"study-begun-") == []
     assert read == [[1], [1, 2]]
     assert warnings == ["the worker that does the work was lost (it died); retry 1 of 2"]
+
+
+def no_good(path: str) -> str | None:
+    """Say once that a node is no good."""
+    if Path(path).exists():
+        return None
+    Path(path).touch()
+    return "its node has another processor"
+
+
+def test_a_node_that_says_it_is_no_good_is_kept_off(
+    cluster: Cluster, warnings: list[str], phase: Phase, tmp_path: Path
+) -> None:
+    kept_off: list[set[str]] = []
+
+    def find(apart: Collection[str]) -> NodeShare:
+        kept_off.append(set(apart))
+        return NodeShare(1, 0)
+
+    unfit = partial(no_good, str(tmp_path / "said"))
+    tasks = ClusterTasks(find, "does the work", warn=warnings.append, unfit=unfit)
+
+    assert tasks.run(phase, divmod, 7, 2) == (3, 1)
+    assert kept_off == [set(), {node["NodeID"] for node in ray.nodes()}]
+    assert warnings == [
+        "the worker that does the work was lost (its node has another processor); retry 1 of 2"
+    ]
 
 
 def test_an_error_of_the_task_itself_is_raised_as_it_is(

@@ -107,7 +107,7 @@ def said() -> io.StringIO:
 def prepared(folder: Path, said: io.StringIO, retries: int) -> Any:
     progress = Progress(said)
     tasks = ClusterTasks(
-        lambda: NodeShare(1, 0), "prepares the teacher", retries=retries, warn=progress.warn
+        lambda _: NodeShare(1, 0), "prepares the teacher", retries=retries, warn=progress.warn
     )
     made = data()
     return preparation._get_teachers(request_for(folder), {}, made, made, progress, "%", tasks)

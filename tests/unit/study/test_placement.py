@@ -44,11 +44,13 @@ def test_a_trial_keeps_off_a_bad_node_while_there_is_another(
     assert found._bound.arguments.get("bundle_label_selector") == selectors
 
 
-def test_of_nodes_that_were_chosen_the_others_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_of_other_kinds_are_kept_off_along_with_bad_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [node("a"), node("b"), node("c")])
-    resources = TrialResources(2, 0.0, 4, {"ray.io/node-id": "in(a,b)"})
+    resources = TrialResources(2, 0.0, 4, {"ray.io/node-id": "!in(c)"})
 
-    for avoided, left in [(("b",), "in(a)"), (("a", "b"), "in(a,b)")]:
+    for avoided, left in [(("b",), "!in(b,c)"), (("a", "b"), "!in(c)")]:
         task = TrialTask(7, {}, protected=False, avoided=avoided)
         found = placed(resources, task.to_config())
         assert found._bound.arguments["bundle_label_selector"] == [{"ray.io/node-id": left}]
@@ -79,7 +81,7 @@ def test_after_a_search_nothing_is_asked_of_a_node_that_has_proved_no_good(
     pair = [("a", "old"), ("b", "old")]
     assert usable(monkeypatch, pair).selector == {}
     kind = usable(monkeypatch, [*pair, ("larger", "new")])
-    assert (kind.kind, kind.cpus, kind.selector) == ("old", 8, {"ray.io/node-id": "in(a,b)"})
+    assert (kind.kind, kind.cpus, kind.selector) == ("old", 8, {"ray.io/node-id": "!in(larger)"})
     late = usable(monkeypatch, pair, without_folder=["b"])
     assert (late.cpus, late.selector) == (4, {"ray.io/node-id": "!in(b)"})
     unfit = usable(monkeypatch, [*pair, ("c", "old")], frozenset({"b", "gone"}), ["c"])

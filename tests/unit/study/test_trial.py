@@ -163,7 +163,7 @@ def test_a_trial_that_comes_to_another_kind_of_processor_is_not_measured_there(
     context: TrialContext,
 ) -> None:
     """Nor anything else of its node: it is no failure of the trial, which goes on elsewhere."""
-    trial = StudentTrial(task(), replace(context, processor="A Processor Of 1971"))
+    trial = StudentTrial(task(), replace(context, device_kind="A Processor Of 1971"))
 
     with pytest.raises(UnfitWorker, match=r"another processor \(.+\) than .+ Of 1971") as unfit:
         trial.advance()
