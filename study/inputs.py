@@ -114,7 +114,7 @@ def check_asked_as_before(folder: Path, plan: StudyPlan, space: SearchSpace) -> 
         RecordError: if the stored plan is damaged.
     """
     document = read_plan_file(folder)
-    if document is None:
+    if document is None or "hash" not in document:
         return
     stored = document.get("identity", {})
     asked = plan.identity(
