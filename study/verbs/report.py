@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         formats = DEFAULT_FORMATS if args.format is None else parse_formats(args.format)
     except ValueError as error:
-        raise PlanError(f"--format {args.format}: {error}") from None
+        raise PlanError(f"--format: {error}") from None
     folder = find_study(open_studies(args.studies), args.name, "files")
     try:
         paths, not_written = write_formats(read_record(folder), folder, formats)

@@ -82,7 +82,7 @@ def draw(runs: Mapping[Job, Run], arms: Iterable[str], workers: Sequence[int], p
     figure.update_layout(
         template="none", font={"family": FONT, "size": 13, "color": light("ink")},
         paper_bgcolor=light("paper"), plot_bgcolor=light("paper"),
-        margin={"l": 60, "r": 20, "t": 40, "b": 55}, width=440 * len(workers), height=430,
+        margin={"l": 60, "r": 34, "t": 40, "b": 55}, width=440 * len(workers), height=430,
     )  # fmt: skip
     if path.suffix == ".html":
         figure.write_html(path)
