@@ -101,10 +101,10 @@ def parse_fixed(items: list[str], space: SearchSpace) -> dict[str, Value]:
             value = parse_value(text, space, name)
         except SpaceError as error:
             raise PlanError(f"--fix {item}: {error}") from None
-        if fixed.setdefault(name, value) != value:
-            raise PlanError(
-                f"--fix {item}: {name} is held at {fixed[name]} already; give it one value"
-            )
+        held = fixed.setdefault(name, value)
+        if held != value:
+            shown = f"{held:g}" if isinstance(held, float) else held
+            raise PlanError(f"--fix {item}: {name} is held at {shown} already; give it one value")
     return fixed
 
 
