@@ -21,9 +21,9 @@ from analysis.stored_plan import Space
 
 Point = tuple[float, ...]
 
-# What teaches a student, where a space does not say how its control differs.
 # What a method is called that asks no teacher, though its students have controls.
 _BY_ITSELF = "self"
+# What teaches a student, where a space does not say how its control differs.
 _CONTROL: Mapping[str, Any] = {"terms": "ce"}
 _METHOD_PARAMETERS = frozenset({"terms", "temperature", "alpha"})
 

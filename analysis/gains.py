@@ -21,7 +21,7 @@ class Words(NamedTuple):
 
 def words(space: Space) -> Words:
     """Return the words for a space: of those in which nobody teaches, gains are over controls."""
-    if space.taught or space.of_pairs:
+    if space.distils:
         return Words("Distillation", "its undistilled twin", "their undistilled twins")
     return Words("What controls lack", "its control", "their controls")
 
@@ -60,8 +60,9 @@ def gain_sentence(results: StudyResults, found: Findings) -> str:
 
 def gain_headline(results: StudyResults, found: Findings) -> Headline:
     """The gain as a page shows it first: its figure, its interval, and the sentence."""
-    cause, twin, _ = words(results.plan.space)
-    title = "Gain by distillation" if cause == "Distillation" else "Gain over controls"
+    space = results.plan.space
+    cause, twin, _ = words(space)
+    title = "Gain by distillation" if space.distils else "Gain over controls"
     if not found.pairs:
         return Headline(title, "Not known yet", "", gain_sentence(results, found))
     score = results.plan.space.score

@@ -154,6 +154,11 @@ class Space(Stored):
     file_hash: str | None = None
 
     @property
+    def distils(self) -> bool:
+        """Whether anybody teaches its students: a teacher, or two of them each other."""
+        return self.taught or self.of_pairs
+
+    @property
     def of_pairs(self) -> bool:
         """Whether students translate paired images, and name no classes."""
         return self.data_kind == "pairs"

@@ -238,10 +238,10 @@ def _load(
             progress=lambda what, done, total: phase.update(done, total, what),
         )
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
-    known = () if earlier is None else earlier.lines
-    earlier = earlier and earlier.on(data.content_hash)
-    for line in () if earlier is None else earlier.lines[len(known) :]:
-        progress.fact("warm start", line)
+    if earlier is not None:
+        shown, earlier = earlier.lines, earlier.on(data.content_hash)
+        for line in earlier.lines[len(shown) :]:
+            progress.fact("warm start", line)
     check_precision(plan)
     check_space(space, data, plan)
     teacher = "none"

@@ -104,17 +104,14 @@ def axis_note(info: FrontInfo, axis: Axis) -> str:
     return f"Up and {way} is better; the axis is logarithmic. {line} {still}"
 
 
-def _any_breaks(info: FrontInfo) -> bool:
-    return any(mark.breaks for mark in info.marks)
-
-
 def _latency_line(info: FrontInfo) -> str:
     """What the line over latency is: by ties in latency it may pass below a student."""
     score = info.space.score.name
     trained = [mark for mark in info.marks if mark.group != "stopped"]
     places = {mark.trial: mark.latency_ms for mark in trained}
     if set(info.step) == set(_best_within(trained, places, more_is_better=False)):
-        kept = " by students that keep to the limits asked for" if _any_breaks(info) else ""
+        some_break = any(mark.breaks for mark in info.marks)
+        kept = " by students that keep to the limits asked for" if some_break else ""
         return f"The line is the best {score} reached within each latency{kept}."
     members = "the members of the front"
     if info.space.third is not None:

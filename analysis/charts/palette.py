@@ -3,8 +3,8 @@
 Marks use hues of Okabe and Ito's colour-blind-safe set (2008), brightened on dark paper and
 darkened where words are in them, to a contrast of 4.5 and more; marks have 3 and more (WCAG 2.2,
 1.4.11), lines that are drawn over each other by the dozen less, and shape always says the same as
-colour. Charts are drawn with the light
-colours, and the page swaps each for its dark twin where the reader's system asks for it.
+colour. Charts are drawn with the light colours, and the page swaps each for its dark twin where the
+reader's system asks for it.
 """
 
 from typing import NamedTuple

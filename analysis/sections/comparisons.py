@@ -283,7 +283,7 @@ def gains_section(results: StudyResults, findings: Findings) -> Html | None:
         return None
     score = results.plan.space.score
     several = any(pair.validation.runs > 1 for pair in findings.pairs)
-    distils = results.plan.space.taught or results.plan.space.of_pairs
+    distils = results.plan.space.distils
     name = "Distilled" if distils else "Trial"
     # The largest gains of all are mostly luck where a single run tells them.
     surest = sorted(findings.pairs, key=lambda pair: pair.validation.runs == 1)
@@ -320,7 +320,7 @@ def _gains_note(results: StudyResults, findings: Findings, *, several: bool) -> 
     alone = "without connections" if space.of_pairs else "taught by the labels alone"
     text = "Each distilled student beside its control: the same student, recipe, data order and "
     text += f"seed, {alone}. "
-    if not (space.taught or space.of_pairs):
+    if not space.distils:
         text = "Each student beside its control, with the same data order and seed. "
     if any(pair.distilled.source == "sampler" for pair in findings.pairs):
         text += (

@@ -171,12 +171,8 @@ class Moasha(Random):
         if known is None:
             known = self._known[trial.number] = SimpleNamespace(trial_id=trial.number)
             self._theirs.on_trial_add(known)
-        error, latency = (
-            value / scale
-            for value, scale in zip(
-                (BEST - trial.scores[-1], trial.latency_ms), self._scales, strict=True
-            )
-        )
+        of_error, of_latency = self._scales
+        error, latency = (BEST - trial.scores[-1]) / of_error, trial.latency_ms / of_latency
         result = {"epoch": len(trial.scores), "error": error, "latency": latency}
         return bool(self._theirs.on_trial_result(known, result) == "CONTINUE")
 

@@ -20,6 +20,8 @@ from study.halting import disk_full
 from study.plan import StudyPlan
 from study.resolving import resolve
 
+STOPPED = pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -105,7 +107,7 @@ def test_so_does_one_while_its_end_is_told(
     assert driven(folder) == 3
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@STOPPED
 @pytest.mark.parametrize("where", ["study.driving._load", "study.logs.keep_log"])
 def test_a_launch_that_is_stopped_before_its_first_trial_says_so_with_the_signals_exit_code(
     where: str,
@@ -155,7 +157,7 @@ def test_so_does_the_traceback_of_a_crash(
     assert where == f"The traceback is in {log}."
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@STOPPED
 def test_a_run_that_breaks_as_it_is_stopped_has_the_signals_exit_code(
     signum: signal.Signals,
     code: int,
