@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.findings import find
-from analysis.formatting import figure, number, plus_minus, signed, significant
+from analysis.formatting import figure, number, signed, significant
 from analysis.formatting import value as shown
 from analysis.record import StudyResults
 from analysis.table import columns as described
@@ -63,7 +63,7 @@ def _plain(item: Any) -> str:
 
 
 def _is_numeric(text: str) -> bool:
-    plain = text.partition(" ±")[0].replace("\u2212", "-").replace(",", "").lstrip("+")
+    plain = text.partition("\u00a0±")[0].replace("\u2212", "-").replace(",", "").lstrip("+")
     try:
         float(plain or "0")
     except ValueError:
@@ -123,10 +123,7 @@ def _published_markdown(results: StudyResults) -> str:
         for key, comparison in result.comparisons.items():
             mark = " †" if key == "score" and result.split == "validation" else ""
             marked = marked or bool(mark)
-            measured = figure(key, comparison.measured)
-            if key == "score" and result.error is not None:
-                measured += f" {plus_minus(result.error, 1)}"
-            row += [figure(key, comparison.published), measured + mark]
+            row += [figure(key, comparison.published), result.measured(key) + mark]
             row += [signed(comparison.difference)] if key == "score" else []
         rows.append([*row, number(result.batch_64, 2)])
     name = results.plan.space.score.name

@@ -11,7 +11,6 @@ from analysis.formatting import (
     figure,
     figure_apart,
     number,
-    plus_minus,
     signed,
     significant,
 )
@@ -184,10 +183,7 @@ def published_latex(results: StudyResults) -> str | None:
         row: list[Any] = [result.row.label]
         for key, comparison in result.comparisons.items():
             mark = "†" if key == "score" and result.split == "validation" else ""
-            measured = figure(key, comparison.measured)
-            if key == "score" and result.error is not None:
-                measured += f"\u00a0{plus_minus(result.error, 1)}"
-            row += [figure(key, comparison.published), measured + mark]
+            row += [figure(key, comparison.published), result.measured(key) + mark]
             row.append(figure_apart(key, comparison.difference))
         rows.append(row)
     caption = f"{published.source}: published figures beside those of study {results.name}."

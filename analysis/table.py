@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from analysis.formatting import NBSP, figure, plus_minus
 from analysis.front import KdPair, is_distilled
 from analysis.limits import beyond_limits
 from analysis.record import StudyResults
@@ -287,6 +288,13 @@ class PublishedResult:
     comparisons: dict[str, Comparison]
     batch_64: float | None
     error: float | None = None
+
+    def measured(self, key: str) -> str:
+        """What was measured for a column, a score with its standard error where it has one."""
+        text = figure(key, self.comparisons[key].measured)
+        if key != "score" or self.error is None:
+            return text
+        return f"{text}{NBSP}{plus_minus(self.error, 1)}"
 
 
 def published_results(results: StudyResults) -> tuple[PublishedResult, ...]:
