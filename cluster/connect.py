@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cluster import own_ray
 from cluster.ahead import (
     beginning_with,
     in_groups_of_their_own,
@@ -175,6 +176,7 @@ def connect(
         ClusterError: if the cluster cannot be joined.
     """
     own = is_own(address)
+    own_ray.left.clear()
     set_ray_defaults(address)
     if own:
         _name_a_token()
@@ -292,30 +294,8 @@ def disconnect() -> None:
     """Leave the cluster; a Ray of its own is stopped."""
     import ray
 
+    own_ray.left.set()
     ray.shutdown()
-
-
-def own_ray_is_gone() -> bool:
-    """Whether the head of the Ray that this process has started does not answer any more.
-
-    One that was told to end stays for long as a process, but listens no more. While Ray is being
-    stopped it may seem gone for a moment.
-    """
-    node = _own_node()
-    place = None if node is None else parse_address(node.gcs_address)
-    return place is not None and find_head(*place) is not None
-
-
-def own_ray_logs() -> str | None:
-    """Where the Ray that this process has started keeps its logs; None on one that it joined."""
-    node = _own_node()
-    return None if node is None else str(node.get_logs_dir_path())
-
-
-def _own_node() -> Any:
-    ray = sys.modules.get("ray")
-    node = ray._private.worker._global_node if ray is not None else None
-    return node if node is not None and node.all_processes else None
 
 
 def available_cpus() -> int:

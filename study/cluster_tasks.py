@@ -10,8 +10,9 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from cluster.connect import ClusterError, own_ray_logs
+from cluster.connect import ClusterError
 from cluster.fetching import Loss, fetch, loss
+from cluster.own_ray import own_ray_logs
 from cluster.whole_node import NodeShare
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from analysis.formatting import score_text
 from analysis.results import TrialResult
 from analysis.stored_plan import Score
-from cluster.connect import own_ray_is_gone
+from cluster.own_ray import StoreWatch, own_ray_is_gone
 
-# How long a Ray of its own has to be gone before a driver that was told to stop leaves without it.
+# How long a Ray of its own has to be silent before a driver that was told to stop leaves without it.
 # Ray itself would have it wait for a minute, and then end it with exit code 1.
 _GONE_SECONDS = 5.0
-_LOOK_EVERY_SECONDS = 0.5
+_ASK_EVERY_SECONDS = 0.5
 # The word for the record of a study whose trials are through, none of whose students can be on one.
 NO_FRONT = "no front"
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -70,13 +70,7 @@ class StopRequest:
             signum = next((n for n in iter(lambda: signals.read(1), b"") if n[0] in _STOPS), None)
         if signum is None:
             return
-        gone_since = None
-        while gone_since is None or time.monotonic() - gone_since < _GONE_SECONDS:
-            time.sleep(_LOOK_EVERY_SECONDS)
-            if not own_ray_is_gone():
-                gone_since = None
-            elif gone_since is None:
-                gone_since = time.monotonic()
+        _wait_until_ray_is_gone()
         name = signal.Signals(signum[0]).name
         self.say(f"{name} ended Ray as well, so trials could not be stopped in order")
         os._exit(128 + signum[0])
@@ -85,6 +79,16 @@ class StopRequest:
     def exit_code(self) -> int:
         """130 for SIGINT, 143 for SIGTERM."""
         return 128 + (self.signum or signal.SIGINT)
+
+
+def _wait_until_ray_is_gone() -> None:
+    """Return at once where a Ray of its own has ended, later where it only answers no more."""
+    store, answered = StoreWatch(), time.monotonic()
+    while time.monotonic() - answered < _GONE_SECONDS:
+        if store.ends_within(_ASK_EVERY_SECONDS):
+            return
+        if not own_ray_is_gone():
+            answered = time.monotonic()
 
 
 @dataclass(frozen=True)

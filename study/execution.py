@@ -14,6 +14,7 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError
 from ray.tune import Stopper
 from ray.tune.execution import class_cache
+from ray.tune.execution.tune_controller import TuneController
 
 from analysis.results import trial_name
 from cluster.resources import TrialResources
@@ -70,7 +71,12 @@ def run_trials(
     # Ray insists on a folder for a state of its own, which nobody reads.
     scratch = Path(tempfile.mkdtemp(prefix="study-ray-"))
     try:
-        with _memory_deaths_told(), _unready_not_waited_for(), _workers_as_they_are(own):
+        with (
+            _memory_deaths_told(),
+            _unready_not_waited_for(),
+            _starting_left_alone(),
+            _workers_as_they_are(own),
+        ):
             tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
@@ -150,6 +156,30 @@ def _unready_not_waited_for() -> Iterator[None]:
         yield
     finally:
         RayActorManager.remove_actor = remove  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _starting_left_alone() -> Iterator[None]:
+    """Have a trial whose worker is starting wait for it, while others can use the one that is free.
+
+    Ray Tune would give it the free worker, end the one that starts, and start another for the next
+    trial: where trials take less time than a worker's start, as those that a limit refuses, one
+    worker does all the work. A trial whose worker still waits for a place takes the free one.
+    """
+    reuse = TuneController._maybe_reuse_cached_actor
+
+    def reused(controller: TuneController, trial: Any) -> bool:
+        own = controller._trial_to_actor.get(trial)
+        starts = own in controller._actor_manager._live_actors_to_ray_actors_resources
+        if starts and controller._pending_trials - controller._trial_to_actor.keys():
+            return False
+        return bool(reuse(controller, trial))
+
+    TuneController._maybe_reuse_cached_actor = reused  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        TuneController._maybe_reuse_cached_actor = reuse  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

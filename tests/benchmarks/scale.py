@@ -14,6 +14,7 @@ came. The driver's memory is what the system says of its process after each tent
 import argparse
 import io
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -54,6 +55,7 @@ class Simulated(Trainable):
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
         assert context is not None
         self._epochs, self._seconds = int(context["epochs"]), float(context["seconds"])
+        (Path(context["workers"]) / str(os.getpid())).touch()
         self._clock: PhaseClock | None = None
         self.reset_config(config)
 
@@ -140,7 +142,10 @@ def simulate(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
     queue = TrialQueue(record, SPACE, plan, (), spent)
     recorder = _watched(record, queue, gauge)
-    context = ray.put({"epochs": args.epochs, "seconds": args.seconds})
+    workers = folder.with_name("workers")
+    workers.mkdir()
+    shared = {"epochs": args.epochs, "seconds": args.seconds, "workers": str(workers)}
+    context = ray.put(shared)
     execution.StudentTrainable = Simulated  # type: ignore[misc, assignment]
     # Of a CPU each where they fit; simulated trials sleep, and may share one.
     share = min(1.0, available_cpus() / concurrent)
@@ -152,7 +157,8 @@ def simulate(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     wall, driver = time.monotonic() - begun, time.process_time() - cpu
     stages = {"trials": wall}
     record.add_session(Session(now(), wall, "complete", stages, concurrent, driver))
-    return _figures(folder, wall, driver, gauge, concurrent)
+    started = len(list(workers.iterdir()))
+    return {"workers_started": started, **_figures(folder, wall, driver, gauge, concurrent)}
 
 
 def _watched(record: StudyRecord, queue: TrialQueue, gauge: Gauge) -> Recorder:

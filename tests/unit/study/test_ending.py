@@ -12,17 +12,18 @@ import pytest
 # A driver in small, that waits where Python runs no handlers, as one does that waits for Ray.
 DRIVER = textwrap.dedent(
     """
-    import ctypes, sys
+    import ctypes, sys, time
     from study import ending
 
     ending._GONE_SECONDS = 0.5
-    ending.own_ray_is_gone = lambda: sys.argv[1] == "gone"
+    ending.own_ray_is_gone = lambda: sys.argv[1] == "silent"
+    ending.StoreWatch.ends_within = lambda *_: time.sleep(0.1) or sys.argv[1] == "ended"
     stop = ending.StopRequest(say=lambda reason: print(reason, flush=True))
-    stop.between_trials = sys.argv[1] == "gone"
+    stop.between_trials = sys.argv[1] != "there"
     stop.install()
     print("ready", flush=True)
     library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
-    if sys.argv[1] == "gone":
+    if sys.argv[1] != "there":
         for _ in range(2):
             library.pthread_mutex_lock(mutex)
     while True:
@@ -32,8 +33,11 @@ DRIVER = textwrap.dedent(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_driver_leaves_when_its_ray_was_ended_by_the_same_signal(signum: signal.Signals) -> None:
-    driver = start("gone")
+@pytest.mark.parametrize("ray", ["silent", "ended"])
+def test_a_driver_leaves_when_its_ray_was_ended_by_the_same_signal(
+    ray: str, signum: signal.Signals
+) -> None:
+    driver = start(ray)
     driver.send_signal(signum)
     said, _ = driver.communicate(timeout=120)
     assert driver.returncode == 128 + signum
