@@ -13,7 +13,7 @@ from analysis.results import TrialResult
 from analysis.stored_plan import Score
 from cluster.own_ray import StoreWatch, own_ray_is_gone
 
-# How long a Ray of its own has to be silent before a driver that was told to stop leaves without it.
+# How long a Ray of its own has to be silent until a driver that was told to stop leaves without it.
 # Ray itself would have it wait for a minute, and then end it with exit code 1.
 _GONE_SECONDS = 5.0
 _ASK_EVERY_SECONDS = 0.5
