@@ -30,6 +30,7 @@ STUDY_ARGS ?= --space cifar_blocks --data digits --name quickstart --trials 24 -
 help:
 	@sed -n 's/^# make /make /p' $(firstword $(MAKEFILE_LIST))
 
+# What is imported is compiled then; to compile all there is takes a minute.
 $(STAMP): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "No Python >= 3.11 with venv was found; name one: make PYTHON=/path/to/python3" >&2; \
@@ -37,7 +38,8 @@ $(STAMP): pyproject.toml constraints.txt
 	fi
 	[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
 	@echo "Installing into $(VENV): some minutes and 6 GB the first time"
-	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install $$([ -t 2 ] || echo -qq) --no-compile \
+		--constraint constraints.txt --editable '.[test]'
 	@touch $@
 
 study: $(STAMP)
