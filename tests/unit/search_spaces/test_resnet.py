@@ -80,7 +80,7 @@ def test_every_combination_trains_at_32_pixels() -> None:
     images = torch.randn(2, 3, 32, 32)
     for stem, stride in itertools.product(("imagenet", "cifar"), (1, 2, 4)):
         for blocks in itertools.product((0, 1, 2), repeat=4):
-            model = build(ResidualSpec(blocks, stem, stride, width=4), num_classes=5)
+            model = build(ResidualSpec(blocks, stem, stride, width=8), num_classes=5)
             logits = model(images)
             assert logits.shape == (2, 5)
             logits.square().mean().backward()
