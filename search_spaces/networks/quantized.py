@@ -168,8 +168,8 @@ def _quantizer() -> Any:
 
     Its ready-made configuration observes weights by a fused kernel that trains with scales 1/255
     smaller than those the conversion then takes; so weights have the plain fake quantiser, which
-    agrees with it. Processors without VNNI add products of 8 bits up in 16, which seven bits of
-    activation do not overflow.
+    agrees with it. Processors without VNNI add pairs of products of 8 bits up in 16, which seven
+    bits of weight do not overflow. (Nor would seven of activation, but no kernel clips to those.)
     """
     from torchao.quantization.pt2e import FakeQuantize, FusedMovingAvgObsFakeQuantize
     from torchao.quantization.pt2e.observer import MovingAveragePerChannelMinMaxObserver
@@ -179,16 +179,17 @@ def _quantizer() -> Any:
     activation = QuantizationSpec(
         dtype=torch.uint8,
         quant_min=0,
-        quant_max=255 if int8.has_vnni() else 127,
+        quant_max=255,
         qscheme=torch.per_tensor_affine,
         observer_or_fake_quant_ctr=FusedMovingAvgObsFakeQuantize.with_args(
             averaging_constant=_ACTIVATION_AVERAGE, eps=_SMALLEST_SCALE
         ),
     )
+    most = 127 if int8.has_vnni() else 63
     weight = QuantizationSpec(
         dtype=torch.int8,
-        quant_min=-128,
-        quant_max=127,
+        quant_min=-most - 1,
+        quant_max=most,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
         observer_or_fake_quant_ctr=FakeQuantize.with_args(

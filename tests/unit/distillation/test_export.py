@@ -175,7 +175,7 @@ def test_an_int8_student_keeps_its_bytes_and_its_classes(
 
 
 class Rounded(nn.Module):
-    """Rounds to seven bits in a type of eight, as activations are where sums have sixteen."""
+    """Rounds to seven bits in a type of eight."""
 
     def forward(self, values: Tensor) -> Tensor:
         ops = torch.ops.quantized_decomposed
