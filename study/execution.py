@@ -17,6 +17,7 @@ from ray.tune.execution import class_cache
 from ray.tune.execution.tune_controller import TuneController
 
 from analysis.results import trial_name
+from cluster.ahead import replaced
 from cluster.resources import TrialResources
 from study.death import LostToMemory
 from study.handing_out import Queue
@@ -119,11 +120,8 @@ def _memory_deaths_told() -> Iterator[None]:
             exception = LostToMemory(str(exception))
         failed(manager, tracked_actor_task=tracked_actor_task, exception=exception)
 
-    RayActorManager._actor_task_failed = told  # type: ignore[method-assign, assignment]
-    try:
+    with replaced(RayActorManager, "_actor_task_failed", told):
         yield
-    finally:
-        RayActorManager._actor_task_failed = failed  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
@@ -151,11 +149,8 @@ def _unready_not_waited_for() -> Iterator[None]:
             setattr(tracked_actor, event, None)
         return bool(remove(manager, tracked_actor, kill=True))
 
-    RayActorManager.remove_actor = removed  # type: ignore[method-assign, assignment]
-    try:
+    with replaced(RayActorManager, "remove_actor", removed):
         yield
-    finally:
-        RayActorManager.remove_actor = remove  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
@@ -175,11 +170,8 @@ def _starting_left_alone() -> Iterator[None]:
             return False
         return bool(reuse(controller, trial))
 
-    TuneController._maybe_reuse_cached_actor = reused  # type: ignore[method-assign, assignment]
-    try:
+    with replaced(TuneController, "_maybe_reuse_cached_actor", reused):
         yield
-    finally:
-        TuneController._maybe_reuse_cached_actor = reuse  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
