@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from study.distillation.answering import Answering
 from study.distillation.deployment import Exits
+from study.distillation.layout import to_train
 from study.distillation.measurement import Shape, in_eval_mode, random_images
 from study.distillation.precision import Precision, autocast
 from study.distillation.runtime import Runtime
@@ -55,7 +56,7 @@ def training_step_seconds(
         steps: Steps to average over.
         precision: What it would train in.
     """
-    trained = copy.deepcopy(model).to(device).to(memory_format=torch.channels_last).train()
+    trained = to_train(copy.deepcopy(model), device).train()
     images = random_images(shape, batch_size, 1, device)[0]
     labels = torch.arange(batch_size, device=device) % classes
     # A rate of 0 costs as much as any, and cannot diverge.

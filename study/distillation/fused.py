@@ -28,6 +28,7 @@ from study.distillation.deployment import Exits
 from study.distillation.draws import epoch_draws
 from study.distillation.dropout_masks import GivenMask, Masks, dropout_inputs
 from study.distillation.evaluation import score
+from study.distillation.layout import to_train
 from study.distillation.losses import class_logits
 from study.distillation.methods import Answers, Method, Mixing
 from study.distillation.precision import autocast
@@ -103,7 +104,7 @@ class FusedTrainer:
         rows = np.arange(len(data.train)) if data.rows is None else data.rows
         if method.needs_teacher:
             require_answers(method, teacher, settings[0].views, int(rows.max()) + 1)
-        self.students = [s.to(device).to(memory_format=torch.channels_last) for s in students]
+        self.students = [to_train(student, device) for student in students]
         self.diverged: dict[int, Diverged] = {}
         self.epochs_done = 0
         self._settings = tuple(settings)

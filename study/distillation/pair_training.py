@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from search_spaces.networks.autoencoder import Stages, TranslatorPair
 from study.distillation.draws import epoch_draws, lesson_seed
 from study.distillation.estimate import mean_seconds
+from study.distillation.layout import to_train
 from study.distillation.measurement import random_images
 from study.distillation.methods.cross_domain import CrossDomain, absolute_error, make_adapter
 from study.distillation.pair_data import PairData
@@ -66,7 +67,7 @@ class PairTrainer(EpochTrainer):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(lesson_seed(settings.seed))
             self._adapters = _adapters(student, method).to(device)
-        student = student.to(device).to(memory_format=torch.channels_last)
+        student = to_train(student, device)
         super().__init__(student, self._adapters, settings, device, len(data.train))
 
     def _validate(self) -> tuple[float, float]:
@@ -138,7 +139,7 @@ def training_step_seconds(
         steps: Steps to average over.
         precision: What it would train in.
     """
-    trained = copy.deepcopy(student).to(device).to(memory_format=torch.channels_last).train()
+    trained = to_train(copy.deepcopy(student), device).train()
     x, y = random_images(shape, batch_size, 2, device)
     # A rate of 0 costs as much as any, and cannot diverge.
     optimiser = torch.optim.AdamW(trained.parameters(), lr=0.0)

@@ -20,6 +20,7 @@ from study.distillation.deployment import Exits
 from study.distillation.draws import Mix, epoch_draws, lesson_seed, mix_draw
 from study.distillation.evaluation import evaluate, exit_scores, score
 from study.distillation.image_data import Augmentation, Rows, Split
+from study.distillation.layout import to_train
 from study.distillation.lesson import Batch, Lesson
 from study.distillation.methods import Method
 from study.distillation.phases import PhaseClock
@@ -125,7 +126,7 @@ class StudentTrainer(EpochTrainer):
             raise ValueError(f"training needs at least 2 images, got {len(rows)}")
         if method.needs_teacher:
             require_answers(method, teacher, settings.views, int(rows.max()) + 1)
-        student = student.to(device).to(memory_format=torch.channels_last)
+        student = to_train(student, device)
         self._augmentation = data.augmentation
         self._rows = borrow(rows)
         self._device_rows = self._rows.to(device)
