@@ -45,12 +45,13 @@ $(STAMP): pyproject.toml constraints.txt
 study: $(STAMP)
 	$(BIN)/python -m study.launch $(STUDY_ARGS)
 
-# Side by side. Of the tests that start whole studies two at once, which mostly wait for Ray.
+# Side by side. Of the tests that start whole studies two at once, which mostly wait for Ray. Where one of
+# the processes dies all ends: pytest-xdist might wait for ever for the tests that it had.
 test: $(STAMP) chromium postgres slurm
 ifeq ($(strip $(ARGS)),)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-		$(BIN)/python -m pytest -m "not gpu" -n auto --dist loadfile tests/unit
-	$(BIN)/python -m pytest -m "not gpu and not alone" -n 2 --dist loadfile \
+		$(BIN)/python -m pytest -m "not gpu" -n auto --dist loadfile --max-worker-restart 0 tests/unit
+	$(BIN)/python -m pytest -m "not gpu and not alone" -n 2 --dist loadfile --max-worker-restart 0 \
 		--no-loadscope-reorder --durations 30 --ignore tests/unit
 	$(BIN)/python -m pytest -m "not gpu and alone" --ignore tests/unit
 else

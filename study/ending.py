@@ -35,6 +35,7 @@ class StopRequest:
     lock_lost: threading.Event = field(default_factory=threading.Event)
     say: Callable[[str], None] = lambda _: None
     _wakeup: int | None = None
+    _closed: threading.Event = field(default_factory=threading.Event)
 
     def install(self) -> None:
         """Have this process's signals handled here.
@@ -45,11 +46,12 @@ class StopRequest:
         for signum in _STOPS:
             signal.signal(signum, self)
         if self._wakeup is None:
+            self._closed = threading.Event()
             told, self._wakeup = os.pipe()
             os.set_blocking(self._wakeup, False)
             # Handlers wait until Python goes on, and it does not while Ray waits for itself.
             signal.set_wakeup_fd(self._wakeup)
-            threading.Thread(target=self._watch_ray, args=(told,), daemon=True).start()
+            threading.Thread(target=self._watch_ray, args=(told, self._closed), daemon=True).start()
 
     def close(self) -> None:
         """Watch over nothing any more; who had the handlers before gets them back elsewhere."""
@@ -57,6 +59,8 @@ class StopRequest:
             signal.set_wakeup_fd(-1)
             os.close(self._wakeup)
             self._wakeup = None
+            # Another Ray that this process may start is none of this request's.
+            self._closed.set()
 
     def __call__(self, signum: int, frame: object) -> None:
         """Handle a signal: while trials run, let them stop; otherwise unwind at once."""
@@ -64,13 +68,14 @@ class StopRequest:
         if again or not self.between_trials:
             raise KeyboardInterrupt
 
-    def _watch_ray(self, told: int) -> None:
+    def _watch_ray(self, told: int, closed: threading.Event) -> None:
         """Leave, once Ray has been ended by the same signal: whoever asks it waits in vain."""
         with open(told, "rb", buffering=0) as signals:
             signum = next((n for n in iter(lambda: signals.read(1), b"") if n[0] in _STOPS), None)
         if signum is None:
             return
-        _wait_until_ray_is_gone()
+        if not _ray_went(closed):
+            return
         name = signal.Signals(signum[0]).name
         self.say(f"{name} ended Ray as well, so trials could not be stopped in order")
         os._exit(128 + signum[0])
@@ -81,14 +86,17 @@ class StopRequest:
         return 128 + (self.signum or signal.SIGINT)
 
 
-def _wait_until_ray_is_gone() -> None:
-    """Return at once where a Ray of its own has ended, later where it only answers no more."""
+def _ray_went(closed: threading.Event) -> bool:
+    """Wait until a Ray of its own has ended, or has long not answered; False once it is closed."""
     store, answered = StoreWatch(), time.monotonic()
-    while time.monotonic() - answered < _GONE_SECONDS:
+    while not closed.is_set():
         if store.ends_within(_ASK_EVERY_SECONDS):
-            return
+            break
         if not own_ray_is_gone():
             answered = time.monotonic()
+        elif time.monotonic() - answered >= _GONE_SECONDS:
+            break
+    return not closed.is_set()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,14 @@ DRIVER = textwrap.dedent(
     stop.between_trials = sys.argv[1] != "there"
     stop.install()
     print("ready", flush=True)
+    if sys.argv[1] == "closed":
+        ending.StoreWatch.ends_within = lambda *_: time.sleep(0.1) or stop._wakeup is None
+        while stop.signum is None:
+            time.sleep(0.01)
+        stop.close()
+        time.sleep(1)
+        print("went on", flush=True)
+        sys.exit()
     library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
     if sys.argv[1] != "there":
         for _ in range(2):
@@ -50,6 +58,13 @@ def test_a_driver_whose_ray_is_there_unwinds() -> None:
     said, errors = driver.communicate(timeout=120)
     assert said == ""
     assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_who_is_watched_no_more_is_not_ended_when_a_later_ray_goes() -> None:
+    driver = start("closed")
+    driver.send_signal(signal.SIGTERM)
+    said, errors = driver.communicate(timeout=120)
+    assert (driver.returncode, said, errors) == (0, "went on\n", "")
 
 
 def start(ray: str) -> "subprocess.Popen[str]":
