@@ -10,10 +10,12 @@ tasks of each task's median over seeds, with the quartiles and the mean over tas
 compared on the tasks and seeds that both have: p is Wilcoxon's over tasks, *ours over it* the
 ratio of the two medians with a 95 % interval over tasks drawn anew, *ahead* on how many tasks ours
 is lower. With `--keep FILE`, each simulated study is a line of that file, and not simulated again;
-with `--kept` nothing else is simulated either, and arms may have unequally many seeds.
+with `--kept` nothing else is simulated either, and arms may have unequally many seeds. A file is
+compressed where its name ends in .gz.
 """
 
 import argparse
+import gzip
 import importlib.util
 import json
 import math
@@ -27,8 +29,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -50,7 +53,14 @@ def run_job(folder: str, job: Job) -> tuple[Job, dict[str, Any]]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     arm, task, seed, workers = job
     run = simulate(ARMS[arm](seed), _bench(folder), task, workers, budget_of(workers))
-    return job, asdict(run)
+    return job, asdict(run) | {"regret": _steps(run.regret)}
+
+
+def _steps(regret: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Where regret changes, and its end."""
+    rounded = [(epochs, round(value, 6)) for epochs, value in regret]
+    changed = [now for then, now in pairwise(rounded) if now[1] != then[1]]
+    return [rounded[0], *changed, *([] if changed[-1:] == rounded[-1:] else rounded[-1:])]
 
 
 _BENCHES: dict[str, LcBench] = {}
@@ -62,11 +72,17 @@ def _bench(folder: str) -> LcBench:
     return _BENCHES[folder]
 
 
+def opened(path: Path, mode: Literal["rt", "at"]) -> IO[str]:
+    """A file of simulated studies."""
+    return gzip.open(path, mode) if path.suffix == ".gz" else path.open(mode)
+
+
 def load(path: Path | None) -> dict[Job, Run]:
     """Studies simulated earlier."""
     if path is None or not path.exists():
         return {}
-    lines = map(json.loads, path.read_text().splitlines())
+    with opened(path, "rt") as file:
+        lines = list(map(json.loads, file))
     # Of a study with another budget, the figures are of another question.
     return {
         tuple(line["job"]): _run(line["run"])
@@ -91,7 +107,7 @@ def run_all(jobs: Sequence[Job], folder: Path, keep: Path | None, processes: int
             job, body = future.result()
             done[job] = _run(body)
             if keep is not None:
-                with keep.open("a") as file:
+                with opened(keep, "at") as file:
                     file.write(json.dumps({"job": job, "run": body}) + "\n")
             rest = (time.monotonic() - begun) / count * (len(left) - count)
             print(f"{count}/{len(left)}, {rest / 60:.0f} min left", end="\r", file=sys.stderr)
