@@ -179,7 +179,7 @@ def test_its_students_are_kept_as_plain_state_dicts(studied: tuple[SearchSpace, 
         kept(trained).load_state_dict(state["weights"])
 
 
-def test_the_third_trial_is_the_searchs_and_none_runs_again(
+def test_a_third_trial_is_trained_and_none_runs_again(
     studied: tuple[SearchSpace, Launched], launcher: Launcher
 ) -> None:
     space, run = studied
@@ -193,7 +193,8 @@ def test_the_third_trial_is_the_searchs_and_none_runs_again(
 
     trials = read_record(run.studies / "tiny").trials
     third = trained_alone(trials)[2:]
-    assert [trial.source for trial in third] == ["sampler"]
+    # Self-distillation has a second control.
+    assert [trial.source for trial in third] in (["sampler"], ["control"])
     assert third[0].status in ("complete", "infeasible")
     for then, now in zip(before, trials, strict=False):
         assert (then.curve, then.outcome, then.params) == (now.curve, now.outcome, now.params)
