@@ -1,5 +1,6 @@
 """What tests of several folders share: studies, a browser, an MLflow server, ports."""
 
+import json
 import os
 import random
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from launching import SMALL, Launched, Launcher
 
 from cluster.connect import set_ray_defaults
@@ -195,9 +197,18 @@ def launcher() -> Launcher:
 
 @pytest.fixture(scope="session")
 def finished(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Launched:
-    """A study of six trials, with MLflow, that ran to its end."""
-    studies = tmp_path_factory.mktemp("finished") / "studies"
-    run = launcher.run(*SMALL, "--name", "small", "--trials", "6", "--json", studies=studies)
+    """A study of six trials, with MLflow, that ran to its end; who changes it has a copy."""
+    base = tmp_path_factory.getbasetemp()
+    # Of processes that share the tests each has a folder in a common one.
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    studies, told = common / "finished" / "studies", common / "finished.json"
+    with FileLock(common / "finished.lock"):
+        if not told.exists():
+            studies.parent.mkdir(exist_ok=True)
+            asked = (*SMALL, "--name", "small", "--trials", "6", "--json")
+            run = launcher.run(*asked, studies=studies)
+            told.write_text(json.dumps([run.returncode, run.stdout, run.stderr]))
+    run = Launched(*json.loads(told.read_text()), studies)
     assert run.returncode == 0, run.stderr
     return run
 
