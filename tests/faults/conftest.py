@@ -1,4 +1,4 @@
-"""A studies folder that all faults share, with a teacher, and the study nothing happens to."""
+"""A studies folder that all faults share, and the study nothing happens to."""
 
 import shutil
 import zlib
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from launching import Launched, Launcher
+from launching import Launcher
 
 from analysis.results import TrialResult
 
@@ -15,10 +15,10 @@ from evidence import EPOCHS, TRIALS, Patient  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def ward(finished: Launched, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder: one teacher, its answers and one MLflow for all."""
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder: the first study trains a teacher, which all have, as one MLflow."""
     studies = tmp_path_factory.mktemp("faults") / "studies"
-    shutil.copytree(finished.studies / "teachers", studies / "teachers")
+    studies.mkdir()
     return studies
 
 

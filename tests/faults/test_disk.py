@@ -27,7 +27,7 @@ pytestmark = pytest.mark.faults
 
 
 @pytest.fixture
-def small_disk(ward: Path, tmp_path: Path) -> Iterator[Path]:
+def small_disk(ward: Path, whole: tuple[TrialResult, ...], tmp_path: Path) -> Iterator[Path]:
     """A studies folder on a disk of its own, with little more room than its teacher needs."""
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -10,6 +10,7 @@ import pytest
 from evidence import (
     EPOCHS,
     PATIENCE_SECONDS,
+    TEACHER,
     Patient,
     assert_equal_studies,
     assert_sound,
@@ -107,7 +108,8 @@ def run_of_faulty(
     run = launcher.run(
         *BRIEF,
         *("--space", FAULTY, "--data", "digits", "--fix", "width=16", "--views", "2"),
-        *("--max-epochs", "2", "--teacher-epochs", "3", "--concurrent", "1"),
+        *("--max-epochs", "2", "--concurrent", "1"),
+        *TEACHER,
         *("--name", study.name, "--json", *asked),
         studies=ward,
         **environment,
@@ -158,7 +160,8 @@ def test_too_many_failures_throw_away_nobody_who_waits_and_a_resume_goes_on_with
     driver = launcher.start(
         *BRIEF,
         *("--space", FAULTY, "--data", "digits", "--fix", "width=16", "--views", "2"),
-        *("--max-epochs", "4", "--teacher-epochs", "3", "--concurrent", "1"),
+        *("--max-epochs", "4", "--concurrent", "1"),
+        *TEACHER,
         *("--sampler", "latency-first", "--scheduler", "pause", "--trials", "12"),
         *("--max-failures", "0.2", "--name", study.name, "--json"),
         studies=ward,
