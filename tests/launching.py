@@ -13,6 +13,9 @@ REPOSITORY = Path(__file__).parents[1]
 _TOLD_TO_ALL = frozenset(os.environ)
 # What is not about latencies needs them but roughly.
 BRIEF = ("--timing-seconds", "0.5")
+# Where who teaches has no part in what is tried: trained in seconds, and timed beside every student
+# in no time.
+TEACHER = ("--teacher-network", "mnist_cnn", "--teacher-epochs", "3")
 # Real digits and real training, small: narrow students, two views, three epochs.
 SMALL = (
     *("--space", "cifar_blocks", "--data", "digits", "--fix", "width=16", "--views", "2"),

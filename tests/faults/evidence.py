@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launching import BRIEF, Launched, Launcher
+from launching import BRIEF, TEACHER, Launched, Launcher
 
 from analysis.record import StudyResults, read_record
 from analysis.results import TrialResult, trial_name
 
 COUNTED = Path(__file__).with_name("counted.py")
 EPOCHS, TRIALS = 6, 3
-# Who teaches has no part in what is tried, and a small one is timed beside students in no time.
-TEACHER = ("--teacher-network", "mnist_cnn", "--teacher-epochs", "3")
 # One student in one width, so that it is timed once; what differs is how it is taught.
 PLAN = (
     *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", str(EPOCHS)),

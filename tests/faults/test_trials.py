@@ -10,13 +10,12 @@ import pytest
 from evidence import (
     EPOCHS,
     PATIENCE_SECONDS,
-    TEACHER,
     Patient,
     assert_equal_studies,
     assert_sound,
     note,
 )
-from launching import BRIEF, Launcher
+from launching import BRIEF, TEACHER, Launcher
 
 from analysis.results import TrialResult
 
