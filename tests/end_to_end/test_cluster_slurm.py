@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from evidence import COUNTED, PATIENCE_SECONDS
-from launching import BRIEF, REPOSITORY, TEACHER, Launcher
+from launching import BRIEF, REPOSITORY, Launcher
 from slurm import Slurm, running_slurm
 
 from analysis.record import read_record
@@ -18,7 +18,7 @@ PLAN = (
     *BRIEF,
     *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", "4"),
     *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
-    *(*TEACHER, "--scheduler", "none", "--trials", "2", "--name", NAME),
+    *("--teacher-epochs", "1", "--scheduler", "none", "--trials", "2", "--name", NAME),
     *("--tracking-uri", "none", "--precision", "float32"),
 )
 

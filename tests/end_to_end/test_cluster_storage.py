@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import find_free_port
 from evidence import COUNTED, PATIENCE_SECONDS, wait_until
-from launching import BRIEF, REPOSITORY, TEACHER, Launcher
+from launching import BRIEF, REPOSITORY, Launcher
 from postgres import PASSWORD, Postgres, running_postgres
 
 from analysis.record import StudyResults, read_record
@@ -24,7 +24,7 @@ PLAN = (
     *BRIEF,
     *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", "3"),
     *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
-    *(*TEACHER, "--concurrent", "1", "--scheduler", "none", "--name", NAME),
+    *("--teacher-epochs", "2", "--concurrent", "1", "--scheduler", "none", "--name", NAME),
     *("--tracking-uri", "none", "--precision", "float32"),
 )
 
