@@ -21,7 +21,9 @@ from analysis.results import TrialResult
 pytestmark = pytest.mark.faults
 
 DYING_DRIVER = str(Path(__file__).with_name("dying_driver.py"))
-SEARCH = ("--sampler", "latency-first", "--scheduler", "pause", "--trials", "12")
+# By this teacher some wait, and some go on.
+TEACHER = ("--teacher-network", "resnet")
+SEARCH = (*TEACHER, "--sampler", "latency-first", "--scheduler", "pause", "--trials", "12")
 RUNGS = (1, 3)
 # The default and its control come first, and are trained to their end.
 SEEDS = 2
