@@ -29,6 +29,7 @@ from analysis.results import (
     trained_alone,
     trial_name,
 )
+from analysis.runs import half_width
 from cluster.connect import Cluster
 from cluster.kinds import wrong_device
 from cluster.whole_node import whole_node
@@ -377,9 +378,7 @@ def spread_of_equals(latencies: Sequence[float]) -> tuple[tuple[float, ...], flo
     """
     from statistics import fmean, stdev
 
-    from scipy.special import stdtrit  # `scipy.stats` takes a second to import
-
     logs = [math.log(latency) for latency in latencies]
     mean = fmean(logs)
-    bound = float(stdtrit(len(logs) - 1, 0.975)) * stdev(logs) * math.sqrt(2)
+    bound = half_width(stdev(logs) * math.sqrt(2), len(logs) - 1)
     return tuple(math.exp(log - mean) for log in logs), math.expm1(bound)
