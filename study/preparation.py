@@ -60,8 +60,8 @@ def check_precision(plan: StudyPlan) -> None:
     Raises:
         PlanError: if the format was asked for by name and the processor does not have it.
     """
-    if plan.precision == "auto" or plan.address is not None:
-        return
+    if plan.precision in ("auto", "float32") or plan.address is not None:
+        return  # without torch, which takes seconds to import
     import torch
 
     from study.distillation.precision import PrecisionError, resolve_precision

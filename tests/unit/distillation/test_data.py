@@ -10,6 +10,7 @@ import pytest
 
 from study.distillation.data import DATASETS, DataError, describe, load
 from study.distillation.image_data import Augmentation
+from study.distillation.named_data import load_grey_digits
 
 WriteImage = WriteFolder = Callable[..., Any]
 TEN = tuple(f"class{number}" for number in range(10))
@@ -30,6 +31,25 @@ def test_digits_are_upsampled_to_rgb_in_three_stratified_splits() -> None:
         counts = np.bincount(split.labels, minlength=10)
         assert abs(counts / (179.7 * share) - 1).max() < 0.1
     assert (data.train.images.min(), data.train.images.max()) == (0, 255)
+
+
+def test_digits_are_scikit_learns_and_need_not_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import sys\n"
+        "from study.distillation.named_data import load_grey_digits\n"
+        "load_grey_digits(8)\n"
+        "print('sklearn' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+    images, labels = load_grey_digits(8)
+    import sklearn.datasets  # noqa: F401
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    theirs, their_labels = load_grey_digits(8)
+    assert np.array_equal(images, theirs)
+    assert np.array_equal(labels, their_labels)
+    assert (labels.dtype, images.dtype, images.shape) == (np.int64, np.uint8, (1797, 8, 8, 1))
 
 
 def test_digits_keep_the_brightness_and_the_order_of_the_original() -> None:
