@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from evidence import COUNTED, PATIENCE_SECONDS
-from launching import BRIEF, REPOSITORY, Launcher
+from evidence import COUNTED, PATIENCE_SECONDS, STUDENT
+from launching import BRIEF, REPOSITORY, TEACHER, Launcher
 from slurm import Slurm, running_slurm
 
 from analysis.record import read_record
@@ -17,8 +17,7 @@ NAME = "on-slurm"
 PLAN = (
     *BRIEF,
     *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", "4"),
-    *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
-    *("--teacher-epochs", "1", "--scheduler", "none", "--trials", "2", "--name", NAME),
+    *(*STUDENT, *TEACHER, "--scheduler", "none", "--trials", "2", "--name", NAME),
     *("--tracking-uri", "none", "--precision", "float32"),
 )
 

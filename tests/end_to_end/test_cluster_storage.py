@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import find_free_port
-from evidence import COUNTED, PATIENCE_SECONDS, wait_until
-from launching import BRIEF, REPOSITORY, Launcher
+from evidence import COUNTED, PATIENCE_SECONDS, STUDENT, wait_until
+from launching import BRIEF, REPOSITORY, TEACHER, Launcher
 from postgres import PASSWORD, Postgres, running_postgres
 
 from analysis.record import StudyResults, read_record
@@ -23,8 +23,7 @@ NAME = "in-a-database"
 PLAN = (
     *BRIEF,
     *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", "3"),
-    *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
-    *("--teacher-epochs", "2", "--concurrent", "1", "--scheduler", "none", "--name", NAME),
+    *(*STUDENT, *TEACHER, "--concurrent", "1", "--scheduler", "none", "--name", NAME),
     *("--tracking-uri", "none", "--precision", "float32"),
 )
 

@@ -23,8 +23,12 @@ DATA = {
     "mhist_mobilenet": "mhist",
     "pairs_autoencoder": "digit_pairs",
 }
-# What a space needs besides to run where there is no network.
+# What a space needs besides to run where there is no network, or to be trained in seconds.
 BESIDES = {
+    **dict.fromkeys(
+        ("cifar_blocks", "cifar_hybrid", "cifar_modern", "cifar_quantized", "cifar_self"),
+        ("--fix", "width=16"),
+    ),
     "mhist_mobilenet": ("--fix", "weights=none", "--teacher-weights", "none"),
     # How many CPUs a trial has is measured once for every kind of task.
     "mnist_dense": ("--cpus-per-trial", "auto"),

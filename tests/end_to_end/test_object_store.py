@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import find_free_port
-from evidence import COUNTED, wait_until
-from launching import BRIEF, Launched, Launcher
+from evidence import COUNTED, STUDENT, wait_until
+from launching import BRIEF, TEACHER, Launched, Launcher
 from objects import KEYS, running_objects
 from postgres import PASSWORD, Postgres, running_postgres
 from ray_nodes import BRIEF_PATIENCE, LOOPBACK, lose, node, wait_for_nodes
@@ -31,9 +31,7 @@ URL = f"s3://{BUCKET}/of/a/team"
 PLAN = (
     *BRIEF,
     *("--space", str(COUNTED), "--data", "digits", "--views", "2", "--max-epochs", str(EPOCHS)),
-    *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
-    *(word for n in range(1, 5) for word in ("--fix", f"blocks_{n}=1")),
-    *("--teacher-epochs", "1", "--trials", "2", "--scheduler", "none", "--precision", "float32"),
+    *(*STUDENT, *TEACHER, "--trials", "2", "--scheduler", "none", "--precision", "float32"),
     *("--tracking-uri", "none", "--name", NAME, "--json"),
 )
 

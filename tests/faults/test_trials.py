@@ -21,6 +21,8 @@ from analysis.results import TrialResult
 
 pytestmark = pytest.mark.faults
 FAULTY = str(Path(__file__).with_name("faulty.py"))
+# Quickly trained, whichever is proposed.
+NARROW = ("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64")
 GIB = 2**30
 
 
@@ -106,7 +108,7 @@ def run_of_faulty(
     study = Patient(name, ward, launcher)
     run = launcher.run(
         *BRIEF,
-        *("--space", FAULTY, "--data", "digits", "--fix", "width=16", "--views", "2"),
+        *("--space", FAULTY, "--data", "digits", "--views", "2", *NARROW),
         *("--max-epochs", "2", "--concurrent", "1"),
         *TEACHER,
         *("--name", study.name, "--json", *asked),
@@ -158,7 +160,7 @@ def test_too_many_failures_throw_away_nobody_who_waits_and_a_resume_goes_on_with
     faults = {"FAULT": "nan", "FAULT_WHILE": str(failing)}
     driver = launcher.start(
         *BRIEF,
-        *("--space", FAULTY, "--data", "digits", "--fix", "width=16", "--views", "2"),
+        *("--space", FAULTY, "--data", "digits", "--views", "2", *NARROW),
         *("--max-epochs", "4", "--concurrent", "1"),
         *TEACHER,
         *("--sampler", "latency-first", "--scheduler", "pause", "--trials", "12"),
