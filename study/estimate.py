@@ -6,6 +6,7 @@ scaled to the planned numbers of images, epochs and trials. Nothing is written.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,12 +156,18 @@ def measure_estimate(
             step = training_step_seconds(teacher, shape, classes, _BATCH, device, precision=own)
             forward = forward_seconds(teacher, shape, _BATCH, device, precision=own)
         torch.set_num_threads(plan.threads)
-        steps = []
+        steps: list[float] = []
+        failures: dict[str, Exception] = {}
         for index, params in enumerate(students, start=1):
-            student = space.build_student(params, classes, shape)
-            batch = int(params.get("batch_size", _BATCH))
-            steps.append(task.step_seconds(student, shape, classes, batch, device, precision))
-            phase.update(index, len(students), space.describe(params))
+            batch, name = int(params.get("batch_size", _BATCH)), space.describe(params)
+            try:
+                built = space.build_student(params, classes, shape)
+                steps.append(task.step_seconds(built, shape, classes, batch, device, precision))
+                student = built
+            except Exception as error:  # of a user's network; its trials would fail, and no other
+                failures[name] = error
+            phase.update(index, len(students), name)
+        _tell_failures(failures, space, data.name, progress, all_failed=not steps)
         serving = 0.0
         if plan.runtime != "eager":
             phase.update(len(students), len(students), f"one student into {plan.runtime}")
@@ -175,6 +182,29 @@ def measure_estimate(
     outputs = teachers * classes * (1 if recipe is None else recipe.subclasses)
     times = trained * step, teachers * forward, per_image, mean_epochs
     return scaled(plan, data, *times, views, outputs, serving)
+
+
+def _tell_failures(
+    failures: Mapping[str, Exception],
+    space: SearchSpace,
+    data: str,
+    progress: Progress,
+    *,
+    all_failed: bool,
+) -> None:
+    """Name students that took no step; refuse the space if none did."""
+    from study.distillation.feasibility import where_it_failed
+
+    for name, error in failures.items():
+        if all_failed:
+            raise PlanError(
+                f"space {space.name} on {data}: no student can be trained, "
+                f"{where_it_failed(error)}; mend build_student"
+            )
+        progress.warn(
+            f"the student {name} cannot be trained, {where_it_failed(error)}; "
+            "its trials would fail, and the estimate is of the others"
+        )
 
 
 def scaled(

@@ -97,14 +97,16 @@ def check_students(configurations: Iterable[tuple[str, Mapping[str, Any]]], of: 
             )
         return
     if first is not None:
-        raise InfeasibleError(f"no student can be built, {_where(first)}; mend build_student")
+        raise InfeasibleError(
+            f"no student can be built, {where_it_failed(first)}; mend build_student"
+        )
 
 
-def _where(error: Exception) -> str:
+def where_it_failed(error: Exception) -> str:
     """File and line in which a user's code, or what it called, failed, and how."""
     import torch
 
-    line = users_line(error, (__file__, str(Path(torch.__file__).parent)))
+    line = users_line(error, (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)))
     said = str(error).splitlines()[0] if str(error) else ""
     where = "" if line is None else f"{Path(line.filename).name}, line {line.lineno}: "
     return f"{where}{type(error).__name__}: {said}"

@@ -1,12 +1,15 @@
 """What a study is expected to take, from what single steps take."""
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from search_spaces.catalogue import load_space
+from search_spaces.space import SearchSpace
 from study.arguments import parser
 from study.estimate import Estimate, measure_estimate, scaled, too_short
 from study.plan import PlanError, StudyPlan
@@ -54,4 +57,48 @@ def test_steps_on_a_gpu_are_not_timed_where_there_is_none() -> None:
     plan, data = plan_of("--gpus-per-trial", "1")
     space = load_space("cifar_blocks")
     with pytest.raises(PlanError, match="on which torch finds no GPU; give it where there is one"):
+        measure_estimate(plan, space, data, None, Progress(sys.stderr, quiet=True))
+
+
+def failing_where(fails: Callable[[Mapping[str, Any]], bool]) -> SearchSpace:
+    """Students of two layers, some of which fail as soon as they are trained."""
+
+    class Failing(torch.nn.Sequential):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert not self.training, "no mixup here"
+            return images.new_zeros(len(images), 10)
+
+    def build(params: Mapping[str, Any], classes: int, shape: tuple[int, ...]) -> torch.nn.Module:
+        kind = Failing if fails(params) else torch.nn.Sequential
+        height, width, channels = shape
+        linear = torch.nn.Linear(height * width * channels, classes)
+        return kind(torch.nn.Flatten(), linear)
+
+    return replace(load_space("cifar_blocks"), name="own", build_student=build)
+
+
+def test_students_that_cannot_be_trained_are_named_and_the_others_are_timed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan, data = plan_of("--trials", "20")
+    space = failing_where(lambda params: params["stem_stride"] == 4)
+    estimate = measure_estimate(plan, space, data, None, Progress(sys.stderr, quiet=True))
+
+    assert estimate.trials > 0
+    told = [line for line in " ".join(capsys.readouterr().err.split()).split("warning: ") if line]
+    assert told
+    for line in told:
+        assert "stride 4" in line
+        assert "cannot be trained, test_estimate.py, line " in line
+        assert "AssertionError: no mixup here; its trials would fail" in line
+
+
+def test_a_space_whose_students_all_fail_in_training_is_refused() -> None:
+    plan, data = plan_of()
+    space = failing_where(lambda _: True)
+    with pytest.raises(
+        PlanError,
+        match=r"^space own on digits: no student can be trained, test_estimate.py, line \d+: "
+        r"AssertionError: no mixup here; mend build_student$",
+    ):
         measure_estimate(plan, space, data, None, Progress(sys.stderr, quiet=True))
