@@ -26,8 +26,12 @@ DATA = {
 # What a space needs besides to run where there is no network, or to be trained in seconds.
 BESIDES = {
     **dict.fromkeys(
-        ("cifar_blocks", "cifar_hybrid", "cifar_modern", "cifar_quantized", "cifar_self"),
-        ("--fix", "width=16"),
+        ("cifar_blocks", "cifar_hybrid", "cifar_modern", "cifar_self"), ("--fix", "width=16")
+    ),
+    # Of few layers: each is compiled.
+    "cifar_quantized": (
+        *("--fix", "width=16", "--fix", "stem_stride=2"),
+        *("--fix", "blocks_3=0", "--fix", "blocks_4=0"),
     ),
     "mhist_mobilenet": ("--fix", "weights=none", "--teacher-weights", "none"),
     # How many CPUs a trial has is measured once for every kind of task.
