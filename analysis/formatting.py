@@ -137,8 +137,9 @@ def size(count: float | None) -> str:
 
 
 def joined(names: Sequence[str]) -> str:
-    """Two names or more in a sentence: `one, another and a third`."""
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    """Names in a sentence: `one`, `one and another`, `one, another and a third`."""
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.formatting import duration
+from analysis.formatting import duration, joined
 from cluster.connect import available_cpus
 from cluster.kinds import Node, processor_name
 from cluster.resources import plan_resources
@@ -195,15 +195,18 @@ def _tell_failures(
     """Name students that took no step; refuse the space if none did."""
     from study.distillation.feasibility import where_it_failed
 
+    students: dict[str, list[str]] = {}
     for name, error in failures.items():
+        students.setdefault(where_it_failed(error), []).append(name)
+    for where, names in students.items():
         if all_failed:
             raise PlanError(
-                f"space {space.name} on {data}: no student can be trained, "
-                f"{where_it_failed(error)}; mend build_student"
+                f"space {space.name} on {data}: no student can be trained, {where}; "
+                "mend build_student"
             )
         progress.warn(
-            f"the student {name} cannot be trained, {where_it_failed(error)}; "
-            "its trials would fail, and the estimate is of the others"
+            f"{joined(names)} cannot be trained, {where}; such trials would fail, and the "
+            "estimate is of the others"
         )
 
 

@@ -85,12 +85,23 @@ def test_students_that_cannot_be_trained_are_named_and_the_others_are_timed(
     estimate = measure_estimate(plan, space, data, None, Progress(sys.stderr, quiet=True))
 
     assert estimate.trials > 0
-    told = [line for line in " ".join(capsys.readouterr().err.split()).split("warning: ") if line]
-    assert told
-    for line in told:
-        assert "stride 4" in line
-        assert "cannot be trained, test_estimate.py, line " in line
-        assert "AssertionError: no mixup here; its trials would fail" in line
+    (told,) = capsys.readouterr().err.split("warning: ")[1:]
+    told = " ".join(told.split())
+    named = told.partition(" cannot be trained")[0].replace(" and ", ", ").split(", [")
+    assert all("stride 4" in name for name in named)
+    assert " cannot be trained, test_estimate.py, line " in told
+    assert "AssertionError: no mixup here; such trials would fail, and the estimate" in told
+
+
+def test_one_student_that_cannot_be_trained_is_named_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan, data = plan_of("--trials", "20")
+    space = failing_where(lambda params: params["width"] == 16)
+    measure_estimate(plan, space, data, None, Progress(sys.stderr, quiet=True))
+
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.startswith("warning: [2,1,1,1] stride 4 width 16 cannot be trained, ")
 
 
 def test_a_space_whose_students_all_fail_in_training_is_refused() -> None:
