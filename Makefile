@@ -18,8 +18,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo "$$python" && break; done)
 
-# Every start of a process would compile all it imports anew where this is set, as images for containers
-# often have it, and install nothing compiled. Empty is off.
+# Where this is set, as it is in many images of containers, every process compiles all that it imports.
+# Empty is off.
 export PYTHONDONTWRITEBYTECODE :=
 
 STUDIES ?= studies
