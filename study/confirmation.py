@@ -84,7 +84,7 @@ def confirm(
         with progress.phase("confirming the front") as phase:
             done = 0
             while kept.waiting():
-                _test_ties(record, kept, phase)
+                _test_ties(record, kept, phase, done)
                 waiting = kept.waiting()
                 for place, trial in enumerate(waiting):
                     phase.update(done, done + len(waiting) - place, trial.architecture)
@@ -128,7 +128,7 @@ def time_front(
         return
     with progress.phase("timing the front") as phase:
         done = 0
-        _test_ties(record, kept, phase)
+        _test_ties(record, kept, phase, done)
         while untimed := kept.untimed():
             phase.update(done, done + len(untimed), untimed[0].architecture)
             latency = kept.ask(phase, _time, untimed[0])
@@ -136,7 +136,7 @@ def time_front(
                 record.timed(untimed[0].architecture, latency)
                 done += 1
             # Its latency may have let a student of another pace near the front.
-            _test_ties(record, kept, phase)
+            _test_ties(record, kept, phase, done)
         phase.update(done, done)
     for number, problem in kept.unreadable.items():
         progress.warn(f"{trial_name(number)} could not be timed on the idle device: {problem}")
@@ -259,7 +259,7 @@ class _Kept:
             return None
 
 
-def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
+def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase, done: int) -> None:
     """Have the A/A test done with the fastest student, whose noise is largest, once a study.
 
     Where some are timed by their teacher's pace and some by the metronome's, with the fastest of
@@ -273,7 +273,7 @@ def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
         left = [pace for pace in asked if pace not in paces]
         if not left or None in paces:
             return
-        phase.update(0, len(waiting), "the same student, timed again and again")
+        phase.update(done, done + len(waiting), "the same student, timed again and again")
         trained = sum(trial.train_seconds for trial in trained_alone(record.trials()))
         within = _COPIES_SHARE * trained / len(paces | asked.keys())
         pace, trial = left[0], asked[left[0]]
@@ -281,6 +281,8 @@ def _test_ties(record: StudyRecord, kept: _Kept, phase: Phase) -> None:
         if test is not None:
             tests = TieTests((*known, replace(test, paced_by=pace)))
             record.set_attribute(ATTR_TIE_TESTS, tests.to_json())
+        # It takes several times as long as a student does.
+        phase.begin_steps()
 
 
 def fastest_by_pace(trials: Iterable[TrialResult]) -> dict[str, TrialResult]:

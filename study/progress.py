@@ -53,6 +53,7 @@ class Phase:
         self.total = 0
         self.note = ""
         self._last_line = self.begun
+        self._paced_from = (self.begun, 0)
         self._first: tuple[float, int] | None = None
 
     def update(self, done: int, total: int, note: str = "") -> None:
@@ -69,6 +70,10 @@ class Phase:
         """Have done what is due meanwhile; to be called every few seconds while a step goes on."""
         self._progress.meanwhile()
 
+    def begin_steps(self) -> None:
+        """Have the time left be told by the steps from here on: other work came before."""
+        self._paced_from, self._first = (time.monotonic(), self.done), None
+
     @property
     def seconds_left(self) -> float | None:
         """Time left at the pace since the first step; None where it cannot be told.
@@ -80,9 +85,10 @@ class Phase:
             return None
         since, before = self._first
         if self.done == before:
-            if before > 1:
+            since, begun_with = self._paced_from
+            if not begun_with < before <= begun_with + 1:
                 return None
-            since, before = self.begun, 0
+            before = begun_with
         return (time.monotonic() - since) / (self.done - before) * (self.total - self.done)
 
 

@@ -141,6 +141,30 @@ def test_steps_done_before_the_phase_do_not_count_for_its_pace(
         assert phase.seconds_left == 100.0
 
 
+def test_what_came_before_the_steps_does_not_count_for_their_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("study.progress.time.monotonic", lambda: clock[0])
+    with Progress(io.StringIO()).phase("confirming the front") as phase:
+        phase.update(0, 4, "the same student, timed again and again")
+        clock[0] = 100.0
+        phase.begin_steps()
+        phase.update(0, 4)
+        unknown = phase.seconds_left
+        clock[0] = 110.0
+        phase.update(1, 4)
+
+        assert unknown is None
+        assert phase.seconds_left == 30.0
+
+        phase.begin_steps()
+        clock[0] = 115.0
+        phase.update(2, 4)
+
+        assert phase.seconds_left == 10.0
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
