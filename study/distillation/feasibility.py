@@ -4,6 +4,7 @@ Networks are built without numbers (on torch's meta device), so that a ResNet-50
 of a second. Imports of torch are in the functions: the error is named where torch is not loaded.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +107,9 @@ def where_it_failed(error: Exception) -> str:
     """File and line in which a user's code, or what it called, failed, and how."""
     import torch
 
-    line = users_line(error, (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)))
+    line = users_line(
+        error, (f"{Path(__file__).parents[1]}{os.sep}", str(Path(torch.__file__).parent))
+    )
     said = str(error).splitlines()[0] if str(error) else ""
     where = "" if line is None else f"{Path(line.filename).name}, line {line.lineno}: "
     return f"{where}{type(error).__name__}: {said}"

@@ -18,10 +18,12 @@ from analysis.results import TrialResult, trial_name
 
 COUNTED = Path(__file__).with_name("counted.py")
 EPOCHS, TRIALS = 6, 3
+# Quickly trained, whichever is proposed.
+NARROW = ("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64")
 # One student, so that it is timed once, and a small one, trained in seconds. What differs is how it
 # is taught.
 STUDENT = (
-    *("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64"),
+    *NARROW,
     *(word for n in range(1, 5) for word in ("--fix", f"blocks_{n}={int(n == 1)}")),
 )
 PLAN = (
@@ -305,4 +307,13 @@ def selecting(case: str) -> str:
     return f"-k '{' and '.join(case.split())}'"
 
 
-__all__ = ["EPOCHS", "PATIENCE_SECONDS", "PLAN", "STUDENT", "TRIALS", "Patient", "trial_name"]
+__all__ = [
+    "EPOCHS",
+    "NARROW",
+    "PATIENCE_SECONDS",
+    "PLAN",
+    "STUDENT",
+    "TRIALS",
+    "Patient",
+    "trial_name",
+]

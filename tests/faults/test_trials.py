@@ -9,6 +9,7 @@ import psutil
 import pytest
 from evidence import (
     EPOCHS,
+    NARROW,
     PATIENCE_SECONDS,
     Patient,
     assert_equal_studies,
@@ -21,8 +22,6 @@ from analysis.results import TrialResult
 
 pytestmark = pytest.mark.faults
 FAULTY = str(Path(__file__).with_name("faulty.py"))
-# Quickly trained, whichever is proposed.
-NARROW = ("--fix", "width=16", "--fix", "stem_stride=2", "--fix", "batch_size=64")
 GIB = 2**30
 
 
