@@ -8,7 +8,10 @@ from typing import TypeGuard
 from study.cluster_tasks import WorkerLost
 from study.commands import command
 from study.database import database_gone
+from study.ending import Ending
 from study.object_store import StoreError
+
+_SIGNALLED = 128
 
 
 class Halted(RuntimeError):
@@ -23,6 +26,21 @@ def halted_by(error: BaseException, folder: Path) -> Halted | None:
         return Halted(then_resume(str(error), folder))
     gone = database_gone(error, folder)
     return None if gone is None else Halted(gone)
+
+
+def halted_at_last(ending: Ending, error: Exception, folder: Path) -> Ending:
+    """Return how a run ends whose close was stood in the way of; raise what is not known to do so.
+
+    Who was told by a signal to stop hears its exit code all the same.
+    """
+    if ending.word == "halted":
+        return ending  # as was said already
+    halted = halted_by(error, folder)
+    if halted is None:
+        raise error
+    code = ending.exit_code if ending.exit_code > _SIGNALLED else 1
+    note = str(halted) if ending.note is None else f"{ending.note}; {halted}"
+    return Ending("halted", code, note)
 
 
 def is_disk_full(error: BaseException) -> TypeGuard[OSError]:

@@ -7,7 +7,6 @@ import contextlib
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from analysis import results
@@ -23,7 +22,7 @@ from study.ending import NO_FRONT, Ending, StopRequest, why_no_front
 from study.environment import describe_environment
 from study.failures import TOO_MANY_FAILURES, fine_from
 from study.guide import Guide
-from study.halting import Halted, halted_by
+from study.halting import Halted, halted_at_last, halted_by
 from study.handing_out import Queue
 from study.inputs import StudyInputs
 from study.placement import still_usable
@@ -52,7 +51,6 @@ from study.tracking.session import front_of, open_study, show_teacher
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 
-_SIGNALLED = 128
 _OUT_OF_TIME = "what was left of the budget would have ended no further training"
 
 Q = TypeVar("Q", bound=Queue)
@@ -126,7 +124,7 @@ class Session:
             self._time.close(ending.word)
         except Exception as error:
             # Where the disk is full, what the trials wrote is all there is to keep.
-            ending = _halted_at_last(ending, error, folder)
+            ending = halted_at_last(ending, error, folder)
             if database_gone(error, folder) is not None:
                 self._tracker.close(CLOSE_TRACKER_SECONDS)
                 return ending  # nor is there anything to read
@@ -147,7 +145,7 @@ class Session:
             )
             return replace(ending, exit_code=self._stop.exit_code)
         except Exception as error:
-            ending = _halted_at_last(ending, error, folder)
+            ending = halted_at_last(ending, error, folder)
             self._tracker.close(CLOSE_TRACKER_SECONDS)
         return ending
 
@@ -428,18 +426,3 @@ class Session:
             if poor is not None:
                 self._progress.warn(poor)
             show_teacher(self._tracker, self._stored, compared, prepared.recipe, prepared.curve)
-
-
-def _halted_at_last(ending: Ending, error: Exception, folder: Path) -> Ending:
-    """Return how a run ends whose close was stood in the way of; raise what is not known to do so.
-
-    Who was told by a signal to stop hears its exit code all the same.
-    """
-    if ending.word == "halted":
-        return ending  # as was said already
-    halted = halted_by(error, folder)
-    if halted is None:
-        raise error
-    code = ending.exit_code if ending.exit_code > _SIGNALLED else 1
-    note = str(halted) if ending.note is None else f"{ending.note}; {halted}"
-    return Ending("halted", code, note)
