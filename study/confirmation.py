@@ -111,7 +111,7 @@ def time_front(
     cluster: Cluster,
     progress: Progress,
     retries: int = 2,
-) -> None:
+) -> int:
     """Time every student that is, or may be, on the front, on the idle device; score none.
 
     Args:
@@ -121,11 +121,14 @@ def time_front(
         cluster: Where the study runs.
         progress: Shows how far it is.
         retries: How often a student is asked about again whose worker was lost.
+
+    Returns:
+        How many architectures were timed.
     """
     worker = _worker(context, context_reference, cluster, progress, retries)
     kept = _Kept(record, worker)
     if not kept.untimed():
-        return
+        return 0
     with progress.phase("timing the front") as phase:
         done = 0
         _test_ties(record, kept, phase, done)
@@ -140,6 +143,7 @@ def time_front(
         phase.update(done, done)
     for number, problem in kept.unreadable.items():
         progress.warn(f"{trial_name(number)} could not be timed on the idle device: {problem}")
+    return done
 
 
 def _worker(

@@ -252,33 +252,45 @@ class Session:
         """Train the runs that the front, its rivals and its controls lack; as a search ends."""
         from study.confirmation import time_front
 
-        plan, record, inputs = self._plan, self._record, self._inputs
+        plan, record, progress = self._plan, self._record, self._progress
         if ending.word == "budget":
             return self._without_replicates(ending)
-        progress = self._progress
-        time_front(record, prepared.context, reference, self._cluster, progress, plan.retries)
+        own = record, prepared.context, reference, self._cluster, progress, plan.retries
+        time_front(*own)
+        while True:
+            ended = self._drive_replicates(reference)
+            if ended.word == "budget":
+                return self._without_replicates(ended)
+            if ended.exit_code != 0:
+                return ended
+            # Whom further runs have brought near the front is timed; that may bring others there.
+            if not time_front(*own) or not self._lacks_runs():
+                return ending
+
+    def _drive_replicates(self, reference: Any) -> Ending:
+        plan, record, expects = self._plan, self._record, self._progress.expects
 
         def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> ReplicateQueue:
-            stored, expects = self._stored.space, progress.expects
+            space, stored = self._inputs.space, self._stored.space
             fused_by = self._resources.concurrent if plan.fuses_runs else None
-            return ReplicateQueue(record, inputs.space, plan, stored, enough, expects, fused_by)
+            return ReplicateQueue(record, space, plan, stored, enough, expects, fused_by)
 
         total = len(further(record.trials()))
-        shown = progress.trials_phase(total, self._time.deadline(plan.budget), "replicates")
+        shown = self._progress.trials_phase(total, self._time.deadline(plan.budget), "replicates")
         self._time.enter("replicates")
         recorder, queue = self._drive(reference, make_queue, None, shown)
         self._time.enter("confirming")
-        ended = self._ending(recorder, queue)
-        if ended.word == "budget":
-            return self._without_replicates(ended)
-        return ending if ended.exit_code == 0 else ended
+        return self._ending(recorder, queue)
+
+    def _lacks_runs(self) -> bool:
+        plan, space = self._plan, self._stored.space
+        return bool(next_round(self._record.trials(), space, plan.third, plan.replicates))
 
     def _without_replicates(self, ending: Ending) -> Ending:
         """Say of a study whose time is spent that it lacks runs, if it does, and the mend."""
-        plan = self._plan
-        trials = self._record.trials()
-        if not next_round(trials, self._stored.space, plan.third, plan.replicates):
+        if not self._lacks_runs():
             return ending
+        plan, trials = self._plan, self._record.trials()
         some = "not all" if further(trials) else "no"
         spent = sum(trial.usage.device_seconds for trial in trials)
         left = self._time.left(plan.budget, spent, plan.devices_per_trial)

@@ -27,14 +27,16 @@ class Front:
     record: StudyRecord
     context: TrialContext
     cluster: Cluster
+    found: int | None = None
 
-    def run(self, step: Callable[..., None]) -> list[str]:
+    def run(self, step: Callable[..., int | None]) -> list[str]:
         """Confirm or time it; returns the warnings."""
         import ray
 
         said = io.StringIO()
         reference = ray.put(self.context)
-        step(self.record, self.context, reference, self.cluster, Progress(said, quiet=True))
+        shown = Progress(said, quiet=True)
+        self.found = step(self.record, self.context, reference, self.cluster, shown)
         # A line may be folded.
         return [f"t{rest}" for rest in said.getvalue().replace("\n", "").split("warning: t")[1:]]
 
@@ -143,7 +145,7 @@ def test_a_study_that_has_come_to_another_pace_has_copies_timed_by_that_one_too(
 
 @pytest.mark.parametrize("step", [confirm, time_front])
 def test_a_pace_that_comes_to_the_front_with_the_first_latencies_is_tested_as_well(
-    step: Callable[..., None], empty: Front, monkeypatch: pytest.MonkeyPatch
+    step: Callable[..., int | None], empty: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small one was timed too fast beside others: idle, a large one comes near it."""
     record = empty.record
@@ -184,8 +186,11 @@ def test_of_the_front_that_is_timed_one_that_cannot_be_read_is_passed_over(front
 
     timed = [trial.idle_latency is not None for trial in front.record.trials()]
     assert timed == [True, False, True]
+    assert front.found == 2
     (line,) = warnings
     assert line.startswith("t0001 could not be timed on the idle device: no checkpoint can be read")
+    front.run(time_front)
+    assert front.found == 0
 
 
 def test_a_student_that_the_object_store_has_no_longer_is_one_that_is_not_kept(

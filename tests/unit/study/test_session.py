@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from analysis.record import read_record
-from analysis.results import Usage
+from analysis.results import EpochResult, Latency, Outcome, Usage
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
 from search_spaces.cifar_blocks import SPACE
@@ -32,6 +32,7 @@ from study.resolving import resolve
 from study.session import Session
 from study.session_time import SessionTime
 from study.summary import summarise
+from study.trial_attributes import now
 from study.trial_context import student_file
 
 SAMPLE = SimpleNamespace(
@@ -270,7 +271,7 @@ def test_who_may_come_to_the_front_keeps_its_student_while_runs_are_missing(
         student.write_text("weights")
     illustrator = SimpleNamespace(draw=lambda kinds: None)
     monkeypatch.setattr("ray.put", lambda shared: None)
-    monkeypatch.setattr("study.confirmation.time_front", lambda *_: None)
+    monkeypatch.setattr("study.confirmation.time_front", lambda *_: 0)
     monkeypatch.setattr("study.confirmation.confirm", lambda *_: None)
     monkeypatch.setattr("study.illustrations.Illustrator", lambda *_: illustrator)
     monkeypatch.setattr(Session, "_run_trials", lambda *_: Ending("complete", 0))
@@ -283,3 +284,57 @@ def test_who_may_come_to_the_front_keeps_its_student_while_runs_are_missing(
     session._trials_and_front(prepared)
 
     assert {number for number in (0, 1) if student_file(folder, number).exists()} == kept
+
+
+def test_who_comes_to_the_front_when_it_is_timed_gets_its_runs_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = asked("--replicates", "2")
+    folder = tmp_path / "studies" / "mine"
+    ahead = SAMPLE.trial(SAMPLE.params(terms="ce"), accuracy=70.0, ratio=9.0)
+    behind = SAMPLE.trial(SAMPLE.params((1, 1, 1, 0), terms="ce"), accuracy=69.0, ratio=8.0)
+    content = {**SAMPLE.plan("mine"), "plan": plan.to_json()}
+    SAMPLE.write_record(folder, [ahead, behind], plan_content=content, sessions=[])
+    session = session_of(folder, plan)
+    record = session._record
+    # Before the first round, after it, and after the second.
+    timed = iter([(0, 9.0), (1, 10.0), None])
+
+    def time_next(*_: object) -> int:
+        found = next(timed)
+        if found is None:
+            return 0
+        number, ratio = found
+        latency = Latency.from_json(SAMPLE.latency(ratio))
+        record.timed(record.trial(number).architecture, latency)
+        return 1
+
+    def train(_: object, __: object, make_queue: Callable[..., Any], *___: object) -> Any:
+        queue = make_queue(lambda: False, Left)
+        while (task := queue.next_task()) is not None:
+            first = record.trial(task.number).replicate_of
+            assert first is not None
+            known = record.trial(first)
+            score = known.val_score
+            assert known.latency is not None
+            assert known.model is not None
+            assert score is not None
+            record.measured(task.number, known.model, known.latency)
+            record.epoch(task.number, EpochResult(1, 1.0, 1.0, score, 0.1, 1.0))
+            outcome = Outcome("complete", None, 1, score, known.search_latency_ms, 2.0, now())
+            record.finish(task.number, outcome)
+            queue.ended(task.number)
+        return None, queue
+
+    monkeypatch.setattr("study.confirmation.time_front", time_next)
+    monkeypatch.setattr(Session, "_drive", train)
+    monkeypatch.setattr(Session, "_ending", lambda *_: Ending("complete", 0))
+    session._time.open()
+    prepared: Any = SimpleNamespace(context=None)
+
+    ending = session._run_replicates(prepared, None, Ending("complete", 0))
+
+    assert (ending.word, ending.exit_code) == ("complete", 0)
+    assert [trial.replicate_of for trial in record.trials()] == [None, None, 0, 1]
+    assert next(timed, "asked each time") == "asked each time"
+    assert summarise(folder).replicates["waiting"] == 0
