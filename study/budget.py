@@ -64,6 +64,11 @@ class Budget:
     seconds: float | None = None
     device_hours: float | None = None
 
+    @property
+    def bounds(self) -> list[float | None]:
+        """Those on time: seconds, and hours of devices."""
+        return [self.seconds, self.device_hours]
+
     def problems(self) -> list[str]:
         """Say what cannot be asked for, in one line each."""
         found = []

@@ -97,6 +97,7 @@ class Guide:
             earlier=None
             if earlier is None
             else _earlier(coding, earlier, point.best_score, self._third),
+            trials=plan.budget.trials,
         )
         kept = record.attribute(results.ATTR_SEARCH)
         if kept is not None:

@@ -1,12 +1,13 @@
 """Handing out what is trained when the search is over: the runs that `--replicates` asks for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from analysis import results
 from analysis.results import TrialResult, searched
 from analysis.stored_plan import Space
 from search_spaces.space import SearchSpace
+from study.budget import UNBOUNDED, Left
 from study.handing_out import Queue
 from study.plan import StudyPlan
 from study.proposal import distributions
@@ -23,12 +24,12 @@ from study.trial_context import TrialTask
 
 
 class ReplicateQueue(Queue):
-    """What is trained again, round by round.
+    """What is trained again in one round.
 
     A round is what the record asks for while nothing runs: its runs are handed out in order, and
-    only when all have ended is it asked again, so that a mean that has but one of its runs yet
-    decides nothing. Trials that an earlier driver left open come first, then what is left of its
-    round: a study that was interrupted goes on as if it had not been.
+    only when all have ended is the next one asked for, so that a mean that has but one of its runs
+    yet decides nothing. Where an earlier driver left a round open, its trials come first, then what
+    is left of it: a study that was interrupted goes on as if it had not been.
 
     Args:
         record: The study's record.
@@ -36,10 +37,13 @@ class ReplicateQueue(Queue):
         plan: The plan.
         stored: The record's view of the space.
         enough: Says whether no further trial is to be started (budget, signal, failures).
+        begun: What this driver has begun in earlier rounds, which is not begun again; it adds to
+            it.
         expects: Told how many trainings there will be in all, as far as is known.
         fused_by: How many workers share the runs, where those of one configuration are handed out
             together, to be trained as one; None where each is handed out by itself. Whoever is
             handed out with another waits until that has ended: see :mod:`study.fusing`.
+        time_left: Says what is left of the budget: what would not come to its end is not begun.
     """
 
     def __init__(
@@ -49,17 +53,25 @@ class ReplicateQueue(Queue):
         plan: StudyPlan,
         stored: Space,
         enough: Callable[[], bool],
+        begun: set[FurtherRun],
         expects: Callable[[int], None] = lambda total: None,
         fused_by: int | None = None,
+        time_left: Callable[[], Left] = lambda: UNBOUNDED,
     ) -> None:
         super().__init__(record, space, enough)
+        self._time_left = time_left
         self._fused_by = fused_by
         self._plan = plan
         self._stored = stored
         self._expects = expects
         # What a worker gave back without a result is not tried again and again.
-        self._begun: set[FurtherRun] = set()
-        self._round = self._kept_round(record.trials())
+        self._begun = begun
+        trials = record.trials()
+        self._round = _kept_round(record, plan, trials)
+        if not self._interrupted and not self._of_round(trials):
+            self._round = next_round(trials, stored, plan.third, plan.replicates)
+            if self._round:
+                self._keep_round(trials)
 
     def owns(self, trial: TrialResult) -> bool:
         """Whether a trial is one of those that are handed out here."""
@@ -70,10 +82,13 @@ class ReplicateQueue(Queue):
         if self._enough():
             return None
         trials = self._record.trials()
-        left = self._left(trials)
+        left = self._of_round(trials)
         if self._interrupted:
             task = self._hand_out_open()
         elif left:
+            if self._takes_too_long(trials[left[0].trial]):
+                self.out_of_time = True
+                return None
             task = self._hand_out_new(self._begin(left[0], trials))
             if task is not None and self._fused_by is not None:
                 size = runs_a_group(trainings(left, self._plan.replicates), self._fused_by)
@@ -87,24 +102,17 @@ class ReplicateQueue(Queue):
     def expected(self) -> int:
         """How many trainings there are in all, as far as is known: those done and those left."""
         trials = self._record.trials()
-        left = trainings(self._left(trials), self._plan.replicates)
+        left = trainings(self._of_round(trials), self._plan.replicates)
         return len(further(trials)) + left
 
-    def _left(self, trials: Sequence[TrialResult]) -> list[FurtherRun]:
-        """Return what is left of the round, or the next one where it is over."""
-        left = self._of_round(trials)
-        if left or self._interrupted or self._handed_out:
-            return left
-        plan = self._plan
-        self._round = next_round(trials, self._stored, plan.third, plan.replicates)
-        left = self._of_round(trials)
-        if left:
-            self._keep_round(trials)
-        return left
+    def _takes_too_long(self, first: TrialResult) -> bool:
+        """Whether there is no time for a training as long as that of a trial."""
+        left = self._time_left()
+        needed = first.usage.device_seconds / self._plan.devices_per_trial
+        return needed > min(left.each, left.in_all)
 
     def _of_round(self, trials: Sequence[TrialResult]) -> list[FurtherRun]:
-        asked = not_begun(self._round, trials, self._stored, self._plan.replicates)
-        return [one for one in asked if one not in self._begun]
+        return _new(self._round, trials, self._stored, self._plan.replicates, self._begun)
 
     def _with_partners(self, task: TrialTask, size: int) -> TrialTask:
         """Begin the further runs of the same configuration, up to a number in all, for its worker.
@@ -139,16 +147,66 @@ class ReplicateQueue(Queue):
         kept = {
             "replicates": self._plan.replicates,
             "searched": len(searched(trials)),
+            "bounds": self._plan.budget.bounds,
             "runs": [[one.trial, one.run] for one in self._round],
         }
         self._record.set_attribute(results.ATTR_REPLICATES, kept)
 
-    def _kept_round(self, trials: Sequence[TrialResult]) -> list[FurtherRun]:
-        """Return an earlier driver's round, unless something else is asked for since."""
-        kept = self._record.attribute(results.ATTR_REPLICATES)
-        if kept is None:
-            return []
-        now = (self._plan.replicates, len(searched(trials)))
-        if (kept["replicates"], kept["searched"]) != now:
-            return []
-        return [FurtherRun(trial, run) for trial, run in kept["runs"]]
+
+def is_round_open(
+    record: StudyRecord,
+    plan: StudyPlan,
+    space: Space,
+    begun: Collection[FurtherRun] = (),
+) -> bool:
+    """Whether a driver has left some of a round.
+
+    Args:
+        record: The study's record.
+        plan: The plan.
+        space: The record's view of the space.
+        begun: What is not to be begun again.
+    """
+    trials = record.trials()
+    if any(not trial.searched and trial.status == "running" for trial in trials):
+        return True
+    kept = _kept_round(record, plan, trials)
+    return bool(_new(kept, trials, space, plan.replicates, begun))
+
+
+def lacks_runs(
+    record: StudyRecord,
+    plan: StudyPlan,
+    space: Space,
+    begun: Collection[FurtherRun] = (),
+) -> bool:
+    """Whether there is anything left to be trained again; arguments as above."""
+    if is_round_open(record, plan, space, begun):
+        return True
+    trials = record.trials()
+    asked = next_round(trials, space, plan.third, plan.replicates)
+    return bool(_new(asked, trials, space, plan.replicates, begun))
+
+
+def _new(
+    asked: Sequence[FurtherRun],
+    trials: Sequence[TrialResult],
+    space: Space,
+    replicates: int,
+    begun: Collection[FurtherRun],
+) -> list[FurtherRun]:
+    """What of a round is neither begun in the record nor by this driver."""
+    return [one for one in not_begun(asked, trials, space, replicates) if one not in begun]
+
+
+def _kept_round(
+    record: StudyRecord, plan: StudyPlan, trials: Sequence[TrialResult]
+) -> list[FurtherRun]:
+    """Return an earlier driver's round, unless something else is asked for since."""
+    kept = record.attribute(results.ATTR_REPLICATES)
+    if kept is None:
+        return []
+    now = (plan.replicates, len(searched(trials)))
+    if (kept["replicates"], kept["searched"]) != now:
+        return []
+    return [FurtherRun(trial, run) for trial, run in kept["runs"]]

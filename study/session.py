@@ -5,12 +5,11 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from analysis import results
-from analysis.results import ReferencePoint
 from analysis.stored_plan import read_plan
 from cluster.connect import Cluster
 from cluster.resources import TrialResources
@@ -32,8 +31,9 @@ from study.publishing import CLOSE_TRACKER_SECONDS, publish
 from study.record import StudyRecord
 from study.recorder import WAITED, Limits, Recorder
 from study.refusals import refusals
-from study.replicate_queue import ReplicateQueue
-from study.replicates import further, next_round
+from study.replicate_queue import ReplicateQueue, is_round_open, lacks_runs
+from study.replicates import FurtherRun, further
+from study.reserve import Reserve
 from study.retention import (
     CONFIRMED_WITHIN,
     KEPT_WITHIN,
@@ -46,12 +46,13 @@ from study.searcher import TrialQueue
 from study.seed_points import seed_points
 from study.session_time import SessionTime
 from study.stopping import make_guide, make_scheduler
-from study.teacher_choice import poor_teacher
+from study.teacher_choice import note_compared_with, poor_teacher
 from study.tracking.session import front_of, open_study, show_teacher
 from study.tracking.synchronise import replay
 from study.tracking.tracker import NO_TRACKING, Tracker, default_tracking_uri
 
 _OUT_OF_TIME = "what was left of the budget would have ended no further training"
+_KEPT = "the rest of the budget was kept for replicates"
 
 Q = TypeVar("Q", bound=Queue)
 
@@ -90,6 +91,8 @@ class Session:
         self._unfit: frozenset[str] = frozenset()  # nodes, by Ray's names
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
+        # While it searches, where it is not to take all the time there is.
+        self._reserve: Reserve | None = None
 
     def run(self) -> Ending:
         """Prepare, run the trials, confirm, report; close the record whatever happens."""
@@ -199,7 +202,8 @@ class Session:
             gpus = plan.gpus_per_trial > 0
             self._cluster = still_usable(self._cluster, record.folder, self._unfit, gpus=gpus)
             self._resources = replace(self._resources, selector=self._cluster.selector)
-        if ending.exit_code == 0 and plan.replicates > 1:
+        lacks = plan.replicates > 1 or is_round_open(record, plan, self._stored.space)
+        if ending.exit_code == 0 and lacks:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
             confirm(record, prepared.context, reference, self._cluster, progress, plan.retries)
@@ -237,6 +241,9 @@ class Session:
         guide = make_guide(plan, record, self._inputs.space, self._inputs.earlier)
         scheduler = make_scheduler(plan, record, self._stored.space, guide)
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
+        if plan.replicates > 1:
+            workers = self._resources.concurrent
+            self._reserve = Reserve(record, plan, self._stored.space, workers)
 
         def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> TrialQueue:
             space, earlier = self._inputs.space, self._inputs.earlier
@@ -253,27 +260,30 @@ class Session:
         from study.confirmation import time_front
 
         plan, record, progress = self._plan, self._record, self._progress
-        if ending.word == "budget":
-            return self._without_replicates(ending)
+        self._reserve = None
         own = record, prepared.context, reference, self._cluster, progress, plan.retries
-        time_front(*own)
-        while True:
-            ended = self._drive_replicates(reference)
-            if ended.word == "budget":
-                return self._without_replicates(ended)
+        known, begun = (record, plan, self._stored.space), set[FurtherRun]()
+        spent = self._time.spent(plan.budget, _used(record.trials()))
+        ended = Ending("complete", 0) if spent is None else Ending("budget", 0, spent)
+        while ended.word != "budget":
+            # Whom a round has brought near the front is timed before the next one is decided.
+            if not is_round_open(*known, begun):
+                time_front(*own)
+                if not lacks_runs(*known, begun):
+                    return ending
+            ended = self._drive_replicates(reference, begun)
             if ended.exit_code != 0:
                 return ended
-            # Whom further runs have brought near the front is timed; that may bring others there.
-            if not time_front(*own) or not self._lacks_runs():
-                return ending
+        time_front(*own)
+        return self._without_replicates(ended) if lacks_runs(*known) else ending
 
-    def _drive_replicates(self, reference: Any) -> Ending:
+    def _drive_replicates(self, reference: Any, begun: set[FurtherRun]) -> Ending:
         plan, record, expects = self._plan, self._record, self._progress.expects
 
         def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> ReplicateQueue:
-            space, stored = self._inputs.space, self._stored.space
+            own = record, self._inputs.space, plan, self._stored.space
             fused_by = self._resources.concurrent if plan.fuses_runs else None
-            return ReplicateQueue(record, space, plan, stored, enough, expects, fused_by)
+            return ReplicateQueue(*own, enough, begun, expects, fused_by, left)
 
         total = len(further(record.trials()))
         shown = self._progress.trials_phase(total, self._time.deadline(plan.budget), "replicates")
@@ -282,18 +292,11 @@ class Session:
         self._time.enter("confirming")
         return self._ending(recorder, queue)
 
-    def _lacks_runs(self) -> bool:
-        plan, space = self._plan, self._stored.space
-        return bool(next_round(self._record.trials(), space, plan.third, plan.replicates))
-
     def _without_replicates(self, ending: Ending) -> Ending:
-        """Say of a study whose time is spent that it lacks runs, if it does, and the mend."""
-        if not self._lacks_runs():
-            return ending
+        """Say of a study whose time is spent that it lacks runs, and the mend."""
         plan, trials = self._plan, self._record.trials()
         some = "not all" if further(trials) else "no"
-        spent = sum(trial.usage.device_seconds for trial in trials)
-        left = self._time.left(plan.budget, spent, plan.devices_per_trial)
+        left = self._time.left(plan.budget, _used(trials), plan.devices_per_trial)
         more = [word for option in left.bounds for word in (option, "MORE")]
         asked = ("--replicates", str(plan.replicates), *more)
         again = command("resume", self._record.folder, *asked)
@@ -323,7 +326,10 @@ class Session:
                 or recorder.too_many_failures()
             )
 
-        queue = make_queue(enough, lambda: self._left(recorder))
+        def all_begun() -> bool:
+            return enough() or self._kept_back(recorder) is not None
+
+        queue = make_queue(all_begun, lambda: self._left(recorder))
         recorder = Recorder(
             record,
             self._tracker,
@@ -390,17 +396,26 @@ class Session:
             return Ending(TOO_MANY_FAILURES, 3, note)
         if queue.exhausted:
             return Ending("complete", 0, queue.exhausted)
-        spent = self._spent(recorder) or (_OUT_OF_TIME if queue.out_of_time else None)
+        late = (_OUT_OF_TIME if self._reserve is None else _KEPT) if queue.out_of_time else None
+        spent = self._spent(recorder) or self._kept_back(recorder) or late
         return Ending("complete", 0) if spent is None else Ending("budget", 0, spent)
 
     def _spent(self, recorder: Recorder) -> str | None:
         """Which bound on time is reached, or None."""
         return self._time.spent(self._plan.budget, recorder.device_seconds)
 
+    def _kept_back(self, recorder: Recorder) -> str | None:
+        """Say that what is left is for further runs, where it is."""
+        if self._reserve is None:
+            return None
+        spent = self._time.spent(self._reserve.budget, recorder.device_seconds)
+        return None if spent is None else _KEPT
+
     def _left(self, recorder: Recorder) -> Left:
-        """What is left of the bounds on time."""
+        """What is left of the bounds on time, but for what is kept back."""
         plan = self._plan
-        return self._time.left(plan.budget, recorder.device_seconds, plan.devices_per_trial)
+        budget = plan.budget if self._reserve is None else self._reserve.budget
+        return self._time.left(budget, recorder.device_seconds, plan.devices_per_trial)
 
     def _interrupted(self) -> Ending:
         if self._stop.lock_lost.is_set():
@@ -423,18 +438,16 @@ class Session:
 
     def _note_compared_with(self, prepared: Prepared) -> None:
         compared = prepared.compared_with
-        taught = isinstance(compared, results.TeacherResult)
-        stored = self._record.attribute(results.ATTR_REFERENCE_POINT)
-        if stored is None:
-            floor, best = self._stored.data.floor_score, self._stored.space.score.best
-            # Last comes what says that all of it is there: latencies are told of both together.
-            key = results.ATTR_TEACHER if taught else results.ATTR_DEFAULT_STUDENT
-            self._record.set_attribute(key, compared.to_json())
-            point = ReferencePoint.of(compared, floor, best, self._plan.third)
-            self._record.set_attribute(results.ATTR_REFERENCE_POINT, point.to_json())
+        if self._record.attribute(results.ATTR_REFERENCE_POINT) is None:
+            note_compared_with(self._record, compared, self._stored, self._plan.third)
         if isinstance(compared, results.TeacherResult):
             floor, score = self._stored.data.floor_score, self._inputs.space.score
             poor = poor_teacher(compared, floor, score, own=self._plan.teacher is not None)
             if poor is not None:
                 self._progress.warn(poor)
             show_teacher(self._tracker, self._stored, compared, prepared.recipe, prepared.curve)
+
+
+def _used(trials: Sequence[results.TrialResult]) -> float:
+    """Return the seconds for which devices were held."""
+    return sum(trial.usage.device_seconds for trial in trials)

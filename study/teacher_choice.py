@@ -4,12 +4,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from analysis.formatting import score_text
+from analysis.results import (
+    ATTR_DEFAULT_STUDENT,
+    ATTR_REFERENCE_POINT,
+    ATTR_TEACHER,
+    DefaultStudent,
+    ReferencePoint,
+    TeacherResult,
+    Third,
+)
+from analysis.stored_plan import StoredPlan
 from search_spaces.space import SearchSpace, TeacherChoice, Value
 from study.plan import StudyPlan, recipe_of
+from study.record import StudyRecord
 from study.seed_points import teacher_values
 
 if TYPE_CHECKING:
-    from analysis.results import TeacherResult
     from search_spaces.space import Score
     from study.distillation.teacher_recipe import TeacherRecipe
 
@@ -115,9 +125,7 @@ def known_side(plan: StudyPlan) -> int | None:
     return plan.image_size or _SIDES.get(plan.data)
 
 
-def poor_teacher(
-    teacher: "TeacherResult", floor: float, score: "Score", *, own: bool
-) -> str | None:
+def poor_teacher(teacher: TeacherResult, floor: float, score: "Score", *, own: bool) -> str | None:
     """Say that a teacher has hardly more to teach than chance, with the likely cause; or nothing.
 
     Args:
@@ -139,3 +147,24 @@ def poor_teacher(
         f"the teacher's validation {score.name} is {reached}, hardly more than the {least} of an "
         f"uninformed answer: {mend}"
     )
+
+
+def note_compared_with(
+    record: StudyRecord,
+    compared: TeacherResult | DefaultStudent,
+    stored: StoredPlan,
+    third: Third | None,
+) -> None:
+    """Record whom students are compared with, and the point that fronts are measured from.
+
+    Args:
+        record: Written.
+        compared: The teacher, or else the default student.
+        stored: The plan as it is kept.
+        third: What the study keeps small beside the latency, if anything.
+    """
+    taught = isinstance(compared, TeacherResult)
+    # Last comes what says that all of it is there: latencies are told of both together.
+    record.set_attribute(ATTR_TEACHER if taught else ATTR_DEFAULT_STUDENT, compared.to_json())
+    point = ReferencePoint.of(compared, stored.data.floor_score, stored.space.score.best, third)
+    record.set_attribute(ATTR_REFERENCE_POINT, point.to_json())

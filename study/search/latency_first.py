@@ -31,10 +31,12 @@ from study.search.gain import Costs, front_of
 from study.search.left import Hopefuls
 from study.search.scale import Corner
 from study.search.tally import Tally
-from study.search.training import Limits, Params, Training
+from study.search.training import Limits, Params, Training, telling, whole_ones
 
 # Networks begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
+# Of the trials of a small study no more than this share, or it would learn for nothing.
+_FIRST_SHARE, _FIRST_AT_LEAST = 0.4, 4
 # So many are begun for each worker before anyone goes on, if that comes to more: workers that are
 # free at once go on with as many, good or not.
 FIRST_OF_A_WORKER = 5
@@ -74,6 +76,7 @@ class LatencyFirst:
         likelihood: How likely configurations, by their genes, are to be of use at all.
         earlier: What another study learnt; its front is tried among the first random draws.
         genes: Those of trials by number, as far as they are known; it adds to them.
+        trials: How many there will be, where something else than time bounds them.
     """
 
     def __init__(
@@ -92,9 +95,13 @@ class LatencyFirst:
         earlier: EarlierStudy | None = None,
         likelihood: Callable[[Array], Array] | None = None,
         genes: dict[int, Array] | None = None,
+        trials: int | None = None,
     ) -> None:
         self._coding = coding
         self._corner = corner
+        self._first = FIRST
+        if trials is not None:
+            self._first = min(FIRST, max(_FIRST_AT_LEAST, int(_FIRST_SHARE * trials)))
         self._first_rung = first_rung
         self._seed = seed
         names = [each.name for each in coding.dimensions]
@@ -144,7 +151,7 @@ class LatencyFirst:
             workers: How many train at once.
         """
         tally = self._tallied(trainings)
-        if tally.scored < max(FIRST, FIRST_OF_A_WORKER * workers) or not tally.anyone_waits:
+        if tally.scored < max(self._first, FIRST_OF_A_WORKER * workers) or not tally.anyone_waits:
             return None
         if tally.beginnings <= (1.0 - self._going_on) * tally.spent:
             return None
@@ -164,7 +171,7 @@ class LatencyFirst:
         if left.each < whole:
             return False
         tally = self._tallied(trainings)
-        is_far = left.a_worker >= _FAR * whole or tally.scored < FIRST
+        is_far = left.a_worker >= _FAR * whole or tally.scored < self._first
         if is_far or not tally.anyone_waits or not self._look_at(trainings):
             return True
         hopefuls = self._hopefuls(trainings)
@@ -289,7 +296,7 @@ class LatencyFirst:
         rng = np.random.default_rng((self._seed, len(trainings)))
         tally = self._tallied(trainings)
         # All exits of a network are but one draw.
-        blind = tally.alone < FIRST and _whole(trainings) < _FIRST_WHOLE
+        blind = tally.alone < self._first and whole_ones(trainings) < _FIRST_WHOLE
         self._doubt = _DOUBTS[len(trainings) % len(_DOUBTS)]
         self._learn_figures(trainings, tally)
         if everything is not None:
@@ -313,7 +320,7 @@ class LatencyFirst:
         found = None
         if self._ranked is not None:
             # It knows nothing of those begun since, which are to be unlike each other.
-            since = self._belief.genes_of(_telling(trainings[self._ranked_for :]))
+            since = self._belief.genes_of(telling(trainings[self._ranked_for :]))
             self._ranked = apart(self._ranked, since, _APART_AT_ONCE)
             found = self._first_allowed(self._ranked, is_refused)
         if found is None:
@@ -321,11 +328,11 @@ class LatencyFirst:
             # Many workers ask before more is known: then each takes what the others have left.
             many = len(self._belief.running) >= MANY
             kept = max(_RANKED, int(np.sum(worth >= 0.0))) if many else _RANKED
-            begun = self._belief.genes_of(_telling(trainings))
+            begun = self._belief.genes_of(telling(trainings))
             self._ranked = apart(candidates[:kept], begun, _APART)
             # Of those that were only just begun nothing is known yet.
             just = [t for t in trainings if t.runs and len(t.scores) <= self._first_rung]
-            just_begun = self._belief.genes_of(_telling(just))
+            just_begun = self._belief.genes_of(telling(just))
             self._ranked = apart(self._ranked, just_begun, _APART_AT_ONCE)
             found = self._first_allowed(self._ranked, is_refused)
             found = found or self._first_allowed(candidates, is_refused)
@@ -439,11 +446,3 @@ class LatencyFirst:
             worth = worth * self._likelihood(genes)
         beyond = self._excess(genes, latencies)
         return np.where(beyond > 0.0, -beyond, worth)
-
-
-def _whole(trainings: Sequence[Training]) -> int:
-    return sum(each.counts and each.is_whole for each in trainings)
-
-
-def _telling(trainings: Sequence[Training]) -> list[Training]:
-    return [each for each in trainings if each.telling]

@@ -131,3 +131,13 @@ def usual_ratio(ratios: Sequence[float]) -> float:
     ordered, middle = sorted(ratios), len(ratios) // 2
     odd = len(ratios) % 2 == 1
     return ordered[middle] if odd else math.sqrt(ordered[middle - 1] * ordered[middle])
+
+
+def whole_ones(trainings: Sequence[Training]) -> int:
+    """Return how many have come to their end, those that share a network counted once."""
+    return sum(each.counts and each.is_whole for each in trainings)
+
+
+def telling(trainings: Sequence[Training]) -> list[Training]:
+    """Return those that tell the search something about what it may propose."""
+    return [each for each in trainings if each.telling]

@@ -277,6 +277,8 @@ def test_who_may_come_to_the_front_keeps_its_student_while_runs_are_missing(
     monkeypatch.setattr(Session, "_run_trials", lambda *_: Ending("complete", 0))
     monkeypatch.setattr(Session, "_drive", lambda *_: (None, None))
     monkeypatch.setattr(Session, "_ending", lambda *_: ending)
+    lacks_runs = iter([True, ending.word != "complete"])
+    monkeypatch.setattr("study.session.lacks_runs", lambda *_: next(lacks_runs))
     session = session_of(folder, plan)
     session._time.open()
     prepared: Any = SimpleNamespace(context=None)

@@ -1,0 +1,77 @@
+"""What a search of bounded time leaves to the runs that `--replicates` asks for."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from analysis.front import front_members
+from analysis.results import ATTR_REPLICATES, TrialResult, searched, trained_alone
+from analysis.stored_plan import Space
+from study.budget import Budget
+from study.plan import StudyPlan
+from study.record import StudyRecord
+from study.replicates import next_round, trainings
+
+# Of each bound the search has at least this share.
+SEARCH_SHARE = 0.5
+
+
+class Reserve:
+    """Holds back what further runs of the front would take, were the search over now.
+
+    Each is taken to be as long as those that were trained to their end are on the mean. Runs are
+    kept for every rival that there may be, so some time may be left in the end. A search that has
+    given way to further runs goes on once there is more time, and not before.
+
+    Args:
+        record: The study's record.
+        plan: The plan.
+        space: The record's view of the space.
+        workers: Trials at once.
+    """
+
+    def __init__(self, record: StudyRecord, plan: StudyPlan, space: Space, workers: int) -> None:
+        self._record, self._plan, self._space = record, plan, space
+        self._workers = workers
+        self._whole = -1
+        self._budget = plan.budget
+
+    @property
+    def budget(self) -> Budget:
+        """The plan's, less what is held back."""
+        trials = self._record.trials()
+        whole = [t for t in searched(trained_alone(trials)) if t.status == "complete"]
+        if len(whole) != self._whole:
+            self._whole = len(whole)
+            self._budget = self._less(self._device_seconds(trials, whole))
+            if self._gave_way(trials):
+                self._budget = self._less(math.inf, search_share=0.0)
+        return self._budget
+
+    def _gave_way(self, trials: Sequence[TrialResult]) -> bool:
+        kept = self._record.attribute(ATTR_REPLICATES)
+        return kept is not None and (kept["searched"], kept.get("bounds")) == (
+            len(searched(trials)),
+            self._plan.budget.bounds,
+        )
+
+    def _device_seconds(self, trials: Sequence[TrialResult], whole: Sequence[TrialResult]) -> float:
+        if not whole:
+            return 0.0
+        asked, third = self._plan.replicates, self._plan.third
+        missing = trainings(next_round(trials, self._space, third, asked), asked)
+        rivals = len(front_members(trials, third)) * (asked - 1)
+        return (missing + rivals) * fmean(trial.usage.device_seconds for trial in whole)
+
+    def _less(self, held: float, search_share: float = SEARCH_SHARE) -> Budget:
+        budget, at_once = self._plan.budget, self._workers * self._plan.devices_per_trial
+
+        def less(bound: float | None, held: float) -> float | None:
+            return None if bound is None else max(search_share * bound, bound - held)
+
+        return replace(
+            budget,
+            seconds=less(budget.seconds, held / at_once),
+            device_hours=less(budget.device_hours, held / 3600),
+        )

@@ -1,0 +1,88 @@
+"""What a search of bounded time leaves to further runs, against a real record."""
+
+from pathlib import Path
+
+import pytest
+from replicated_study import Study
+
+from search_spaces.cifar_blocks import SPACE
+from study.reserve import SEARCH_SHARE, Reserve
+
+WHOLE = 60.0  # seconds for which a worker is held by a training
+BOUNDED = ("--replicates", "3", "--budget", "1h", "--device-hours", "2", "--concurrent", "2")
+
+
+def study_of(folder: Path, *arguments: str) -> Study:
+    return Study(folder, SPACE, arguments or BOUNDED)
+
+
+def reserve_of(study: Study) -> Reserve:
+    return Reserve(study.record, study.plan, study.stored, workers=2)
+
+
+def searched(study: Study, score: float, milliseconds: float, **params: object) -> None:
+    study.search(score, milliseconds, seconds=WHOLE, **params)
+
+
+def test_all_of_it_is_the_searchs_until_a_training_has_told_how_long_one_takes(
+    tmp_path: Path,
+) -> None:
+    study = study_of(tmp_path)
+
+    assert reserve_of(study).budget == study.plan.budget
+
+
+def test_what_the_front_its_controls_and_as_many_rivals_would_take_is_held_back(
+    tmp_path: Path,
+) -> None:
+    study = study_of(tmp_path)
+    reserve = reserve_of(study)
+    searched(study, 60.0, 1.0, width=16)
+    # Two runs of the member, three of its control, two of a rival.
+    assert reserve.budget.seconds == 3600 - 7 * WHOLE / 2
+    assert reserve.budget.device_hours == pytest.approx(2 - 7 * WHOLE / 3600)
+    assert reserve.budget.trials == study.plan.budget.trials
+
+    searched(study, 90.0, 5.0, width=64, terms="ce")
+    # The other needs no control, and a rival more there may be.
+    assert reserve.budget.seconds == 3600 - (7 + 4) * WHOLE / 2
+    searched(study, 20.0, 9.0, width=32)
+    assert reserve.budget.seconds == 3600 - (7 + 4) * WHOLE / 2
+
+
+def test_the_search_has_half_of_the_time_at_least(tmp_path: Path) -> None:
+    study = study_of(tmp_path, "--replicates", "9", "--budget", "10m")
+    for place in range(5):
+        searched(study, 60.0 + place, 1.0 + place, learning_rate=0.01 + place / 1000)
+
+    assert reserve_of(study).budget.seconds == SEARCH_SHARE * 600
+    assert reserve_of(study).budget.device_hours is None
+
+
+def test_a_search_that_gave_way_stays_over_until_there_is_more_time(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    searched(study, 60.0, 1.0, width=16)
+    study.run()
+
+    assert reserve_of(study).budget.seconds == 0
+    assert reserve_of(study).budget.device_hours == 0
+    more = study.again("--replicates", "3", "--budget", "2h", "--device-hours", "2")
+    assert reserve_of(more).budget.seconds == 7200 - 2 * WHOLE / 2
+
+
+def test_a_run_that_would_not_come_to_its_end_is_not_begun(tmp_path: Path) -> None:
+    from study.budget import Left
+    from study.replicate_queue import ReplicateQueue
+
+    study = study_of(tmp_path)
+    searched(study, 60.0, 1.0, width=16)
+    left = [Left(each=WHOLE - 1), Left(in_all=WHOLE - 1), Left(each=WHOLE + 1)]
+    late = []
+    for time_left in left:
+        queue = ReplicateQueue(
+            study.record, SPACE, study.plan, study.stored, lambda: False, set(),
+            time_left=lambda found=time_left: found,
+        )  # fmt: skip
+        late.append((queue.next_task() is None, queue.out_of_time))
+
+    assert late == [(True, True), (True, True), (False, False)]
