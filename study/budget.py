@@ -69,6 +69,11 @@ class Budget:
         """Those on time: seconds, and hours of devices."""
         return [self.seconds, self.device_hours]
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether there is a bound on time."""
+        return self.bounds != [None, None]
+
     def problems(self) -> list[str]:
         """Say what cannot be asked for, in one line each."""
         found = []

@@ -105,7 +105,7 @@ class Guide:
         self._everything = _configurations(space)
         self._devices = plan.devices_per_trial
         # What depends on how fast this machine is decides nothing but where time is bounded.
-        self._is_timed = plan.budget.seconds is not None or plan.budget.device_hours is not None
+        self._is_timed = plan.budget.is_timed
         self.most_waiting = MOST_WAITING
 
     def is_rung(self, epoch: int, epochs: int) -> bool:

@@ -15,6 +15,9 @@ from study.replicates import next_round, trainings
 
 # Of each bound the search has at least this share.
 SEARCH_SHARE = 0.5
+# What timing the front on the idle device takes besides: until a worker has a node to itself, and
+# what the A/A test takes, as so many students.
+_UNTIL_ALONE_SECONDS, _AA_STUDENTS = 15.0, 4
 
 
 class Reserve:
@@ -44,9 +47,10 @@ class Reserve:
         whole = [t for t in searched(trained_alone(trials)) if t.status == "complete"]
         if len(whole) != self._whole:
             self._whole = len(whole)
-            self._budget = self._less(self._device_seconds(trials, whole))
             if self._gave_way(trials):
-                self._budget = self._less(math.inf, search_share=0.0)
+                self._budget = self._less(math.inf, math.inf, search_share=0.0)
+            elif whole:
+                self._budget = self._less(*self._needed(trials, whole))
         return self._budget
 
     def _gave_way(self, trials: Sequence[TrialResult]) -> bool:
@@ -56,15 +60,18 @@ class Reserve:
             self._plan.budget.bounds,
         )
 
-    def _device_seconds(self, trials: Sequence[TrialResult], whole: Sequence[TrialResult]) -> float:
-        if not whole:
-            return 0.0
+    def _needed(
+        self, trials: Sequence[TrialResult], whole: Sequence[TrialResult]
+    ) -> tuple[float, float]:
+        """Seconds for which devices would be held, and those of timing."""
         asked, third = self._plan.replicates, self._plan.third
         missing = trainings(next_round(trials, self._space, third, asked), asked)
-        rivals = len(front_members(trials, third)) * (asked - 1)
-        return (missing + rivals) * fmean(trial.usage.device_seconds for trial in whole)
+        members = len(front_members(trials, third))
+        runs = missing + members * (asked - 1)
+        timed = (members + _AA_STUDENTS) * self._plan.timing_seconds + _UNTIL_ALONE_SECONDS
+        return runs * fmean(trial.usage.device_seconds for trial in whole), timed
 
-    def _less(self, held: float, search_share: float = SEARCH_SHARE) -> Budget:
+    def _less(self, held: float, timed: float, search_share: float = SEARCH_SHARE) -> Budget:
         budget, at_once = self._plan.budget, self._workers * self._plan.devices_per_trial
 
         def less(bound: float | None, held: float) -> float | None:
@@ -72,6 +79,6 @@ class Reserve:
 
         return replace(
             budget,
-            seconds=less(budget.seconds, held / at_once),
+            seconds=less(budget.seconds, held / at_once + timed),
             device_hours=less(budget.device_hours, held / 3600),
         )

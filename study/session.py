@@ -191,6 +191,7 @@ class Session:
         import ray
 
         from study.confirmation import confirm
+        from study.exporting.programs import make_on_cluster
         from study.illustrations import Illustrator, kinds_for
 
         plan, record, progress = self._plan, self._record, self._progress
@@ -213,25 +214,13 @@ class Session:
             illustrator.draw(kinds_for(self._inputs.space))
             # Runs that are missing may move others to the front, who need their students then.
             self._prune(CONFIRMED_WITHIN, spare=0 if ending.word == "complete" else None)
-            self._make_models()
+            if plan.tracking_uri != NO_TRACKING:
+                front, space = front_of(record), self._inputs.space
+                make_on_cluster(record.folder, front, space, self._cluster, progress)
         if ending.exit_code == 0 and not front_of(self._record):
             asked = self._stored.space.score, plan.min_score
             return Ending(NO_FRONT, 1, why_no_front(record.trials(), *asked, ending.note))
         return ending
-
-    def _make_models(self) -> None:
-        """Make the front's students as MLflow shows them; a study is whole without."""
-        from study.exporting.programs import make_programs, on_worker
-
-        if self._plan.tracking_uri == NO_TRACKING:
-            return
-        folder = self._record.folder
-        mend = f"{command('sync', folder)} tries again"
-        try:
-            make = on_worker(folder, self._inputs.space, self._cluster)
-            make_programs(folder, front_of(self._record), make, self._progress, mend)
-        except Exception as error:
-            self._progress.warn(f"no MLflow models: {error}; {mend}")
 
     # Trials
 
@@ -243,7 +232,8 @@ class Session:
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
         if plan.replicates > 1:
             workers = self._resources.concurrent
-            self._reserve = Reserve(record, plan, self._stored.space, workers)
+            reserve = Reserve(record, plan, self._stored.space, workers)
+            self._reserve = reserve if plan.budget.is_timed else None
 
         def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> TrialQueue:
             space, earlier = self._inputs.space, self._inputs.earlier
@@ -382,7 +372,7 @@ class Session:
         if self._stop.signum is not None or recorder.fatal is not None:
             return None
         if queue.out_of_time:
-            return _OUT_OF_TIME
+            return self._late
         # What still waits when nothing more is handed out is not gone on with.
         return WAITED if self._plan.scheduler == "pause" else None
 
@@ -396,13 +386,17 @@ class Session:
             return Ending(TOO_MANY_FAILURES, 3, note)
         if queue.exhausted:
             return Ending("complete", 0, queue.exhausted)
-        late = (_OUT_OF_TIME if self._reserve is None else _KEPT) if queue.out_of_time else None
+        late = self._late if queue.out_of_time else None
         spent = self._spent(recorder) or self._kept_back(recorder) or late
         return Ending("complete", 0) if spent is None else Ending("budget", 0, spent)
 
     def _spent(self, recorder: Recorder) -> str | None:
         """Which bound on time is reached, or None."""
         return self._time.spent(self._plan.budget, recorder.device_seconds)
+
+    @property
+    def _late(self) -> str:
+        return _OUT_OF_TIME if self._reserve is None else _KEPT
 
     def _kept_back(self, recorder: Recorder) -> str | None:
         """Say that what is left is for further runs, where it is."""

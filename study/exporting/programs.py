@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from analysis.results import PLAN_FILE, TrialResult, trial_name
 from analysis.stored_plan import StoredPlan, read_plan
 from search_spaces.space import SearchSpace
+from study.commands import command
 from study.mirror import Mirror, mirror_of
 from study.progress import Progress
 from study.trial_context import has_student, student_file
@@ -23,6 +24,21 @@ MOST_SECONDS = 60.0
 def program_file(folder: Path, number: int) -> Path:
     """Return where a student of the front lies as a pt2 file."""
     return folder / PROGRAMS_FOLDER / f"{trial_name(number)}.pt2"
+
+
+def make_on_cluster(
+    folder: Path,
+    front: Sequence[TrialResult],
+    space: SearchSpace,
+    cluster: "Cluster",
+    progress: Progress,
+) -> None:
+    """Make those that are missing by a worker of a study; it is whole without them."""
+    mend = f"{command('sync', folder)} tries again"
+    try:
+        make_programs(folder, front, on_worker(folder, space, cluster), progress, mend)
+    except Exception as error:
+        progress.warn(f"no MLflow models: {error}; {mend}")
 
 
 def make_programs(
