@@ -136,7 +136,8 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         "--warm-start",
         metavar="STUDY|FOLDER|results.csv",
         help="have the sampler learn from the trials of another study too, by its name, its folder "
-        "or the table of its report; what differs between the spaces is named",
+        "or the table of its report; what differs between the two studies is named, of which a "
+        "table tells little",
     )
     group.add_argument(
         "--scheduler",

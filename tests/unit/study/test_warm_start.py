@@ -31,6 +31,9 @@ SAMPLE = SimpleNamespace(
 )
 
 
+TEACHER = SAMPLE.teacher()["key"]
+
+
 def asked(*arguments: str) -> tuple[StudyPlan, SearchSpace]:
     line = ["--space", "cifar_blocks", "--data", "digits", "--name", "mine", *arguments]
     return resolve(parser().parse_args(line))
@@ -110,8 +113,8 @@ def test_scores_are_compared_where_the_same_images_were_learnt_from_alike(
 
     found = handed_over(tmp_path, "--max-epochs", "30", *here)
 
-    assert found.on("the same").alike is alike
-    assert not found.on("some other").alike
+    assert found.on("the same", TEACHER).alike is alike
+    assert not found.on("some other", TEACHER).alike
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_scores_are_compared_where_the_same_images_were_learnt_from_alike(
         (
             {},
             ("--train-per-class", "50"),
-            "they learnt from all images, here from 50 images of each class",
+            "its students learnt from all images, here from 50 images of each class",
         ),
         ({"unit": "share"}, (), "its score is accuracy (share), here accuracy (%)"),
         ({"data": "another"}, (), "its images are others than those here"),
@@ -135,21 +138,21 @@ def test_how_its_scores_differ_is_named(
     content["space"]["score"]["unit"] = there.get("unit", "%")
     trial = SAMPLE.trial(params(0.01), accuracy=60.0, ratio=3.0)
     SAMPLE.write_record(tmp_path / "other", [trial], plan_content=content)
-    alike = handed_over(tmp_path, "--max-epochs", "30").on(there.get("data", "the same"))
+    alike = handed_over(tmp_path, "--max-epochs", "30").on(there.get("data", "the same"), TEACHER)
 
-    found = handed_over(tmp_path, "--max-epochs", "30", *here).on("the same")
+    found = handed_over(tmp_path, "--max-epochs", "30", *here).on("the same", TEACHER)
 
     assert found.lines[-1] == line
-    assert found.on("the same").lines == found.lines
+    assert found.on("the same", TEACHER).lines == found.lines
     assert "data" not in there or line not in alike.lines
 
 
 def test_what_was_kept_without_its_data_stays_as_it_was_taken() -> None:
     body = earlier_of(RATES).to_json()
-    del body["data"]
+    del body["data"], body["teacher"]
     kept = Earlier.from_json(body)
     assert kept.alike
-    assert kept.on("any") == kept
+    assert kept.on("any", "none") == kept
 
 
 def test_a_report_s_table_hands_over_the_ends(studies: Path) -> None:
