@@ -22,6 +22,7 @@ from study.plan import PlanError, StudyPlan
 from study.proposal import as_trials, distributions, propose
 from study.record import StudyRecord, now
 from study.resolving import resolve
+from study.search.earlier import EarlierStudy
 from study.searcher import TrialQueue
 from study.seed_points import seed_points
 from study.warm_start import EARLIER_FILE, Earlier, EarlierTrial, EpochScore, earlier_for, keep
@@ -341,3 +342,22 @@ def test_the_search_begins_with_the_front_of_the_other_study(tmp_path: Path) -> 
 
     assert tasks[2].params["learning_rate"] == pytest.approx(0.05)
     assert len(record.trials()) == 3
+
+
+def test_what_is_fitted_to_another_study_is_chosen_by_the_seed_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, space = asked("--sampler", "latency-first", "--scheduler", "pause", "--seed", "7")
+    record = StudyRecord(tmp_path, "study", None)
+    record.set_attribute("reference_point", ReferencePoint(10.0, 100.0, 100.0).to_json())
+    seeds = []
+
+    class Seen(EarlierStudy):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            seeds.append(self._seed)
+
+    monkeypatch.setattr("study.search.earlier.EarlierStudy", Seen)
+    Guide(record, space, plan, earlier_of(RATES))
+
+    assert seeds == [7]
