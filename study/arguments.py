@@ -136,7 +136,8 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         "--warm-start",
         metavar="STUDY|FOLDER|results.csv",
         help="have the sampler learn from the trials of another study too, by its name, its folder "
-        "or the table of its report; what differs between the spaces is named",
+        "or the table of its report; what differs between the two studies is named, of which a "
+        "table tells little",
     )
     group.add_argument(
         "--scheduler",
@@ -153,7 +154,15 @@ def _what(group: "argparse._ArgumentGroup") -> None:
         "on request the parameters or FLOPs too; the hypervolume stays that of score and latency "
         "(default: score,latency)",
     )
-    group.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of initial weights, of the order, crops, flips and mixing of images and of "
+        "dropout, of students and of a teacher that is trained, and of the sampler; the splits "
+        "are no part of it: they are the same for all studies of a data set, "
+        "so that their scores can be compared (default: 0)",
+    )
     group.add_argument(
         "--max-latency",
         type=float,

@@ -238,16 +238,16 @@ def _load(
             progress=lambda what, done, total: phase.update(done, total, what),
         )
         phase.note = f"{len(data.train)} + {len(data.validation)} + {len(data.test)} images"
-    if earlier is not None:
-        shown, earlier = earlier.lines, earlier.on(data.content_hash)
-        for line in earlier.lines[len(shown) :]:
-            progress.fact("warm start", line)
     check_precision(plan)
     check_space(space, data, plan)
     teacher = "none"
     if recipe is not None:
         check_views(plan, recipe, class_data(data))
         teacher = find_teacher(plan, space, recipe, class_data(data), studies)
+    if earlier is not None:
+        shown, earlier = earlier.lines, earlier.on(data.content_hash, teacher)
+        for line in earlier.lines[len(shown) :]:
+            progress.fact("warm start", line)
     return StudyInputs(plan, space, data, teacher, studies, earlier)
 
 

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from analysis.results import PLAN_FILE, TrialResult
-from search_spaces.space import SearchSpace, nearest
+from analysis.stored_plan import Parameter
+from search_spaces.space import nearest
+from study.earlier_differences import held_as, teacher_text
 from study.mirror import bring_plans, bring_study, shown
 from study.names import StudyName, StudyNameError
-from study.plan import PlanError, StudyPlan
+from study.plan import PlanError
 from study.warm_start import EarlierTrial, EpochScore
 
 _PARAMETER = "param_"
 _NEEDED = ("status", "val_score", "latency_ms", "epochs", "epochs_done")
-_TRAINED = ("complete", "stopped")
+# One below the least score there was trained to its end all the same.
+_TRAINED = ("complete", "stopped", "infeasible")
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,15 @@ class Source:
         name: Of the study, or of the table's file.
         described: The same in a refusal.
         parameters: Names of those that any trial can have.
-        trials: Complete and stopped, as configurations of the source's own space.
+        trials: Those with a score, as configurations of the source's own space.
         data: Hash of its data set; None of a table, which does not know.
         score: Name and unit of its score, in the same way.
-        max_epochs: Of a full training, in the same way.
         train_per_class: Images of each class that students learnt from; None for all.
+        declared: Its space's parameters, as they could be chosen; none of a table.
+        taught: Whether a teacher taught there; None of a table.
+        teacher: That teacher, for people; None where none is known.
+        teacher_key: What tells it from others, in the same way.
+        by_checkpoint: Whether its weights were given.
     """
 
     name: str
@@ -40,33 +47,17 @@ class Source:
     trials: tuple[EarlierTrial, ...]
     data: str | None = None
     score: tuple[str, str] | None = None
-    max_epochs: int | None = None
     train_per_class: int | None = None
+    declared: tuple[Parameter, ...] = ()
+    taught: bool | None = None
+    teacher: str | None = None
+    teacher_key: str | None = None
+    by_checkpoint: bool = False
 
-    def alike(self, plan: StudyPlan, space: SearchSpace) -> bool:
-        """Whether its scores mean what they mean here, on the same images.
-
-        Those of the plan have yet to be read: see :meth:`study.warm_start.Earlier.on`.
-        """
-        return self.score is not None and not self.differences(plan, space)
-
-    def differences(self, plan: StudyPlan, space: SearchSpace) -> list[str]:
-        """Say in a clause each how its scores are of something else, as far as is known."""
-        if self.score is None:  # a table
-            return []
-        found, (name, unit) = [], self.score
-        if (name, unit) != (space.score.name, space.score.unit):
-            here = f"{space.score.name} ({space.score.unit})"
-            found.append(f"its score is {name} ({unit}), here {here}")
-        if self.max_epochs != plan.max_epochs:
-            found.append(f"its students trained {self.max_epochs} epochs, here {plan.max_epochs}")
-        if self.train_per_class != plan.train_per_class:
-            there, here = (
-                "all images" if count is None else f"{count} images of each class"
-                for count in (self.train_per_class, plan.train_per_class)
-            )
-            found.append(f"they learnt from {there}, here from {here}")
-        return found
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table, which knows little of its study."""
+        return self.score is None
 
 
 def read_source(asked: str, studies: Path) -> Source:
@@ -105,7 +96,11 @@ def _read_study(folder: Path) -> Source:
     from analysis.record import read_record
 
     record = read_record(folder)
-    plan = record.plan
+    plan, teacher = record.plan, record.teacher
+    own = plan.plan.get("teacher")
+    taught_by = None
+    if teacher is not None:
+        taught_by = own or teacher_text(teacher.name, teacher.epochs, plan.plan.get("seed"))
     return Source(
         name=folder.name,
         described=f"study {folder.name}",
@@ -113,14 +108,17 @@ def _read_study(folder: Path) -> Source:
         trials=tuple(map(_from_record, filter(_is_trained, record.trials))),
         data=plan.data.hash,
         score=(plan.space.score.name, plan.space.score.unit),
-        max_epochs=plan.plan.get("max_epochs"),
         train_per_class=plan.plan.get("train_per_class"),
+        declared=held_as(plan.space.parameters, dict(plan.held)),
+        taught=plan.space.taught,
+        teacher=taught_by,
+        teacher_key=None if teacher is None else teacher.key,
+        by_checkpoint=own is not None,
     )
 
 
 def _is_trained(trial: TrialResult) -> bool:
-    # One below the least score there was trained to its end all the same.
-    ended = trial.status in (*_TRAINED, "infeasible")
+    ended = trial.status in _TRAINED
     return ended and bool(trial.curve) and math.isfinite(trial.curve[-1].val_score)
 
 

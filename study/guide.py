@@ -96,7 +96,7 @@ class Guide:
             third_of=lambda params: self._thirds.get(self._student(params)),
             earlier=None
             if earlier is None
-            else _earlier(coding, earlier, point.best_score, self._third),
+            else _earlier(coding, earlier, point.best_score, plan.seed, self._third),
             trials=plan.budget.trials,
         )
         kept = record.attribute(results.ATTR_SEARCH)
@@ -330,7 +330,7 @@ def _overhead(trials: Sequence[TrialResult], devices: float) -> float:
 
 
 def _earlier(
-    coding: "Coding", earlier: "Earlier", best: float, third: Third | None
+    coding: "Coding", earlier: "Earlier", best: float, seed: int, third: Third | None
 ) -> "EarlierStudy":
     from study.search.earlier import EarlierStudy, EarlierTraining
 
@@ -344,7 +344,7 @@ def _earlier(
         )
         for trial in earlier.trials
     ]
-    return EarlierStudy(coding, trainings, best, seed=0, has_third=third is not None)
+    return EarlierStudy(coding, trainings, best, seed, has_third=third is not None)
 
 
 def _configurations(space: SearchSpace) -> list[dict[str, Value]] | None:

@@ -224,7 +224,7 @@ def _seconds_since(stamp: str) -> float:
 def study_states(
     studies: Path, on_read: Callable[[str], None] = lambda name: None
 ) -> list[dict[str, Any]]:
-    """Return name, state, counts, best score and age (s) of each study, latest first.
+    """Return name, state, counts, best validation score and age (s) of each study, latest first.
 
     A study whose record or lock cannot be read is listed as damaged, with the reason.
 
@@ -279,7 +279,7 @@ def study_table(states: Sequence[dict[str, Any]], width: int) -> "Table":
     longest = max(12, width - _OTHER_COLUMNS)
     table.add_column("study", overflow="fold", max_width=longest)
     table.add_column("state", no_wrap=True)
-    for heading in ("trials", "front", "best", "age"):
+    for heading in ("trials", "front", "best val", "age"):
         table.add_column(heading, no_wrap=True, justify="right")
     for state in states:
         damaged = state["state"] == DAMAGED

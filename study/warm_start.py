@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.stored import Stored
 from search_spaces.space import SearchSpace, SpaceError, Value
+from study import earlier_differences as differences
 from study.parsing import parse_value
 from study.plan import PlanError, StudyPlan
 from study.search.training import usual_ratio
@@ -70,8 +71,9 @@ class Earlier(Stored):
         alike: Scores there can be compared with scores here: the same images, as many of them, the
             same score and epochs.
         trials: Those that fit this space.
-        lines: What a person is to know of it: how many fit, and how the spaces differ.
+        lines: What a person is to know of it: how many fit, and how the studies differ.
         data: Hash of the data there; None where it is not known.
+        teacher: Key of the teacher there; None where it is not known, or told to be another.
     """
 
     source: str
@@ -79,16 +81,23 @@ class Earlier(Stored):
     trials: tuple[EarlierTrial, ...]
     lines: tuple[str, ...]
     data: str | None = None
+    teacher: str | None = None
 
-    def on(self, data: str) -> "Earlier":
-        """Return it for data of this hash: alike only on the same images.
+    def on(self, data: str, teacher: str) -> "Earlier":
+        """Return it for data of this hash and this teacher: alike only on the same images.
 
-        What was kept before it was told on which data stays as it was taken.
+        What was kept before it was told on which data, or taught by whom, stays as it was taken.
+
+        Args:
+            data: Hash of the data here.
+            teacher: Key of the teacher here, "none" without one.
         """
-        if self.data is None or self.data == data:
-            return self
-        lines = tuple(dict.fromkeys((*self.lines, "its images are others than those here")))
-        return replace(self, alike=False, lines=lines)
+        other_data = self.data is not None and self.data != data
+        other_teacher = self.teacher is not None and self.teacher != teacher
+        told = ["its images are others than those here"] if other_data else []
+        told += ["its teacher is another than the one here"] if other_teacher else []
+        lines = tuple(dict.fromkeys((*self.lines, *told)))
+        return replace(self, alike=self.alike and not other_data, lines=lines)
 
     @property
     def hash(self) -> str:
@@ -137,7 +146,7 @@ def _read_copy(path: Path) -> Earlier:
 
 
 def translate(source: "Source", plan: StudyPlan, space: SearchSpace) -> Earlier:
-    """Return a source's trials as configurations of a space, with the differences named.
+    """Return a source's trials as configurations of a space, with what differs named.
 
     A parameter that the source does not have takes its default here, one that is unknown here is
     passed over, and a trial with a value that cannot be had here is left out.
@@ -179,9 +188,22 @@ def translate(source: "Source", plan: StudyPlan, space: SearchSpace) -> Earlier:
     odd = [name for name in source.parameters if name not in known]
     if odd:
         lines.append(f"passed over, as unknown here: {', '.join(odd)}")
-    lines += source.differences(plan, space)
-    alike = source.alike(plan, space)
-    return Earlier(source.name, alike, tuple(fitting), tuple(lines), source.data)
+    of_scores = differences.of_scores(source, fitting, plan, space)
+    of_teacher = differences.of_teacher(source, plan, space)
+    lines += [
+        *differences.of_values(source, space),
+        *([of_teacher] if of_teacher else []),
+        *of_scores,
+        *differences.unknown(source),
+    ]
+    return Earlier(
+        source.name,
+        alike=not source.is_table and not of_scores,
+        trials=tuple(fitting),
+        lines=tuple(lines),
+        data=source.data,
+        teacher=None if of_teacher else source.teacher_key,
+    )
 
 
 def _misfits(counted: Counter[str]) -> str:

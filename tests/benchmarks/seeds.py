@@ -4,11 +4,13 @@
         --space mnist_subclass --preset paper --trials 3 --fix subclasses=5 --scheduler none
 
 What follows `--` goes to `python -m study.launch` as it stands, once a seed: seed k of the study
-NAME-sk. A seed shapes the held-out split, the teacher (unless `--teacher` gives one), the initial
-weights and the order of images. Rows with a label (a preset's, the default's, the control's) are
-compared; what a sampler drew differs from seed to seed and is left out. Gains are paired by seed,
-over the row that `--against` names, or else the control: the mean and its 95 % interval by
-Student's t. Run again, it goes on where it was interrupted.
+NAME-sk. A seed shapes the teacher (unless `--teacher` gives one), the students' initial weights,
+the order, crops and flips of images, dropout and the sampler. The splits are the same under every
+seed, so what other images held out would change is in no deviation and no interval. Rows with a
+label (a preset's, the default's, the control's) are compared; what a sampler drew differs from seed
+to seed and is left out. Gains are paired by seed, over the row that `--against` names, or else the
+control: the mean and its 95 % interval by Student's t. Run again, it goes on where it was
+interrupted.
 """
 
 import argparse

@@ -280,6 +280,17 @@ def test_names_in_a_list_are_whole_on_narrow_terminals(tmp_path: Path) -> None:
     assert "".join(line.partition(" ")[0] for line in lines[1:]) == name
 
 
+def test_the_best_score_in_a_list_is_named_a_validation_score(tmp_path: Path) -> None:
+    write(tmp_path / "some", [finished()], planned=1, end="complete")
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(study_table(study_states(tmp_path), 80))
+    heading, row = stream.getvalue().splitlines()
+
+    assert heading.split() == ["study", "state", "trials", "front", "best", "val", "age"]
+    ends = heading.index("best val") + len("best val")
+    assert row[:ends].endswith("% accuracy")
+
+
 @pytest.mark.parametrize(("failed", "allow"), [(3, None), (4, "0.6"), (5, "0.7"), (8, "1")])
 def test_after_too_many_failures_it_is_named_how_many_to_allow(
     tmp_path: Path, failed: int, allow: str | None

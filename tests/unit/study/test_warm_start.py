@@ -22,6 +22,7 @@ from study.plan import PlanError, StudyPlan
 from study.proposal import as_trials, distributions, propose
 from study.record import StudyRecord, now
 from study.resolving import resolve
+from study.search.earlier import EarlierStudy
 from study.searcher import TrialQueue
 from study.seed_points import seed_points
 from study.warm_start import EARLIER_FILE, Earlier, EarlierTrial, EpochScore, earlier_for, keep
@@ -29,6 +30,9 @@ from study.warm_start import EARLIER_FILE, Earlier, EarlierTrial, EpochScore, ea
 SAMPLE = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "analysis" / "sample_record.py"))
 )
+
+
+TEACHER = SAMPLE.teacher()["key"]
 
 
 def asked(*arguments: str) -> tuple[StudyPlan, SearchSpace]:
@@ -110,8 +114,8 @@ def test_scores_are_compared_where_the_same_images_were_learnt_from_alike(
 
     found = handed_over(tmp_path, "--max-epochs", "30", *here)
 
-    assert found.on("the same").alike is alike
-    assert not found.on("some other").alike
+    assert found.on("the same", TEACHER).alike is alike
+    assert not found.on("some other", TEACHER).alike
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_scores_are_compared_where_the_same_images_were_learnt_from_alike(
         (
             {},
             ("--train-per-class", "50"),
-            "they learnt from all images, here from 50 images of each class",
+            "its students learnt from all images, here from 50 images of each class",
         ),
         ({"unit": "share"}, (), "its score is accuracy (share), here accuracy (%)"),
         ({"data": "another"}, (), "its images are others than those here"),
@@ -135,21 +139,21 @@ def test_how_its_scores_differ_is_named(
     content["space"]["score"]["unit"] = there.get("unit", "%")
     trial = SAMPLE.trial(params(0.01), accuracy=60.0, ratio=3.0)
     SAMPLE.write_record(tmp_path / "other", [trial], plan_content=content)
-    alike = handed_over(tmp_path, "--max-epochs", "30").on(there.get("data", "the same"))
+    alike = handed_over(tmp_path, "--max-epochs", "30").on(there.get("data", "the same"), TEACHER)
 
-    found = handed_over(tmp_path, "--max-epochs", "30", *here).on("the same")
+    found = handed_over(tmp_path, "--max-epochs", "30", *here).on("the same", TEACHER)
 
     assert found.lines[-1] == line
-    assert found.on("the same").lines == found.lines
+    assert found.on("the same", TEACHER).lines == found.lines
     assert "data" not in there or line not in alike.lines
 
 
 def test_what_was_kept_without_its_data_stays_as_it_was_taken() -> None:
     body = earlier_of(RATES).to_json()
-    del body["data"]
+    del body["data"], body["teacher"]
     kept = Earlier.from_json(body)
     assert kept.alike
-    assert kept.on("any") == kept
+    assert kept.on("any", "none") == kept
 
 
 def test_a_report_s_table_hands_over_the_ends(studies: Path) -> None:
@@ -338,3 +342,22 @@ def test_the_search_begins_with_the_front_of_the_other_study(tmp_path: Path) -> 
 
     assert tasks[2].params["learning_rate"] == pytest.approx(0.05)
     assert len(record.trials()) == 3
+
+
+def test_what_is_fitted_to_another_study_is_chosen_by_the_seed_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, space = asked("--sampler", "latency-first", "--scheduler", "pause", "--seed", "7")
+    record = StudyRecord(tmp_path, "study", None)
+    record.set_attribute("reference_point", ReferencePoint(10.0, 100.0, 100.0).to_json())
+    seeds = []
+
+    class Seen(EarlierStudy):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            seeds.append(self._seed)
+
+    monkeypatch.setattr("study.search.earlier.EarlierStudy", Seen)
+    Guide(record, space, plan, earlier_of(RATES))
+
+    assert seeds == [7]
