@@ -18,6 +18,7 @@ from study.search.architecture import ArchitectureFigure, Figures
 from study.search.candidates import drawn
 from study.search.coding import Array, Coding, all_of
 from study.search.feasibility import Feasibility
+from study.search.first_draws import FirstDraws
 from study.search.latency_first import LatencyFirst
 from study.search.relative import PROPOSED, Conditions, RelativeSpace
 from study.search.scale import Corner
@@ -72,9 +73,11 @@ class LatencyFirstSampler(BaseSampler):
     was given can be.
 
     Without a ``search_space`` the relative space is what finished trials have in common. Until one
-    is complete or pruned there is none, and parameters are drawn independently. A parameter that
-    not all trials have is varied with the others if ``conditions`` tell when it applies; else it is
-    drawn independently.
+    is complete or pruned there is none. Parameters are then drawn one by one, unless an
+    ``independent_sampler`` was given, each a value that the fewest trials have that are alike so
+    far: as long as configurations are left, those that one process asks for differ, if all have the
+    same parameters. A parameter that not all trials have is varied with the others if
+    ``conditions`` tell when it applies; else it is drawn independently.
 
     A trial that is complete ends at the score that it returned. One that was pruned or failed is
     learnt from as far as it told its scores, and is on no front. A score that is not finite is left
@@ -158,7 +161,9 @@ class LatencyFirstSampler(BaseSampler):
         self._largest = largest
         self._limits = limits
         self._constraints_func = constraints_func
-        self._others = independent_sampler or RandomSampler(seed=seed)
+        at_random = RandomSampler(seed=seed)
+        self._others = independent_sampler or at_random
+        self._first = None if independent_sampler else FirstDraws(at_random)
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._lock = threading.Lock()
         self._learnt: tuple[Coding, Mapping[str, Any]] | None = None
@@ -213,6 +218,10 @@ class LatencyFirstSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw a parameter that is not varied with the others."""
+        if self._first is not None:
+            now = study._storage.get_trial(trial._trial_id)
+            if PROPOSED not in now.system_attrs:
+                return self._first.draw(study, trial, param_name, param_distribution)
         return self._others.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:

@@ -1,8 +1,10 @@
-"""Parameters that only some trials have."""
+"""Parameters that only some trials have, and the first trials, of which nothing is known yet."""
 
+import itertools
 import json
 import math
 import pickle
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -275,3 +277,61 @@ def test_many_configurations_are_not_listed() -> None:
 
     wide["temperature"] = IntDistribution(1, 1999)
     assert len(all_of(relative.coding_of(wide)) or ()) == 2000
+
+
+# The first trials
+
+
+def small(trial: optuna.Trial) -> tuple[float, float]:
+    width = trial.suggest_categorical("width", [1, 2, 4, 8])
+    trial.suggest_int("method", 0, 2)
+    return 50.0 + width, float(width)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_before_any_trial_has_finished_those_asked_for_differ(seed: int) -> None:
+    study = begun(make(seed=seed))
+
+    for trial in [study.ask() for _ in range(12)]:
+        small(trial)
+
+    assert distinct(study) == 12
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_so_do_those_that_threads_draw_at_once(seed: int) -> None:
+    # Of the first four each has drawn a width before anybody draws a method, or has finished.
+    together = threading.Barrier(4)
+
+    def end(trial: optuna.Trial) -> tuple[float, float]:
+        width = trial.suggest_categorical("width", [1, 2, 4, 8])
+        if trial.number < 4:
+            together.wait(10.0)
+        trial.suggest_int("method", 0, 2)
+        if trial.number < 4:
+            together.wait(10.0)
+        return 50.0 + width, float(width)
+
+    assert distinct(studied(make(seed=seed), 12, end, jobs=4)) == 12
+
+
+def test_more_of_them_than_there_are_configurations_are_drawn_all_the_same() -> None:
+    study = begun(make())
+
+    for trial in [study.ask() for _ in range(30)]:
+        small(trial)
+
+    drawn = [tuple(trial.params.values()) for trial in study.trials]
+    assert {drawn.count(cell) for cell in itertools.product([1, 2, 4, 8], range(3))} == {2, 3}
+
+
+def test_what_draws_independently_by_itself_is_left_to() -> None:
+    study, plain = (begun(sampler) for sampler in (
+        make(independent_sampler=RandomSampler(seed=5)), RandomSampler(seed=5)
+    ))  # fmt: skip
+
+    for each in (study, plain):
+        for trial in [each.ask() for _ in range(8)]:
+            small(trial)
+
+    assert [t.params for t in study.trials] == [t.params for t in plain.trials]
