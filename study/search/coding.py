@@ -6,7 +6,6 @@ others one by one; a dimension that does not apply lies in the middle, told apar
 the dimension it depends on.
 """
 
-import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -211,21 +210,35 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def all_of(search_space: Mapping[str, BaseDistribution]) -> list[dict[str, Any]] | None:
+def values_of(kind: BaseDistribution) -> Sequence[Any] | None:
+    """All values of a distribution; None where they are many, or without end."""
+    if isinstance(kind, CategoricalDistribution):
+        return kind.choices if len(kind.choices) <= _FEW else None
+    if isinstance(kind, IntDistribution):
+        values = range(kind.low, kind.high + 1, kind.step)
+        return values if len(values) <= _FEW else None
+    if isinstance(kind, FloatDistribution) and kind.step is not None:
+        steps = round((kind.high - kind.low) / kind.step)
+        if steps < _FEW:
+            return [kind.low + place * kind.step for place in range(steps + 1)]
+    return None
+
+
+def all_of(coding: Coding) -> list[dict[str, Any]] | None:
     """All configurations of a search space; None where they are many, or without end."""
-    if not search_space:
+    if not coding.dimensions:
         return None
-    values: list[Sequence[Any]] = []
-    for kind in search_space.values():
-        if isinstance(kind, CategoricalDistribution):
-            values.append(kind.choices)
-        elif isinstance(kind, IntDistribution):
-            values.append(range(kind.low, kind.high + 1, kind.step))
-        elif isinstance(kind, FloatDistribution) and kind.step is not None:
-            steps = round((kind.high - kind.low) / kind.step)
-            values.append([kind.low + place * kind.step for place in range(steps + 1)])
-        else:
+    found: list[dict[str, Any]] = [{}]
+    for each in coding.dimensions:
+        values = values_of(each.distribution)
+        if values is None:
             return None
-        if math.prod(map(len, values)) > _FEW:
+        applies = [each.parent is None or p.get(each.parent, _NOTHING) in each.when for p in found]
+        if len(found) + sum(applies) * (len(values) - 1) > _FEW:
             return None
-    return [dict(zip(search_space, each, strict=True)) for each in itertools.product(*values)]
+        found = [
+            longer
+            for params, applied in zip(found, applies, strict=True)
+            for longer in ([{**params, each.name: v} for v in values] if applied else [params])
+        ]
+    return found

@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from study.search.architecture import ArchitectureFigure, Figures
 from study.search.candidates import drawn
-from study.search.coding import Array, Coding, Dimension, all_of
+from study.search.coding import Array, Coding, all_of
 from study.search.feasibility import Feasibility
+from study.search.first_draws import FirstDraws
 from study.search.latency_first import LatencyFirst
+from study.search.relative import PROPOSED, Conditions, RelativeSpace
 from study.search.scale import Corner
 from study.search.training import Limits, Training
 
 Params = Mapping[str, Any]
 
-# Attributes of a trial: what it was proposed, and what it scored after an epoch.
-_PROPOSED, _SCORE, _LATENCY, _THIRD = "latency_first:params", "score:", "latency", "third"
+# Attributes of a trial: what it scored after an epoch, and what is known beside.
+_SCORE, _LATENCY, _THIRD = "score:", "latency", "third"
 _CONSTRAINTS = "constraints"  # as Optuna has those of a `constraints_func`
 # Draws from the space that are to tell how large a figure may be, and how far beyond a bound lies.
 _DRAWS, _BEYOND = 200, 1.1
@@ -68,8 +69,15 @@ class LatencyFirstSampler(BaseSampler):
     far as they were told with :func:`report_score`; of more than 400 trials, from those that run,
     those of the front and some of the others. Trials that run are expected to end as they promise,
     so parallel ones do not repeat each other; no configuration of the relative space is proposed
-    twice, and once all of a small one were, the study is stopped. Parameters that not all trials
-    have are drawn independently. It can be pickled where what it was given can be.
+    twice, and once all of a small one were, the study is stopped. It can be pickled where what it
+    was given can be.
+
+    Without a ``search_space`` the relative space is what finished trials have in common. Until one
+    is complete or pruned there is none. Parameters are then drawn one by one, unless an
+    ``independent_sampler`` was given, each a value that the fewest trials have that are alike so
+    far: as long as configurations are left, those that one process asks for differ, if all have the
+    same parameters. A parameter that not all trials have is varied with the others if
+    ``conditions`` tell when it applies; else it is drawn independently.
 
     A trial that is complete ends at the score that it returned. One that was pruned or failed is
     learnt from as far as it told its scores, and is on no front. A score that is not finite is left
@@ -104,6 +112,9 @@ class LatencyFirstSampler(BaseSampler):
             counts as unknown where it looks up another one in vain (a ``KeyError``).
         shaping: Names of the parameters that the latency depends on; all, if left out.
         search_space: What is varied; left out, the parameters that all trials have in common.
+        conditions: Of a parameter that not all trials have, the categorical one that it depends on,
+            and the values of that under which it applies: ``{"temperature": ("method",
+            ("taught",))}``. What it depends on may have a condition of its own.
         epochs: Of a whole training, as scores are reported; what reports more is refused.
         floor: Score of the reference corner; the lowest one seen, if left out.
         slowest: Latency of the reference corner: whatever is slower is worth nothing. Give it where
@@ -115,8 +126,13 @@ class LatencyFirstSampler(BaseSampler):
         limits: What is known to be refused: it is proposed last.
         constraints_func: As Optuna's samplers have it; ``Trial.set_constraint`` does as well. What
             breaks a constraint is on no front, and a candidate counts by how likely it keeps all.
-        independent_sampler: For the other parameters; draws at random, if left out.
+        independent_sampler: For the other parameters, and for all while there is no relative space;
+            draws at random, if left out.
         seed: Of every draw. One worker's proposals are the same for the same seed.
+
+    Raises:
+        ValueError: if a condition names a parameter that there is not or a value that is no choice.
+            Without a ``search_space`` that is only seen, and raised, once trials have finished.
     """
 
     def __init__(
@@ -125,6 +141,7 @@ class LatencyFirstSampler(BaseSampler):
         *,
         shaping: Collection[str] | None = None,
         search_space: Mapping[str, BaseDistribution] | None = None,
+        conditions: Conditions | None = None,
         epochs: int = 1,
         floor: float | None = None,
         slowest: float | None = None,
@@ -138,18 +155,18 @@ class LatencyFirstSampler(BaseSampler):
     ) -> None:
         self._latency_of, self._third_of = latency_of, third_of
         self._shaping = None if shaping is None else frozenset(shaping)
-        self._space = None if search_space is None else dict(search_space)
+        self._relative = RelativeSpace(search_space, conditions)
         self._epochs = epochs
         self._floor, self._slowest, self._best = floor, slowest, best_score
         self._largest = largest
         self._limits = limits
         self._constraints_func = constraints_func
-        self._others = independent_sampler or RandomSampler(seed=seed)
+        at_random = RandomSampler(seed=seed)
+        self._others = independent_sampler or at_random
+        self._first = None if independent_sampler else FirstDraws(at_random)
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        self._common = IntersectionSearchSpace(include_pruned=True)
         self._lock = threading.Lock()
         self._learnt: tuple[Coding, Mapping[str, Any]] | None = None
-        self._fixed: dict[str, Any] = {}  # of parameters of one value, which nothing varies
         self._forget()
 
     def _forget(self, of: Any = None) -> None:
@@ -178,12 +195,9 @@ class LatencyFirstSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return what is varied together: as given, or what all trials have in common."""
+        """Return what is varied together: as given, or what finished trials have in common."""
         with self._lock:
-            found = self._common.calculate(study) if self._space is None else self._space
-            single = [(name, each) for name, each in found.items() if each.single()]
-            self._fixed = {name: Dimension(name, each).value_of(0.0) for name, each in single}
-        return {name: each for name, each in sorted(found.items()) if not each.single()}
+            return self._relative.find(study)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -193,7 +207,7 @@ class LatencyFirstSampler(BaseSampler):
             return {}
         with self._lock:
             params = self._propose(study, trial, search_space)
-            study._storage.set_trial_system_attr(trial._trial_id, _PROPOSED, json.dumps(params))
+            study._storage.set_trial_system_attr(trial._trial_id, PROPOSED, json.dumps(params))
         return params
 
     def sample_independent(
@@ -204,6 +218,10 @@ class LatencyFirstSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw a parameter that is not varied with the others."""
+        if self._first is not None:
+            now = study._storage.get_trial(trial._trial_id)
+            if PROPOSED not in now.system_attrs:
+                return self._first.draw(study, trial, param_name, param_distribution)
         return self._others.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -235,16 +253,16 @@ class LatencyFirstSampler(BaseSampler):
     def _propose(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
-        coding = Coding(tuple(Dimension(name, kind) for name, kind in search_space.items()))
+        coding = self._relative.coding_of(search_space)
         has_third = len(study.directions) > 2
-        of = (study._storage, study._study_id, coding, self._fixed)
+        of = (study._storage, study._study_id, coding, self._relative.fixed)
         if self._finished_of != of:
             self._forget(of)
         seen: list[tuple[FrozenTrial, Params]] = []
         before: list[Training] = []
         for other in study.get_trials(deepcopy=False):
             known = self._finished.get(other.number)
-            params = _params_of(other, search_space) if known is None else known.params
+            params = known.params if known else self._relative.params_of(other, search_space)
             if params is None or other.number == trial.number:
                 continue
             seen.append((other, params))
@@ -259,7 +277,7 @@ class LatencyFirstSampler(BaseSampler):
         # Trials without the relative parameters count as drawn, from nowhere.
         rest = range(trial.number - len(before))
         before += [Training(-2 - n, {}, (), self._epochs, None, telling=False) for n in rest]
-        everything = all_of(search_space)
+        everything = all_of(coding)
         found = search.begin(before, lambda params: _key(params) in tried, everything)
         self._learnt = (coding, search.state())
         for number in self._genes.keys() - self._finished.keys():
@@ -321,7 +339,9 @@ class LatencyFirstSampler(BaseSampler):
 
         What was largest so far is no bound: whoever is larger would be worth nothing for ever.
         """
-        shapes = [i for i, each in enumerate(coding.dimensions) if each.name in shaping]
+        shapes = coding.with_parents(
+            [i for i, each in enumerate(coding.dimensions) if each.name in shaping]
+        )
         figure = ArchitectureFigure(coding, shapes, figure_of)
         if self._learnt is not None and self._learnt[0] == coding:
             figure.load_state(self._learnt[1].get(name, {}))
@@ -332,7 +352,7 @@ class LatencyFirstSampler(BaseSampler):
 
     def _training(self, trial: FrozenTrial, params: Params, *, has_third: bool) -> Training:
         scores = _curve(trial, self._epochs)
-        all_params = {**self._fixed, **params, **trial.params}
+        all_params = {**self._relative.completed(params), **trial.params}
         if trial.state == TrialState.COMPLETE:
             end, latency, third = trial.values[0], trial.values[1], trial.values[-1]
             # Its end is what it returned; without its curve, that stands for all of it.
@@ -371,10 +391,10 @@ class LatencyFirstSampler(BaseSampler):
         figures = {_key(params, shaping): value for params, value in known}
 
         def figure(params: Params) -> float | None:
-            params = {**self._fixed, **params}
-            if not shaping <= params.keys():
+            params = self._relative.completed(params)
+            if any(self._relative.applies(name, params) for name in shaping - params.keys()):
                 return None  # it depends on what is still to be drawn
-            found = figures.get(_key(params, shaping - self._fixed.keys()))
+            found = figures.get(_key(params, shaping - self._relative.fixed.keys()))
             return self._computed(otherwise, params) if found is None else found
 
         return figure
@@ -405,22 +425,6 @@ def _refuse_beyond(epochs: int, epoch: int, number: int) -> None:
             f"trial {number} reports epoch {epoch}, and LatencyFirstSampler was given "
             f"epochs={epochs}; give it the epochs of a whole training"
         )
-
-
-def _params_of(
-    trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
-) -> dict[str, Any] | None:
-    """A trial's values of the relative parameters; None if it has them not, or not as they are."""
-    proposed = trial.system_attrs.get(_PROPOSED)
-    if trial.state == TrialState.RUNNING and proposed is not None:
-        params = {**json.loads(proposed), **trial.params}
-    else:
-        params = dict(trial.params)
-    alike = all(
-        trial.distributions.get(name, kind) == kind and name in params
-        for name, kind in search_space.items()
-    )
-    return {name: params[name] for name in search_space} if alike else None
 
 
 def _curve(trial: FrozenTrial, epochs: int) -> tuple[float, ...]:
