@@ -31,6 +31,7 @@ from search_spaces.space import EXIT
 from study.additions import add_once, close_twins
 from study.database import unusable
 from study.journal import mend_journal, open_journal
+from study.parsed_trials import ParsedTrials
 from study.trial_attributes import now, of_exit, of_replicate, of_trial
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class StudyRecord:
         self.third = third
         # What a driver asks for at every event is kept at hand: no event costs more in a study of
         # ten thousand trials than the look at a list of that length.
-        self._ended: dict[int, TrialResult] = {}
+        self._parsed = ParsedTrials(lambda: self._storage.get_study_user_attrs(self._study_id))
         self._ids: dict[int, int] = {}
         if storage is None and (lost := lost_journal(folder)) is not None:
             raise RecordError(lost)
@@ -130,26 +131,11 @@ class StudyRecord:
 
     def trials(self) -> tuple[TrialResult, ...]:
         """Return every trial as the record tells it, in order."""
-        ended = self._ended
-        return tuple(
-            ended.get(number) or self._result(frozen)
-            for number, frozen in enumerate(self.frozen_trials())
-        )
+        return tuple(self._parsed.of(self.frozen_trials()))
 
     def trial(self, number: int) -> TrialResult:
         """Return one trial as the record tells it."""
-        return self._ended.get(number) or self._result(self._frozen(number))
-
-    def _result(self, frozen: "optuna.trial.FrozenTrial") -> TrialResult:
-        from analysis.record import trial_result
-
-        attributes = self._storage.get_study_user_attrs(self._study_id)
-        reference = attributes.get(results.ATTR_REFERENCE_POINT)
-        teacher_ms = None if reference is None else float(reference["latency_ms"])
-        result = trial_result(frozen, teacher_ms, attributes)
-        if result.closed:
-            self._ended[frozen.number] = result
-        return result
+        return self._parsed.ended(number) or next(self._parsed.of([self._frozen(number)]))
 
     def hypervolume(self, trials: Iterable[TrialResult] | None = None) -> float | None:
         """Return what the front covers of score and latency (0 to 1).
@@ -359,29 +345,28 @@ class StudyRecord:
     def confirm(self, number: int, confirmation: Confirmation) -> None:
         """Record a finished student's test score, and its architecture's idle latency."""
         self.timed(self.trial(number).architecture, confirmation.latency)
-        self._set_late(results.LATE_CONFIRMED, number, confirmation.to_json())
+        confirmed = results.late_attribute(results.LATE_CONFIRMED, number)
+        self.set_attribute(confirmed, confirmation.to_json())
 
     def timed(self, architecture: str, latency: Latency) -> None:
         """Record an architecture's latency on the idle device, unless it is there already."""
         idle = results.idle_attribute(architecture)
         if self.attribute(idle) is None:
             self.set_attribute(idle, latency.to_json())
-            self._ended.clear()  # it is that of all its trials
 
     def set_run_id(self, number: int, run_id: str) -> None:
         """Record which MLflow run shows a trial."""
-        self._set_late(results.LATE_MLFLOW_RUN_ID, number, run_id)
-
-    def _set_late(self, kind: str, number: int, value: Any) -> None:
-        self.set_attribute(results.late_attribute(kind, number), value)
-        self._ended.pop(number, None)
+        self.set_attribute(results.late_attribute(results.LATE_MLFLOW_RUN_ID, number), run_id)
 
     # The study
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Record something about the study as a whole."""
-        with _quiet():
-            self.study.set_user_attr(name, value)
+        try:
+            with _quiet():
+                self.study.set_user_attr(name, value)
+        finally:  # a write that fails may have got there all the same
+            self._parsed.forget(name)
 
     def attribute(self, name: str) -> Any:
         """Return what is recorded of the study under ``name``, or None."""
