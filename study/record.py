@@ -232,7 +232,7 @@ class StudyRecord:
             breaks: The one that it breaks and is complete all the same.
             violations: Of each constraint, as :meth:`finish` takes them.
         """
-        model, latency = self._students.setdefault(architecture, (model, latency))
+        model, latency = self._students.get(architecture, (model, latency))
         trial, frozen = self.trial(trained_with), self._frozen(trained_with)
         outcome = Outcome(
             status="complete" if refusal is None else "infeasible",
@@ -258,7 +258,8 @@ class StudyRecord:
             curve=curve,
         )
         params = {**frozen.params, EXIT: leave_at}
-        number = add_once(self.study, params, frozen.distributions, kept, violations)
+        with self._learning(architecture, model, latency):
+            number = add_once(self.study, params, frozen.distributions, kept, violations)
         self._tell(number, outcome)
         return number
 
@@ -293,9 +294,9 @@ class StudyRecord:
         architecture = self.trial(number).architecture
         if (known := self.known_student(architecture)) is not None:
             latency = known[1]
-        self._set(number, results.ATTR_MODEL, model.to_json())
-        self._set(number, results.ATTR_LATENCY, latency.to_json())
-        self._students.setdefault(architecture, (model, latency))
+        with self._learning(architecture, model, latency):
+            self._set(number, results.ATTR_MODEL, model.to_json())
+            self._set(number, results.ATTR_LATENCY, latency.to_json())
 
     def known_student(self, architecture: str) -> tuple[ModelSize, Latency] | None:
         """Return what was first recorded for an architecture, if any trial has measured it."""
@@ -308,6 +309,15 @@ class StudyRecord:
             if trial.model is not None and trial.latency is not None:
                 found.setdefault(trial.architecture, (trial.model, trial.latency))
         return found
+
+    @contextlib.contextmanager
+    def _learning(self, architecture: str, model: ModelSize, latency: Latency) -> Iterator[None]:
+        """Know a student once it is written; where that fails, see anew what got there."""
+        students = self._students
+        del self._students
+        yield
+        students.setdefault(architecture, (model, latency))
+        self._students = students
 
     def epoch(self, number: int, epoch: EpochResult) -> None:
         """Record one epoch of a trial; one that is there already is not written again."""

@@ -213,6 +213,8 @@ def test_of_a_write_that_fails_half_way_what_got_there_is_read(
         fresh = StudyRecord(folder, "study", None)
         assert record.trials() == fresh.trials()
         assert one_by_one(record) == fresh.trials()
+        for architecture in ("small", "large", "left"):
+            assert record.known_student(architecture) == fresh.known_student(architecture)
         if ended:
             return
 
@@ -235,6 +237,8 @@ def test_a_write_to_a_database_that_fails_is_not_read(
 
     assert record.trials() == before
     assert one_by_one(record) == before
+    assert record.known_student("left") is None
+    assert record.known_student("large") is None
 
 
 def test_what_another_process_writes_to_open_trials_is_read(
