@@ -63,7 +63,14 @@ from analysis.stored_plan import RecordReadError, StoredPlan, lost_journal, read
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["RecordReadError", "RecordReader", "StudyResults", "read_record", "trial_result"]
+__all__ = [
+    "RecordReadError",
+    "RecordReader",
+    "StudyResults",
+    "read_record",
+    "told_by_study",
+    "trial_result",
+]
 
 S = TypeVar("S", bound=Stored)
 
@@ -247,12 +254,7 @@ class RecordReader:
         attributes: Mapping[str, Any],
     ) -> TrialResult:
         number = trial.number
-        late = (LATE_CONFIRMED, LATE_MLFLOW_RUN_ID)
-        changing = (
-            teacher_ms,
-            attributes.get(idle_attribute(str(trial.user_attrs.get(ATTR_ARCHITECTURE, "")))),
-            *(attributes.get(late_attribute(kind, number)) for kind in late),
-        )
+        changing = tuple(attributes.get(name) for name in told_by_study(trial))
         if number in self._ended:
             known, result = self._ended[number]
             if known == changing:
@@ -371,6 +373,16 @@ def _stored(kind: type[S], value: Any, owner: str) -> S | None:
 def _all_stored(kind: type[S], values: Any, owner: str) -> tuple[S, ...]:
     found = (_stored(kind, item, owner) for item in values or ())
     return tuple(item for item in found if item is not None)
+
+
+def told_by_study(trial: "optuna.trial.FrozenTrial") -> tuple[str, ...]:
+    """Names of the study's attributes that make up a trial's result, beside the trial's own."""
+    return (
+        ATTR_REFERENCE_POINT,
+        idle_attribute(str(trial.user_attrs.get(ATTR_ARCHITECTURE, ""))),
+        late_attribute(LATE_CONFIRMED, trial.number),
+        late_attribute(LATE_MLFLOW_RUN_ID, trial.number),
+    )
 
 
 def trial_result(

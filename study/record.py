@@ -31,6 +31,7 @@ from search_spaces.space import EXIT
 from study.additions import add_once, close_twins
 from study.database import unusable
 from study.journal import mend_journal, open_journal
+from study.parsed_trials import ParsedTrials
 from study.trial_attributes import now, of_exit, of_replicate, of_trial
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class StudyRecord:
         self.third = third
         # What a driver asks for at every event is kept at hand: no event costs more in a study of
         # ten thousand trials than the look at a list of that length.
-        self._ended: dict[int, TrialResult] = {}
+        self._parsed = ParsedTrials(lambda: self._storage.get_study_user_attrs(self._study_id))
         self._ids: dict[int, int] = {}
         if storage is None and (lost := lost_journal(folder)) is not None:
             raise RecordError(lost)
@@ -130,26 +131,11 @@ class StudyRecord:
 
     def trials(self) -> tuple[TrialResult, ...]:
         """Return every trial as the record tells it, in order."""
-        ended = self._ended
-        return tuple(
-            ended.get(number) or self._result(frozen)
-            for number, frozen in enumerate(self.frozen_trials())
-        )
+        return tuple(self._parsed.of(self.frozen_trials()))
 
     def trial(self, number: int) -> TrialResult:
         """Return one trial as the record tells it."""
-        return self._ended.get(number) or self._result(self._frozen(number))
-
-    def _result(self, frozen: "optuna.trial.FrozenTrial") -> TrialResult:
-        from analysis.record import trial_result
-
-        attributes = self._storage.get_study_user_attrs(self._study_id)
-        reference = attributes.get(results.ATTR_REFERENCE_POINT)
-        teacher_ms = None if reference is None else float(reference["latency_ms"])
-        result = trial_result(frozen, teacher_ms, attributes)
-        if result.closed:
-            self._ended[frozen.number] = result
-        return result
+        return self._parsed.ended(number) or next(self._parsed.of([self._frozen(number)]))
 
     def hypervolume(self, trials: Iterable[TrialResult] | None = None) -> float | None:
         """Return what the front covers of score and latency (0 to 1).
@@ -246,7 +232,7 @@ class StudyRecord:
             breaks: The one that it breaks and is complete all the same.
             violations: Of each constraint, as :meth:`finish` takes them.
         """
-        model, latency = self._students.setdefault(architecture, (model, latency))
+        model, latency = self._students.get(architecture, (model, latency))
         trial, frozen = self.trial(trained_with), self._frozen(trained_with)
         outcome = Outcome(
             status="complete" if refusal is None else "infeasible",
@@ -272,7 +258,8 @@ class StudyRecord:
             curve=curve,
         )
         params = {**frozen.params, EXIT: leave_at}
-        number = add_once(self.study, params, frozen.distributions, kept, violations)
+        with self._learning(architecture, model, latency):
+            number = add_once(self.study, params, frozen.distributions, kept, violations)
         self._tell(number, outcome)
         return number
 
@@ -307,9 +294,9 @@ class StudyRecord:
         architecture = self.trial(number).architecture
         if (known := self.known_student(architecture)) is not None:
             latency = known[1]
-        self._set(number, results.ATTR_MODEL, model.to_json())
-        self._set(number, results.ATTR_LATENCY, latency.to_json())
-        self._students.setdefault(architecture, (model, latency))
+        with self._learning(architecture, model, latency):
+            self._set(number, results.ATTR_MODEL, model.to_json())
+            self._set(number, results.ATTR_LATENCY, latency.to_json())
 
     def known_student(self, architecture: str) -> tuple[ModelSize, Latency] | None:
         """Return what was first recorded for an architecture, if any trial has measured it."""
@@ -322,6 +309,15 @@ class StudyRecord:
             if trial.model is not None and trial.latency is not None:
                 found.setdefault(trial.architecture, (trial.model, trial.latency))
         return found
+
+    @contextlib.contextmanager
+    def _learning(self, architecture: str, model: ModelSize, latency: Latency) -> Iterator[None]:
+        """Know a student once it is written; where that fails, see anew what got there."""
+        students = self._students
+        del self._students
+        yield
+        students.setdefault(architecture, (model, latency))
+        self._students = students
 
     def epoch(self, number: int, epoch: EpochResult) -> None:
         """Record one epoch of a trial; one that is there already is not written again."""
@@ -359,29 +355,28 @@ class StudyRecord:
     def confirm(self, number: int, confirmation: Confirmation) -> None:
         """Record a finished student's test score, and its architecture's idle latency."""
         self.timed(self.trial(number).architecture, confirmation.latency)
-        self._set_late(results.LATE_CONFIRMED, number, confirmation.to_json())
+        confirmed = results.late_attribute(results.LATE_CONFIRMED, number)
+        self.set_attribute(confirmed, confirmation.to_json())
 
     def timed(self, architecture: str, latency: Latency) -> None:
         """Record an architecture's latency on the idle device, unless it is there already."""
         idle = results.idle_attribute(architecture)
         if self.attribute(idle) is None:
             self.set_attribute(idle, latency.to_json())
-            self._ended.clear()  # it is that of all its trials
 
     def set_run_id(self, number: int, run_id: str) -> None:
         """Record which MLflow run shows a trial."""
-        self._set_late(results.LATE_MLFLOW_RUN_ID, number, run_id)
-
-    def _set_late(self, kind: str, number: int, value: Any) -> None:
-        self.set_attribute(results.late_attribute(kind, number), value)
-        self._ended.pop(number, None)
+        self.set_attribute(results.late_attribute(results.LATE_MLFLOW_RUN_ID, number), run_id)
 
     # The study
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Record something about the study as a whole."""
-        with _quiet():
-            self.study.set_user_attr(name, value)
+        try:
+            with _quiet():
+                self.study.set_user_attr(name, value)
+        finally:  # a write that fails may have got there all the same
+            self._parsed.forget(name)
 
     def attribute(self, name: str) -> Any:
         """Return what is recorded of the study under ``name``, or None."""
