@@ -14,7 +14,7 @@ from analysis.front import (
     places,
 )
 from analysis.record import StudyResults
-from analysis.results import STATUSES, Status, TrialResult, trained_alone
+from analysis.results import STATUSES, Split, Status, TrialResult, trained_alone
 from analysis.runs import Estimate
 from analysis.table import measured_latency
 
@@ -201,7 +201,7 @@ def independent(pairs: Iterable[KdPair]) -> list[list[KdPair]]:
     return [members for _, members in groups]
 
 
-def overall_gain(pairs: Sequence[KdPair]) -> Estimate:
+def overall_gain(pairs: Sequence[KdPair], split: Split = "validation") -> Estimate:
     """The mean gain over groups of pairs that share no network (`independent`), by Student's t.
 
     Within a group gains are averaged first: pairs that share a training are no two witnesses. Two
@@ -210,15 +210,17 @@ def overall_gain(pairs: Sequence[KdPair]) -> Estimate:
 
     Args:
         pairs: at least one.
+        split: of which scores.
 
     Returns:
         The gain in the score's unit; its `runs` are the groups, or the runs of a single group.
     """
     groups = independent(pairs)
     if len(groups) == 1:
-        shared = set.intersection(*(set(pair.by_run) for pair in pairs))
-        return Estimate.of(fmean(pair.by_run[run] for pair in pairs) for run in sorted(shared))
-    told = Estimate.of(fmean(pair.val_gain for pair in group) for group in groups)
+        by_run = [pair.told_by(split)[1] for pair in pairs]
+        shared = set.intersection(*(set(gains) for gains in by_run))
+        return Estimate.of(fmean(gains[run] for gains in by_run) for run in sorted(shared))
+    told = Estimate.of(fmean(p.told_by(split)[0].mean for p in group) for group in groups)
     return told if len(groups) > 2 else replace(told, error=None)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.latency import NOTHING_TIED, TieTests
-from analysis.results import ReferencePoint, Third, TrialResult, first_runs
+from analysis.results import ReferencePoint, Split, Third, TrialResult, first_runs
 from analysis.runs import Estimate, mean_scores, runs_of
 from analysis.stored_plan import Space
 
@@ -34,8 +34,8 @@ class KdPair:
 
     Gains are distilled minus control, in the score's unit: the mean over their pairs of runs, each
     of one seed, and how far it is to be trusted. `test` is None until both have a run of the same
-    seed scored on the test split. `by_run` are the gains in the validation score that `validation`
-    is the mean of, by the number of the run.
+    seed scored on the test split. `by_run` and `test_by_run` are the gains that `validation` and
+    `test` are the means of, by the number of the run.
     """
 
     distilled: TrialResult
@@ -43,6 +43,13 @@ class KdPair:
     validation: Estimate
     test: Estimate | None
     by_run: Mapping[int, float]
+    test_by_run: Mapping[int, float]
+
+    def told_by(self, split: Split) -> tuple[Estimate, Mapping[int, float]]:
+        """The gain on a split, and that of each run; of the test split, where that was scored."""
+        if split == "test" and self.test is not None:
+            return self.test, self.test_by_run
+        return self.validation, self.by_run
 
     @property
     def val_gain(self) -> float:
@@ -365,15 +372,16 @@ def _pair(distilled: Sequence[TrialResult], control: Sequence[TrialResult]) -> K
         for one, other in seeds
         if one.val_score is not None and other.val_score is not None
     }
-    test = [
-        one.test_score - other.test_score
+    test = {
+        one.run: one.test_score - other.test_score
         for one, other in seeds
         if one.test_score is not None and other.test_score is not None
-    ]
+    }
     return KdPair(
         distilled[0],
         control[0],
         Estimate.of(validation.values()),
-        Estimate.of(test) if test else None,
+        Estimate.of(test.values()) if test else None,
         validation,
+        test,
     )

@@ -7,6 +7,7 @@ from analysis.findings import Findings, independent, overall_gain
 from analysis.formatting import NBSP, signed, span
 from analysis.front import KdPair
 from analysis.record import StudyResults
+from analysis.results import Split
 from analysis.runs import Estimate
 from analysis.stored_plan import Space
 
@@ -40,13 +41,15 @@ def gain_sentence(results: StudyResults, found: Findings) -> str:
     if not found.pairs:
         return "No distilled student has an undistilled twin to be compared with yet."
     pairs = _told_by(found)
-    gains = [pair.val_gain for pair in pairs]
-    score, gain = results.plan.space.score, overall_gain(pairs)
+    split = _split_of(pairs)
+    told = [pair.told_by(split)[0] for pair in pairs]
+    gains = [each.mean for each in told]
+    score, gain = results.plan.space.score, overall_gain(pairs, split)
     cause, twin, twins = words(results.plan.space)
-    text = f"{cause} changed validation {score.name} by {signed(gain.mean)} {score.points}"
-    runs = _runs_each([pair.validation.runs for pair in pairs])
+    text = f"{cause} changed {split} {score.name} by {signed(gain.mean)} {score.points}"
+    runs = _runs_each([each.runs for each in told])
     if len(pairs) == 1:
-        text += f"{_interval(pairs[0].validation)}, comparing one student"
+        text += f"{_interval(told[0])}, comparing one student"
         text = f"{text} with {twin}, {runs}."
     else:
         if signed(min(gains)) != signed(max(gains)):
@@ -55,7 +58,7 @@ def gain_sentence(results: StudyResults, found: Findings) -> str:
             )
             text += f" on average ({interval}single students {span((min(gains), max(gains)))})"
         text = f"{text}, comparing {_students(pairs)} with {twins}, {runs}."
-    return text
+    return text + _as_validated(pairs, split)
 
 
 def gain_headline(results: StudyResults, found: Findings) -> Headline:
@@ -67,20 +70,22 @@ def gain_headline(results: StudyResults, found: Findings) -> Headline:
         return Headline(title, "Not known yet", "", gain_sentence(results, found))
     score = results.plan.space.score
     pairs = _told_by(found)
-    gain, gains = overall_gain(pairs), [pair.val_gain for pair in pairs]
+    split = _split_of(pairs)
+    told = [pair.told_by(split)[0] for pair in pairs]
+    gain, gains = overall_gain(pairs, split), [each.mean for each in told]
     bound = _no_interval(pairs, gain)
     if gain.interval is not None:
         bound = f"95{NBSP}% interval {span(gain.interval)}"
-    runs = _runs_each([pair.validation.runs for pair in pairs])
+    runs = _runs_each([each.runs for each in told])
     figure = f"{signed(gain.mean)} {score.points}"
-    sentence = f"{cause} changed validation {score.name} by {figure}"
+    sentence = f"{cause} changed {split} {score.name} by {figure}"
     if len(pairs) == 1:
         sentence += f", comparing one student with {twin}, {runs}"
     else:
         sentence += f" on average over {_students(pairs)}, each beside {twin}, {runs}"
         if signed(min(gains)) != signed(max(gains)):
             sentence += f"; single gains from {span((min(gains), max(gains)))}"
-    return Headline(title, figure, bound, f"{sentence}.")
+    return Headline(title, figure, bound, f"{sentence}.{_as_validated(pairs, split)}")
 
 
 def sure_gains(results: StudyResults, found: Findings) -> str:
@@ -93,7 +98,8 @@ def sure_gains(results: StudyResults, found: Findings) -> str:
         return ""
     text = ""
     if len(several) > 1:
-        bounds = [pair.validation.interval for pair in several]
+        split = _split_of(several)
+        bounds = [pair.told_by(split)[0].interval for pair in several]
         # By what is shown: an end that is told as 0.0 is not above it.
         above = sum(interval is not None and round(interval[0], 1) > 0 for interval in bounds)
         which = "all" if above == len(several) else f"{above or 'none'}"
@@ -157,6 +163,20 @@ def _no_interval(pairs: Sequence[KdPair], gain: Estimate) -> str:
 def _told_by(found: Findings) -> list[KdPair]:
     """The pairs that tell of the gain: those of several runs where there are any, else all."""
     return [pair for pair in found.pairs if pair.validation.runs > 1] or list(found.pairs)
+
+
+def _split_of(pairs: Sequence[KdPair]) -> Split:
+    """The split to tell gains by: students are chosen by validation scores, which flatters them.
+
+    The test split, once all runs have been scored there.
+    """
+    scored = all(p.test is not None and p.test.runs == p.validation.runs for p in pairs)
+    return "test" if scored else "validation"
+
+
+def _as_validated(pairs: Sequence[KdPair], split: Split) -> str:
+    """What the gain was on the split that students are chosen by, where another one tells it."""
+    return "" if split == "validation" else f" On validation: {signed(overall_gain(pairs).mean)}."
 
 
 def _runs_each(counts: list[int]) -> str:

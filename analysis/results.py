@@ -27,6 +27,8 @@ Source = Literal["preset", "control", "sampler", "exit", "replicate"]
 DEFAULT_CONTROL_LABEL = "default, no KD loss"
 # What a study may keep small beside the latency: a field of `ModelSize`.
 Third = Literal["params_m", "flops_m"]
+# What students are chosen by, and what is scored once at the end.
+Split = Literal["validation", "test"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 

@@ -83,15 +83,21 @@ def _front_headline(results: StudyResults, found: Findings) -> Headline:
         sentence += f"from {first} to {last}"
     if results.plan.space.taught and not is_distilled(best, results.plan.space):
         sentence += "; it was taught by the labels alone"
-    test = results.test_score(best)
-    bound = speed if test is None else f"{score_text(test, space.score.unit)} test, {speed}"
-    sentence += ". Scores are of the validation split"
+    # Who is chosen by a score looks better by it than it is.
+    test, val = results.test_score(best), score_text(results.val_score(best), space.score.unit)
+    bound, figure = speed, _place(results, best)
+    if test is None:
+        sentence += ". Scores are of the validation split"
+    else:
+        bound = f"on the test split, {speed}"
+        figure = _at(score_text(test, space.score.unit), best)
+        sentence += f". Chosen by validation scores: there it has {val}"
     if _has_no_trade_off(found):
         fastest = sentence if complete == 1 else f"The fastest is {sentence}"
         sentence = f"{_no_trade_off(results)}. {fastest}"
         bound = f"the fastest is {speed}"
         return Headline("Best trade-off", "None", bound, f"{sentence}.")
-    return Headline("Best trade-off", _place(results, best), bound, f"{sentence}.")
+    return Headline("Best trade-off", figure, bound, f"{sentence}.")
 
 
 def _has_no_trade_off(found: Findings) -> bool:
@@ -116,17 +122,23 @@ def _close_headline(
     goal = f"{teacher.name} ({score_text(teacher.val_score, score.unit)})"
     small = found.smallest
     if small is None or small.model is None:
-        figure = f"{signed(gap, _decimals(gap))} {score.points}"
+        figure = shown = f"{signed(gap, _decimals(gap))} {score.points}"
         bound = f"{times(speed_up(results, trial))} as fast"
-        sentence = (
-            f"No student comes within {score.one_point} of {goal}; {_called(trial)} is closest."
-        )
+        closest = f"{_called(trial)} is closest"
+        on_test = _test_gap(results, trial)
+        if on_test is not None:
+            figure, bound = f"{signed(on_test)} {score.points}", f"on the test split, {bound}"
+            closest += f", {shown} on validation"
+        sentence = f"No student comes within {score.one_point} of {goal}; {closest}."
         return Headline("Closest to the teacher", figure, bound, sentence)
     apart = (results.val_score(small) or 0.0) - teacher.val_score
     share = significant(
         100 * small.model.params_m / teacher.params_m if teacher.params_m else None, 2
     )
     shown = f"{signed(apart, _decimals(apart))} {score.points}"
+    on_test = _test_gap(results, small)
+    if on_test is not None:
+        shown = f"{signed(on_test)} {score.points} on the test split"
     bound = f"{shown}, {times(speed_up(results, small))} as fast"
     size = f"{share}{NBSP}% of its parameters"
     title = f"Within {score.one_point} of the teacher"
@@ -149,6 +161,14 @@ def _close_headline(
     elif is_ahead(apart) and not taught_by_itself(small):
         sentence += ". A stronger teacher may have more to teach"
     return Headline(title, figure, bound, f"{sentence}.")
+
+
+def _test_gap(results: StudyResults, trial: TrialResult) -> float | None:
+    """How far a student is above its teacher on the test split, where it was scored there."""
+    test, teacher = results.test_score(trial), results.teacher
+    if test is None or teacher is None or teacher.test_score is None:
+        return None
+    return test - teacher.test_score
 
 
 def _no_front(results: StudyResults, found: Findings) -> str:
@@ -184,7 +204,10 @@ def relative_speed(results: StudyResults, trial: TrialResult) -> str:
 
 
 def _place(results: StudyResults, trial: TrialResult) -> str:
-    score = score_text(results.val_score(trial), results.plan.space.score.unit)
+    return _at(score_text(results.val_score(trial), results.plan.space.score.unit), trial)
+
+
+def _at(score: str, trial: TrialResult) -> str:
     return f"{score} at {milliseconds(trial.latency_ms)}"
 
 
@@ -215,8 +238,10 @@ def _front_sentence(results: StudyResults, found: Findings) -> str:
     best = found.best_trade_off
     if best is None or len(found.front) == 1:
         return size + "."
+    test = results.test_score(best)
+    tested = "" if test is None else f" ({score_text(test, space.score.unit)} on the test split)"
     return (
-        f"{size}. The best trade-off is {_called(best)}: {_place(results, best)}, "
+        f"{size}. The best trade-off is {_called(best)}: {_place(results, best)}{tested}, "
         f"{relative_speed(results, best)}."
     )
 

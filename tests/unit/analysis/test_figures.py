@@ -311,9 +311,10 @@ def test_the_first_screen_has_three_findings_with_figures(realistic):
         "Best trade-off", "Within one point of the teacher", "Gain by distillation",
     ]  # fmt: skip
     assert told["Best trade-off"][:2] == (
-        "75.5 % at 6.82 ms",
-        "75.0 % test, 3.61× as fast as the teacher",
+        "75.0 % at 6.82 ms",
+        "on the test split, 3.61× as fast as the teacher",
     )
+    assert told["Best trade-off"][2].endswith("Chosen by validation scores: there it has 75.5 %.")
     near = [
         (t.model.params_m, t.latency_ms, t.name)
         for t in realistic.configurations
@@ -324,6 +325,32 @@ def test_the_first_screen_has_three_findings_with_figures(realistic):
     assert figure == f"{params:.1f} M parameters"
     assert sentence.startswith(f"{name} ")
     assert told["Gain by distillation"][:2] == ("+1.9 points", "95 % interval +1.5 to +2.3")
+
+
+def test_what_was_chosen_by_validation_scores_is_told_by_the_test_split(sample, study):
+    """Teacher: 81.4 % on validation, 80.9 % on test."""
+    labels = sample.params((1, 1, 1, 1), terms="ce")
+    pairs = [
+        sample.trial(sample.params((1, 1, 1, 1)), accuracy=81.0, ratio=4.0, confirmed=(79.0, 4.0)),
+        sample.trial(labels, accuracy=78.0, ratio=4.0, source="control", confirmed=(77.5, 4.0)),
+    ]
+    paired = study(pairs)
+    near, gained = list(first_screen(paired).items())[1:]
+    assert near[0] == "Within one point of the teacher"
+    assert near[1][1] == "−1.9 points on the test split, 4.00× as fast"
+    assert gained[1][0] == "+1.5 points"
+    assert "changed test accuracy by +1.5 points" in gained[1][2]
+    assert gained[1][2].endswith("On validation: +3.0.")
+    assert "changed test accuracy by +1.5 points" in said(paired)
+
+
+def test_who_is_closest_to_the_teacher_is_told_by_the_test_split_too(sample, study):
+    results = study(
+        [sample.trial(sample.params(), accuracy=70.0, ratio=3.0, confirmed=(70.5, 3.0))]
+    )
+    figure, bound, sentence = first_screen(results)["Closest to the teacher"]
+    assert (figure, bound) == ("−10.4 points", "on the test split, 3.00× as fast")
+    assert sentence.endswith("is closest, −11.4 points on validation.")
 
 
 def test_of_twins_the_smallest_is_the_better_one_and_no_other_is_said_to_be_the_fastest(
