@@ -59,7 +59,7 @@ class Guide:
         plan: "StudyPlan",
         earlier: "Earlier | None" = None,
     ) -> None:
-        from study.search.latency_first import LatencyFirst
+        from study.search.latency_first import LatencyFirst, first_of
         from study.search.scale import Corner
         from study.search.training import Limits
 
@@ -97,7 +97,7 @@ class Guide:
             earlier=None
             if earlier is None
             else _earlier(coding, earlier, point.best_score, plan.seed, self._third),
-            trials=plan.budget.trials,
+            first=first_of(plan.budget.trials),
         )
         kept = record.attribute(results.ATTR_SEARCH)
         if kept is not None:

@@ -35,8 +35,6 @@ from study.search.training import Limits, Params, Training, telling, whole_ones
 
 # Networks begun at random, before there is anything to learn from; fewer if trained to their end.
 FIRST, _FIRST_WHOLE = 16, 8
-# Of the trials of a small study no more than this share, or it would learn for nothing.
-_FIRST_SHARE, _FIRST_AT_LEAST = 0.4, 4
 # So many are begun for each worker before anyone goes on, if that comes to more: workers that are
 # free at once go on with as many, good or not.
 FIRST_OF_A_WORKER = 5
@@ -58,6 +56,11 @@ _FAR = 2.0
 WORTH = 0.05
 
 
+def first_of(trials: int) -> int:
+    """Return how many of so many trials are begun at random; most of few are to be learnt for."""
+    return min(FIRST, max(4, 2 * trials // 5))
+
+
 class LatencyFirst:
     """Decides for one study; what it decides depends on what it is shown and on its seed.
 
@@ -76,7 +79,7 @@ class LatencyFirst:
         likelihood: How likely configurations, by their genes, are to be of use at all.
         earlier: What another study learnt; its front is tried among the first random draws.
         genes: Those of trials by number, as far as they are known; it adds to them.
-        trials: How many there will be, where something else than time bounds them.
+        first: So many are begun at random.
     """
 
     def __init__(
@@ -95,13 +98,11 @@ class LatencyFirst:
         earlier: EarlierStudy | None = None,
         likelihood: Callable[[Array], Array] | None = None,
         genes: dict[int, Array] | None = None,
-        trials: int | None = None,
+        first: int = FIRST,
     ) -> None:
         self._coding = coding
         self._corner = corner
-        self._first = FIRST
-        if trials is not None:
-            self._first = min(FIRST, max(_FIRST_AT_LEAST, int(_FIRST_SHARE * trials)))
+        self._first = first
         self._first_rung = first_rung
         self._seed = seed
         names = [each.name for each in coding.dimensions]

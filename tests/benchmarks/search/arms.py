@@ -229,14 +229,15 @@ class LatencyFirstArm:
         else:
             number = search.next_to_end(seen, left)
         if number is None:
-            if not may_begin:
-                return None
-            params = self._search.begin(seen, lambda params: False)
-            assert params is not None
-            self._live.add(len(trials))
-            return Trial(len(trials), dict(params))
+            return self._begun(trials) if may_begin else None
         self._live.add(number)
         return trials[number]
+
+    def _begun(self, trials: list[Trial]) -> Trial:
+        params = self._search.begin(self._seen(trials), lambda params: False)
+        assert params is not None
+        self._live.add(len(trials))
+        return Trial(len(trials), dict(params))
 
     def goes_on(self, trials: list[Trial], trial: Trial) -> bool:
         return len(trial.scores) not in self._rungs

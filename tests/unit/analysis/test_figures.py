@@ -337,7 +337,7 @@ def test_what_was_chosen_by_validation_scores_is_told_by_the_test_split(sample, 
     paired = study(pairs)
     near, gained = list(first_screen(paired).items())[1:]
     assert near[0] == "Within one point of the teacher"
-    assert near[1][1] == "−1.9 points on the test split, 4.00× as fast"
+    assert near[1][1] == "\u22121.9 points on the test split, 4.00× as fast"
     assert gained[1][0] == "+1.5 points"
     assert "changed test accuracy by +1.5 points" in gained[1][2]
     assert gained[1][2].endswith("On validation: +3.0.")
@@ -349,8 +349,8 @@ def test_who_is_closest_to_the_teacher_is_told_by_the_test_split_too(sample, stu
         [sample.trial(sample.params(), accuracy=70.0, ratio=3.0, confirmed=(70.5, 3.0))]
     )
     figure, bound, sentence = first_screen(results)["Closest to the teacher"]
-    assert (figure, bound) == ("−10.4 points", "on the test split, 3.00× as fast")
-    assert sentence.endswith("is closest, −11.4 points on validation.")
+    assert (figure, bound) == ("\u221210.4 points", "on the test split, 3.00× as fast")
+    assert sentence.endswith("is closest, \u221211.4 points on validation.")
 
 
 def test_of_twins_the_smallest_is_the_better_one_and_no_other_is_said_to_be_the_fastest(

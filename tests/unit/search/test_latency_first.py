@@ -15,6 +15,7 @@ from study.search.latency_first import (
     FIRST,
     FIRST_OF_A_WORKER,
     LatencyFirst,
+    first_of,
 )
 from study.search.scale import Corner
 from study.search.training import Limits, Training
@@ -154,6 +155,14 @@ def test_the_first_trials_are_drawn_by_the_seed() -> None:
 
     assert one.begin([], never) == same.begin([], never) != other.begin([], never)
     assert one.next_to_go_on(random_trainings(FIRST - 1)) is None
+
+
+def test_of_few_trials_few_are_drawn_at_random() -> None:
+    assert [first_of(trials) for trials in (1, 10, 16, 24, 40, 1000)] == [4, 4, 6, 9, 16, 16]
+
+    few = make_search(first=first_of(16))
+    assert few.next_to_go_on(random_trainings(5)) is None
+    assert few.next_to_go_on(random_trainings(6)) is not None
 
 
 def test_more_begin_before_anyone_goes_on_where_more_train_at_once() -> None:

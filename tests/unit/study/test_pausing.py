@@ -31,6 +31,8 @@ from study.record import StudyRecord, now
 from study.recorder import WAITED, Limits, Recorder
 from study.resolving import resolve
 from study.scheduler import PausingScheduler
+from study.search.coding import Array
+from study.search.latency_first import LatencyFirst, first_of
 from study.searcher import TrialQueue
 from study.seed_points import seed_points
 from study.tracking.tracker import Tracker
@@ -114,6 +116,25 @@ def make_driver(
     guide = Guide(record, space, plan)
     queue = TrialQueue(record, space, plan, seeds, lambda: False, guide, None, left)
     return Driver(record, queue)
+
+
+def test_a_small_study_learns_before_its_last_trial_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt_from = []
+    worth = LatencyFirst._worth_of_new
+
+    def look(search: LatencyFirst, genes: Array) -> Array:
+        learnt_from.append(len(driver.record.trials()))
+        return worth(search, genes)
+
+    monkeypatch.setattr(LatencyFirst, "_worth_of_new", look)
+    driver = make_driver(tmp_path, "--trials", "16")
+    while driver.step():
+        pass
+
+    assert min(learnt_from) == first_of(16) == 6
+    assert len(driver.record.trials()) == 16
 
 
 def test_a_study_ends_with_a_front_and_nothing_that_promises_to_join_it(tmp_path: Path) -> None:
@@ -224,9 +245,9 @@ def test_what_cannot_end_in_time_neither_begins_nor_goes_on(tmp_path: Path) -> N
 def test_once_all_have_begun_it_is_told_whether_time_kept_one_from_its_end(
     tmp_path: Path, is_late: bool
 ) -> None:
-    budget = ("--trials", "20", "--budget", "1h")
+    budget = ("--trials", "16", "--budget", "1h")
     driver = make_driver(tmp_path, *budget)
-    while len(driver.record.trials()) < 20:
+    while len(driver.record.trials()) < 16:
         driver.step()
     assert any(trial.epochs_done < EPOCHS for trial in driver.record.trials())
     if not is_late:  # whoever is worth it comes to its end
