@@ -302,9 +302,7 @@ ARMS: dict[str, Callable[[int], Any]] = {
     "MOASHA by rank": Moasha,
     "TPE": _optuna(lambda seed: _SAMPLERS.TPESampler(seed=seed)),
     "TPE multivariate": _optuna(lambda seed: _SAMPLERS.TPESampler(seed=seed, multivariate=True)),
-    "TPE, halved": _optuna(
-        lambda seed: _SAMPLERS.TPESampler(seed=seed, multivariate=True), halving=True
-    ),
+    "TPE, halved": _optuna(lambda seed: _SAMPLERS.TPESampler(seed=seed), halving=True),
     "NSGA-II": _optuna(lambda seed: _SAMPLERS.NSGAIISampler(seed=seed, population_size=16)),
     "GP": _optuna(lambda seed: _Gp(seed=seed)),
     "ours": LatencyFirstArm,
