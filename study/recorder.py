@@ -171,13 +171,13 @@ class Recorder(StatelessForRay, Callback):
             waits: dict[int, str] = {}
             if self._guide is not None:
                 self.guard(lambda: waits.update(self._why_they_wait()))
+            trained = self._queue.trained
             # Also those that Ray had queued, and not started yet.
             for number in self._record.interrupted():
-                # Nobody waits but in the search: others are left to whom they belong.
-                if reason == WAITED and not self._queue.owns(self._trial(number)):
+                # What it has learnt is there for the next run of the driver; and what another
+                # queue hands out is left to that.
+                if number in trained or not self._queue.owns(self._trial(number)):
                     continue
-                if number in self._queue.trained:
-                    continue  # what it has learnt is there for the next run of the driver
                 why = waits.get(number)
                 if why is not None and reason != WAITED:
                     why = f"{reason}; {why}"

@@ -10,6 +10,7 @@ from analysis.results import (
     ModelSize,
     OutcomeStatus,
     TrialResult,
+    Usage,
 )
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.cifar_self import SPACE as EXITS
@@ -336,15 +337,27 @@ def test_partners_of_a_finished_run_are_known_to_be_trained_until_their_turn_has
 ) -> None:
     first = fusing.queue.next_task()
     assert first is not None
+    fusing.record.use(first.number, Usage(runs=3))
     assert not fusing.queue.trained
     fusing.finish(first.number, 60.0)
     numbers = [number for number, _ in first.partners]
     assert fusing.queue.trained == set(numbers)
 
+    fusing = fusing.again()  # another driver goes on
     for left, number in zip((numbers[1:], []), numbers, strict=True):
+        assert fusing.queue.trained == {number, *left}
         assert fusing.next()
         fusing.finish(number, 60.0)
         assert fusing.queue.trained == set(left)
+
+
+def test_partners_that_were_not_trained_with_a_run_are_not_taken_to_be(fusing: Study) -> None:
+    first = fusing.queue.next_task()
+    assert first is not None
+    fusing.queue.trains_together(first.number, 1)
+    fusing.finish(first.number, 60.0)
+
+    assert not fusing.queue.trained
 
 
 def test_another_driver_hands_out_what_was_left_one_by_one(fusing: Study) -> None:
