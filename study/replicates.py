@@ -113,10 +113,10 @@ def _begun(trials: Sequence[TrialResult]) -> set[FurtherRun]:
 
 
 def _controls(trials: Sequence[TrialResult], space: Space) -> dict[Twin, TrialResult]:
-    """Return the trials that train without a teacher, the first of each configuration."""
+    """Return the controls, the first of each configuration; none where the space has none."""
     found: dict[Twin, TrialResult] = {}
     overrides = (space.control or {}).items()
-    for trial in trials:
+    for trial in trials if overrides else ():
         is_control = all(trial.params.get(name) == value for name, value in overrides)
         if is_control and trial.replicate_of is None and trial.status != _BEGUN_ANEW:
             found.setdefault(_twin(trial, space), trial)

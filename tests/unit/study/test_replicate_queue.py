@@ -1,5 +1,6 @@
 """What is handed out when the search is over, against a real record; nothing is trained here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,15 @@ def test_a_control_that_failed_is_not_tried_again(study: Study) -> None:
 
     assert tried == 1
     assert study.again().run() == []
+
+
+def test_a_space_without_controls_has_its_front_trained_again_and_no_other(tmp_path: Path) -> None:
+    study = Study(tmp_path, replace(SPACE, control={}))
+    study.search(60.0, 1.0, width=16)
+    study.search(20.0, 9.0, width=32)
+
+    assert study.run() == [(0, 1), (0, 2)]
+    assert {trial.source for trial in study.record.trials()} == {"sampler", "replicate"}
 
 
 def test_another_driver_goes_on_with_what_is_open_and_with_the_same_round(
