@@ -593,6 +593,16 @@ def test_an_open_replicate_outlives_the_end_of_a_search_whatever_ended_it(
 
     assert bench.status(waiting) == ("stopped", reason)
     assert bench.record.interrupted() == [replicate]
+    assert bench.recorder.cut is (reason != WAITED)
+
+
+def test_no_trial_is_cut_where_none_is_open_when_the_time_ends(bench: Bench) -> None:
+    trial = bench.start()
+    bench.train(trial, 1, 2)
+    bench.recorder.on_trial_complete(0, [], trial)
+    bench.recorder.close("the budget was spent")
+
+    assert not bench.recorder.cut
 
 
 def test_replicates_are_no_step_of_the_search_in_mlflow(bench: Bench) -> None:

@@ -372,3 +372,21 @@ def test_a_run_left_open_is_trained_although_no_replicates_are_asked_for_any_mor
     assert ending == Ending("complete", 0)
     assert session._record.trial(replicate).status == "complete"
     assert session._record.interrupted() == []
+
+
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [
+        (False, Ending("complete", 0, "every configuration has been tried")),
+        (True, Ending("budget", 0, "the budget of 2h is spent")),
+    ],
+)
+def test_an_exhausted_space_is_complete_unless_the_time_cut_a_trial(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, cut: bool, expected: Ending
+) -> None:
+    monkeypatch.setattr(Session, "_spent", lambda *_: "the budget of 2h is spent")
+    session = session_of(folder, asked("--budget", "2h"))
+    recorder: Any = SimpleNamespace(too_many_failures=lambda: False, device_seconds=0.0, cut=cut)
+    queue: Any = SimpleNamespace(exhausted="every configuration has been tried", out_of_time=False)
+
+    assert session._ending(recorder, queue) == expected
