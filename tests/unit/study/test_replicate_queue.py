@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from replicated_study import Params, Study, latency
 
+from analysis.front import kd_pairs
 from analysis.results import (
     EpochResult,
     ModelSize,
@@ -112,6 +113,23 @@ def test_a_control_that_failed_is_not_tried_again(study: Study) -> None:
         study.finish(trial.number, 50.0, "failed" if control else "complete")
 
     assert tried == 1
+    assert study.again().run() == []
+
+
+def test_a_control_that_scored_too_little_in_the_search_is_trained_once_more(
+    tmp_path: Path,
+) -> None:
+    study = Study(tmp_path, SPACE, ("--replicates", "2", "--min-score", "55"))
+    member = study.search(60.0, 1.0, width=16)
+    poor = study.search(50.0, 1.0, "infeasible", width=16, terms="ce")
+
+    done = study.run(shift=0.0)
+
+    (control,) = [t for t in study.record.trials() if t.control_of == member]
+    assert control.params == study.record.trial(poor).params
+    assert sorted(done, key=str) == [(member, 1), (control.number, 1), (None, 0)]
+    (pair,) = kd_pairs(study.record.trials(), study.stored)
+    assert (pair.distilled.number, pair.control.number) == (member, control.number)
     assert study.again().run() == []
 
 
