@@ -299,10 +299,15 @@ def taught_by_itself(trial: TrialResult) -> bool:
 
 
 def is_distilled(trial: TrialResult, space: Space) -> bool:
-    """Whether a teacher had a part in a trial: neither a control by origin nor by parameters."""
-    control = space.control or _CONTROL
+    """Whether a teacher had a part in a trial: neither a control by origin nor by parameters.
+
+    Where a space declares no controls, whoever is taught at all is distilled.
+    """
     if trial.source == "control" or trial.params.get("alpha") == 0:
         return False
+    if space.control is not None and not space.control:
+        return space.distils
+    control = _CONTROL if space.control is None else space.control
     return any(trial.params.get(name) != value for name, value in control.items())
 
 

@@ -46,6 +46,7 @@ __all__ = [
     "pooled_spread",
     "rivals",
     "runs_of",
+    "scored_too_little",
     "wanted_runs",
 ]
 
@@ -300,8 +301,9 @@ def missing_controls(trials: Iterable[TrialResult], space: Space, third: Third |
     """The distilled members of the front that have no control, nor had one tried, by number.
 
     One that is being trained, that failed or that turned out another student is not asked for
-    again. Of several exits of one network a
-    single one is named, the network's own first: the others' controls come with its training.
+    again. One of the search that scored too little is: trained for the member's sake it is
+    complete. Of several exits of one network a single one is named, the network's own first: the
+    others' controls come with its training.
     """
     trials = list(trials)
     served = {pair.distilled.number for pair in kd_pairs(trials, space)}
@@ -309,7 +311,7 @@ def missing_controls(trials: Iterable[TrialResult], space: Space, third: Third |
     tried = {
         _student(trial, space)
         for trial in trials
-        if trial.source == "control" and trial.status != "complete"
+        if trial.source == "control" and trial.status != "complete" and not scored_too_little(trial)
     }
     missing: dict[int, int] = {}
     for member in front_members(trials, third):
@@ -318,6 +320,12 @@ def missing_controls(trials: Iterable[TrialResult], space: Space, third: Third |
         if _student(member, space) not in tried and member.network not in missing.values():
             missing[member.network] = member.number
     return list(missing.values())
+
+
+def scored_too_little(trial: TrialResult) -> bool:
+    """Whether a trial is infeasible for its score, which it reached when trained to its end."""
+    whole = trial.val_score is not None and trial.epochs_done >= trial.epochs
+    return trial.status == "infeasible" and whole
 
 
 def _student(trial: TrialResult, space: Space) -> tuple[Any, ...]:

@@ -86,7 +86,8 @@ class SearchSpace:
         title: One line for tables and pages.
         description: A paragraph: what is searched and where it was published.
         parameters: The parameters; one that others depend on comes before them.
-        control: Overrides that turn any configuration into its undistilled twin.
+        control: Overrides that turn any configuration into its undistilled twin; none at all
+            where students have no such twin.
         build_student: ``(params, num_classes, shape) -> torch.nn.Module``; called on workers. The
             shape is that of an image, ``(height, width, channels)``.
         describe: A short name of the student that ``params`` builds, such as
@@ -248,8 +249,10 @@ class SearchSpace:
         return self.complete({**params, **self.control})
 
     def is_control(self, params: Params) -> bool:
-        """Whether ``params`` trains without a teacher."""
-        return all(params.get(name) == value for name, value in self.control.items())
+        """Whether ``params`` is a control; nothing is where the space declares none."""
+        return bool(self.control) and all(
+            params.get(name) == value for name, value in self.control.items()
+        )
 
     def siblings(self, params: Params) -> tuple[dict[str, Value], ...]:
         """Return the configurations that a training of ``params`` yields besides.

@@ -37,7 +37,6 @@ class Queue(ABC):
         self._handed_out: set[int] = set()
         # Those that wait for a trial's worker to train them with it, by the trial's number.
         self._held: dict[int, list[int]] = {}
-        self._trained: set[int] = set()
         # Nodes to be kept off: by all trials, and by one whose worker was unfit there.
         self._no_good: set[str] = set()
         self._told_off: dict[int, frozenset[str]] = {}
@@ -63,8 +62,19 @@ class Queue(ABC):
 
     @property
     def trained(self) -> frozenset[int]:
-        """Numbers of the trials that another's worker has trained, and whose turn has not come."""
-        return frozenset(self._trained)
+        """Numbers of the open trials that another's worker has trained to their end.
+
+        The record tells it, so that it holds for another run of the driver too: those that a worker
+        trained with a trial, as one, were begun right after it.
+        """
+        trials = self._record.trials()
+        return frozenset(
+            number
+            for trial in trials
+            if trial.status == "complete"
+            for number in range(trial.number + 1, trial.number + trial.usage.runs)
+            if trials[number].status == "running"
+        )
 
     @property
     def no_good(self) -> frozenset[str]:
@@ -97,12 +107,9 @@ class Queue(ABC):
             Those of them that nobody wants any more: further runs of one whose first has failed.
         """
         self._handed_out.discard(number)
-        self._trained.discard(number)
         trial = self._record.trial(number)
         if trial.run == 0 and trial.status in ("failed", "infeasible"):
             return self._held.pop(number, [])
-        if trial.status == "complete":
-            self._trained.update(self._held.get(number, ()))
         self._let_go(number)
         return []
 

@@ -85,6 +85,11 @@ class Recorder(StatelessForRay, Callback):
         spare: How many may be ahead of a student that is kept, as :func:`students_to_keep`.
         guide: Says why trials wait, and which of too many is given up.
         lost: Set once another driver has taken the study over: nothing is written any more.
+
+    Attributes:
+        device_seconds: For which devices were held, over all runs of the driver.
+        fatal: An error of the record.
+        cut: Whether any trial was ended that might have gone on, for want of time.
     """
 
     def __init__(
@@ -122,6 +127,7 @@ class Recorder(StatelessForRay, Callback):
         self._contenders = Contenders(trials, record.third, spare=spare)
         self.device_seconds = sum(trial.usage.device_seconds for trial in trials)
         self.fatal: Exception | None = None
+        self.cut = False
 
     # Ray's events
 
@@ -171,16 +177,17 @@ class Recorder(StatelessForRay, Callback):
             waits: dict[int, str] = {}
             if self._guide is not None:
                 self.guard(lambda: waits.update(self._why_they_wait()))
+            trained = self._queue.trained
             # Also those that Ray had queued, and not started yet.
             for number in self._record.interrupted():
-                # Nobody waits but in the search: others are left to whom they belong.
-                if reason == WAITED and not self._queue.owns(self._trial(number)):
+                # What it has learnt is there for the next run of the driver; and what another
+                # queue hands out is left to that.
+                if number in trained or not self._queue.owns(self._trial(number)):
                     continue
-                if number in self._queue.trained:
-                    continue  # what it has learnt is there for the next run of the driver
                 why = waits.get(number)
                 if why is not None and reason != WAITED:
                     why = f"{reason}; {why}"
+                self.cut = self.cut or reason != WAITED
                 self.guard(partial(self._close_for_good, number, why or reason))
         self._running.clear()
 

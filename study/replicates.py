@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.front import untaught
-from analysis.replication import missing_controls, wanted_runs
+from analysis.replication import missing_controls, scored_too_little, wanted_runs
 from analysis.results import EXIT, Third, TrialResult, trained_alone
 from analysis.stored_plan import Space
 
@@ -113,11 +113,17 @@ def _begun(trials: Sequence[TrialResult]) -> set[FurtherRun]:
 
 
 def _controls(trials: Sequence[TrialResult], space: Space) -> dict[Twin, TrialResult]:
-    """Return the trials that train without a teacher, the first of each configuration."""
+    """Return the controls, the first of each configuration; none where the space has none.
+
+    A network that scored too little, at whichever exit, is none: it is on no front, and kept no
+    student to be scored. Its configuration is trained once more, and is complete then.
+    """
     found: dict[Twin, TrialResult] = {}
+    too_poor = {trial.network for trial in trials if scored_too_little(trial)}
     overrides = (space.control or {}).items()
-    for trial in trials:
+    for trial in trials if overrides else ():
         is_control = all(trial.params.get(name) == value for name, value in overrides)
+        is_control = is_control and trial.network not in too_poor
         if is_control and trial.replicate_of is None and trial.status != _BEGUN_ANEW:
             found.setdefault(_twin(trial, space), trial)
     return found

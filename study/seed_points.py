@@ -22,13 +22,15 @@ def seed_points(
     """Return the configurations tried first, in order, none twice.
 
     They are the preset's rows (or the space's default configuration), then the control of the
-    default. Parameters held by ``fixed`` keep their value in every one of them.
+    default, if the space has controls. Parameters held by ``fixed`` keep their value in every one
+    of them.
     """
     held = dict(fixed or {})
     asked: list[tuple[str, Params]] = [("default", {})]
     if preset is not None:
         asked = [(row.label, row.params) for row in space.presets[preset]]
-    asked.append((DEFAULT_CONTROL_LABEL, space.control))
+    if space.control:
+        asked.append((DEFAULT_CONTROL_LABEL, space.control))
     points: list[SeedPoint] = []
     for label, overrides in asked:
         params = space.complete({**overrides, **held})

@@ -384,7 +384,7 @@ class Session:
             most = max(set(reasons), key=reasons.count)
             note = f"{len(reasons)} trials failed, most often: {most}"
             return Ending(TOO_MANY_FAILURES, 3, note)
-        if queue.exhausted:
+        if queue.exhausted and not recorder.cut:
             return Ending("complete", 0, queue.exhausted)
         late = self._late if queue.out_of_time else None
         spent = self._spent(recorder) or self._kept_back(recorder) or late

@@ -81,7 +81,13 @@ class Study:
         return Study(self.folder, self.space, arguments or self.arguments)
 
     def search(
-        self, score: float, milliseconds: float, *, seconds: float = 0.0, **overrides: Any
+        self,
+        score: float,
+        milliseconds: float,
+        status: OutcomeStatus = "complete",
+        *,
+        seconds: float = 0.0,
+        **overrides: Any,
     ) -> int:
         """A trial of the search that has ended, and held a worker for so long."""
         params = self.space.complete(overrides)
@@ -95,7 +101,7 @@ class Study:
         )
         self.record.measured(number, ModelSize(1.0, 1.0, 1), latency(milliseconds))
         self.record.use(number, Usage(0, seconds))
-        self.finish(number, score)
+        self.finish(number, score, status)
         return number
 
     def finish(self, number: int, score: float, status: OutcomeStatus = "complete") -> None:

@@ -82,7 +82,7 @@ def _study_rows(space: "SearchSpace", spec: str) -> list[tuple[str, str]]:
         recipe = recipe_of(space.teacher_for(data))
         teacher = f"{recipe.title}, {recipe.epochs} epochs of {recipe.optimizer}"
     objectives = ", ".join(f"{o.label} ({o.direction}, {o.unit})" for o in space.objectives)
-    control = ", ".join(f"{name}={value}" for name, value in space.control.items())
+    control = ", ".join(f"{name}={value}" for name, value in space.control.items()) or "none"
     own = methods_json(space.methods).items()
     return [
         ("objectives", objectives),

@@ -1,6 +1,7 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -184,6 +185,13 @@ def test_undistilled_students_are_recognised(sample, study):
     )
     distilled = [is_distilled(trial, results.plan.space) for trial in results.trials]
     assert distilled == [False, True, True]
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_without_controls_whoever_is_taught_is_distilled(sample, study, taught):
+    results = study([sample.trial(sample.params(terms="ce"), accuracy=70.0, ratio=3.0)])
+    space = replace(results.plan.space, control={}, taught=taught)
+    assert is_distilled(results.trials[0], space) is taught
 
 
 def test_a_distilled_student_is_paired_with_its_control_only(sample, study):

@@ -551,13 +551,22 @@ def test_distilled_members_without_a_control_are_named() -> None:
 def test_a_control_that_was_tried_is_not_missing(status: Any) -> None:
     member = trained(2, 90.0, 2.0, width=8)
     tried = trained(3, 0.0, width=8, terms="ce", source="control", architecture="", status="failed")
-    tried = replace(tried, outcome=replace(tried.outcome, status=status) if status else None)
+    ended = replace(tried.outcome, status=status, epochs_done=0, val_score=None)
+    tried = replace(tried, outcome=ended if status else None)
     assert missing_controls([member], SPACE, None) == [2]
     assert missing_controls([member, tried], SPACE, None) == []
     other = replace(tried, params={**tried.params, "width": 7})
     assert missing_controls([member, other], SPACE, None) == [2]
     unlike = trained(4, 10.0, 9.0, width=6, terms="ce", source="control", control_of=2)
     assert missing_controls([member, unlike], SPACE, None) == []
+
+
+def test_a_control_of_the_search_that_scored_too_little_is_missing() -> None:
+    member = trained(2, 90.0, 2.0, width=8)
+    poor = trained(3, 10.0, 2.0, width=8, terms="ce", source="control", status="infeasible")
+    assert missing_controls([member, poor], SPACE, None) == [2]
+    again = trained(4, 10.0, 2.0, width=8, terms="ce", source="control", control_of=2)
+    assert missing_controls([member, poor, again], SPACE, None) == []
 
 
 def test_exits_of_one_network_miss_one_control_between_them() -> None:

@@ -75,6 +75,13 @@ def test_the_control_is_the_same_student_and_recipe_without_the_teacher() -> Non
     assert {name: control[name] for name in kept} == {name: distilled[name] for name in kept}
 
 
+def test_nothing_is_a_control_in_a_space_that_declares_none() -> None:
+    space = replace(SPACE, control={})
+
+    assert not space.is_control(space.complete({}))
+    assert not space.is_control(SPACE.control_of(SPACE.complete({})))
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [

@@ -241,6 +241,17 @@ def test_without_a_preset_the_default_and_its_control_come_first() -> None:
     assert (default.source, control.source) == ("preset", "control")
 
 
+def test_a_space_without_controls_begins_with_none() -> None:
+    space = replace(SPACE, control={})
+
+    assert [(point.label, point.source) for point in seed_points(space, None)] == [
+        ("default", "preset")
+    ]
+    rows = seed_points(space, "paper")
+    assert [point.label for point in rows] == [row.label for row in space.presets["paper"]]
+    assert {point.source for point in rows} == {"preset"}
+
+
 def test_fixed_values_take_the_type_of_their_parameter() -> None:
     fixed = parse_fixed(
         ["width=16", "alpha=0.5", "terms=ce+kl", "blocks_1=2", "train_share=1"], SPACE

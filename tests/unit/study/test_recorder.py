@@ -314,7 +314,8 @@ def test_a_trial_that_goes_on_by_itself_is_no_longer_one_of_several(bench: Bench
 
 
 def hold(bench: Bench, leader: RayTrial, *partners: RayTrial) -> None:
-    """Have partners wait for the trial they are trained with, as the replicates' queue does."""
+    """Have partners wait for the trial that trains them with it, as the replicates' queue does."""
+    bench.recorder._running[leader.config["number"]].usage = Usage(runs=1 + len(partners))
     bench.queue._handed_out.add(leader.config["number"])
     bench.queue._held[leader.config["number"]] = [one.config["number"] for one in partners]
     for one in partners:
@@ -578,8 +579,9 @@ def test_an_error_of_the_record_stops_the_study_instead_of_vanishing(
     assert isinstance(bench.recorder.fatal, Halted)
 
 
-def test_an_open_replicate_outlives_the_end_of_a_search_but_not_that_of_the_time(
-    bench: Bench,
+@pytest.mark.parametrize("reason", [WAITED, "the budget was spent"])
+def test_an_open_replicate_outlives_the_end_of_a_search_whatever_ended_it(
+    bench: Bench, reason: str
 ) -> None:
     first = bench.start()
     bench.train(first, 1, 2)
@@ -587,13 +589,20 @@ def test_an_open_replicate_outlives_the_end_of_a_search_but_not_that_of_the_time
     waiting, replicate = bench.start(), bench.record.add_replicate(0, 1)
     bench.train(waiting, 1)
 
-    bench.recorder.close(WAITED)
+    bench.recorder.close(reason)
 
-    assert bench.status(waiting) == ("stopped", WAITED)
+    assert bench.status(waiting) == ("stopped", reason)
     assert bench.record.interrupted() == [replicate]
+    assert bench.recorder.cut is (reason != WAITED)
 
+
+def test_no_trial_is_cut_where_none_is_open_when_the_time_ends(bench: Bench) -> None:
+    trial = bench.start()
+    bench.train(trial, 1, 2)
+    bench.recorder.on_trial_complete(0, [], trial)
     bench.recorder.close("the budget was spent")
-    assert bench.record.trial(replicate).status == "stopped"
+
+    assert not bench.recorder.cut
 
 
 def test_replicates_are_no_step_of_the_search_in_mlflow(bench: Bench) -> None:

@@ -1,15 +1,18 @@
 """What is handed out when the search is over, against a real record; nothing is trained here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from replicated_study import Params, Study, latency
 
+from analysis.front import kd_pairs
 from analysis.results import (
     EpochResult,
     ModelSize,
     OutcomeStatus,
     TrialResult,
+    Usage,
 )
 from search_spaces.cifar_blocks import SPACE
 from search_spaces.cifar_self import SPACE as EXITS
@@ -111,6 +114,32 @@ def test_a_control_that_failed_is_not_tried_again(study: Study) -> None:
 
     assert tried == 1
     assert study.again().run() == []
+
+
+def test_a_control_that_scored_too_little_in_the_search_is_trained_once_more(
+    tmp_path: Path,
+) -> None:
+    study = Study(tmp_path, SPACE, ("--replicates", "2", "--min-score", "55"))
+    member = study.search(60.0, 1.0, width=16)
+    poor = study.search(50.0, 1.0, "infeasible", width=16, terms="ce")
+
+    done = study.run(shift=0.0)
+
+    (control,) = [t for t in study.record.trials() if t.control_of == member]
+    assert control.params == study.record.trial(poor).params
+    assert sorted(done, key=str) == [(member, 1), (control.number, 1), (None, 0)]
+    (pair,) = kd_pairs(study.record.trials(), study.stored)
+    assert (pair.distilled.number, pair.control.number) == (member, control.number)
+    assert study.again().run() == []
+
+
+def test_a_space_without_controls_has_its_front_trained_again_and_no_other(tmp_path: Path) -> None:
+    study = Study(tmp_path, replace(SPACE, control={}))
+    study.search(60.0, 1.0, width=16)
+    study.search(20.0, 9.0, width=32)
+
+    assert study.run() == [(0, 1), (0, 2)]
+    assert {trial.source for trial in study.record.trials()} == {"sampler", "replicate"}
 
 
 def test_another_driver_goes_on_with_what_is_open_and_with_the_same_round(
@@ -336,15 +365,27 @@ def test_partners_of_a_finished_run_are_known_to_be_trained_until_their_turn_has
 ) -> None:
     first = fusing.queue.next_task()
     assert first is not None
+    fusing.record.use(first.number, Usage(runs=3))
     assert not fusing.queue.trained
     fusing.finish(first.number, 60.0)
     numbers = [number for number, _ in first.partners]
     assert fusing.queue.trained == set(numbers)
 
+    fusing = fusing.again()  # another driver goes on
     for left, number in zip((numbers[1:], []), numbers, strict=True):
+        assert fusing.queue.trained == {number, *left}
         assert fusing.next()
         fusing.finish(number, 60.0)
         assert fusing.queue.trained == set(left)
+
+
+def test_partners_that_were_not_trained_with_a_run_are_not_taken_to_be(fusing: Study) -> None:
+    first = fusing.queue.next_task()
+    assert first is not None
+    fusing.queue.trains_together(first.number, 1)
+    fusing.finish(first.number, 60.0)
+
+    assert not fusing.queue.trained
 
 
 def test_another_driver_hands_out_what_was_left_one_by_one(fusing: Study) -> None:

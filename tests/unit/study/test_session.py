@@ -288,6 +288,27 @@ def test_who_may_come_to_the_front_keeps_its_student_while_runs_are_missing(
     assert {number for number in (0, 1) if student_file(folder, number).exists()} == kept
 
 
+def train_again(
+    session: Session, reference: object, make_queue: Callable[..., Any], *_: object
+) -> Any:
+    """Have every further run that is handed out reach what its first did."""
+    record, queue = session._record, make_queue(lambda: False, Left)
+    while (task := queue.next_task()) is not None:
+        first = record.trial(task.number).replicate_of
+        assert first is not None
+        known = record.trial(first)
+        score = known.val_score
+        assert known.latency is not None
+        assert known.model is not None
+        assert score is not None
+        record.measured(task.number, known.model, known.latency)
+        record.epoch(task.number, EpochResult(1, 1.0, 1.0, score, 0.1, 1.0))
+        outcome = Outcome("complete", None, 1, score, known.search_latency_ms, 2.0, now())
+        record.finish(task.number, outcome)
+        queue.ended(task.number)
+    return None, queue
+
+
 def test_who_comes_to_the_front_when_it_is_timed_gets_its_runs_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,25 +332,8 @@ def test_who_comes_to_the_front_when_it_is_timed_gets_its_runs_as_well(
         record.timed(record.trial(number).architecture, latency)
         return 1
 
-    def train(_: object, __: object, make_queue: Callable[..., Any], *___: object) -> Any:
-        queue = make_queue(lambda: False, Left)
-        while (task := queue.next_task()) is not None:
-            first = record.trial(task.number).replicate_of
-            assert first is not None
-            known = record.trial(first)
-            score = known.val_score
-            assert known.latency is not None
-            assert known.model is not None
-            assert score is not None
-            record.measured(task.number, known.model, known.latency)
-            record.epoch(task.number, EpochResult(1, 1.0, 1.0, score, 0.1, 1.0))
-            outcome = Outcome("complete", None, 1, score, known.search_latency_ms, 2.0, now())
-            record.finish(task.number, outcome)
-            queue.ended(task.number)
-        return None, queue
-
     monkeypatch.setattr("study.confirmation.time_front", time_next)
-    monkeypatch.setattr(Session, "_drive", train)
+    monkeypatch.setattr(Session, "_drive", train_again)
     monkeypatch.setattr(Session, "_ending", lambda *_: Ending("complete", 0))
     session._time.open()
     prepared: Any = SimpleNamespace(context=None)
@@ -340,3 +344,49 @@ def test_who_comes_to_the_front_when_it_is_timed_gets_its_runs_as_well(
     assert [trial.replicate_of for trial in record.trials()] == [None, None, 0, 1]
     assert next(timed, "asked each time") == "asked each time"
     assert summarise(folder).replicates["waiting"] == 0
+
+
+def test_a_run_left_open_is_trained_although_no_replicates_are_asked_for_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = asked("--replicates", "1")
+    folder = tmp_path / "studies" / "mine"
+    trial = SAMPLE.trial(SAMPLE.params(terms="ce"), accuracy=70.0, ratio=9.0)
+    content = {**SAMPLE.plan("mine"), "plan": plan.to_json()}
+    SAMPLE.write_record(folder, [trial], plan_content=content, sessions=[])
+    session = session_of(folder, plan)
+    replicate = session._record.add_replicate(0, 1)
+    monkeypatch.setattr("ray.put", lambda shared: None)
+    monkeypatch.setattr("study.confirmation.time_front", lambda *_: 0)
+    monkeypatch.setattr("study.confirmation.confirm", lambda *_: None)
+    illustrator = SimpleNamespace(draw=lambda kinds: None)
+    monkeypatch.setattr("study.illustrations.Illustrator", lambda *_: illustrator)
+    monkeypatch.setattr(Session, "_run_trials", lambda *_: Ending("complete", 0))
+    monkeypatch.setattr(Session, "_drive", train_again)
+    monkeypatch.setattr(Session, "_ending", lambda *_: Ending("complete", 0))
+    session._time.open()
+    prepared: Any = SimpleNamespace(context=None)
+
+    ending = session._trials_and_front(prepared)
+
+    assert ending == Ending("complete", 0)
+    assert session._record.trial(replicate).status == "complete"
+    assert session._record.interrupted() == []
+
+
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [
+        (False, Ending("complete", 0, "every configuration has been tried")),
+        (True, Ending("budget", 0, "the budget of 2h is spent")),
+    ],
+)
+def test_an_exhausted_space_is_complete_unless_the_time_cut_a_trial(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, cut: bool, expected: Ending
+) -> None:
+    monkeypatch.setattr(Session, "_spent", lambda *_: "the budget of 2h is spent")
+    session = session_of(folder, asked("--budget", "2h"))
+    recorder: Any = SimpleNamespace(too_many_failures=lambda: False, device_seconds=0.0, cut=cut)
+    queue: Any = SimpleNamespace(exhausted="every configuration has been tried", out_of_time=False)
+
+    assert session._ending(recorder, queue) == expected
