@@ -25,7 +25,6 @@ from analysis.results import (
     Third,
     TieTest,
     TrialResult,
-    first_runs,
     trained_alone,
     trial_name,
 )
@@ -167,7 +166,7 @@ def _waiting(trials: Sequence[TrialResult], third: Third | None) -> list[TrialRe
 
 def _reported(trials: Sequence[TrialResult], third: Third | None) -> set[int]:
     """Return the numbers of the front, of who may be on it, of published rows and controls."""
-    near = near_front(first_runs(trials), CONFIRMED_WITHIN, third)
+    near = near_front(trials, CONFIRMED_WITHIN, third)
     named = (t for t in trials if t.label or t.source == "control")
     return {trial.number for trial in (*front_members(trials, third), *near, *named)}
 

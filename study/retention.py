@@ -6,7 +6,6 @@ in a published table until it has been confirmed. A study with replicates keeps 
 whoever may turn out better than its first run, and every run until it is scored.
 """
 
-import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from analysis.front import (
     Staircase,
     dominates,
     front_members,
-    third_value,
+    places,
     trial_point,
 )
 from analysis.results import Third, TrialResult, first_runs
@@ -40,42 +39,38 @@ SPARE_AHEAD = 19
 def near_front(
     trials: Sequence[TrialResult], slack: float, third: Third | None = None
 ) -> list[TrialResult]:
-    """Return complete trials that nothing beats in score while being ``slack`` times faster.
+    """Return configurations that nothing beats in score while being ``slack`` times faster.
+
+    Scores are means over runs, as on the front, and each is told by its first run.
 
     With a third objective, whoever beats a trial has to be no larger than it as well: parameters
     and FLOPs are counted, not timed, so they need no slack.
+
+    Args:
+        trials: All that may matter, further runs too.
+        slack: From 1 on.
+        third: What the study keeps small beside the latency, if anything.
     """
-    complete = [trial for trial in trials if trial.status == "complete"]
-    by_speed = sorted(complete, key=_latency)
+    by_speed = sorted(places(trials, third), key=lambda entry: entry[1][1])
     # One architecture has one latency, also once it is confirmed, and one size: its best student
     # stands for it.
     most: dict[str, float] = {}
-    for trial in complete:
-        score = _score(trial)
+    for trial, (score, *_) in by_speed:
         most[trial.architecture] = max(score, most.get(trial.architecture, score))
     near = []
     ahead, fastest = Staircase(), 0
-    for trial in by_speed:
-        while fastest < len(by_speed) and _latency(by_speed[fastest]) * slack < _latency(trial):
-            ahead.enter(_third(by_speed[fastest], third), _score(by_speed[fastest]))
+    for trial, point in by_speed:
+        score, latency = point[:2]
+        while (faster := by_speed[fastest][1])[1] * slack < latency:
+            ahead.enter(_third(faster), faster[0])
             fastest += 1
-        score = _score(trial)
-        if ahead.best_within(_third(trial, third)) < score == most[trial.architecture]:
+        if ahead.best_within(_third(point)) < score == most[trial.architecture]:
             near.append(trial)
     return near
 
 
-def _latency(trial: TrialResult) -> float:
-    return math.inf if trial.latency_ms is None else trial.latency_ms
-
-
-def _score(trial: TrialResult) -> float:
-    return -math.inf if trial.val_score is None else trial.val_score
-
-
-def _third(trial: TrialResult, third: Third | None) -> float:
-    value = 0.0 if third is None else third_value(trial, third)
-    return math.inf if value is None else value
+def _third(point: Point) -> float:
+    return point[2] if len(point) > 2 else 0.0
 
 
 def behind_few(trials: Sequence[TrialResult], third: Third | None, most: int) -> list[TrialResult]:
@@ -117,7 +112,7 @@ def students_to_keep(
     keep = {trial.number for trial in front_members(trials, third)}
     if spare:
         keep |= {trial.number for trial in behind_few(firsts, third, spare)}
-    for trial in near_front(firsts, within, third):
+    for trial in near_front(trials, within, third):
         if trial.confirmed is None:
             keep.add(trial.number)
     for trial in trials:

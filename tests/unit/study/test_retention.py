@@ -22,6 +22,7 @@ from analysis.results import (
     Timing,
     TrialResult,
 )
+from study.confirmation import _waiting
 from study.retention import SPARE_AHEAD, Contenders, near_front, prune, students_to_keep
 
 
@@ -115,6 +116,31 @@ def test_near_the_front_is_who_nothing_beats_while_being_clearly_faster() -> Non
     fast, near, far = made(0, 90, 1.0), made(2, 85, 1.1), made(4, 85, 1.2)
 
     assert near_front([fast, near, far], 1.15) == [fast, near]
+
+
+def again(number: int, accuracy: float, first: TrialResult) -> TrialResult:
+    """A further run of a trial."""
+    run = made(number, accuracy, figure(first.latency_ms))
+    return replace(run, source="replicate", replicate_of=first.number, run=1)
+
+
+def test_near_the_front_is_told_by_the_means_that_the_front_is_told_by() -> None:
+    lucky, good, near = made(0, 72, 4.5), made(2, 71, 5.2), made(4, 71, 9.4)
+    alone = [lucky, good, near]
+    trials = [*alone, again(5, 68, lucky), again(6, 69, good)]
+
+    assert near_front(alone, 1.15) == [lucky]
+    assert near_front(trials, 1.15) == [lucky, near]
+    assert 4 not in students_to_keep(alone)
+    assert 4 in students_to_keep(trials)
+
+
+def test_who_is_near_the_front_by_means_waits_to_be_timed() -> None:
+    lucky, good, near = made(0, 72, 4.5), made(2, 70.9, 5.2), made(4, 71, 5.4)
+    trials = [lucky, good, near, again(5, 68, lucky), again(6, 72.1, good)]
+
+    # Its first run puts one 1.2 times as fast ahead of it, the mean does not.
+    assert near in _waiting(trials, None)
 
 
 def test_only_what_is_needed_stays_on_the_disk(tmp_path: Path) -> None:
