@@ -93,33 +93,51 @@ def replicated(trials: Iterable[TrialResult]) -> set[int]:
 
 
 def students_to_keep(
-    trials: Sequence[TrialResult],
-    third: Third | None = None,
-    within: float = KEPT_WITHIN,
-    spare: int = 0,
+    trials: Sequence[TrialResult], third: Third | None = None, spare: int = 0
 ) -> set[int]:
-    """Return the numbers of complete trials whose student is still needed.
+    """Return the numbers of complete trials whose student is still needed while a study lasts.
+
+    Who is near the front stays also once it was timed and confirmed: who seems ahead of it may turn
+    out slower, once that is timed as well.
 
     Args:
         trials: All that may matter.
         third: What the study keeps small beside the latency, if anything.
-        within: How many times slower than who beats it in score a student may be, to be kept until
-            it is confirmed.
         spare: How many others may be ahead of a student that is kept besides, as further runs may
             move it to the front; 0 keeps none of those.
     """
-    firsts, again = first_runs(trials), replicated(trials)
+    near = {trial.number for trial in near_front(trials, KEPT_WITHIN, third)}
+    return near | _needed(trials, third, spare)
+
+
+def students_at_the_end(
+    trials: Sequence[TrialResult], third: Third | None = None, spare: int = 0
+) -> set[int]:
+    """Return the numbers of complete trials whose student is needed once the front is confirmed.
+
+    Arguments as above. Once all near the front were timed, those that are off it stay so.
+    """
+    near = near_front(trials, CONFIRMED_WITHIN, third)
+    settled = all(map(_is_timed, near))
+    return _needed(trials, third, spare) | {t.number for t in near if not settled}
+
+
+def _needed(trials: Sequence[TrialResult], third: Third | None, spare: int) -> set[int]:
+    """Return whoever is on the front, waits for its test score, or may come up with its mean."""
+    again = replicated(trials)
     keep = {trial.number for trial in front_members(trials, third)}
     if spare:
-        keep |= {trial.number for trial in behind_few(firsts, third, spare)}
-    for trial in near_front(trials, within, third):
-        if trial.confirmed is None:
-            keep.add(trial.number)
+        keep |= {trial.number for trial in behind_few(first_runs(trials), third, spare)}
     for trial in trials:
         unscored = trial.status == "complete" and trial.confirmed is None
         if unscored and (trial.label or trial.source == "control" or trial.number in again):
             keep.add(trial.number)
     return keep
+
+
+def _is_timed(trial: TrialResult) -> bool:
+    latency = trial.best_latency
+    return latency is not None and latency.idle
 
 
 class Contenders:

@@ -34,13 +34,7 @@ from study.refusals import refusals
 from study.replicate_queue import ReplicateQueue, is_round_open, lacks_runs
 from study.replicates import FurtherRun, further
 from study.reserve import Reserve
-from study.retention import (
-    CONFIRMED_WITHIN,
-    KEPT_WITHIN,
-    SPARE_AHEAD,
-    prune,
-    students_to_keep,
-)
+from study.retention import SPARE_AHEAD, prune, students_at_the_end, students_to_keep
 from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import TrialQueue
 from study.seed_points import seed_points
@@ -213,7 +207,9 @@ class Session:
             illustrator = Illustrator(*own, self._cluster, progress, plan.retries)
             illustrator.draw(kinds_for(self._inputs.space))
             # Runs that are missing may move others to the front, who need their students then.
-            self._prune(CONFIRMED_WITHIN, spare=0 if ending.word == "complete" else None)
+            spare = 0 if ending.word == "complete" else self._spare
+            trials = record.trials()
+            prune(record.folder, trials, students_at_the_end(trials, record.third, spare))
             if plan.tracking_uri != NO_TRACKING:
                 front, space = front_of(record), self._inputs.space
                 make_on_cluster(record.folder, front, space, self._cluster, progress)
@@ -417,11 +413,11 @@ class Session:
         code = self._stop.exit_code
         return Ending(signal.Signals(code - 128).name, code)
 
-    def _prune(self, within: float = KEPT_WITHIN, spare: int | None = None) -> None:
+    def _prune(self) -> None:
         """Remove what no trial needs any more, also what a killed driver left."""
-        trials, third = self._record.trials(), self._plan.third
-        spare = self._spare if spare is None else spare
-        prune(self._record.folder, trials, students_to_keep(trials, third, within, spare))
+        trials = self._record.trials()
+        keep = students_to_keep(trials, self._plan.third, self._spare)
+        prune(self._record.folder, trials, keep)
 
     @property
     def _spare(self) -> int:

@@ -23,7 +23,14 @@ from analysis.results import (
     TrialResult,
 )
 from study.confirmation import _waiting
-from study.retention import SPARE_AHEAD, Contenders, near_front, prune, students_to_keep
+from study.retention import (
+    SPARE_AHEAD,
+    Contenders,
+    near_front,
+    prune,
+    students_at_the_end,
+    students_to_keep,
+)
 
 
 def made(
@@ -185,9 +192,25 @@ def test_runs_keep_their_students_until_they_are_scored() -> None:
     assert contenders.numbers == {0, 1, 2}
 
     scored = [replace(trial, confirmed=confirmed(trial)) for trial in trials]
-    assert students_to_keep(scored) == {1}
+    assert students_at_the_end(scored) == {1}
     # What is not kept is still counted where means are.
     assert Contenders(scored).trials == scored
+
+
+def test_a_confirmed_student_stays_while_whoever_seems_ahead_of_it_is_to_be_timed() -> None:
+    old, new = made(0, 70.0, 5.2), made(2, 71.0, 4.8)
+    old = replace(old, confirmed=confirmed(old))
+    contenders = Contenders([old])
+    contenders.add(new)
+
+    assert students_to_keep([old, new]) == contenders.numbers == {0, 2}
+    # Also where the front was left unconfirmed: the student of the new one cannot be read.
+    assert students_at_the_end([old, new]) == {0, 2}
+
+    slower = replace(new, idle_latency=confirmed(made(2, 71.0, 5.3)).latency)
+    assert [trial.number for trial in front_members([old, slower])] == [0, 2]
+    faster = replace(new, idle_latency=confirmed(new).latency)
+    assert students_at_the_end([old, faster]) == {2}
 
 
 def test_whoever_few_are_ahead_of_is_kept_while_means_may_move() -> None:
@@ -206,7 +229,7 @@ def test_no_rival_has_lost_its_student_before_it_is_known_as_one(seed: int) -> N
     rng = np.random.default_rng(seed)
     figures = zip(rng.normal(80.0, 1.0, 60), rng.uniform(1.0, 2.0, 60), strict=True)
     trials = [made(n, float(score), float(ms)) for n, (score, ms) in enumerate(figures)]
-    kept = students_to_keep(trials, within=1.0, spare=SPARE_AHEAD)
+    kept = students_at_the_end(trials, spare=SPARE_AHEAD)
 
     members = front_members(trials)
     further = [
