@@ -11,7 +11,7 @@ split until that is done. A student whose file cannot be read costs a warning: i
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front, replicated
 from study.task import task_of
+from study.tracking.session import front_of
 from study.trial_context import TrialContext, has_student
 
 if TYPE_CHECKING:
@@ -95,12 +96,28 @@ def confirm(
             phase.update(done, done)
     for number, problem in kept.unreadable.items():
         progress.warn(f"{trial_name(number)} could not be confirmed: {problem}")
+    _warn_of_lost(record, progress, kept.unreadable)
+
+
+def _warn_of_lost(record: StudyRecord, progress: Progress, unreadable: Collection[int]) -> None:
+    """Say which students are wanted and not kept, but for those that could not be read."""
+    front = {
+        trial.number: trial
+        for trial in front_of(record)
+        if trial.number not in unreadable and not has_student(record.folder, trial.number)
+    }
     reported = _reported(record.trials(), record.third)
     for trial in _waiting(record.trials(), record.third):
         # Of others that were trained again, the runs that can be scored are enough.
-        if trial.number not in reported or trial.number in kept.unreadable:
-            continue
-        progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
+        if trial.number in reported and trial.number not in {*unreadable, *front}:
+            progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
+    for trial in front.values():
+        nor = "" if trial.confirmed else ", nor scored on the test split"
+        progress.warn(
+            f"{trial.name} is on the front, but its student is not kept any more: it cannot be "
+            f"exported{nor}; to have it, train it in a study of its own, its parameters held by "
+            "`--fix`"
+        )
 
 
 def time_front(

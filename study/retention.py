@@ -3,7 +3,8 @@
 Kept are the last checkpoint of every trial that runs or was interrupted, and the student of every
 complete trial that is on the front, may come to be once it is timed on the idle device, or stands
 in a published table until it has been confirmed. A study with replicates keeps more while it lasts:
-whoever may turn out better than its first run, and every run until it is scored.
+whoever may turn out better than its first run, and every run until it is scored. When it has ended
+it keeps whoever was trained more than once, and rivals: it may be given more replicates.
 """
 
 import shutil
@@ -19,7 +20,9 @@ from analysis.front import (
     places,
     trial_point,
 )
+from analysis.replication import front_probabilities, rivals
 from analysis.results import Third, TrialResult, first_runs
+from analysis.stored_plan import Score
 from study.mirror import mirror_of
 from study.trial_context import STUDENT_FILE
 
@@ -92,6 +95,14 @@ def replicated(trials: Iterable[TrialResult]) -> set[int]:
     return {number for t in further for number in (t.number, t.replicate_of) if number is not None}
 
 
+def spare_ahead(trials: Iterable[TrialResult], replicates: int) -> int:
+    """Return how many may be ahead of a student that is kept, in a study of so many replicates.
+
+    Where some were trained again before, more may be asked for later.
+    """
+    return SPARE_AHEAD if replicates > 1 or replicated(trials) else 0
+
+
 def students_to_keep(
     trials: Sequence[TrialResult], third: Third | None = None, spare: int = 0
 ) -> set[int]:
@@ -111,15 +122,26 @@ def students_to_keep(
 
 
 def students_at_the_end(
-    trials: Sequence[TrialResult], third: Third | None = None, spare: int = 0
+    trials: Sequence[TrialResult],
+    third: Third | None = None,
+    spare: int = 0,
+    score: Score | None = None,
 ) -> set[int]:
     """Return the numbers of complete trials whose student is needed once the front is confirmed.
 
-    Arguments as above. Once all near the front were timed, those that are off it stay so.
+    Once all near the front were timed, those that are off it stay so, but for rivals: a study may
+    be given more replicates, and their means move then.
+
+    Args:
+        trials: All of the study's.
+        third: As above.
+        spare: As above.
+        score: The study's, by which rivals are told.
     """
     near = near_front(trials, CONFIRMED_WITHIN, third)
     settled = all(map(_is_timed, near))
-    return _needed(trials, third, spare) | {t.number for t in near if not settled}
+    close = rivals(front_members(trials, third), front_probabilities(trials, third, score))
+    return {*_needed(trials, third, spare), *close, *(t.number for t in near if not settled)}
 
 
 def _needed(trials: Sequence[TrialResult], third: Third | None, spare: int) -> set[int]:
@@ -129,8 +151,9 @@ def _needed(trials: Sequence[TrialResult], third: Third | None, spare: int) -> s
     if spare:
         keep |= {trial.number for trial in behind_few(first_runs(trials), third, spare)}
     for trial in trials:
-        unscored = trial.status == "complete" and trial.confirmed is None
-        if unscored and (trial.label or trial.source == "control" or trial.number in again):
+        named = trial.label or trial.source == "control" or trial.number in again
+        moves = trial.number in again and trial.replicate_of is None
+        if trial.status == "complete" and (moves or (named and trial.confirmed is None)):
             keep.add(trial.number)
     return keep
 

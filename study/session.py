@@ -34,7 +34,7 @@ from study.refusals import refusals
 from study.replicate_queue import ReplicateQueue, is_round_open, lacks_runs
 from study.replicates import FurtherRun, further
 from study.reserve import Reserve
-from study.retention import SPARE_AHEAD, prune, students_at_the_end, students_to_keep
+from study.retention import prune, spare_ahead, students_at_the_end, students_to_keep
 from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import TrialQueue
 from study.seed_points import seed_points
@@ -208,8 +208,8 @@ class Session:
             illustrator.draw(kinds_for(self._inputs.space))
             # Runs that are missing may move others to the front, who need their students then.
             spare = 0 if ending.word == "complete" else self._spare
-            trials = record.trials()
-            prune(record.folder, trials, students_at_the_end(trials, record.third, spare))
+            trials, score = record.trials(), self._stored.space.score
+            prune(record.folder, trials, students_at_the_end(trials, record.third, spare, score))
             if plan.tracking_uri != NO_TRACKING:
                 front, space = front_of(record), self._inputs.space
                 make_on_cluster(record.folder, front, space, self._cluster, progress)
@@ -422,7 +422,7 @@ class Session:
     @property
     def _spare(self) -> int:
         """How many may be ahead of a student that is kept until all runs are scored."""
-        return SPARE_AHEAD if self._plan.replicates > 1 else 0
+        return spare_ahead(self._record.trials(), self._plan.replicates)
 
     # The teacher
 

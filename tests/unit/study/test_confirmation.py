@@ -193,6 +193,27 @@ def test_of_the_front_that_is_timed_one_that_cannot_be_read_is_passed_over(front
     assert front.found == 0
 
 
+def test_a_member_of_the_front_whose_student_is_not_kept_is_told_with_what_that_means(
+    front: Front,
+) -> None:
+    record = front.record
+    off = add_student(record, front.context, 92.0, 1.0, source="preset", blocks_1=2)
+    for number in (0, off):
+        student_file(record.folder, number).unlink()
+    front.run(confirm)
+    student_file(record.folder, 1).unlink()
+
+    warnings = front.run(confirm)
+
+    anew = "; to have it, train it in a study of its own, its parameters held by `--fix`"
+    lost = "is on the front, but its student is not kept any more: it cannot be exported"
+    assert [" ".join(line.split()) for line in warnings] == [
+        f"t{off:04d} could not be confirmed: its student is not kept any more",
+        f"t0000 {lost}, nor scored on the test split{anew}",
+        f"t0001 {lost}{anew}",
+    ]
+
+
 def test_a_student_that_the_object_store_has_no_longer_is_one_that_is_not_kept(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:

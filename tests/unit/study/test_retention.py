@@ -28,6 +28,7 @@ from study.retention import (
     Contenders,
     near_front,
     prune,
+    spare_ahead,
     students_at_the_end,
     students_to_keep,
 )
@@ -192,7 +193,9 @@ def test_runs_keep_their_students_until_they_are_scored() -> None:
     assert contenders.numbers == {0, 1, 2}
 
     scored = [replace(trial, confirmed=confirmed(trial)) for trial in trials]
-    assert students_at_the_end(scored) == {1}
+    # More runs may be asked for later: then the first one may come to the front by its mean.
+    assert students_at_the_end(scored) == students_to_keep(scored) == {0, 1}
+    assert (spare_ahead(scored, 1), spare_ahead([best], 1)) == (SPARE_AHEAD, 0)
     # What is not kept is still counted where means are.
     assert Contenders(scored).trials == scored
 
@@ -247,6 +250,13 @@ def test_no_rival_has_lost_its_student_before_it_is_known_as_one(seed: int) -> N
     assert found
     assert set(found) <= kept
     assert len(kept) < 60
+    # Nor afterwards, when more runs may be asked for.
+    ended = [replace(trial, confirmed=confirmed(trial)) for trial in everyone]
+    front = front_members(ended)
+    close = rivals(front, front_probabilities(ended))
+    trained_again = {member.number for member in members}
+    assert close
+    assert students_at_the_end(ended) == {*close, *trained_again, *(t.number for t in front)}
 
 
 @given(st.lists(FIGURES, max_size=30))
