@@ -67,6 +67,7 @@ def confirm(
     cluster: Cluster,
     progress: Progress,
     retries: int = 2,
+    unreadable: dict[int, str] | None = None,
 ) -> None:
     """Confirm every trial of the record that is, or may be, on the front or in a published table.
 
@@ -77,9 +78,11 @@ def confirm(
         cluster: Where the study runs.
         progress: Shows how far it is.
         retries: How often a student is asked about again whose worker was lost.
+        unreadable: Students that this driver has found unreadable and told of, by number, with what
+            is wrong; those found now are added.
     """
     worker = _worker(context, context_reference, cluster, progress, retries)
-    kept = _Kept(record, worker)
+    kept = _Kept(record, worker, {} if unreadable is None else unreadable)
     if kept.waiting():
         with progress.phase("confirming the front") as phase:
             done = 0
@@ -94,7 +97,7 @@ def confirm(
                         record.confirm(trial.number, confirmation)
                         done += 1
             phase.update(done, done)
-    for number, problem in kept.unreadable.items():
+    for number, problem in kept.found_unreadable.items():
         progress.warn(f"{trial_name(number)} could not be confirmed: {problem}")
     _warn_of_lost(record, progress, kept.unreadable)
 
@@ -127,6 +130,7 @@ def time_front(
     cluster: Cluster,
     progress: Progress,
     retries: int = 2,
+    unreadable: dict[int, str] | None = None,
 ) -> int:
     """Time every student that is, or may be, on the front, on the idle device; score none.
 
@@ -137,12 +141,14 @@ def time_front(
         cluster: Where the study runs.
         progress: Shows how far it is.
         retries: How often a student is asked about again whose worker was lost.
+        unreadable: Students that this driver has found unreadable and told of, by number, with what
+            is wrong; those found now are added.
 
     Returns:
         How many architectures were timed.
     """
     worker = _worker(context, context_reference, cluster, progress, retries)
-    kept = _Kept(record, worker)
+    kept = _Kept(record, worker, {} if unreadable is None else unreadable)
     if not kept.untimed():
         return 0
     with progress.phase("timing the front") as phase:
@@ -157,7 +163,7 @@ def time_front(
             # Its latency may have let a student of another pace near the front.
             _test_ties(record, kept, phase, done)
         phase.update(done, done)
-    for number, problem in kept.unreadable.items():
+    for number, problem in kept.found_unreadable.items():
         progress.warn(f"{trial_name(number)} could not be timed on the idle device: {problem}")
     return done
 
@@ -245,11 +251,18 @@ class _Kept:
     Args:
         record: Read.
         worker: Loads them.
+        unreadable: By number, what is wrong with those that could not be read; added to.
+
+    Attributes:
+        found_unreadable: Those that are found here, which nobody has been told of.
     """
 
-    def __init__(self, record: StudyRecord, worker: WholeNodeWorker) -> None:
+    def __init__(
+        self, record: StudyRecord, worker: WholeNodeWorker, unreadable: dict[int, str]
+    ) -> None:
         self._record, self._worker = record, worker
-        self.unreadable: dict[int, str] = {}
+        self.unreadable = unreadable
+        self.found_unreadable: dict[int, str] = {}
 
     def waiting(self) -> list[TrialResult]:
         """Return the trials that wait, as far as their student is there."""
@@ -275,7 +288,7 @@ class _Kept:
 
             if not isinstance(error, CheckpointError):
                 raise
-            self.unreadable[trial.number] = str(error)
+            self.unreadable[trial.number] = self.found_unreadable[trial.number] = str(error)
             return None
 
 

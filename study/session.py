@@ -83,6 +83,7 @@ class Session:
         self._stop = stop
         self._time = SessionTime(record, begun, resources.concurrent, stop.lock_lost)
         self._unfit: frozenset[str] = frozenset()  # nodes, by Ray's names
+        self._unreadable: dict[int, str] = {}  # students, by number; each is told of once
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
         # While it searches, where it is not to take all the time there is.
@@ -201,7 +202,8 @@ class Session:
         if ending.exit_code == 0 and lacks:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
-            confirm(record, prepared.context, reference, self._cluster, progress, plan.retries)
+            shared = record, prepared.context, reference, self._cluster, progress, plan.retries
+            confirm(*shared, self._unreadable)
             # Before the students of controls are removed.
             own = record, self._stored.space, prepared.context, reference, plan.teacher
             illustrator = Illustrator(*own, self._cluster, progress, plan.retries)
@@ -254,13 +256,13 @@ class Session:
         while ended.word != "budget":
             # Whom a round has brought near the front is timed before the next one is decided.
             if not is_round_open(*known, begun):
-                time_front(*own)
+                time_front(*own, self._unreadable)
                 if not lacks_runs(*known, begun):
                     return ending
             ended = self._drive_replicates(reference, begun)
             if ended.exit_code != 0:
                 return ended
-        time_front(*own)
+        time_front(*own, self._unreadable)
         return self._without_replicates(ended) if lacks_runs(*known) else ending
 
     def _drive_replicates(self, reference: Any, begun: set[FurtherRun]) -> Ending:
