@@ -11,7 +11,7 @@ split until that is done. A student whose file cannot be read costs a warning: i
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ from analysis.results import (
     Third,
     TieTest,
     TrialResult,
-    first_runs,
     trained_alone,
     trial_name,
 )
@@ -38,6 +37,7 @@ from study.progress import Phase, Progress
 from study.record import StudyRecord
 from study.retention import CONFIRMED_WITHIN, near_front, replicated
 from study.task import task_of
+from study.tracking.session import front_of
 from study.trial_context import TrialContext, has_student
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def confirm(
     cluster: Cluster,
     progress: Progress,
     retries: int = 2,
+    unreadable: dict[int, str] | None = None,
 ) -> None:
     """Confirm every trial of the record that is, or may be, on the front or in a published table.
 
@@ -77,9 +78,11 @@ def confirm(
         cluster: Where the study runs.
         progress: Shows how far it is.
         retries: How often a student is asked about again whose worker was lost.
+        unreadable: Students that this driver has found unreadable and told of, by number, with what
+            is wrong; those found now are added.
     """
     worker = _worker(context, context_reference, cluster, progress, retries)
-    kept = _Kept(record, worker)
+    kept = _Kept(record, worker, {} if unreadable is None else unreadable)
     if kept.waiting():
         with progress.phase("confirming the front") as phase:
             done = 0
@@ -94,14 +97,30 @@ def confirm(
                         record.confirm(trial.number, confirmation)
                         done += 1
             phase.update(done, done)
-    for number, problem in kept.unreadable.items():
+    for number, problem in kept.found_unreadable.items():
         progress.warn(f"{trial_name(number)} could not be confirmed: {problem}")
+    _warn_of_lost(record, progress, kept.unreadable)
+
+
+def _warn_of_lost(record: StudyRecord, progress: Progress, unreadable: Collection[int]) -> None:
+    """Say which students are wanted and not kept, but for those that could not be read."""
+    front = {
+        trial.number: trial
+        for trial in front_of(record)
+        if trial.number not in unreadable and not has_student(record.folder, trial.number)
+    }
     reported = _reported(record.trials(), record.third)
     for trial in _waiting(record.trials(), record.third):
         # Of others that were trained again, the runs that can be scored are enough.
-        if trial.number not in reported or trial.number in kept.unreadable:
-            continue
-        progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
+        if trial.number in reported and trial.number not in {*unreadable, *front}:
+            progress.warn(f"{trial.name} could not be confirmed: its student is not kept any more")
+    for trial in front.values():
+        nor = "" if trial.confirmed else ", nor scored on the test split"
+        progress.warn(
+            f"{trial.name} is on the front, but its student is not kept any more: it cannot be "
+            f"exported{nor}; to have it, train it in a study of its own, its parameters held by "
+            "`--fix`"
+        )
 
 
 def time_front(
@@ -111,6 +130,7 @@ def time_front(
     cluster: Cluster,
     progress: Progress,
     retries: int = 2,
+    unreadable: dict[int, str] | None = None,
 ) -> int:
     """Time every student that is, or may be, on the front, on the idle device; score none.
 
@@ -121,12 +141,14 @@ def time_front(
         cluster: Where the study runs.
         progress: Shows how far it is.
         retries: How often a student is asked about again whose worker was lost.
+        unreadable: Students that this driver has found unreadable and told of, by number, with what
+            is wrong; those found now are added.
 
     Returns:
         How many architectures were timed.
     """
     worker = _worker(context, context_reference, cluster, progress, retries)
-    kept = _Kept(record, worker)
+    kept = _Kept(record, worker, {} if unreadable is None else unreadable)
     if not kept.untimed():
         return 0
     with progress.phase("timing the front") as phase:
@@ -141,7 +163,7 @@ def time_front(
             # Its latency may have let a student of another pace near the front.
             _test_ties(record, kept, phase, done)
         phase.update(done, done)
-    for number, problem in kept.unreadable.items():
+    for number, problem in kept.found_unreadable.items():
         progress.warn(f"{trial_name(number)} could not be timed on the idle device: {problem}")
     return done
 
@@ -167,7 +189,7 @@ def _waiting(trials: Sequence[TrialResult], third: Third | None) -> list[TrialRe
 
 def _reported(trials: Sequence[TrialResult], third: Third | None) -> set[int]:
     """Return the numbers of the front, of who may be on it, of published rows and controls."""
-    near = near_front(first_runs(trials), CONFIRMED_WITHIN, third)
+    near = near_front(trials, CONFIRMED_WITHIN, third)
     named = (t for t in trials if t.label or t.source == "control")
     return {trial.number for trial in (*front_members(trials, third), *near, *named)}
 
@@ -229,11 +251,18 @@ class _Kept:
     Args:
         record: Read.
         worker: Loads them.
+        unreadable: By number, what is wrong with those that could not be read; added to.
+
+    Attributes:
+        found_unreadable: Those that are found here, which nobody has been told of.
     """
 
-    def __init__(self, record: StudyRecord, worker: WholeNodeWorker) -> None:
+    def __init__(
+        self, record: StudyRecord, worker: WholeNodeWorker, unreadable: dict[int, str]
+    ) -> None:
         self._record, self._worker = record, worker
-        self.unreadable: dict[int, str] = {}
+        self.unreadable = unreadable
+        self.found_unreadable: dict[int, str] = {}
 
     def waiting(self) -> list[TrialResult]:
         """Return the trials that wait, as far as their student is there."""
@@ -259,7 +288,7 @@ class _Kept:
 
             if not isinstance(error, CheckpointError):
                 raise
-            self.unreadable[trial.number] = str(error)
+            self.unreadable[trial.number] = self.found_unreadable[trial.number] = str(error)
             return None
 
 

@@ -3,10 +3,10 @@
 Kept are the last checkpoint of every trial that runs or was interrupted, and the student of every
 complete trial that is on the front, may come to be once it is timed on the idle device, or stands
 in a published table until it has been confirmed. A study with replicates keeps more while it lasts:
-whoever may turn out better than its first run, and every run until it is scored.
+whoever may turn out better than its first run, and every run until it is scored. When it has ended
+it keeps whoever was trained more than once, and rivals: it may be given more replicates.
 """
 
-import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,10 +17,12 @@ from analysis.front import (
     Staircase,
     dominates,
     front_members,
-    third_value,
+    places,
     trial_point,
 )
+from analysis.replication import front_probabilities, rivals
 from analysis.results import Third, TrialResult, first_runs
+from analysis.stored_plan import Score
 from study.mirror import mirror_of
 from study.trial_context import STUDENT_FILE
 
@@ -40,42 +42,38 @@ SPARE_AHEAD = 19
 def near_front(
     trials: Sequence[TrialResult], slack: float, third: Third | None = None
 ) -> list[TrialResult]:
-    """Return complete trials that nothing beats in score while being ``slack`` times faster.
+    """Return configurations that nothing beats in score while being ``slack`` times faster.
+
+    Scores are means over runs, as on the front, and each is told by its first run.
 
     With a third objective, whoever beats a trial has to be no larger than it as well: parameters
     and FLOPs are counted, not timed, so they need no slack.
+
+    Args:
+        trials: All that may matter, further runs too.
+        slack: From 1 on.
+        third: What the study keeps small beside the latency, if anything.
     """
-    complete = [trial for trial in trials if trial.status == "complete"]
-    by_speed = sorted(complete, key=_latency)
+    by_speed = sorted(places(trials, third), key=lambda entry: entry[1][1])
     # One architecture has one latency, also once it is confirmed, and one size: its best student
     # stands for it.
     most: dict[str, float] = {}
-    for trial in complete:
-        score = _score(trial)
+    for trial, (score, *_) in by_speed:
         most[trial.architecture] = max(score, most.get(trial.architecture, score))
     near = []
     ahead, fastest = Staircase(), 0
-    for trial in by_speed:
-        while fastest < len(by_speed) and _latency(by_speed[fastest]) * slack < _latency(trial):
-            ahead.enter(_third(by_speed[fastest], third), _score(by_speed[fastest]))
+    for trial, point in by_speed:
+        score, latency = point[:2]
+        while (faster := by_speed[fastest][1])[1] * slack < latency:
+            ahead.enter(_third(faster), faster[0])
             fastest += 1
-        score = _score(trial)
-        if ahead.best_within(_third(trial, third)) < score == most[trial.architecture]:
+        if ahead.best_within(_third(point)) < score == most[trial.architecture]:
             near.append(trial)
     return near
 
 
-def _latency(trial: TrialResult) -> float:
-    return math.inf if trial.latency_ms is None else trial.latency_ms
-
-
-def _score(trial: TrialResult) -> float:
-    return -math.inf if trial.val_score is None else trial.val_score
-
-
-def _third(trial: TrialResult, third: Third | None) -> float:
-    value = 0.0 if third is None else third_value(trial, third)
-    return math.inf if value is None else value
+def _third(point: Point) -> float:
+    return point[2] if len(point) > 2 else 0.0
 
 
 def behind_few(trials: Sequence[TrialResult], third: Third | None, most: int) -> list[TrialResult]:
@@ -97,34 +95,72 @@ def replicated(trials: Iterable[TrialResult]) -> set[int]:
     return {number for t in further for number in (t.number, t.replicate_of) if number is not None}
 
 
+def spare_ahead(trials: Iterable[TrialResult], replicates: int) -> int:
+    """Return how many may be ahead of a student that is kept, in a study of so many replicates.
+
+    Where some were trained again before, more may be asked for later.
+    """
+    return SPARE_AHEAD if replicates > 1 or replicated(trials) else 0
+
+
 def students_to_keep(
-    trials: Sequence[TrialResult],
-    third: Third | None = None,
-    within: float = KEPT_WITHIN,
-    spare: int = 0,
+    trials: Sequence[TrialResult], third: Third | None = None, spare: int = 0
 ) -> set[int]:
-    """Return the numbers of complete trials whose student is still needed.
+    """Return the numbers of complete trials whose student is still needed while a study lasts.
+
+    Who is near the front stays also once it was timed and confirmed: who seems ahead of it may turn
+    out slower, once that is timed as well.
 
     Args:
         trials: All that may matter.
         third: What the study keeps small beside the latency, if anything.
-        within: How many times slower than who beats it in score a student may be, to be kept until
-            it is confirmed.
         spare: How many others may be ahead of a student that is kept besides, as further runs may
             move it to the front; 0 keeps none of those.
     """
-    firsts, again = first_runs(trials), replicated(trials)
+    near = {trial.number for trial in near_front(trials, KEPT_WITHIN, third)}
+    return near | _needed(trials, third, spare)
+
+
+def students_at_the_end(
+    trials: Sequence[TrialResult],
+    third: Third | None = None,
+    spare: int = 0,
+    score: Score | None = None,
+) -> set[int]:
+    """Return the numbers of complete trials whose student is needed once the front is confirmed.
+
+    Once all near the front were timed, those that are off it stay so, but for rivals: a study may
+    be given more replicates, and their means move then.
+
+    Args:
+        trials: All of the study's.
+        third: As above.
+        spare: As above.
+        score: The study's, by which rivals are told.
+    """
+    near = near_front(trials, CONFIRMED_WITHIN, third)
+    settled = all(map(_is_timed, near))
+    close = rivals(front_members(trials, third), front_probabilities(trials, third, score))
+    return {*_needed(trials, third, spare), *close, *(t.number for t in near if not settled)}
+
+
+def _needed(trials: Sequence[TrialResult], third: Third | None, spare: int) -> set[int]:
+    """Return whoever is on the front, waits for its test score, or may come up with its mean."""
+    again = replicated(trials)
     keep = {trial.number for trial in front_members(trials, third)}
     if spare:
-        keep |= {trial.number for trial in behind_few(firsts, third, spare)}
-    for trial in near_front(firsts, within, third):
-        if trial.confirmed is None:
-            keep.add(trial.number)
+        keep |= {trial.number for trial in behind_few(first_runs(trials), third, spare)}
     for trial in trials:
-        unscored = trial.status == "complete" and trial.confirmed is None
-        if unscored and (trial.label or trial.source == "control" or trial.number in again):
+        named = trial.label or trial.source == "control" or trial.number in again
+        moves = trial.number in again and trial.replicate_of is None
+        if trial.status == "complete" and (moves or (named and trial.confirmed is None)):
             keep.add(trial.number)
     return keep
+
+
+def _is_timed(trial: TrialResult) -> bool:
+    latency = trial.best_latency
+    return latency is not None and latency.idle
 
 
 class Contenders:

@@ -34,13 +34,7 @@ from study.refusals import refusals
 from study.replicate_queue import ReplicateQueue, is_round_open, lacks_runs
 from study.replicates import FurtherRun, further
 from study.reserve import Reserve
-from study.retention import (
-    CONFIRMED_WITHIN,
-    KEPT_WITHIN,
-    SPARE_AHEAD,
-    prune,
-    students_to_keep,
-)
+from study.retention import prune, spare_ahead, students_at_the_end, students_to_keep
 from study.scheduler import ParetoHalvingScheduler, PausingScheduler
 from study.searcher import TrialQueue
 from study.seed_points import seed_points
@@ -89,6 +83,7 @@ class Session:
         self._stop = stop
         self._time = SessionTime(record, begun, resources.concurrent, stop.lock_lost)
         self._unfit: frozenset[str] = frozenset()  # nodes, by Ray's names
+        self._unreadable: dict[int, str] = {}  # students, by number; each is told of once
         self._tracker: Tracker = Tracker()
         self._stored = read_plan(inputs.folder / results.PLAN_FILE)
         # While it searches, where it is not to take all the time there is.
@@ -207,13 +202,16 @@ class Session:
         if ending.exit_code == 0 and lacks:
             ending = self._run_replicates(prepared, reference, ending)
         if ending.exit_code in (0, 3):
-            confirm(record, prepared.context, reference, self._cluster, progress, plan.retries)
+            shared = record, prepared.context, reference, self._cluster, progress, plan.retries
+            confirm(*shared, self._unreadable)
             # Before the students of controls are removed.
             own = record, self._stored.space, prepared.context, reference, plan.teacher
             illustrator = Illustrator(*own, self._cluster, progress, plan.retries)
             illustrator.draw(kinds_for(self._inputs.space))
             # Runs that are missing may move others to the front, who need their students then.
-            self._prune(CONFIRMED_WITHIN, spare=0 if ending.word == "complete" else None)
+            spare = 0 if ending.word == "complete" else self._spare
+            trials, score = record.trials(), self._stored.space.score
+            prune(record.folder, trials, students_at_the_end(trials, record.third, spare, score))
             if plan.tracking_uri != NO_TRACKING:
                 front, space = front_of(record), self._inputs.space
                 make_on_cluster(record.folder, front, space, self._cluster, progress)
@@ -258,13 +256,13 @@ class Session:
         while ended.word != "budget":
             # Whom a round has brought near the front is timed before the next one is decided.
             if not is_round_open(*known, begun):
-                time_front(*own)
+                time_front(*own, self._unreadable)
                 if not lacks_runs(*known, begun):
                     return ending
             ended = self._drive_replicates(reference, begun)
             if ended.exit_code != 0:
                 return ended
-        time_front(*own)
+        time_front(*own, self._unreadable)
         return self._without_replicates(ended) if lacks_runs(*known) else ending
 
     def _drive_replicates(self, reference: Any, begun: set[FurtherRun]) -> Ending:
@@ -417,16 +415,16 @@ class Session:
         code = self._stop.exit_code
         return Ending(signal.Signals(code - 128).name, code)
 
-    def _prune(self, within: float = KEPT_WITHIN, spare: int | None = None) -> None:
+    def _prune(self) -> None:
         """Remove what no trial needs any more, also what a killed driver left."""
-        trials, third = self._record.trials(), self._plan.third
-        spare = self._spare if spare is None else spare
-        prune(self._record.folder, trials, students_to_keep(trials, third, within, spare))
+        trials = self._record.trials()
+        keep = students_to_keep(trials, self._plan.third, self._spare)
+        prune(self._record.folder, trials, keep)
 
     @property
     def _spare(self) -> int:
         """How many may be ahead of a student that is kept until all runs are scored."""
-        return SPARE_AHEAD if self._plan.replicates > 1 else 0
+        return spare_ahead(self._record.trials(), self._plan.replicates)
 
     # The teacher
 

@@ -80,7 +80,8 @@ def _why_not(results: StudyResults, number: int) -> str:
     if trial.status == "complete":
         return (
             f"{trial.name} is finished, but its student was not kept: a study keeps those of its "
-            "front, of published rows and of controls until they are scored"
+            "front and of what it trained again, and those of published rows and of controls until "
+            "they are scored"
         )
     return f"{trial.name} has no finished student ({trial.status}: {trial.reason})"
 

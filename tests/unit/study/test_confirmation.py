@@ -29,14 +29,14 @@ class Front:
     cluster: Cluster
     found: int | None = None
 
-    def run(self, step: Callable[..., int | None]) -> list[str]:
+    def run(self, step: Callable[..., int | None], *more: object) -> list[str]:
         """Confirm or time it; returns the warnings."""
         import ray
 
         said = io.StringIO()
         reference = ray.put(self.context)
         shown = Progress(said, quiet=True)
-        self.found = step(self.record, self.context, reference, self.cluster, shown)
+        self.found = step(self.record, self.context, reference, self.cluster, shown, *more)
         # A line may be folded.
         return [f"t{rest}" for rest in said.getvalue().replace("\n", "").split("warning: t")[1:]]
 
@@ -191,6 +191,42 @@ def test_of_the_front_that_is_timed_one_that_cannot_be_read_is_passed_over(front
     assert line.startswith("t0001 could not be timed on the idle device: no checkpoint can be read")
     front.run(time_front)
     assert front.found == 0
+
+
+def test_a_student_that_cannot_be_read_is_told_of_once_by_one_driver(front: Front) -> None:
+    front.damage(1)
+    unreadable: dict[int, str] = {}
+
+    (line,) = front.run(time_front, 2, unreadable)
+
+    assert line.startswith("t0001 could not be timed on the idle device")
+    assert unreadable.keys() == {1}
+    front.damage(2)
+    assert front.run(time_front, 2, unreadable) == []
+    (line,) = front.run(confirm, 2, unreadable)
+    assert line.startswith("t0002 could not be confirmed")
+    assert [trial.confirmed is not None for trial in front.record.trials()] == [True, False, False]
+
+
+def test_a_member_of_the_front_whose_student_is_not_kept_is_told_with_what_that_means(
+    front: Front,
+) -> None:
+    record = front.record
+    off = add_student(record, front.context, 92.0, 1.0, source="preset", blocks_1=2)
+    for number in (0, off):
+        student_file(record.folder, number).unlink()
+    front.run(confirm)
+    student_file(record.folder, 1).unlink()
+
+    warnings = front.run(confirm)
+
+    anew = "; to have it, train it in a study of its own, its parameters held by `--fix`"
+    lost = "is on the front, but its student is not kept any more: it cannot be exported"
+    assert [" ".join(line.split()) for line in warnings] == [
+        f"t{off:04d} could not be confirmed: its student is not kept any more",
+        f"t0000 {lost}, nor scored on the test split{anew}",
+        f"t0001 {lost}{anew}",
+    ]
 
 
 def test_a_student_that_the_object_store_has_no_longer_is_one_that_is_not_kept(

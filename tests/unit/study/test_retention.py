@@ -22,7 +22,16 @@ from analysis.results import (
     Timing,
     TrialResult,
 )
-from study.retention import SPARE_AHEAD, Contenders, near_front, prune, students_to_keep
+from study.confirmation import _waiting
+from study.retention import (
+    SPARE_AHEAD,
+    Contenders,
+    near_front,
+    prune,
+    spare_ahead,
+    students_at_the_end,
+    students_to_keep,
+)
 
 
 def made(
@@ -117,6 +126,31 @@ def test_near_the_front_is_who_nothing_beats_while_being_clearly_faster() -> Non
     assert near_front([fast, near, far], 1.15) == [fast, near]
 
 
+def again(number: int, accuracy: float, first: TrialResult) -> TrialResult:
+    """A further run of a trial."""
+    run = made(number, accuracy, figure(first.latency_ms))
+    return replace(run, source="replicate", replicate_of=first.number, run=1)
+
+
+def test_near_the_front_is_told_by_the_means_that_the_front_is_told_by() -> None:
+    lucky, good, near = made(0, 72, 4.5), made(2, 71, 5.2), made(4, 71, 9.4)
+    alone = [lucky, good, near]
+    trials = [*alone, again(5, 68, lucky), again(6, 69, good)]
+
+    assert near_front(alone, 1.15) == [lucky]
+    assert near_front(trials, 1.15) == [lucky, near]
+    assert 4 not in students_to_keep(alone)
+    assert 4 in students_to_keep(trials)
+
+
+def test_who_is_near_the_front_by_means_waits_to_be_timed() -> None:
+    lucky, good, near = made(0, 72, 4.5), made(2, 70.9, 5.2), made(4, 71, 5.4)
+    trials = [lucky, good, near, again(5, 68, lucky), again(6, 72.1, good)]
+
+    # Its first run puts one 1.2 times as fast ahead of it, the mean does not.
+    assert near in _waiting(trials, None)
+
+
 def test_only_what_is_needed_stays_on_the_disk(tmp_path: Path) -> None:
     running = TrialResult(3, "sampler", None, {}, "a", 9)
     trials = [
@@ -159,9 +193,27 @@ def test_runs_keep_their_students_until_they_are_scored() -> None:
     assert contenders.numbers == {0, 1, 2}
 
     scored = [replace(trial, confirmed=confirmed(trial)) for trial in trials]
-    assert students_to_keep(scored) == {1}
+    # More runs may be asked for later: then the first one may come to the front by its mean.
+    assert students_at_the_end(scored) == students_to_keep(scored) == {0, 1}
+    assert (spare_ahead(scored, 1), spare_ahead([best], 1)) == (SPARE_AHEAD, 0)
     # What is not kept is still counted where means are.
     assert Contenders(scored).trials == scored
+
+
+def test_a_confirmed_student_stays_while_whoever_seems_ahead_of_it_is_to_be_timed() -> None:
+    old, new = made(0, 70.0, 5.2), made(2, 71.0, 4.8)
+    old = replace(old, confirmed=confirmed(old))
+    contenders = Contenders([old])
+    contenders.add(new)
+
+    assert students_to_keep([old, new]) == contenders.numbers == {0, 2}
+    # Also where the front was left unconfirmed: the student of the new one cannot be read.
+    assert students_at_the_end([old, new]) == {0, 2}
+
+    slower = replace(new, idle_latency=confirmed(made(2, 71.0, 5.3)).latency)
+    assert [trial.number for trial in front_members([old, slower])] == [0, 2]
+    faster = replace(new, idle_latency=confirmed(new).latency)
+    assert students_at_the_end([old, faster]) == {2}
 
 
 def test_whoever_few_are_ahead_of_is_kept_while_means_may_move() -> None:
@@ -180,7 +232,7 @@ def test_no_rival_has_lost_its_student_before_it_is_known_as_one(seed: int) -> N
     rng = np.random.default_rng(seed)
     figures = zip(rng.normal(80.0, 1.0, 60), rng.uniform(1.0, 2.0, 60), strict=True)
     trials = [made(n, float(score), float(ms)) for n, (score, ms) in enumerate(figures)]
-    kept = students_to_keep(trials, within=1.0, spare=SPARE_AHEAD)
+    kept = students_at_the_end(trials, spare=SPARE_AHEAD)
 
     members = front_members(trials)
     further = [
@@ -198,6 +250,13 @@ def test_no_rival_has_lost_its_student_before_it_is_known_as_one(seed: int) -> N
     assert found
     assert set(found) <= kept
     assert len(kept) < 60
+    # Nor afterwards, when more runs may be asked for.
+    ended = [replace(trial, confirmed=confirmed(trial)) for trial in everyone]
+    front = front_members(ended)
+    close = rivals(front, front_probabilities(ended))
+    trained_again = {member.number for member in members}
+    assert close
+    assert students_at_the_end(ended) == {*close, *trained_again, *(t.number for t in front)}
 
 
 @given(st.lists(FIGURES, max_size=30))

@@ -271,8 +271,9 @@ def test_who_may_come_to_the_front_keeps_its_student_while_runs_are_missing(
         student.write_text("weights")
     illustrator = SimpleNamespace(draw=lambda kinds: None)
     monkeypatch.setattr("ray.put", lambda shared: None)
-    monkeypatch.setattr("study.confirmation.time_front", lambda *_: 0)
-    monkeypatch.setattr("study.confirmation.confirm", lambda *_: None)
+    told: list[object] = []
+    monkeypatch.setattr("study.confirmation.time_front", lambda *given: told.append(given[-1]))
+    monkeypatch.setattr("study.confirmation.confirm", lambda *given: told.append(given[-1]))
     monkeypatch.setattr("study.illustrations.Illustrator", lambda *_: illustrator)
     monkeypatch.setattr(Session, "_run_trials", lambda *_: Ending("complete", 0))
     monkeypatch.setattr(Session, "_drive", lambda *_: (None, None))
@@ -286,6 +287,9 @@ def test_who_may_come_to_the_front_keeps_its_student_while_runs_are_missing(
     session._trials_and_front(prepared)
 
     assert {number for number in (0, 1) if student_file(folder, number).exists()} == kept
+    # Each student that cannot be read is told of once, by whichever step finds it first.
+    assert told
+    assert all(each is session._unreadable for each in told)
 
 
 def train_again(
