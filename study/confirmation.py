@@ -131,7 +131,7 @@ def time_front(
     progress: Progress,
     retries: int = 2,
     unreadable: dict[int, str] | None = None,
-) -> int:
+) -> None:
     """Time every student that is, or may be, on the front, on the idle device; score none.
 
     Args:
@@ -143,14 +143,11 @@ def time_front(
         retries: How often a student is asked about again whose worker was lost.
         unreadable: Students that this driver has found unreadable and told of, by number, with what
             is wrong; those found now are added.
-
-    Returns:
-        How many architectures were timed.
     """
     worker = _worker(context, context_reference, cluster, progress, retries)
     kept = _Kept(record, worker, {} if unreadable is None else unreadable)
     if not kept.untimed():
-        return 0
+        return
     with progress.phase("timing the front") as phase:
         done = 0
         _test_ties(record, kept, phase, done)
@@ -165,7 +162,6 @@ def time_front(
         phase.update(done, done)
     for number, problem in kept.found_unreadable.items():
         progress.warn(f"{trial_name(number)} could not be timed on the idle device: {problem}")
-    return done
 
 
 def _worker(

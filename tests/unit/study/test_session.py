@@ -327,14 +327,12 @@ def test_who_comes_to_the_front_when_it_is_timed_gets_its_runs_as_well(
     # Before the first round, after it, and after the second.
     timed = iter([(0, 9.0), (1, 10.0), None])
 
-    def time_next(*_: object) -> int:
+    def time_next(*_: object) -> None:
         found = next(timed)
-        if found is None:
-            return 0
-        number, ratio = found
-        latency = Latency.from_json(SAMPLE.latency(ratio))
-        record.timed(record.trial(number).architecture, latency)
-        return 1
+        if found is not None:
+            number, ratio = found
+            latency = Latency.from_json(SAMPLE.latency(ratio))
+            record.timed(record.trial(number).architecture, latency)
 
     monkeypatch.setattr("study.confirmation.time_front", time_next)
     monkeypatch.setattr(Session, "_drive", train_again)
@@ -361,7 +359,7 @@ def test_a_run_left_open_is_trained_although_no_replicates_are_asked_for_any_mor
     session = session_of(folder, plan)
     replicate = session._record.add_replicate(0, 1)
     monkeypatch.setattr("ray.put", lambda shared: None)
-    monkeypatch.setattr("study.confirmation.time_front", lambda *_: 0)
+    monkeypatch.setattr("study.confirmation.time_front", lambda *_: None)
     monkeypatch.setattr("study.confirmation.confirm", lambda *_: None)
     illustrator = SimpleNamespace(draw=lambda kinds: None)
     monkeypatch.setattr("study.illustrations.Illustrator", lambda *_: illustrator)
