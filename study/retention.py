@@ -168,6 +168,7 @@ class Contenders:
 
     Whoever is too far behind another one stays so, and whoever is behind the former is behind the
     latter too. So an end is compared with the few that are left, however many trials there were.
+    A mean that falls may bring back who was behind it: in a study of replicates those are spared.
 
     Attributes:
         numbers: What :func:`students_to_keep` says of all trials.

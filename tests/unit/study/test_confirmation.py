@@ -205,8 +205,16 @@ def test_a_student_that_cannot_be_read_is_told_of_once_by_one_driver(front: Fron
 
 
 def test_a_member_of_the_front_whose_student_is_not_kept_is_told_with_what_that_means(
-    front: Front,
+    front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    as_searched = [latency(4.0), latency(3.0), latency(2.0)]
+    monkeypatch.setattr(
+        "study.confirmation._confirm",
+        lambda _, number, *more: Confirmation(9.0, as_searched[number]),
+    )
+    monkeypatch.setattr(
+        "study.confirmation.time_copies", lambda *_: TieTest("tested", (1.0, 1.0), 0.01)
+    )
     record = front.record
     off = add_student(record, front.context, 92.0, 1.0, source="preset", blocks_1=2)
     for number in (0, off):
