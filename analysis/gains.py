@@ -110,10 +110,11 @@ def sure_gains(results: StudyResults, found: Findings) -> str:
         told = next((p for p in several if p.distilled is found.best_trade_off), None)
         if told is not None:
             points = results.plan.space.score.points
-            gain = f"{signed(told.val_gain)} {points}{_interval(told.validation)}"
+            own = told.told_by(split)[0]
+            gain = f"{signed(own.mean)} {points}{_interval(own)}"
             text += f"; the best trade-off gained {gain}"
-            if told.test is not None:
-                text += f", on the test split {signed(told.test_gain)}"
+            if told.test is not None and split == "validation":
+                text += f" on validation, on the test split {signed(told.test_gain)}"
                 text += "" if told.test.interval is None else f" ({span(told.test.interval)})"
         text += "."
     alone = len(found.pairs) - len(several)

@@ -42,6 +42,7 @@ ATTR_SESSIONS = "sessions"
 ATTR_OPEN_SESSION = "open_session"  # the driver's run now, or the last one if it was killed
 ATTR_MLFLOW = "mlflow"
 ATTR_REPLICATES = "replicates"  # the further runs that are being trained
+ATTR_GAVE_WAY = "search_gave_way"
 ATTR_TIE_TESTS = "tie_test"  # how far latencies of equal students lie apart
 ATTR_PRECISION = "precision"  # number format of training, once "auto" has been resolved
 

@@ -84,14 +84,15 @@ def _front_headline(results: StudyResults, found: Findings) -> Headline:
     if results.plan.space.taught and not is_distilled(best, results.plan.space):
         sentence += "; it was taught by the labels alone"
     # Who is chosen by a score looks better by it than it is.
-    test, val = results.test_score(best), score_text(results.val_score(best), space.score.unit)
+    test = None if _has_no_trade_off(found) else results.test_score(best)
+    val = score_text(results.val_score(best), space.score.unit)
     bound, figure = speed, _place(results, best)
     if test is None:
         sentence += ". Scores are of the validation split"
     else:
         bound = f"on the test split, {speed}"
         figure = _at(score_text(test, space.score.unit), best)
-        sentence += f". Chosen by validation scores: there it has {val}"
+        sentence += f". Students are chosen by validation scores; its own is {val}"
     if _has_no_trade_off(found):
         fastest = sentence if complete == 1 else f"The fastest is {sentence}"
         sentence = f"{_no_trade_off(results)}. {fastest}"
@@ -125,11 +126,11 @@ def _close_headline(
         figure = shown = f"{signed(gap, _decimals(gap))} {score.points}"
         bound = f"{times(speed_up(results, trial))} as fast"
         closest = f"{_called(trial)} is closest"
+        sentence = f"No student comes within {score.one_point} of {goal}; {closest}."
         on_test = _test_gap(results, trial)
         if on_test is not None:
             figure, bound = f"{signed(on_test)} {score.points}", f"on the test split, {bound}"
-            closest += f", {shown} on validation"
-        sentence = f"No student comes within {score.one_point} of {goal}; {closest}."
+            sentence = f"On validation no{sentence.removeprefix('No').removesuffix('.')}, {shown}."
         return Headline("Closest to the teacher", figure, bound, sentence)
     apart = (results.val_score(small) or 0.0) - teacher.val_score
     share = significant(
@@ -142,11 +143,14 @@ def _close_headline(
     bound = f"{shown}, {times(speed_up(results, small))} as fast"
     size = f"{share}{NBSP}% of its parameters"
     title = f"Within {score.one_point} of the teacher"
-    sentence = f"{_called(small)} is the smallest within {score.one_point} of {goal}, with {size}"
+    by = "" if on_test is None else " by validation scores"
+    sentence = (
+        f"{_called(small)} is the smallest within {score.one_point} of {goal}{by}, with {size}"
+    )
     if is_ahead(apart):
-        title = "Ahead of the teacher"
+        title = "Ahead of the teacher" if _is_still_ahead(on_test) else "Near the teacher"
         sentence = (
-            f"{_called(small)} is the smallest that keeps up with {goal}: it is "
+            f"{_called(small)} is the smallest that keeps up with {goal}{by}: it is "
             f"{number(apart, _decimals(apart))} {score.points} above it, with {size}"
         )
     if small.latency_ms != trial.latency_ms:
@@ -158,9 +162,14 @@ def _close_headline(
     figure = f"{count} parameters"
     if not is_distilled(small, results.plan.space):
         sentence += ". It was taught by the labels alone"
-    elif is_ahead(apart) and not taught_by_itself(small):
+    elif is_ahead(apart) and _is_still_ahead(on_test) and not taught_by_itself(small):
         sentence += ". A stronger teacher may have more to teach"
     return Headline(title, figure, bound, f"{sentence}.")
+
+
+def _is_still_ahead(on_test: float | None) -> bool:
+    """Whether the test split, where it was scored, does not gainsay who is ahead on validation."""
+    return on_test is None or is_ahead(on_test)
 
 
 def _test_gap(results: StudyResults, trial: TrialResult) -> float | None:

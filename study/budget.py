@@ -83,10 +83,9 @@ class Budget:
             ("budget", self.seconds, "seconds"),
             ("device-hours", self.device_hours, "hours"),
         ):
-            if value is not None and not value > 0:
-                found.append(
-                    f"--{option} {value:g} is not above 0; give a positive number of {unit}"
-                )
+            if value is not None and not 0 < value < math.inf:
+                why = "has no end" if value == math.inf else "is not above 0"
+                found.append(f"--{option} {value:g} {why}; give a positive number of {unit}")
         return found
 
     def spent(self, seconds: float, device_seconds: float) -> str | None:

@@ -86,12 +86,14 @@ class ReplicateQueue(Queue):
         if self._interrupted:
             task = self._hand_out_open()
         elif left:
-            if self._takes_too_long(trials[left[0].trial]):
+            size = 1
+            if self._fused_by is not None:
+                size = runs_a_group(trainings(left, self._plan.replicates), self._fused_by)
+            if self._takes_too_long(trials[left[0].trial], size):
                 self.out_of_time = True
                 return None
             task = self._hand_out_new(self._begin(left[0], trials))
             if task is not None and self._fused_by is not None:
-                size = runs_a_group(trainings(left, self._plan.replicates), self._fused_by)
                 task = self._with_partners(task, size)
         else:
             return None
@@ -105,11 +107,14 @@ class ReplicateQueue(Queue):
         left = trainings(self._of_round(trials), self._plan.replicates)
         return len(further(trials)) + left
 
-    def _takes_too_long(self, first: TrialResult) -> bool:
-        """Whether there is no time for a training as long as that of a trial."""
+    def _takes_too_long(self, first: TrialResult, size: int) -> bool:
+        """Whether there is no time for so many trainings as long as that of a trial.
+
+        Those that are out are taken to be at their beginning.
+        """
         left = self._time_left()
-        needed = first.usage.device_seconds / self._plan.devices_per_trial
-        return needed > min(left.each, left.in_all)
+        needed = size * first.usage.device_seconds / self._plan.devices_per_trial
+        return needed > left.each or needed * (1 + len(self._handed_out)) > left.in_all
 
     def _of_round(self, trials: Sequence[TrialResult]) -> list[FurtherRun]:
         return _new(self._round, trials, self._stored, self._plan.replicates, self._begun)
@@ -147,7 +152,6 @@ class ReplicateQueue(Queue):
         kept = {
             "replicates": self._plan.replicates,
             "searched": len(searched(trials)),
-            "bounds": self._plan.budget.bounds,
             "runs": [[one.trial, one.run] for one in self._round],
         }
         self._record.set_attribute(results.ATTR_REPLICATES, kept)

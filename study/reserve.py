@@ -6,14 +6,14 @@ from dataclasses import replace
 from statistics import fmean
 
 from analysis.front import front_members
-from analysis.results import ATTR_REPLICATES, TrialResult, searched, trained_alone
+from analysis.results import ATTR_GAVE_WAY, TrialResult, searched, trained_alone
 from analysis.stored_plan import Space
 from study.budget import Budget
 from study.plan import StudyPlan
 from study.record import StudyRecord
 from study.replicates import next_round, trainings
 
-# Of each bound the search has at least this share.
+# At least this share of a bound has passed before the search gives way.
 SEARCH_SHARE = 0.5
 # What timing the front on the idle device takes besides: until a worker has a node to itself, and
 # what the A/A test takes, as so many students.
@@ -53,12 +53,21 @@ class Reserve:
                 self._budget = self._less(*self._needed(trials, whole))
         return self._budget
 
+    def give_way(self) -> None:
+        """Record that the search is over, for all the time that there is now."""
+        kept = {
+            "searched": len(searched(self._record.trials())),
+            "bounds": self._plan.budget.bounds,
+        }
+        self._record.set_attribute(ATTR_GAVE_WAY, kept)
+
     def _gave_way(self, trials: Sequence[TrialResult]) -> bool:
-        kept = self._record.attribute(ATTR_REPLICATES)
-        return kept is not None and (kept["searched"], kept.get("bounds")) == (
-            len(searched(trials)),
-            self._plan.budget.bounds,
-        )
+        kept = self._record.attribute(ATTR_GAVE_WAY)
+        if kept is None or kept["searched"] != len(searched(trials)):
+            return False
+        bounds = zip(self._plan.budget.bounds, kept["bounds"], strict=True)
+        # None is no bound.
+        return all((now or math.inf) <= (then or math.inf) for now, then in bounds)
 
     def _needed(
         self, trials: Sequence[TrialResult], whole: Sequence[TrialResult]

@@ -241,7 +241,10 @@ class Session:
         pausing = guide if plan.scheduler == "pause" else None
         recorder, queue = self._drive(reference, make_queue, scheduler, shown, pausing)
         self._unfit = queue.no_good
-        return self._ending(recorder, queue)
+        ending = self._ending(recorder, queue)
+        if self._reserve is not None and ending.note == _KEPT:
+            self._reserve.give_way()
+        return ending
 
     def _run_replicates(self, prepared: Prepared, reference: Any, ending: Ending) -> Ending:
         """Train the runs that the front, its rivals and its controls lack; as a search ends."""
@@ -369,7 +372,7 @@ class Session:
             return spent
         if self._stop.signum is not None or recorder.fatal is not None:
             return None
-        if queue.out_of_time:
+        if queue.out_of_time or self._kept_back(recorder) is not None:
             return self._late
         # What still waits when nothing more is handed out is not gone on with.
         return WAITED if self._plan.scheduler == "pause" else None

@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -314,7 +315,9 @@ def test_the_first_screen_has_three_findings_with_figures(realistic):
         "75.0 % at 6.82 ms",
         "on the test split, 3.61× as fast as the teacher",
     )
-    assert told["Best trade-off"][2].endswith("Chosen by validation scores: there it has 75.5 %.")
+    assert told["Best trade-off"][2].endswith(
+        "Students are chosen by validation scores; its own is 75.5 %."
+    )
     near = [
         (t.model.params_m, t.latency_ms, t.name)
         for t in realistic.configurations
@@ -344,13 +347,31 @@ def test_what_was_chosen_by_validation_scores_is_told_by_the_test_split(sample, 
     assert "changed test accuracy by +1.5 points" in said(paired)
 
 
+def test_who_is_ahead_on_validation_alone_is_not_called_ahead(sample, study):
+    """Teacher: 81.4 % on validation, 80.9 % on test."""
+    trials = [
+        sample.trial(sample.params(), accuracy=83.0, ratio=3.0, confirmed=(test, 3.0))
+        for test in (83.5, 80.0)
+    ]
+    results = study(trials)
+    both = [replace(results, trials=results.trials[n : n + 1]) for n in (0, 1)]
+    told = [first_screen(each) for each in both]
+    ahead, near = told[0]["Ahead of the teacher"], told[1]["Near the teacher"]
+    assert ahead[1].startswith("+2.6 points on the test split")
+    assert near[1].startswith("\u22120.9 points on the test split")
+    assert "by validation scores: it is 1.6 points above it" in near[2]
+    assert "stronger teacher" in ahead[2]
+    assert "stronger teacher" not in near[2]
+
+
 def test_who_is_closest_to_the_teacher_is_told_by_the_test_split_too(sample, study):
     results = study(
         [sample.trial(sample.params(), accuracy=70.0, ratio=3.0, confirmed=(70.5, 3.0))]
     )
     figure, bound, sentence = first_screen(results)["Closest to the teacher"]
     assert (figure, bound) == ("\u221210.4 points", "on the test split, 3.00× as fast")
-    assert sentence.endswith("is closest, \u221211.4 points on validation.")
+    assert sentence.startswith("On validation no student comes within one point of")
+    assert sentence.endswith("is closest, \u221211.4 points.")
 
 
 def test_of_twins_the_smallest_is_the_better_one_and_no_other_is_said_to_be_the_fastest(

@@ -6,6 +6,8 @@ import pytest
 from replicated_study import Study
 
 from search_spaces.cifar_blocks import SPACE
+from study.budget import Left
+from study.replicate_queue import ReplicateQueue
 from study.reserve import SEARCH_SHARE, Reserve
 
 WHOLE = 60.0  # seconds for which a worker is held by a training
@@ -66,18 +68,26 @@ def test_the_search_has_half_of_the_time_at_least(tmp_path: Path) -> None:
 def test_a_search_that_gave_way_stays_over_until_there_is_more_time(tmp_path: Path) -> None:
     study = study_of(tmp_path)
     searched(study, 60.0, 1.0, width=16)
+    reserve_of(study).give_way()
     study.run()
 
-    assert reserve_of(study).budget.seconds == 0
-    assert reserve_of(study).budget.device_hours == 0
-    more = study.again("--replicates", "3", "--budget", "2h", "--device-hours", "2")
-    assert 7000 < (reserve_of(more).budget.seconds or 0) < 7200
+    for same in (BOUNDED, (*BOUNDED, "--trials", "40"), (*BOUNDED, "--budget", "50m")):
+        again = reserve_of(study.again(*same)).budget
+        assert again.seconds == again.device_hours == 0
+    more = reserve_of(study.again(*BOUNDED, "--budget", "2h")).budget
+    assert 7000 < (more.seconds or 0) < 7200
+
+
+def test_a_search_that_was_done_with_its_trials_goes_on_with_more_of_them(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    searched(study, 60.0, 1.0, width=16)
+    study.run()
+
+    more = reserve_of(study.again(*BOUNDED, "--trials", "40")).budget
+    assert (more.seconds or 0) > 3400
 
 
 def test_a_run_that_would_not_come_to_its_end_is_not_begun(tmp_path: Path) -> None:
-    from study.budget import Left
-    from study.replicate_queue import ReplicateQueue
-
     study = study_of(tmp_path)
     searched(study, 60.0, 1.0, width=16)
     left = [Left(each=WHOLE - 1), Left(in_all=WHOLE - 1), Left(each=WHOLE + 1)]
@@ -90,3 +100,16 @@ def test_a_run_that_would_not_come_to_its_end_is_not_begun(tmp_path: Path) -> No
         late.append((queue.next_task() is None, queue.out_of_time))
 
     assert late == [(True, True), (True, True), (False, False)]
+
+
+def test_those_that_are_out_have_their_part_of_what_all_may_take_together(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    searched(study, 60.0, 1.0, width=16, terms="ce")
+    searched(study, 90.0, 5.0, width=64, terms="ce")
+    queue = ReplicateQueue(
+        study.record, SPACE, study.plan, study.stored, lambda: False, set(),
+        time_left=lambda: Left(in_all=2.5 * WHOLE),
+    )  # fmt: skip
+
+    assert [queue.next_task() is None for _ in range(3)] == [False, False, True]
+    assert queue.out_of_time

@@ -19,7 +19,7 @@ from cluster.connect import Cluster
 from cluster.resources import TrialResources
 from search_spaces.cifar_blocks import SPACE
 from study.arguments import parser
-from study.budget import Left
+from study.budget import Budget, Left
 from study.closing import _whereabouts
 from study.driving import Shown, _conclude
 from study.ending import Ending, StopRequest
@@ -219,6 +219,19 @@ def test_too_many_failures_end_no_trial_that_has_not_failed(folder: Path) -> Non
     assert session._why_closed(recorder, queue) is None
     recorder.too_many_failures = lambda: False
     assert session._why_closed(recorder, queue) == WAITED
+
+
+def test_who_waits_when_the_rest_is_kept_for_replicates_is_told_that(folder: Path) -> None:
+    session = session_of(folder, asked("--budget", "1h", "--replicates", "3"))
+    session._time.open()
+    recorder: Any = SimpleNamespace(
+        too_many_failures=lambda: False, device_seconds=0.0, fatal=None, cut=True
+    )
+    queue: Any = SimpleNamespace(out_of_time=False, exhausted="")
+    session._reserve = SimpleNamespace(budget=Budget(4, seconds=0.0))  # type: ignore[assignment]
+
+    assert session._why_closed(recorder, queue) == session._ending(recorder, queue).note
+    assert "kept for replicates" in str(session._why_closed(recorder, queue))
 
 
 @pytest.mark.parametrize("where", ["study.session.SessionTime.close", "study.session.publish"])
