@@ -162,7 +162,8 @@ def test_too_many_failures_throw_away_nobody_who_waits_and_a_resume_goes_on_with
         *("--space", FAULTY, "--data", "digits", "--views", "2", *NARROW),
         *("--max-epochs", "4", "--concurrent", "1"),
         *TEACHER,
-        *("--sampler", "latency-first", "--scheduler", "pause", "--trials", "12"),
+        # Of so many the first sixteen are begun before anyone goes on.
+        *("--sampler", "latency-first", "--scheduler", "pause", "--trials", "40"),
         *("--max-failures", "0.2", "--name", study.name, "--json"),
         studies=ward,
         **faults,
@@ -188,7 +189,7 @@ def test_too_many_failures_throw_away_nobody_who_waits_and_a_resume_goes_on_with
 
     failing.unlink()
     again = launcher.run(
-        *("resume", study.name, "--max-failures", "0.9", "--json"),
+        *("resume", study.name, "--max-failures", "0.9", "--trials", "12", "--json"),
         module="study",
         studies=ward,
         **faults,
