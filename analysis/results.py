@@ -420,6 +420,11 @@ def first_runs(trials: Iterable[TrialResult]) -> list[TrialResult]:
     return [trial for trial in trials if trial.replicate_of is None]
 
 
+def device_seconds(trials: Iterable[TrialResult]) -> float:
+    """The seconds for which trials held devices, over all runs of the driver."""
+    return sum(trial.usage.device_seconds for trial in trials)
+
+
 def searched(trials: Iterable[TrialResult]) -> list[TrialResult]:
     """The trials of the search itself: neither replicates nor controls trained after it."""
     return [trial for trial in trials if trial.searched]

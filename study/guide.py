@@ -12,6 +12,7 @@ from analysis.results import (
     ReferencePoint,
     Third,
     TrialResult,
+    device_seconds,
     first_runs,
     searched,
     trained_alone,
@@ -325,7 +326,7 @@ def _overhead(trials: Sequence[TrialResult], devices: float) -> float:
     alone = [trial for trial in trained_alone(trials) if trial.curve]
     ended = [trial for trial in alone if trial.epochs_done >= trial.epochs] or alone
     trained = sum(epoch.seconds for trial in ended for epoch in trial.curve)
-    held = sum(trial.usage.device_seconds for trial in ended) / devices
+    held = device_seconds(ended) / devices
     return max(1.0, held / trained) if trained > 0 else 1.0
 
 

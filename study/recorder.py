@@ -17,6 +17,7 @@ from analysis.results import (
     Outcome,
     OutcomeStatus,
     TrialResult,
+    device_seconds,
     searched,
     trained_alone,
     trial_name,
@@ -125,7 +126,7 @@ class Recorder(StatelessForRay, Callback):
         own = searched(trained_alone(trials))
         self._found = sum(1 for trial in own if trial.status != "running")
         self._contenders = Contenders(trials, record.third, spare=spare)
-        self.device_seconds = sum(trial.usage.device_seconds for trial in trials)
+        self.device_seconds = device_seconds(trials)
         self.fatal: Exception | None = None
         self.cut = False
 

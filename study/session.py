@@ -5,7 +5,7 @@ Whatever happens, it ends by adding itself to the record and by writing the repo
 
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -228,10 +228,9 @@ class Session:
         guide = make_guide(plan, record, self._inputs.space, self._inputs.earlier)
         scheduler = make_scheduler(plan, record, self._stored.space, guide)
         seeds = seed_points(self._inputs.space, plan.preset, plan.fixed)
-        if plan.replicates > 1:
+        if plan.replicates > 1 and plan.budget.is_timed:
             workers = self._resources.concurrent
-            reserve = Reserve(record, plan, self._stored.space, workers)
-            self._reserve = reserve if plan.budget.is_timed else None
+            self._reserve = Reserve(record, plan, self._stored.space, workers)
 
         def make_queue(enough: Callable[[], bool], left: Callable[[], Left]) -> TrialQueue:
             space, earlier = self._inputs.space, self._inputs.earlier
@@ -254,7 +253,7 @@ class Session:
         self._reserve = None
         own = record, prepared.context, reference, self._cluster, progress, plan.retries
         known, begun = (record, plan, self._stored.space), set[FurtherRun]()
-        spent = self._time.spent(plan.budget, _used(record.trials()))
+        spent = self._time.spent(plan.budget, results.device_seconds(record.trials()))
         ended = Ending("complete", 0) if spent is None else Ending("budget", 0, spent)
         while ended.word != "budget":
             # Whom a round has brought near the front is timed before the next one is decided.
@@ -287,7 +286,7 @@ class Session:
         """Say of a study whose time is spent that it lacks runs, and the mend."""
         plan, trials = self._plan, self._record.trials()
         some = "not all" if further(trials) else "no"
-        left = self._time.left(plan.budget, _used(trials), plan.devices_per_trial)
+        left = self._time.left(plan.budget, results.device_seconds(trials), plan.devices_per_trial)
         more = [word for option in left.bounds for word in (option, "MORE")]
         asked = ("--replicates", str(plan.replicates), *more)
         again = command("resume", self._record.folder, *asked)
@@ -441,8 +440,3 @@ class Session:
             if poor is not None:
                 self._progress.warn(poor)
             show_teacher(self._tracker, self._stored, compared, prepared.recipe, prepared.curve)
-
-
-def _used(trials: Sequence[results.TrialResult]) -> float:
-    """Return the seconds for which devices were held."""
-    return sum(trial.usage.device_seconds for trial in trials)

@@ -10,7 +10,13 @@ from typing import Any
 from analysis.formatting import without_password
 from analysis.front import KdPair, front_hypervolume
 from analysis.record import StudyResults, read_record
-from analysis.results import STATUSES, TrialResult, searched, trained_alone
+from analysis.results import (
+    STATUSES,
+    TrialResult,
+    device_seconds,
+    searched,
+    trained_alone,
+)
 from analysis.runs import Estimate
 from analysis.sections.time import hours
 from analysis.stored_plan import Score
@@ -130,7 +136,7 @@ class StudySummary:
     @property
     def device_seconds(self) -> float:
         """Time that trials held GPUs (or, without any, CPUs)."""
-        return sum(trial.usage.device_seconds for trial in self.trials)
+        return device_seconds(self.trials)
 
     @property
     def retries(self) -> int:
