@@ -40,9 +40,7 @@ def gain_sentence(results: StudyResults, found: Findings) -> str:
     """What distillation added: over runs of several seeds, where there are any."""
     if not found.pairs:
         return "No distilled student has an undistilled twin to be compared with yet."
-    pairs = _told_by(found)
-    split = _split_of(pairs)
-    told = [pair.told_by(split)[0] for pair in pairs]
+    pairs, split, told = _gains_of(found)
     gains = [each.mean for each in told]
     score, gain = results.plan.space.score, overall_gain(pairs, split)
     cause, twin, twins = words(results.plan.space)
@@ -69,9 +67,7 @@ def gain_headline(results: StudyResults, found: Findings) -> Headline:
     if not found.pairs:
         return Headline(title, "Not known yet", "", gain_sentence(results, found))
     score = results.plan.space.score
-    pairs = _told_by(found)
-    split = _split_of(pairs)
-    told = [pair.told_by(split)[0] for pair in pairs]
+    pairs, split, told = _gains_of(found)
     gain, gains = overall_gain(pairs, split), [each.mean for each in told]
     bound = _no_interval(pairs, gain)
     if gain.interval is not None:
@@ -164,6 +160,13 @@ def _no_interval(pairs: Sequence[KdPair], gain: Estimate) -> str:
 def _told_by(found: Findings) -> list[KdPair]:
     """The pairs that tell of the gain: those of several runs where there are any, else all."""
     return [pair for pair in found.pairs if pair.validation.runs > 1] or list(found.pairs)
+
+
+def _gains_of(found: Findings) -> tuple[list[KdPair], Split, list[Estimate]]:
+    """The pairs that tell of the gain, the split they tell it by, and what each gained there."""
+    pairs = _told_by(found)
+    split = _split_of(pairs)
+    return pairs, split, [pair.told_by(split)[0] for pair in pairs]
 
 
 def _split_of(pairs: Sequence[KdPair]) -> Split:
