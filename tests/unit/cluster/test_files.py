@@ -601,9 +601,11 @@ def test_every_file_is_packaged(package: str) -> None:
     place = ROOT / package
     packaged = {path for pattern in patterns for path in place.glob(pattern) if path.is_file()}
     there = {path for path in place.rglob("*") if path.is_file()}
-    # Pages, and the picture that one of them shows, are read where the project lies.
+    # Pages, and the pictures that they show, are read where the project lies.
     pages = {path for path in there if path.suffix == ".md"}
-    pages |= {ROOT / "analysis" / "example-report.png"}
+    for page in [ROOT / "README.md", *ROOT.glob("*/README.md")]:
+        shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())
+        pages |= {(page.parent / picture).resolve() for picture in shown}
     assert there - pages - {p for p in there if p.suffix in (".py", ".pyc")} <= packaged
 
 
