@@ -7,10 +7,16 @@ taps of the feature term, learning rate. The published rows are the preset ``pap
 """
 
 from search_spaces.distillation_parameters import alpha, temperature
-from search_spaces.residual_students import build_student, describe
+from search_spaces.residual_students import (
+    DEFAULTS,
+    STEM_AND_WIDTH,
+    TEACHERS,
+    blocks_of,
+    build_student,
+    describe,
+)
 from search_spaces.space import (
     Choice,
-    Defaults,
     Parameter,
     Params,
     Preset,
@@ -18,24 +24,11 @@ from search_spaces.space import (
     PublishedTable,
     Range,
     SearchSpace,
-    TeacherChoice,
     When,
 )
 
 _TAUGHT = When("method", ("hybrid", "response"))
 _HYBRID = When("method", ("hybrid",))
-
-
-def _blocks(stage: int) -> Range:
-    return Range(
-        f"blocks_{stage}",
-        1,
-        2,
-        f"basic blocks in stage {stage}",
-        kind="int",
-        default_value=1,
-        architecture=True,
-    )
 
 
 def _course(name: str, what: str) -> tuple[Parameter, ...]:
@@ -84,22 +77,8 @@ SPACE = SearchSpace(
         "width. Temperature and alpha may fall during the training."
     ),
     parameters=(
-        *(_blocks(stage) for stage in range(1, 5)),
-        Choice(
-            "stem_stride",
-            (1, 2, 4),
-            "stride of the stem convolution",
-            default_value=2,
-            architecture=True,
-        ),
-        Choice("width", (16, 32, 64), "channels of stage 1", default_value=64, architecture=True),
-        Choice(
-            "stem",
-            ("imagenet", "cifar"),
-            "7x7 convolution and pooling, or a 3x3 convolution (slower, more accurate at 32 px)",
-            architecture=True,
-            searched=False,
-        ),
+        *(blocks_of(stage, low=1) for stage in range(1, 5)),
+        *STEM_AND_WIDTH,
         Choice(
             "method",
             ("hybrid", "response", "none"),
@@ -184,18 +163,7 @@ SPACE = SearchSpace(
             ),
         )
     },
-    teachers={
-        "*": TeacherChoice(),
-        "digits": TeacherChoice(
-            depths=(2, 2, 2, 2),
-            epochs=12,
-            batch_size=64,
-            why="1,200 small images do not carry a ResNet-50",
-        ),
-    },
-    defaults={
-        "*": Defaults(trials=24, max_epochs=30, views=8),
-        "digits": Defaults(trials=16, max_epochs=9, views=8),
-    },
+    teachers=TEACHERS,
+    defaults=DEFAULTS,
     teacher_asked="both",
 )

@@ -43,7 +43,8 @@ def describe(params: Params) -> str:
     return text + (" cifar stem" if params["stem"] == "cifar" else "")
 
 
-def _blocks(stage: int, low: int) -> Range:
+def blocks_of(stage: int, low: int) -> Range:
+    """Return the parameter that counts a stage's blocks: ``low`` to 2."""
     return Range(
         f"blocks_{stage}",
         low,
@@ -55,11 +56,7 @@ def _blocks(stage: int, low: int) -> Range:
     )
 
 
-ARCHITECTURE = (
-    _blocks(1, low=1),
-    _blocks(2, low=0),
-    _blocks(3, low=0),
-    _blocks(4, low=0),
+STEM_AND_WIDTH: tuple[Choice, ...] = (
     Choice(
         "stem_stride",
         (1, 2, 4),
@@ -75,6 +72,13 @@ ARCHITECTURE = (
         architecture=True,
         searched=False,
     ),
+)
+
+# All stages but the first may be empty.
+ARCHITECTURE: tuple[Choice | Range, ...] = (
+    blocks_of(1, low=1),
+    *(blocks_of(stage, low=0) for stage in (2, 3, 4)),
+    *STEM_AND_WIDTH,
 )
 
 RECIPE = (
