@@ -113,12 +113,36 @@ def test_nothing_is_trained_again_by_the_same_command(
 
 
 @pytest.fixture(scope="module")
-def spent(
+def gentle(
     finished: Launched, launcher: Launcher, tmp_path_factory: pytest.TempPathFactory
+) -> Launched:
+    """A study without replicates, of shallow students and few, small steps.
+
+    Rounding moves the first epoch's loss of such students by 1e-7, another seed by 2e-3 and more.
+    Of deep ones at a learning rate of 0.2 rounding alone moves it by up to 16 %.
+    """
+    studies = tmp_path_factory.mktemp("gentle") / "studies"
+    shutil.copytree(finished.studies / "teachers", studies / "teachers")
+    fixed = (
+        *("blocks_2=0", "blocks_3=0", "blocks_4=0"),
+        *("learning_rate=0.005", "batch_size=128", "schedule=onecycle"),
+    )
+    run = launcher.run(
+        *(*SMALL, "--name", "small", "--trials", "4", "--precision", "float32", "--json"),
+        *(word for value in fixed for word in ("--fix", value)),
+        studies=studies,
+    )
+    assert run.returncode == 0, run.stderr
+    return run
+
+
+@pytest.fixture(scope="module")
+def spent(
+    gentle: Launched, launcher: Launcher, tmp_path_factory: pytest.TempPathFactory
 ) -> Launched:
     """A finished study that is asked for replicates and has no time for them."""
     studies = tmp_path_factory.mktemp("spent") / "studies"
-    shutil.copytree(finished.studies, studies)
+    shutil.copytree(gentle.studies, studies)
     asked = ("resume", "small", "--replicates", "2", "--budget", "1s", "--json")
     return launcher.run(*asked, studies=studies, module="study")
 
@@ -137,20 +161,20 @@ def test_a_finished_study_without_time_says_that_it_lacks_replicates(spent: Laun
     assert "so no replicates were trained" in spent.result["note"]
     assert "study resume small --replicates 2 --budget" in spent.result["note"]
     assert spent.result["replicates"]["waiting"] > 0
-    assert len(read(spent).trials) == 6
+    assert len(read(spent).trials) == 4
 
 
 def test_replicates_are_added_to_a_finished_study(
-    finished: Launched, more: Launched, launcher: Launcher
+    gentle: Launched, more: Launched, launcher: Launcher
 ) -> None:
     assert more.returncode == 0, more.stderr
-    before, after = read(finished), read(more)
-    assert [essence(t) for t in after.trials[:6]] == [essence(t) for t in before.trials]
-    assert [t.test_score for t in after.trials[:6] if t.number in _tested(before)] == [
+    before, after = read(gentle), read(more)
+    assert [essence(t) for t in after.trials[:4]] == [essence(t) for t in before.trials]
+    assert [t.test_score for t in after.trials[:4] if t.number in _tested(before)] == [
         t.test_score for t in before.trials if t.test_score is not None
     ]
-    assert all(not trial.searched for trial in after.trials[6:])
-    assert sum(more.result["counts"].values()) == 6
+    assert all(not trial.searched for trial in after.trials[4:])
+    assert sum(more.result["counts"].values()) == 4
     assert all(member["val"]["runs"] == 2 for member in more.result["front"])
     status = launcher.run("status", "small", "--json", studies=more.studies, module="study")
     assert json.loads(status.stdout)["state"].startswith("finished")
@@ -161,7 +185,7 @@ def test_runs_trained_as_one_learn_what_they_learn_one_by_one(
 ) -> None:
     studies = tmp_path / "studies"
     shutil.copytree(spent.studies, studies)
-    # Of three runs two are left of every member, also of one whose control the search has trained.
+    # Of three runs two are left of every member, of a control that is new all three.
     run = launcher.run(
         *("resume", "small", "--replicates", "3", "--budget", "1h"),
         *("--fuse", "always", "--concurrent", "1"),
@@ -185,10 +209,7 @@ def test_runs_trained_as_one_learn_what_they_learn_one_by_one(
         theirs, ours = alone[key], runs[key]
         assert ours.status == theirs.status == "complete"
         assert ours.epochs_done == theirs.epochs_done
-        # Other kernels round otherwise, and at this learning rate a change of the weights by their
-        # last digit moves the first epoch's loss by up to 3 %; another seed moves it by 10 %. What
-        # rounding does not hide is compared in tests/unit/distillation/test_fused.py.
-        assert ours.curve[0].train_loss == pytest.approx(theirs.curve[0].train_loss, rel=0.05)
+        assert ours.curve[0].train_loss == pytest.approx(theirs.curve[0].train_loss, rel=1e-4)
 
 
 def _further_runs(record: StudyResults) -> dict[tuple[Any, ...], TrialResult]:
