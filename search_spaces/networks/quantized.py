@@ -17,6 +17,9 @@ from torch import Tensor, fx, nn
 
 from search_spaces.networks import int8
 
+# The largest weight, of eight bits and of seven.
+_EIGHT_BITS, _SEVEN_BITS = 127, 63
+
 Shape = tuple[int, int, int]
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -38,8 +41,15 @@ class QuantizedStudent(nn.Module):
     of its own that no int8 network has.
 
     Feature maps can be tapped under the names of the stages, as in the float network.
+
+    How many bits its weights have depends on the processor that it is trained for, and is part of
+    its state: loaded on another one it is the network that was trained.
+
+    Attributes:
+        largest_weight: The largest integer that a weight becomes; the smallest is -1 minus it.
     """
 
+    largest_weight: Tensor
     deployed_anew = True  # its scales are known only then
 
     def __init__(
@@ -61,8 +71,10 @@ class QuantizedStudent(nn.Module):
         self._shape = shape
         self._start, self._freeze = start, freeze
         self._rounds, self._frozen = True, False
+        largest = _largest_weight()
         with torch.random.fork_rng(devices=[]):
-            self.graph = _prepare(network, shape)
+            self.graph = _prepare(network, shape, largest)
+        self.register_buffer("largest_weight", torch.tensor(largest))
         for name in STAGES:
             self.add_module(name, nn.Identity())
         self.train(self.training)
@@ -102,12 +114,26 @@ class QuantizedStudent(nn.Module):
                 module.enable_fake_quant(self._rounds or not mode)
         return self
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Take over how many bits the weights have, with all else."""
+        super()._load_from_state_dict(state, prefix, *rest)
+        largest = int(self.largest_weight)
+        for quantizer in _weight_quantizers(self.graph):
+            for one in (quantizer, quantizer.activation_post_process):
+                one.quant_min, one.quant_max = -largest - 1, largest
+
     def deployed(self) -> "int8.Int8Network":
         """The int8 network that these weights and ranges make; it shares nothing with this one.
 
         Raises:
-            int8.NoInt8KernelError: This processor has no integer kernel for one of its layers.
+            int8.NoInt8KernelError: This processor has no integer kernel for one of its layers, or
+                none for weights of as many bits as these have.
         """
+        if int(self.largest_weight) > _largest_weight():
+            raise int8.NoInt8KernelError(
+                "its weights have eight bits, and this processor, which lacks VNNI, adds up "
+                "products of seven alone; use a processor like the one it was trained on"
+            )
         return int8.convert(copy.deepcopy(self.graph).cpu(), self._shape)
 
 
@@ -127,7 +153,24 @@ class _WithFeatures(nn.Module):
         return images, *features
 
 
-def _prepare(network: nn.Module, shape: Shape) -> fx.GraphModule:
+def _largest_weight() -> int:
+    """The largest weight whose products this processor adds up without overflow.
+
+    Those without VNNI add pairs of products of eight bits up in 16, which seven bits of weight do
+    not overflow. (Nor would seven of activation, but no kernel clips to those.)
+    """
+    return _EIGHT_BITS if int8.has_vnni() else _SEVEN_BITS
+
+
+def _weight_quantizers(graph: fx.GraphModule) -> Iterator[Any]:
+    from torchao.quantization.pt2e import FakeQuantizeBase
+
+    for module in graph.modules():
+        if isinstance(module, FakeQuantizeBase) and module.dtype == torch.int8:
+            yield module
+
+
+def _prepare(network: nn.Module, shape: Shape, largest_weight: int) -> fx.GraphModule:
     """The exported graph with its fake quantisers; they have seen random images."""
     with _quiet_import():
         from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
@@ -141,7 +184,7 @@ def _prepare(network: nn.Module, shape: Shape) -> fx.GraphModule:
         dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
         strict=True,
     ).module()
-    graph: fx.GraphModule = prepare_qat_pt2e(exported, _quantizer())
+    graph: fx.GraphModule = prepare_qat_pt2e(exported, _quantizer(largest_weight))
     for node in list(graph.graph.nodes):
         # Counters of batches, which count in eval mode too and which nothing reads.
         if node.target is torch.ops.aten.add_.Tensor and _is_counter(node.args[0]):
@@ -163,13 +206,12 @@ def _is_counter(node: Any) -> bool:
     return isinstance(node, fx.Node) and str(node.target).endswith("num_batches_tracked")
 
 
-def _quantizer() -> Any:
+def _quantizer(largest_weight: int) -> Any:
     """Torchao's quantiser for x86: activations uint8 a tensor, weights int8 a channel.
 
     Its ready-made configuration observes weights by a fused kernel that trains with scales 1/255
     smaller than those the conversion then takes; so weights have the plain fake quantiser, which
-    agrees with it. Processors without VNNI add pairs of products of 8 bits up in 16, which seven
-    bits of weight do not overflow. (Nor would seven of activation, but no kernel clips to those.)
+    agrees with it.
     """
     from torchao.quantization.pt2e import FakeQuantize, FusedMovingAvgObsFakeQuantize
     from torchao.quantization.pt2e.observer import MovingAveragePerChannelMinMaxObserver
@@ -185,11 +227,10 @@ def _quantizer() -> Any:
             averaging_constant=_ACTIVATION_AVERAGE, eps=_SMALLEST_SCALE
         ),
     )
-    most = 127 if int8.has_vnni() else 63
     weight = QuantizationSpec(
         dtype=torch.int8,
-        quant_min=-most - 1,
-        quant_max=most,
+        quant_min=-largest_weight - 1,
+        quant_max=largest_weight,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
         observer_or_fake_quant_ctr=FakeQuantize.with_args(

@@ -15,6 +15,7 @@ from torch.nn import functional
 pytest.importorskip("torchao", reason="the extra `quantize` is not installed")
 
 from search_spaces.cifar_quantized import SPACE
+from search_spaces.networks import int8
 from search_spaces.networks.int8 import Int8Network, NoInt8KernelError, _lower
 from search_spaces.networks.quantized import STAGES, QuantizedStudent
 from study.distillation import checkpoint, methods
@@ -178,6 +179,39 @@ def test_a_student_built_anew_takes_the_kept_weights(
     anew.load_state_dict(trained[0].state_dict())
 
     assert torch.equal(logits(deployed(anew), 64, digits), logits(shipped, 64, digits))
+
+
+def of_a_processor(monkeypatch: pytest.MonkeyPatch, *, vnni: bool) -> QuantizedStudent:
+    monkeypatch.setattr(int8, "has_vnni", lambda: vnni)
+    student = build()
+    assert isinstance(student, QuantizedStudent)
+    return student
+
+
+@pytest.mark.parametrize(("trained_with_vnni", "bits"), [(True, 8), (False, 7)])
+def test_on_another_processor_it_stays_the_network_that_was_trained(
+    trained_with_vnni: bool, bits: int, digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = of_a_processor(monkeypatch, vnni=trained_with_vnni)
+    there.train()(torch.randn(8, 3, 32, 32))
+    here = of_a_processor(monkeypatch, vnni=not trained_with_vnni)
+    untouched = logits(copy.deepcopy(here).eval(), 32, digits)
+    here.load_state_dict(there.state_dict())
+
+    wanted, found = (logits(student.eval(), 32, digits) for student in (there, here))
+    assert torch.equal(found, wanted)
+    assert not torch.equal(untouched, wanted)
+    images = torch.randn(8, 3, 32, 32)
+    for student in (there, here):
+        student.train()(images)
+    own, theirs = here.state_dict(), there.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in theirs.items())
+    if bits == 8:
+        with pytest.raises(NoInt8KernelError, match="its weights have eight bits"):
+            deployed(here)
+    else:
+        weights = [value for value in deployed(here).parameters() if value.dtype == torch.int8]
+        assert max(int(value.max()) for value in weights) == 63
 
 
 def test_twins_start_from_the_same_weights_and_the_same_random_state(
