@@ -89,7 +89,7 @@ class ReplicateQueue(Queue):
             size = 1
             if self._fused_by is not None:
                 size = runs_a_group(trainings(left, self._plan.replicates), self._fused_by)
-            if self._takes_too_long(trials[left[0].trial], size):
+            if self._takes_too_long(_like(left[0], trials), size):
                 self.out_of_time = True
                 return None
             task = self._hand_out_new(self._begin(left[0], trials))
@@ -107,13 +107,14 @@ class ReplicateQueue(Queue):
         left = trainings(self._of_round(trials), self._plan.replicates)
         return len(further(trials)) + left
 
-    def _takes_too_long(self, first: TrialResult, size: int) -> bool:
+    def _takes_too_long(self, like: TrialResult, size: int) -> bool:
         """Whether there is no time for so many trainings as long as that of a trial.
 
         Those that are out are taken to be at their beginning.
         """
         left = self._time_left()
-        needed = size * first.usage.device_seconds / self._plan.devices_per_trial
+        each = like.usage.device_seconds / like.usage.runs
+        needed = size * each / self._plan.devices_per_trial
         return needed > left.each or needed * (1 + len(self._handed_out)) > left.in_all
 
     def _of_round(self, trials: Sequence[TrialResult]) -> list[FurtherRun]:
@@ -155,6 +156,14 @@ class ReplicateQueue(Queue):
             "runs": [[one.trial, one.run] for one in self._round],
         }
         self._record.set_attribute(results.ATTR_REPLICATES, kept)
+
+
+def _like(one: FurtherRun, trials: Sequence[TrialResult]) -> TrialResult:
+    """The trial that has been trained already, and takes about as long as a run would."""
+    first = trials[one.trial]
+    if first.outcome is None and first.control_of is not None:
+        return trials[first.control_of]
+    return first
 
 
 def is_round_open(

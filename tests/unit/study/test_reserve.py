@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from replicated_study import Study
 
+from analysis.results import Usage
 from search_spaces.cifar_blocks import SPACE
 from study.budget import Left
 from study.replicate_queue import ReplicateQueue
@@ -113,3 +114,42 @@ def test_those_that_are_out_have_their_part_of_what_all_may_take_together(tmp_pa
 
     assert [queue.next_task() is None for _ in range(3)] == [False, False, True]
     assert queue.out_of_time
+
+
+def test_runs_of_a_control_that_is_out_are_taken_to_be_as_long_as_those_of_its_student(
+    tmp_path: Path,
+) -> None:
+    study = study_of(tmp_path, *BOUNDED)
+    searched(study, 60.0, 1.0, width=16, terms="weighted")
+    left = Left()
+    queue = ReplicateQueue(
+        study.record, SPACE, study.plan, study.stored, lambda: False, set(),
+        time_left=lambda: left,
+    )  # fmt: skip
+    while (task := queue.next_task()) is not None:
+        begun = study.record.trial(task.number)
+        if begun.control_of is not None:
+            left = Left(each=WHOLE - 1)
+
+    assert begun.control_of is not None
+    assert queue.out_of_time
+
+
+def test_what_a_control_took_together_with_its_runs_is_that_of_all(tmp_path: Path) -> None:
+    study = study_of(tmp_path, *BOUNDED)
+    searched(study, 60.0, 1.0, width=16, terms="weighted")
+    control = study.next()
+    while control is not None and control.control_of is None:
+        study.finish(control.number, 60.0)
+        control = study.next()
+    assert control is not None
+    study.record.use(control.number, Usage(0, 2 * WHOLE, runs=2))
+    study.finish(control.number, 50.0)
+    queue = ReplicateQueue(
+        study.record, SPACE, study.plan, study.stored, lambda: False, set(),
+        time_left=lambda: Left(each=WHOLE + 1),
+    )  # fmt: skip
+
+    task = queue.next_task()
+    assert task is not None
+    assert study.record.trial(task.number).replicate_of == control.number
