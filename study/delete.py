@@ -22,6 +22,7 @@ from analysis.record import RecordReadError, read_record
 from analysis.results import PLAN_FILE
 from study.database import RECORD_ID, of_another_folder
 from study.disk import disk_use
+from study.folders import is_study
 from study.listing import find_study
 from study.lock import Holder, LockedError, check_free, read_holder, study_lock
 from study.mirror import mirror_of
@@ -252,10 +253,10 @@ def finish_earlier(studies: Path, name: str) -> bool:
         RemnantError: if some files cannot be removed.
     """
     folder, left = StudyName(name).folder(studies), leftovers(studies).get(name, [])
-    if (folder / PLAN_FILE).is_file() or not left:
+    if not left or _is_study(folder):
         return False
     for path in left:
-        if (path / PLAN_FILE).is_file():
+        if _is_study(path):
             _bring_back(path, folder)
             return False
     _sweep(studies)
@@ -279,7 +280,11 @@ def _bring_back(hidden: Path, folder: Path) -> None:
 def leftovers(studies: Path) -> dict[str, list[Path]]:
     """Return the folders that killed deletions left, by the name of the study they were."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(studies.iterdir()) if studies.is_dir() else ():
+    # What may not be read is said where the study is looked for.
+    there: list[Path] = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        there = sorted(studies.iterdir())
+    for path in there:
         match = _LEFTOVER.fullmatch(path.name)
         if match is not None and path.is_dir() and not path.is_symlink():
             found.setdefault(match["name"], []).append(path)
@@ -290,8 +295,16 @@ def _sweep(studies: Path) -> None:
     """Remove what killed deletions left; one with a plan may have its record still."""
     for paths in leftovers(studies).values():
         for path in paths:
-            if not (path / PLAN_FILE).is_file():
+            if not _is_study(path):
                 _remove_tree(path)
+
+
+def _is_study(path: Path) -> bool:
+    """Whether a folder is a study, or may be one: of somebody else's nothing is removed."""
+    try:
+        return is_study(path)
+    except OSError:
+        return True
 
 
 def _remove_tree(path: Path) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.results import PLAN_FILE, TrialResult
+from analysis.results import TrialResult
 from analysis.stored_plan import Parameter
 from search_spaces.space import nearest
 from study.earlier_differences import held_as, teacher_text
+from study.folders import is_study, studies_in
 from study.mirror import bring_plans, bring_study, shown
 from study.names import StudyName, StudyNameError
 from study.plan import PlanError
@@ -74,11 +75,15 @@ def read_source(asked: str, studies: Path) -> Source:
     if path.is_file():
         return _read_table(asked, path)
     for folder in (*_named(asked, studies), path):
-        if (folder / PLAN_FILE).is_file():
+        try:
+            found = is_study(folder)
+        except OSError as error:
+            raise PlanError(f"--warm-start {folder} may not be read ({error.strerror})") from error
+        if found:
             return _read_study(folder)
     bring_plans(studies)
     where = shown(studies)
-    known = sorted(found.parent.name for found in studies.glob(f"[!.]*/{PLAN_FILE}"))
+    known, _ = studies_in(studies)
     end = nearest(asked, known) if known else f"; there are no studies in {where}"
     raise PlanError(f"--warm-start {asked!r} is no study in {where}, folder or table{end}")
 

@@ -15,6 +15,7 @@ from study.commands import command
 from study.disk import DiskUse, disk_use
 from study.ending import NO_FRONT
 from study.failures import TOO_MANY_FAILURES
+from study.folders import is_study, studies_in
 from study.lock import PATIENCE_SECONDS, Holder, beaten_ago, read_holder
 from study.mirror import Part, bring_plans, bring_study, mirror_of, shown
 from study.names import StudyName
@@ -124,7 +125,8 @@ def find_study(studies: Path, name: str, part: Part = "plan") -> Path:
 
     Raises:
         StudyNameError: if no study can have that name.
-        RecordError: if there is no such study; the message names the nearest one.
+        RecordError: if there is no such study (the message names the nearest one), or it is of
+            somebody whose files may not be read.
         StoreError: if the object store does not answer.
     """
     folder = StudyName(name).folder(studies)
@@ -136,16 +138,21 @@ def find_study(studies: Path, name: str, part: Part = "plan") -> Path:
         told = Text(f"bringing {name} from {shown(studies)} …")
         with make_console(sys.stderr).status(told):
             bring_study(studies, name, part)
-    if (folder / PLAN_FILE).is_file():
-        return folder
-    bring_plans(studies)
     where = shown(studies)
-    known = [path.parent.name for path in studies.glob(f"[!.]*/{PLAN_FILE}")]
+    try:
+        if is_study(folder):
+            return folder
+    except OSError as error:
+        raise RecordError(
+            f"study {name!r} in {where} may not be read ({error.strerror})"
+        ) from error
+    bring_plans(studies)
+    known, _ = studies_in(studies)
     if not known:
         raise RecordError(
             f"no study {name!r}: there are no studies in {where}; name their folder with --studies"
         )
-    raise RecordError(f"no study {name!r} in {where}{nearest(name, sorted(known))}")
+    raise RecordError(f"no study {name!r} in {where}{nearest(name, known)}")
 
 
 def status_of(summary: StudySummary) -> StudyStatus:
@@ -222,7 +229,9 @@ def _seconds_since(stamp: str) -> float:
 
 
 def study_states(
-    studies: Path, on_read: Callable[[str], None] = lambda name: None
+    studies: Path,
+    on_read: Callable[[str], None] = lambda name: None,
+    on_closed: Callable[[str, str], None] = lambda name, reason: None,
 ) -> list[dict[str, Any]]:
     """Return name, state, counts, best validation score and age (s) of each study, latest first.
 
@@ -231,12 +240,19 @@ def study_states(
     Args:
         studies: The folder of studies.
         on_read: Told the name of each study before it is read.
+        on_closed: Told the name of each folder that may not be read, and why.
+
+    Raises:
+        RecordError: if the folder of studies may not be read.
     """
     bring_plans(studies)
     states = []
-    for path in sorted(studies.glob(f"[!.]*/{PLAN_FILE}")):
-        on_read(path.parent.name)
-        states.append(_state(path.parent))
+    known, closed = studies_in(studies)
+    for name in known:
+        on_read(name)
+        states.append(_state(studies / name))
+    for name, reason in closed.items():
+        on_closed(name, reason)
     return sorted(states, key=lambda state: state["age_seconds"])
 
 

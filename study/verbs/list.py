@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from study.unread import say
 from study.verbs.arguments import add_json, add_studies
 
 HELP = "list all studies"
@@ -23,11 +24,18 @@ def run(args: argparse.Namespace) -> int:
     from study.listing import study_states, study_table
     from study.mirror import open_studies
 
+    closed: dict[str, str] = {}
     with make_console(sys.stderr).status("reading studies …") as reading:
         studies = open_studies(args.studies)
-        states = study_states(studies, lambda name: reading.update(Text(f"reading {name} …")))
+        states = study_states(
+            studies, lambda name: reading.update(Text(f"reading {name} …")), closed.__setitem__
+        )
+    for name, reason in closed.items():
+        say(f"warning: {name} in {args.studies} may not be read ({reason})", sys.stderr)
     if args.json:
         print(json.dumps({"studies": states}))
+        return 0
+    if not states and closed:
         return 0
     if not states:
         print(f"no studies in {args.studies}; start one: python -m study.launch --help")

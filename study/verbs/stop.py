@@ -39,7 +39,15 @@ def run(args: argparse.Namespace) -> int:
     holder = read_holder(folder)
     if holder is None or not is_live(folder):
         return _answer(args, stopped=False, text=f"{args.name} is not running")
-    request_stop(folder, holder)
+    try:
+        request_stop(folder, holder)
+    except OSError as error:
+        say(
+            f"error: the request to stop {args.name} cannot be written in {folder} "
+            f"({error.strerror}); mend that, or end {holder}",
+            sys.stderr,
+        )
+        return 1
     console = make_console(sys.stderr)
     with console.status(f"waiting for {holder} to stop …"):
         ended = wait_for_stop(folder, holder, args.timeout)
