@@ -215,9 +215,10 @@ class Belief:
         return sorted(found, key=lambda each: each.number)
 
     def _front_now(self) -> Front:
-        # Below what one in five reaches, no more is to be learnt of the front.
-        usual = float(np.percentile([each.scores[-1] for each in self.begun], 20))
-        self._floor = max(self._corner.floor, usual)
+        self._floor = self._corner.floor
+        if not self._corner.is_told:
+            usual = float(np.percentile([each.scores[-1] for each in self.begun], 20))
+            self._floor = max(self._floor, usual)
         points = self.whole_points(self.members)
         soon = [
             each

@@ -18,13 +18,20 @@ _LOWEST = -3.0  # standard deviations: how bad a failure is does not matter
 class Corner:
     """The reference point, and the best score there is (infinite where none bounds it).
 
-    ``largest`` is that of the third objective, in the unit of `Training.third`; None without one.
+    Attributes:
+        floor: The least score that counts.
+        slowest_ms: The largest latency that counts.
+        best: The best score there is.
+        largest: Of the third objective, in the unit of `Training.third`; None without one.
+        is_told: Whether somebody has said from which score on one counts. Otherwise all that one
+            training in five falls short of counts as nothing, fast as it may be.
     """
 
     floor: float
     slowest_ms: float
     best: float = math.inf
     largest: float | None = None
+    is_told: bool = True
 
     @property
     def costs(self) -> tuple[float, ...]:

@@ -211,7 +211,8 @@ class LatencyFirstArm:
         self._live: set[int] = set()
         self._search = LatencyFirst(
             Coding(dimensions),
-            Corner(0.0, SLOWEST, BEST, None if third is None else MOST_WEIGHTS),
+            # Nobody is told from which score on the benchmark counts.
+            Corner(0.0, SLOWEST, BEST, None if third is None else MOST_WEIGHTS, is_told=False),
             first_rung=first_rung,
             seed=seed,
             latency_of=latency_ms,

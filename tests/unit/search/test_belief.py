@@ -9,6 +9,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from study.search.belief import Belief
 from study.search.coding import Coding, Dimension
 from study.search.gain import Steps
+from study.search.latency_first import LatencyFirst
 from study.search.scale import Corner
 from study.search.training import Training
 
@@ -39,7 +40,8 @@ def begun(count: int) -> list[Training]:
 
 
 def belief_of(trainings: list[Training]) -> Belief:
-    belief = Belief(CODING, Corner(0.0, 65.0, 100.0), FIRST_RUNG, 0, None)
+    corner = Corner(0.0, 65.0, 100.0, is_told=False)
+    belief = Belief(CODING, corner, FIRST_RUNG, 0, None)
     belief.tally.update(trainings)
     assert belief.look_at(trainings)
     return belief
@@ -106,3 +108,24 @@ def test_who_waits_is_sure_of_its_end_only_where_new_ones_are_judged() -> None:
     _, beside = belief.predict_new(belief.genes_of(trainings), belief.ms_of(trainings))
 
     assert (beside < 0.5 * own).all()
+
+
+def of_a_score(number: int, end: float, milliseconds: float, done: int) -> Training:
+    scores = tuple(end * (1 - 0.6 * 0.8**epoch) for epoch in range(1, done + 1))
+    params = {"width": int(milliseconds), "rate": 0.3}
+    waits = done < EPOCHS
+    return Training(number, params, scores, EPOCHS, milliseconds, waits=waits)
+
+
+@pytest.mark.parametrize(("is_told", "goes_on"), [(True, True), (False, False)])
+def test_the_fastest_is_worth_going_on_with_though_all_others_score_more(
+    is_told: bool, goes_on: bool
+) -> None:
+    large = [of_a_score(n, 80.0 + n, 20.0 + 3 * n, EPOCHS if n < 6 else 3) for n in range(12)]
+    small = [of_a_score(12, 45.0, 1.0, 3), of_a_score(13, 44.0, 2.0, 3)]
+    corner = Corner(10.0, 65.0, 100.0, is_told=is_told)
+    search = LatencyFirst(
+        CODING, corner, first_rung=3, seed=0, latency_of=lambda params: float(params["width"])
+    )
+
+    assert (search.most_promising([*large, *small], 1e-3) in (12, 13)) is goes_on
