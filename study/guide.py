@@ -247,7 +247,11 @@ class Guide:
             # What several runs come to is nearer to what another would be than the first, which may
             # have been chosen for its luck.
             mean = means.get(trial.number)
-            facts = (len(trial.curve), mean, latency, waits, runs, counts, size, third, feasible)
+            failed = _has_failed(trial)
+            facts = (
+                *(len(trial.curve), mean, latency, waits, runs, counts),
+                *(size, third, feasible, failed),
+            )
             known = self._shown.get(trial.number)
             # What did not change is the same object again.
             if known is None or known[0] != facts:
@@ -265,6 +269,7 @@ class Guide:
                     feasible=feasible,
                     epoch_seconds=_epoch_seconds(trial) if self._is_timed else 1.0,
                     telling=all(self._held.get(n, v) == v for n, v in trial.params.items()),
+                    failed=failed,
                 )
                 known = self._shown[trial.number] = (facts, training)
                 self._learn_figures(trial.architecture, training)
@@ -308,6 +313,12 @@ def _is_feasible(trial: TrialResult) -> bool:
     if trial.status in ("infeasible", "failed"):
         return False
     return trial.outcome is None or trial.outcome.breaks is None
+
+
+def _has_failed(trial: TrialResult) -> bool:
+    """Whether an error ended a trial; one that diverged has a score for it."""
+    diverged = trial.outcome is not None and trial.outcome.diverged
+    return trial.status == "failed" and not diverged
 
 
 def _epoch_seconds(trial: TrialResult) -> float:

@@ -27,6 +27,7 @@ from study.search.belief import MANY, Belief
 from study.search.candidates import apart, drawn, moved
 from study.search.coding import Array, Coding
 from study.search.earlier import EarlierStudy
+from study.search.failures import Failures
 from study.search.gain import Costs, front_of
 from study.search.left import Hopefuls
 from study.search.scale import Corner
@@ -115,7 +116,8 @@ class LatencyFirst:
         if corner.largest is not None:
             self._third = ArchitectureFigure(coding, shapes, third_of)
         self._limits = limits or Limits()
-        self._likelihood = likelihood
+        self._failures = Failures(coding)
+        self._likely = [self._failures.trained] + ([likelihood] if likelihood else [])
         self._earlier = earlier
         self._going_on = going_on
         self._belief = Belief(coding, corner, first_rung, seed, earlier, genes)
@@ -342,10 +344,9 @@ class LatencyFirst:
 
     @property
     def _whole_area(self) -> float:
-        height = (
-            self._corner.best if math.isfinite(self._corner.best) else self._belief.front.best[-1]
-        )
-        return float((height - self._corner.floor) * math.prod(self._corner.costs))
+        corner = self._corner
+        height = corner.best if math.isfinite(corner.best) else self._belief.front.best[-1]
+        return float((height - corner.floor) * math.prod(corner.costs))
 
     # Candidates
 
@@ -410,7 +411,8 @@ class LatencyFirst:
         return True
 
     def _learn_figures(self, trainings: Sequence[Training], tally: Tally) -> None:
-        """Show what guesses of latencies and sizes rest on."""
+        """Show what guesses of latencies and sizes rest on, and who failed."""
+        self._failures.learn(trainings)
         earlier = self._earlier
         self._latency.learn(
             tally.measured,
@@ -443,7 +445,6 @@ class LatencyFirst:
         if self._third is not None:
             costs = latencies, self._third.of(genes)
         worth = self._belief.gains(means, self._doubt * deviations, costs, front)
-        if self._likelihood is not None:
-            worth = worth * self._likelihood(genes)
+        worth = worth * np.prod([likely(genes) for likely in self._likely], axis=0)
         beyond = self._excess(genes, latencies)
         return np.where(beyond > 0.0, -beyond, worth)

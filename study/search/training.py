@@ -33,6 +33,7 @@ class Training:
         waits: It stands at a rung, and may go on.
         runs: It is being trained.
         counts: It was trained by itself; of trials that share a training, one counts.
+        failed: An error ended it, which may be for what it is.
         telling: Nothing that is not searched is otherwise than in all others, so that it tells of
             them; one that tells nothing is still a point of the front.
     """
@@ -50,6 +51,7 @@ class Training:
     feasible: bool = True
     epoch_seconds: float = 1.0
     telling: bool = True
+    failed: bool = False
 
     @property
     def is_whole(self) -> bool:

@@ -180,6 +180,8 @@ def test_whoever_diverged_has_come_to_the_worst_score(
     [seen] = guide._seen(record.trials(), ())
     assert seen.scores == scores
     assert not seen.feasible
+    # The score tells of a training that diverged; any other failure is told as one.
+    assert seen.failed is not diverged
 
 
 def test_an_exit_that_is_refused_is_on_no_front(tmp_path: Path) -> None:
