@@ -12,6 +12,7 @@ from study.search.coding import Array
 _MARGIN = 0.02
 _LEAST = 1e-12  # of an error
 _LOWEST = -3.0  # standard deviations: how bad a failure is does not matter
+_FAR = 10.0  # ranges of the middle half: nothing that is further below tells of the deviation
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class ScoreScale:
         self._top = corner.best + _MARGIN * (corner.best - corner.floor) if bounded else math.inf
         raw = self._raw(scores)
         self._mean = float(np.median(raw))
+        if not bounded:  # a single loss of 1e9 would be all that there is to tell
+            low, high = np.percentile(raw, (25, 75))
+            raw = np.maximum(raw, self._mean - _FAR * (high - low)) if high > low else raw
         self._deviation = max(float(raw.std()), 1e-3)
 
     def _raw(self, scores: Array) -> Array:
