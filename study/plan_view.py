@@ -87,6 +87,8 @@ def _teacher_rows(
     choice = space.teacher_for(data.name)
     why = f" ({choice.why})" if choice.why and recipe.network == choice.network else ""
     weights = ", from ImageNet weights" if recipe.weights else ""
+    if recipe.weights and recipe.unfreeze != choice.unfreeze:
+        weights += f", all of it unfrozen: it has no {choice.unfreeze}"
     trained = f"{recipe.title}, {_many(recipe.epochs, 'epoch')}{weights}{why}"
     whose = "ImageNet's" if recipe.statistics == "imagenet" else "the data's own"
     own = f"{plan.teacher}, its images normalised by {whose} statistics"

@@ -44,12 +44,11 @@ def teacher_recipe(plan: StudyPlan, space: SearchSpace, data_name: str) -> "Teac
     varied = space.teacher_varies_with
     return recipe_of(
         choice,
-        **network_overrides(plan, choice),
+        **{**network_overrides(plan, choice), **_start(plan.teacher_weights)},
         **({varied: space.parameter(varied).default} if varied else {}),
         epochs=plan.teacher_epochs or choice.epochs,
         score=space.score.name,
         statistics=plan.teacher_statistics,
-        **_start(plan.teacher_weights),
     )
 
 
@@ -87,11 +86,14 @@ def teacher_variants(
 def network_overrides(plan: StudyPlan, declared: TeacherChoice) -> dict[str, Any]:
     """Return the fields of the teacher's recipe in which the plan differs from the space's choice.
 
-    A size that the space declares belongs to its own network.
+    A size that the space declares belongs to its own network, and so does a stage to unfreeze: all
+    of another network learns where it has none of that name.
     """
     asked: dict[str, Any] = {}
     if plan.teacher_network not in (None, declared.network):
         asked = {"network": plan.teacher_network, "input_size": None}
+        if declared.unfreeze == "layer4" and plan.teacher_network != "resnet":
+            asked["unfreeze"] = "all"
     if plan.teacher_size is not None:
         asked["input_size"] = plan.teacher_size
     return asked

@@ -15,6 +15,7 @@ from torch.nn.utils import fusion
 from torch.nn.utils.parametrize import is_parametrized
 
 from study.distillation.precision import every_digit
+from study.distillation.resident import lost_the_gpu, ran_out_of_memory
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -30,7 +31,8 @@ def fold_batch_norms(network: nn.Module, image: Tensor) -> nn.Module:
 
     A batch norm is left where it is if it does not follow a layer right away, or if either of them
     is called more than once. Where the whole does not give the same outputs (some network uses what
-    lies between the two), all are left. A network without batch norms is returned as it is.
+    lies between the two) or cannot be folded at all, all are left. A network without batch norms,
+    or one that cannot be copied, is returned as it is.
 
     Args:
         network: In any mode; it is not changed.
@@ -38,9 +40,13 @@ def fold_batch_norms(network: nn.Module, image: Tensor) -> nn.Module:
     """
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return network
-    folded = copy.deepcopy(network).eval()
+    try:
+        folded = copy.deepcopy(network).eval()
+    except Exception as error:
+        _raise_for_want_of_a_device(error)
+        return network
     pairs = _foldable(folded, image)
-    if not pairs or not _gives_the_same(folded, pairs, image):
+    if not pairs or not _can_be_folded(folded, pairs, image):
         return folded
     return _fold(folded, pairs)
 
@@ -109,6 +115,21 @@ def _fold(network: nn.Module, pairs: Pairs) -> nn.Module:
         network.set_submodule(name, fused)
         network.set_submodule(norm_name, nn.Identity())
     return network
+
+
+def _can_be_folded(network: nn.Module, pairs: Pairs, image: Tensor) -> bool:
+    """Whether folding works out; a network's own code may fail without its batch norms."""
+    try:
+        return _gives_the_same(network, pairs, image)
+    except Exception as error:
+        _raise_for_want_of_a_device(error)
+        return False
+
+
+def _raise_for_want_of_a_device(error: Exception) -> None:
+    """Raise an error again that tells of the device or its memory, and not of the network."""
+    if ran_out_of_memory(error) or lost_the_gpu(error):
+        raise error
 
 
 def _gives_the_same(network: nn.Module, pairs: Pairs, image: Tensor) -> bool:

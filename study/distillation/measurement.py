@@ -10,9 +10,10 @@ The README beside this file has the protocol and what it was measured to be wort
 import contextlib
 import functools
 import io
+import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -282,8 +283,9 @@ def _settled(
 def profile_model(model: nn.Module, shape: Shape) -> ModelProfile:
     """Count parameters, FLOPs of one image `(h, w, c)`, and bytes of the state dict.
 
-    FLOPs are those of convolutions and matrix products as torch's `FlopCounterMode` counts them:
-    one multiply-accumulate is 2 FLOPs; biases, normalisation, activations and pooling are free.
+    FLOPs are those of convolutions and matrix products as torch's `FlopCounterMode` counts them,
+    those inside attention and recurrent layers too: one multiply-accumulate is 2 FLOPs; biases,
+    normalisation, activations and pooling are free.
     """
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
@@ -315,9 +317,40 @@ def _flops_m(model: nn.Module, shape: Shape) -> float:
     image = torch.zeros(1, channels, height, width, dtype=weights_type(model), device=place)
     # Kernels of its own, that the counter does not know, a network puts down in known steps too.
     counted = getattr(model, "reference", model)
-    with in_eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_RECURRENT)
+    with in_eval_mode(model), torch.no_grad(), _attention_in_steps(), counter:
         counted(image)
     return float(counter.get_total_flops() / 1e6)
+
+
+@contextlib.contextmanager
+def _attention_in_steps() -> Iterator[None]:
+    """Without the fused kernels of attention in eval mode, which the counter does not know."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _recurrent_layer_flops(given: Sequence[int], *args: Any, **_: Any) -> int:
+    """FLOPs of oneDNN's kernel, one direction of a layer, from the shapes of what it is given."""
+    return _recurrent_flops(given, args[:2])
+
+
+def _recurrent_flops(
+    given: Sequence[int], weights: Sequence[Sequence[int]], *_: Any, **__: Any
+) -> int:
+    """FLOPs of cuDNN's kernel, of all layers: each matrix meets each element of a sequence once."""
+    return 2 * math.prod(given[:-1]) * sum(math.prod(w) for w in weights if len(w) == 2)
+
+
+# Kernels of recurrent layers that the counter does not know.
+_RECURRENT: dict[Any, Any] = {
+    torch.ops.aten.mkldnn_rnn_layer: _recurrent_layer_flops,
+    torch.ops.aten._cudnn_rnn: _recurrent_flops,
+}
 
 
 @functools.cache

@@ -54,8 +54,8 @@ def serve(
 ) -> Served:
     """Bring a network into the form in which it serves.
 
-    What has batch norms to fold is copied; any other network is used itself, and is left on the
-    device with its weights in channels_last layout.
+    What has batch norms to fold is copied if it can be; any other network is used itself, and is
+    left on the device with its weights in channels_last layout.
 
     Args:
         network: Maps `(batch, c, h, w)` to anything.

@@ -1,6 +1,7 @@
 """Networks with an auxiliary head: its answers are taught as those of the network, and weigh less.
 
-So an Inception-v3 is trained; the head is dropped afterwards (Szegedy et al., 2016).
+So an Inception-v3 is trained; the head is dropped afterwards (Szegedy et al., 2016). A network that
+is held as it is while its last layer learns does not ask its auxiliary head, which learns nothing.
 """
 
 from collections.abc import Mapping
@@ -42,11 +43,10 @@ class WithAuxiliary:
     def loss(self, answers: Answers) -> dict[str, Tensor]:
         """The method's terms, `"loss"` being the sum, and the head's share of it as `"auxiliary"`.
 
-        Raises:
-            ValueError: The network has no auxiliary head.
+        The method's alone where the auxiliary head was not asked.
         """
         if answers.auxiliary is None:
-            raise ValueError(f"{self.name} is to teach an auxiliary head, and there is none")
+            return self.method.loss(answers)
         terms: Mapping[str, Tensor] = self.method.loss(answers)
         head = self.method.loss(replace(answers, logits=answers.auxiliary, auxiliary=None))["loss"]
         total = terms["loss"] + self.weight * head

@@ -24,7 +24,8 @@ class Answers:
         features: What the student's tapped modules put out, one a tap, in the shapes of
             `teacher_features` where the teacher is tapped too.
         teacher_features: The teacher's, without gradient but for a projector's.
-        auxiliary: Of the network's auxiliary head, as `logits`; None if it has none.
+        auxiliary: Of the network's auxiliary head, as `logits`; None if it has none, or does
+            not ask it.
     """
 
     logits: Tensor

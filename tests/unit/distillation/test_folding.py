@@ -169,6 +169,82 @@ def test_what_cannot_be_folded_stays_and_answers_the_same(
         assert torch.allclose(folded(IMAGE), trained(IMAGE))
 
 
+class Rows(nn.Module):
+    """Normalises the rows of what a linear layer puts out, not its columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(16, 32), nn.BatchNorm1d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.norm(self.linear(images[:, 0, :8].reshape(-1, 16, 16)[:, :4]))
+        return answer
+
+
+class Reading(nn.Module):
+    """Reads the statistics of its batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = self.norm.running_mean
+        assert mean is not None
+        answer: Tensor = self.norm(self.convolution(images)) + mean[:, None, None]
+        return answer
+
+
+def grouped(groups: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 8, 3, groups=groups), nn.BatchNorm2d(8)
+    )
+
+
+@pytest.mark.parametrize("network", [lambda: grouped(2), lambda: grouped(4), Rows, Reading])
+def test_a_network_that_fails_once_it_is_folded_is_left(network: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    trained = with_statistics(network()).eval()
+    folded = fold_batch_norms(trained, IMAGE)
+    assert batch_norms(folded) == 1
+    with torch.no_grad():
+        assert torch.equal(folded(IMAGE), trained(IMAGE))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_a_network_that_cannot_be_copied_is_returned_as_it_is() -> None:
+    normed = nn.utils.weight_norm(nn.Conv2d(3, 4, 3))  # type: ignore[no-untyped-call]
+    network = nn.Sequential(normed, nn.BatchNorm2d(4))
+    assert fold_batch_norms(network, IMAGE) is network
+    assert network.training
+
+
+class Exhausted(Reading):
+    """Takes more memory than there is once it is copied, or folded."""
+
+    def __init__(self, *, copied: bool) -> None:
+        super().__init__()
+        self.copied = copied
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Exhausted":
+        if self.copied:
+            raise torch.OutOfMemoryError
+        copied = Exhausted(copied=False)
+        copied.load_state_dict(self.state_dict())
+        return copied.train(self.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if isinstance(self.norm, nn.Identity):
+            raise MemoryError
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_want_of_memory_is_not_taken_for_a_network_that_does_not_fit(copied: bool) -> None:
+    with pytest.raises((MemoryError, torch.OutOfMemoryError)):
+        fold_batch_norms(Exhausted(copied=copied), IMAGE)
+
+
 def test_a_batch_norm_before_its_convolution_is_left() -> None:
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     assert batch_norms(fold_batch_norms(network, IMAGE)) == 1

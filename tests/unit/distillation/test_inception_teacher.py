@@ -31,7 +31,13 @@ from study.distillation.teacher_network import (
 )
 from study.distillation.teacher_recipe import TeacherError, TeacherRecipe, check_images
 from study.distillation.teacher_store import TrainedTeacher, load_teacher, save_teacher
-from study.distillation.training import EpochMetrics
+from study.distillation.training import (
+    EpochMetrics,
+    StudentTrainer,
+    TrainingData,
+    TrainingSettings,
+)
+from study.distillation.transfer import Transfer
 
 CPU = torch.device("cpu")
 SHAPE = (16, 16, 3)
@@ -156,10 +162,35 @@ def test_a_head_of_subclasses_is_taught_by_the_loss_of_subclasses() -> None:
     assert loss == pytest.approx(float(parts[0] + 0.4 * parts[1]))
 
 
-def test_a_network_without_the_head_is_no_pupil_of_it() -> None:
-    method = WithAuxiliary(methods.build({"method": "none"}))
-    with pytest.raises(ValueError, match="there is none"):
-        method.loss(Answers(torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)))
+def test_a_network_that_does_not_ask_the_head_is_taught_by_the_method_alone() -> None:
+    answers = Answers(torch.randn(2, 2), torch.tensor([0, 1]))
+    method = methods.build({"method": "none"})
+    assert WithAuxiliary(method).loss(answers) == method.loss(answers)
+
+
+def test_the_auxiliary_head_is_held_while_the_last_layer_learns_alone(data: ImageData) -> None:
+    torch.manual_seed(0)
+    network = build_network(RECIPE, 2, SHAPE, auxiliary=True)
+    two = Split(data.train.images[:2], data.train.labels[:2])
+    trainer = StudentTrainer(
+        network,
+        teacher_method(RECIPE, 2),
+        TrainingData(two, two, data.mean, data.std, data.augmentation),
+        None,
+        TrainingSettings(2, 2, 0.005, "constant", transfer=Transfer("all", 0.5, 0.1)),
+        CPU,
+    )
+
+    def weights() -> list[Tensor]:
+        return [network.state_dict()[f"{name}fc.weight"].clone() for name in ("", "AuxLogits.")]
+
+    last, head = weights()
+    trainer.run_epoch()
+    taught, held = weights()
+    assert not torch.equal(taught, last)
+    assert torch.equal(held, head)
+    trainer.run_epoch()
+    assert not torch.equal(weights()[1], head)
 
 
 def test_a_training_moves_the_head_and_drops_it_at_the_end(

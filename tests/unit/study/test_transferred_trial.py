@@ -18,7 +18,7 @@ from search_spaces.mhist_mobilenet import SPACE
 from search_spaces.networks.mobilenet import build
 from search_spaces.space import SearchSpace
 from study.arguments import parser
-from study.distillation.data import ImageData, load
+from study.distillation.data import ImageData, describe, load
 from study.distillation.feasibility import InfeasibleError, Networks, check_methods
 from study.distillation.pretrained import PretrainedError, take_over
 from study.distillation.teacher import obtain_teacher
@@ -26,6 +26,7 @@ from study.distillation.teacher_recipe import TeacherRecipe
 from study.distillation.transfer import Transfer
 from study.distillation.views import normalise, to_nchw
 from study.plan import PlanError, StudyPlan
+from study.plan_view import plan_rows
 from study.progress import make_progress
 from study.resolving import resolve
 from study.student import load_student
@@ -134,6 +135,31 @@ def test_the_teacher_starts_as_the_space_declares_unless_told_otherwise() -> Non
     recipe = teacher_recipe(plan, space, "mhist")
     assert (recipe.weights, recipe.transfer) == (None, Transfer())
     assert planned("--teacher", "mine.pt")[0].teacher_weights == "none"
+
+
+@pytest.mark.parametrize(
+    ("weights", "transfer"), [("imagenet", Transfer("all", 10 / 35, 0.1)), ("none", Transfer())]
+)
+def test_all_of_a_teacher_without_layer4_learns_after_its_head(
+    weights: str, transfer: Transfer
+) -> None:
+    plan, space = planned("--teacher-network", "inception", "--teacher-weights", weights)
+    recipe = teacher_recipe(plan, space, "mhist")
+    assert (recipe.network, recipe.transfer) == ("inception", transfer)
+
+
+def test_the_plan_says_that_all_of_a_teacher_learns_for_want_of_layer4(tmp_path: Path) -> None:
+    summary = describe("mhist", write_mhist(tmp_path, (24, 12), (8, 4)))
+
+    def row(*arguments: str) -> str:
+        plan, space = planned(*arguments)
+        recipe = teacher_recipe(plan, space, "mhist")
+        return dict(plan_rows(plan, space, summary, recipe))["teacher"]
+
+    told = "from ImageNet weights, all of it unfrozen: it has no layer4"
+    assert row("--teacher-network", "inception").endswith(f", 35 epochs, {told}")
+    assert "unfrozen" not in row()
+    assert "unfrozen" not in row("--teacher-network", "inception", "--teacher-weights", "none")
 
 
 # Training and scores.
