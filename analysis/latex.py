@@ -147,7 +147,8 @@ def _how_timed(results: StudyResults) -> str:
         return ""
     text = f" Latency and ratio are of one image on {compared.latency.device}; the ratio is that of"
     text += f" the {yardstick}'s latency ({compared.name}) to the student's."
-    if any(trial.confirmed is None for trial in results.front):
+    timed = [measured_latency(trial) for trial in results.front]
+    if any(latency is None or not latency.idle for latency in timed):
         text += " Not all were measured again on an idle device."
     return text
 

@@ -52,6 +52,8 @@ class ClassTask:
         space: SearchSpace,
         cache_dir: Path,
         progress: Callable[[str, int, int], None],
+        *,
+        download: bool = True,
     ) -> "ImageData":
         """Read it."""
         from study.distillation.data import load
@@ -63,6 +65,7 @@ class ClassTask:
             image_size=plan.image_size,
             augment=space.augment,
             progress=progress,
+            download=download,
         )
 
     def floor_score(self, space: SearchSpace, data: "Data") -> float:

@@ -42,8 +42,10 @@ class PairTask:
         space: SearchSpace,
         cache_dir: Path,
         progress: Callable[[str, int, int], None],
+        *,
+        download: bool = True,
     ) -> "PairData":
-        """Read it; nothing is cached."""
+        """Read it; nothing is cached, and nothing can be fetched."""
         from study.distillation.pair_data import load
 
         return load(

@@ -55,8 +55,10 @@ class Task(Protocol):
         space: SearchSpace,
         cache_dir: Path,
         progress: Callable[[str, int, int], None],
+        *,
+        download: bool = True,
     ) -> "Data":
-        """Read the data that the plan names.
+        """Read the data that the plan names; what is not there is fetched if it may be.
 
         Raises:
             DataError: if they cannot be had.

@@ -158,6 +158,7 @@ def load(
     augment: bool = True,
     progress: Progress | None = None,
     write_cache: bool = True,
+    download: bool = True,
 ) -> ImageData:
     """Load a data set as arrays.
 
@@ -171,6 +172,7 @@ def load(
             without, every view is the image itself.
         progress: Called as `progress(what, done, total)` while files are decoded.
         write_cache: Whether the cache may be written.
+        download: Whether what is not there may be fetched.
 
     Raises:
         DataError: The data cannot be had, or is damaged, incomplete or too small.
@@ -185,6 +187,7 @@ def load(
             augment=augment,
             progress=progress,
             write_cache=write_cache,
+            download=download,
         )
         return halves.in_halves(name_or_path, whole)
     with unreadable_is_data_error():
@@ -201,8 +204,10 @@ def load(
             train = Split(train_images, np.array(folder.labels("train"), dtype=np.int64))
             test = Split(test_images, np.array(folder.labels("test"), dtype=np.int64))
         else:
-            download = source.kind == "download"
-            fetch = torchvision_data.download if download else torchvision_data.load_splits
+            missing = source.kind == "download"
+            if missing and not download:
+                raise DataError(f"{source.name} is not in {source.root}")
+            fetch = torchvision_data.download if missing else torchvision_data.load_splits
             classes = torchvision_data.LAYOUTS[source.name].classes
             train, test = fetch(source.name, source.root)
             if image_size is not None:

@@ -14,6 +14,7 @@ from study.distillation.stopwatch import LARGE_BATCH, SMALL_BATCH, Turns, withou
 # Of float networks: other orders of summing move the sixth digit. Of int8 ones a value on the edge
 # between two steps may fall to the other side, and moves what follows by a step.
 _TOLERANCE = 1e-3
+_ROUNDING = 1e-6  # of answers that are next to nothing, in which larger values have cancelled out
 _SAME_CLASS_INT8 = 0.99
 _IMAGES_AT_ONCE = 64
 
@@ -91,7 +92,7 @@ def agreement(
         if names_classes:
             same += int((found.argmax(dim=1) == wanted.argmax(dim=1)).sum())
     share = same / len(images) if names_classes else None
-    close = largest <= _TOLERANCE * max(1.0, scale)
+    close = largest <= max(_TOLERANCE * scale, _ROUNDING)
     if quantised:
         agrees = (close if share is None else share >= _SAME_CLASS_INT8) and math.isfinite(largest)
     else:

@@ -81,6 +81,8 @@ def find_images(
 ) -> Images:
     """Return test images of a study's data, or why there are none, with the statistics.
 
+    Nothing is downloaded for them.
+
     Raises:
         PlanError: if the data set is not here, and the plan is too old to tell the statistics.
     """
@@ -119,6 +121,7 @@ def _load(
             space,
             cache_dir=studies / "datasets",
             progress=lambda what, done, total: phase.update(done, total, what),
+            download=False,
         )
     if data.content_hash != stored.data.hash:
         raise PlanError(f"{stored.data.name} has other images now than the study learnt from")

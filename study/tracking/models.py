@@ -5,6 +5,7 @@ without loading torch; `mlflow.pytorch.load_model` and `mlflow.pyfunc.load_model
 """
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import re
@@ -30,6 +31,7 @@ MODEL_TYPE: Final = "student"
 RUN_TAG: Final = "student_run"
 TAKES_TAG: Final = "takes"
 DIRECTION_TAG: Final = "direction"
+_PROGRAM_TAG: Final = "program_sha256"
 _VERSIONS_TAG: Final = "mlflow.modelVersions"
 _READY: Final = "READY"
 _EXAMPLES: Final = 2  # images in the input example
@@ -71,20 +73,40 @@ def model_name(text: str) -> str:
 
 
 def show_model(
-    client: "MlflowClient", experiment_id: str, run_id: str, model: StudentModel
+    client: "MlflowClient",
+    experiment_id: str,
+    run_id: str,
+    model: StudentModel,
+    *,
+    exact: bool = False,
 ) -> "LoggedModel":
     """The model of a run: there already, or made; may be repeated after a failure.
 
-    One that is there is given the figures that its run has got since.
+    All that are there are given the figures that their run has got since.
+
+    Args:
+        client: Of the MLflow that has the run.
+        experiment_id: Of the run.
+        run_id: The trial's run.
+        model: The student.
+        exact: Whether one of another program does not do, though it is of the same student.
     """
     from mlflow.entities import LoggedModelOutput
 
-    found = _find(client, experiment_id, run_id, model)
-    if found is not None and str(found.status) == _READY:
+    program = {_PROGRAM_TAG: hashlib.sha256(model.program.read_bytes()).hexdigest()}
+    there = _find(client, experiment_id, run_id, model)
+    ready = [found for found in there if str(found.status) == _READY]
+    for found in ready:
         _show_figures(client, run_id, found, model.data)
-        return found
-    if found is None:
-        tags = {**_identity(run_id, model), NOTE_TAG: model.description}
+    for found in ready:
+        if not exact or program.items() <= found.tags.items():
+            return found
+    begun = [found for found in there if found not in ready]
+    if begun:
+        found = begun[0]
+        client.set_logged_model_tags(found.model_id, program)
+    else:
+        tags = {**_identity(run_id, model), **program, NOTE_TAG: model.description}
         found = client.create_logged_model(
             experiment_id,
             name=model.name,
@@ -103,17 +125,16 @@ def show_model(
 
 
 def _identity(run_id: str, model: StudentModel) -> dict[str, str]:
-    """The tags that no other model of the experiment has."""
+    """The tags that a student's models alone have."""
     tags = {RUN_TAG: run_id, TAKES_TAG: model.takes}
     return tags if model.direction is None else {**tags, DIRECTION_TAG: model.direction}
 
 
 def _find(
     client: "MlflowClient", experiment_id: str, run_id: str, model: StudentModel
-) -> "LoggedModel | None":
+) -> "list[LoggedModel]":
     words = [f"tags.`{tag}` = '{value}'" for tag, value in _identity(run_id, model).items()]
-    there = client.search_logged_models([experiment_id], " AND ".join(words), max_results=1)
-    return there[0] if there else None
+    return list(client.search_logged_models([experiment_id], " AND ".join(words)))
 
 
 def _outputs(client: "MlflowClient", run_id: str) -> set[str]:

@@ -65,7 +65,9 @@ def register_student(
     name: str,
     where: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Make a student the next version of a registered model, unless it is a version already.
+    """Make a student the next version of a registered model, unless its file is one already.
+
+    The version is of this very file, also where the run has a model made of another one.
 
     Args:
         results: The study.
@@ -92,7 +94,7 @@ def register_student(
         mlflow.set_tracking_uri(where["uri"])
         client = MlflowClient(tracking_uri=where["uri"], registry_uri=where["uri"])
         model = student_model(results.plan, trial, program, takes, direction)
-        shown = show_model(client, where["experiment"], where["run"], model)
+        shown = show_model(client, where["experiment"], where["run"], model, exact=True)
         about = version_line(results.plan, trial, model.direction)
         made = register(client, shown, name, about)
     except Exception as error:  # MLflow's client raises of many kinds, requests' among them

@@ -1,5 +1,6 @@
 """`python -m study export` on a finished study, and what a study's end leaves in MLflow."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -78,11 +79,15 @@ def test_the_front_is_in_mlflow_as_models_and_the_chosen_one_is_registered(
     students = {m.tags["trial"]: m for m in before if m.model_type == "student"}
     assert {f"t{m['trial']:04d}" for m in finished.result["front"]} == set(students)
     assert {model.status for model in students.values()} == {LoggedModelStatus.READY}
-    registered = json.loads(run.stdout)["registered"]
+    made = json.loads(run.stdout)
+    registered = made["registered"]
     assert registered == {"name": "small-digits", "version": "1", "uri": "models:/small-digits/1"}
     version = client.get_model_version("small-digits", "1")
-    chosen_model = students[f"t{best['trial']:04d}"]
-    assert version.source == f"models:/{chosen_model.model_id}"
+    model = client.get_logged_model(str(version.source).removeprefix("models:/"))
+    of_front = students[f"t{best['trial']:04d}"]
+    assert model.tags["student_run"] == of_front.tags["student_run"]
+    kept = Path(model.artifact_location.removeprefix("file://")) / "data" / "model.pt2"
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == made["sha256"]
     marked = client.search_runs([experiment.experiment_id], "tags.front = 'yes'")
     assert {run.data.tags["trial"] for run in marked} == {
         str(member["trial"]) for member in finished.result["front"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 
 from analysis.latex import (
@@ -86,6 +87,20 @@ def test_a_front_says_what_its_latencies_and_ratios_are_of(realistic):
     caption = front_latex(realistic).split("\\caption{")[1].split("\\label")[0]
     assert "Latency and ratio are of one image on" in caption
     assert "the ratio is that of the teacher's latency (ResNet" in caption
+
+
+def test_a_student_timed_on_the_idle_device_counts_before_it_is_scored(sample, study):
+    trials = [sample.trial(sample.params(), accuracy=70.0 + r, ratio=5.0 - r) for r in (2.0, 3.0)]
+    sample.confirm_front(trials)
+    scored = study(trials)
+    idle = [replace(t, idle_latency=t.confirmed.latency, confirmed=None) for t in scored.trials]
+    searched = replace(idle[0], idle_latency=None)
+    busy = "Not all were measured again on an idle device."
+
+    assert len(scored.front) == 2
+    assert busy not in front_latex(scored)
+    assert busy not in front_latex(replace(scored, trials=tuple(idle)))
+    assert busy in front_latex(replace(scored, trials=(searched, idle[1])))
 
 
 def test_validation_scores_beside_published_test_scores_are_marked(realistic, sample, study):

@@ -303,6 +303,38 @@ def test_other_weights_other_normalisation_and_no_numbers_are_found_out() -> Non
     }
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_a_float_file_has_to_agree_to_a_thousandth_of_the_largest_answer(scale: float) -> None:
+    answers = scale * torch.tensor([[1.0, -0.5]] * 4)
+
+    def agrees(share: float) -> bool:
+        moved = answers + share * scale
+        return agreement(
+            lambda _: answers,
+            lambda _: moved,
+            torch.zeros(4, 1, 1, 1),
+            names_classes=False,
+            quantised=False,
+        ).agrees
+
+    assert [agrees(share) for share in (0.0, 0.0009, 0.0011, 0.01)] == [True, True, False, False]
+
+
+def test_answers_of_nothing_may_differ_by_rounding_alone() -> None:
+    nothing = torch.zeros(4, 2)
+
+    def agrees(difference: float) -> bool:
+        return agreement(
+            lambda _: nothing,
+            lambda _: nothing + difference,
+            torch.zeros(4, 1, 1, 1),
+            names_classes=True,
+            quantised=False,
+        ).agrees
+
+    assert [agrees(difference) for difference in (0.0, 5e-7, 1e-5)] == [True, True, False]
+
+
 def test_differences_and_classes_are_counted() -> None:
     images = torch.zeros(4, 1, 1, 1)
     student = {0: torch.tensor([[1.0, 2.0]] * 4)}

@@ -172,6 +172,24 @@ def test_without_the_data_set_random_images_are_asked_and_that_is_said(
     assert "It was checked on random images only" in card
 
 
+@pytest.mark.parametrize("data", ["cifar10", "mnist", "mnist2x5"])
+def test_a_published_data_set_that_is_gone_is_not_downloaded_for_an_export(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str
+) -> None:
+    monkeypatch.setattr("study.distillation.torchvision_data.download", pytest.fail)
+    path, place = folder / PLAN_FILE, tmp_path / "data"
+    document = json.loads(path.read_text())
+    document["plan"] |= {"data": data, "data_dir": str(place)}
+    path.write_text(json.dumps(document))
+
+    images = images_of(folder, read_record(folder))
+
+    assert images.pixels is None
+    whole = data.removesuffix("2x5")
+    assert images.words == f"the data set cannot be read ({whole} is not in {place})"
+    assert not place.exists()
+
+
 def test_a_card_tells_what_a_reader_needs(folder: Path, tmp_path: Path) -> None:
     made = exported(folder, tmp_path / "out")
     card = made.card.read_text()

@@ -203,6 +203,52 @@ def test_one_that_was_not_finished_once_its_run_had_it_is_finished(
     assert [made.model_id for made in outputs.model_outputs] == [shown.model_id]
 
 
+def test_one_that_was_not_finished_becomes_that_of_the_file_it_is_finished_with(
+    place: Path, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, _ = tracked(place, "other_file", model=None)
+    experiment = client.get_run(run_id).info.experiment_id
+    programs = [tmp_path / name for name in ("first", "second")]
+    for path in programs:
+        path.write_text(path.name)
+
+    def show(number: int) -> LoggedModel:
+        model = student(place, program=programs[number])
+        return show_model(client, experiment, run_id, model, exact=True)
+
+    def cut_off(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "finalize_logged_model", cut_off)
+        with pytest.raises(ConnectionError):
+            show(0)
+    shown = [show(number) for number in (1, 1, 0, 0)]
+
+    identifiers = [model.model_id for model in shown]
+    assert identifiers[0] == identifiers[1] != identifiers[2] == identifiers[3]
+    for model, name in zip(shown, ("second", "second", "first", "first"), strict=True):
+        folder = Path(model.artifact_location.removeprefix("file://"))
+        assert (folder / "data" / "model.pt2").read_text() == name
+    assert len(models(client, run_id)) == 2
+
+
+def test_a_version_follows_the_figures_of_its_run_as_the_model_of_the_front_does(
+    place: Path, client: MlflowClient, tmp_path: Path
+) -> None:
+    run_id, _ = tracked(place, "both follow", model=student(place))
+    experiment = client.get_run(run_id).info.experiment_id
+    (tmp_path / "checked.pt2").write_text("checked")
+    checked = student(place, program=tmp_path / "checked.pt2")
+    show_model(client, experiment, run_id, checked, exact=True)
+    client.log_metric(run_id, "final/test_score", 89.0)
+
+    show_model(client, experiment, run_id, student(place))
+
+    scores = [{m.key: m.value for m in model.metrics} for model in models(client, run_id)]
+    assert [score["final/test_score"] for score in scores] == [89.0, 89.0]
+
+
 def test_all_runs_name_their_data_and_the_study_its_teacher(
     place: Path, client: MlflowClient
 ) -> None:

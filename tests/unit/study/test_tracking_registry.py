@@ -12,6 +12,8 @@ from analysis.record import StudyResults, read_record
 from analysis.stored_plan import read_plan
 from study.plan import PlanError
 from study.record import StudyRecord
+from study.tracking.models import show_model
+from study.tracking.notes import student_model
 from study.tracking.registry import check_registry, register_student
 from study.tracking.session import open_study
 from study.tracking.synchronise import replay
@@ -88,6 +90,41 @@ def test_a_student_that_names_classes_is_one_model_whatever_the_direction(
     assert "direction" not in model.tags
     assert model.name == f"digits-0-5 t0000 {trial.architecture}"
     assert str(version.description).startswith("digits-0.5 t0000: accuracy")
+
+
+def test_a_version_is_the_very_file_though_the_run_has_a_model_of_another(
+    sample: SimpleNamespace, tmp_path: Path
+) -> None:
+    results = shown(written(sample, tmp_path), tmp_path)
+    (trial,) = results.trials
+    where = check_registry(results, trial, "small", tmp_path)
+    client = MlflowClient(where["uri"], where["uri"])
+    programs = {name: tmp_path / f"{name}.pt2" for name in ("front", "checked", "mended")}
+    for name, path in programs.items():
+        path.write_bytes(name.encode())
+
+    def show() -> str:
+        model = student_model(results.plan, trial, programs["front"])
+        return show_model(client, where["experiment"], where["run"], model).model_id
+
+    def register(name: str) -> str:
+        made = register_student(results, trial, programs[name], "uint8", "x_to_y", "small", where)
+        return str(made["version"])
+
+    def content(version: str) -> str:
+        source = str(client.get_model_version("small", version).source)
+        folder = client.get_logged_model(source.removeprefix("models:/")).artifact_location
+        return (Path(folder.removeprefix("file://")) / "data" / "model.pt2").read_text()
+
+    of_front = show()
+    assert [register(name) for name in ("checked", "checked", "mended", "checked")] == [
+        "1", "1", "2", "1",
+    ]  # fmt: skip
+    assert [content(version) for version in "12"] == ["checked", "mended"]
+    show()  # by a later sync, which makes nothing more
+    students = client.search_logged_models([where["experiment"]])
+    assert len(students) == 3
+    assert of_front in {model.model_id for model in students}
 
 
 @pytest.mark.parametrize(
