@@ -7,7 +7,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from study.search.coding import values_of
 from study.search.relative import known_params
@@ -65,7 +65,7 @@ class FirstDraws:
             drawn = self._drawn.get(other.number, {})
             if other.state.is_finished():
                 self._drawn.pop(other.number, None)
-            if other.number == trial.number or other.state == TrialState.FAIL:
+            if other.number == trial.number:
                 continue
             params = {**drawn, **known_params(other)}
             if name in params and so_far <= params.items():

@@ -24,9 +24,9 @@ _TELLING = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def known_params(trial: FrozenTrial) -> dict[str, Any]:
-    """What a trial has, and while it runs what it was proposed and has not asked for yet."""
+    """What a trial has, and what it was proposed and has not asked for yet, or before it failed."""
     proposed = trial.system_attrs.get(PROPOSED)
-    if trial.state == TrialState.RUNNING and proposed is not None:
+    if trial.state in (TrialState.RUNNING, TrialState.FAIL) and proposed is not None:
         return {**json.loads(proposed), **trial.params}
     return dict(trial.params)
 

@@ -80,8 +80,9 @@ class LatencyFirstSampler(BaseSampler):
     ``conditions`` tell when it applies; else it is drawn independently.
 
     A trial that is complete ends at the score that it returned. One that was pruned or failed is
-    learnt from as far as it told its scores, and is on no front. A score that is not finite is left
-    out with its trial; a latency or third that is not finite and above 0 counts as unknown.
+    learnt from as far as it told its scores, and is on no front. One that failed is tried again
+    only where it is enqueued, as retries of Optuna's are. A score that is not finite is left out
+    with its trial; a latency or third that is not finite and above 0 counts as unknown.
 
     Example:
         ::
@@ -206,7 +207,11 @@ class LatencyFirstSampler(BaseSampler):
         if not search_space:
             return {}
         with self._lock:
-            params = self._propose(study, trial, search_space)
+            params = None
+            if PROPOSED in trial.system_attrs:  # a retry has it of the trial that failed
+                params = self._relative.params_of(trial, search_space)
+            if params is None:
+                params = self._propose(study, trial, search_space)
             study._storage.set_trial_system_attr(trial._trial_id, PROPOSED, json.dumps(params))
         return params
 
@@ -272,7 +277,7 @@ class LatencyFirstSampler(BaseSampler):
                 # A latency that is unknown may still become known.
                 if other.state.is_finished() and before[-1].latency_ms is not None:
                     self._finished[other.number] = before[-1]
-        tried = {_key(params) for other, params in seen if other.state != TrialState.FAIL}
+        tried = {_key(params) for _, params in seen}
         search = self._search(coding, seen, before, has_third=has_third)
         # Trials without the relative parameters count as drawn, from nowhere.
         rest = range(trial.number - len(before))

@@ -1,0 +1,111 @@
+"""What counts as tried, so that nothing is proposed again."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import TrialState
+
+from study.search.sampler import LatencyFirstSampler
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+SPACE: dict[str, BaseDistribution] = {
+    "width": IntDistribution(1, 5),
+    "depth": IntDistribution(1, 5),
+}
+BROKEN = {"width": 2, "depth": 4}
+
+
+def make(space: Mapping[str, BaseDistribution] | None = SPACE) -> LatencyFirstSampler:
+    return LatencyFirstSampler(search_space=space, seed=0)
+
+
+def begun(sampler: LatencyFirstSampler, storage: Any = None) -> optuna.Study:
+    directions = ["maximize", "minimize"]
+    return optuna.create_study(directions=directions, sampler=sampler, storage=storage)
+
+
+def counted(study: optuna.Study) -> Counter[tuple[Any, ...]]:
+    return Counter(tuple(sorted(trial.params.items())) for trial in study.trials)
+
+
+def score(trial: optuna.Trial) -> tuple[float, float]:
+    width, depth = trial.suggest_int("width", 1, 5), trial.suggest_int("depth", 1, 5)
+    if {"width": width, "depth": depth} == BROKEN:
+        raise RuntimeError("out of memory")
+    return 50.0 + width * depth, float(width)
+
+
+def score_where_built(trial: optuna.Trial) -> tuple[float, float]:
+    width = trial.suggest_int("width", 1, 5)
+    if width == 2:
+        raise RuntimeError("out of memory")  # before anything else is asked for
+    return 50.0 + width * trial.suggest_int("depth", 1, 5), float(width)
+
+
+# Trials that failed
+
+
+@pytest.mark.parametrize("objective", [score, score_where_built])
+def test_what_failed_is_not_proposed_again_and_the_study_stops(
+    objective: Callable[[optuna.Trial], tuple[float, float]],
+) -> None:
+    study = begun(make())
+
+    study.optimize(objective, n_trials=25, catch=RuntimeError)
+
+    proposed = {trial.system_attrs["latency_first:params"] for trial in study.trials}
+    assert len(proposed) == len(study.trials) == 25
+    with pytest.warns(UserWarning, match="all 25 configurations of the search space"):
+        study.optimize(objective, n_trials=5, catch=RuntimeError)
+    assert len(study.trials) == 26
+
+
+def test_what_failed_counts_before_there_is_a_search_space() -> None:
+    study = begun(make(None))
+
+    def fail(trial: optuna.Trial) -> tuple[float, float]:
+        trial.suggest_int("width", 1, 5)
+        trial.suggest_int("depth", 1, 5)
+        raise RuntimeError
+
+    study.optimize(fail, n_trials=25, catch=RuntimeError)
+
+    assert set(counted(study).values()) == {1}
+
+
+def test_what_failed_is_tried_again_where_it_is_enqueued() -> None:
+    study = begun(make())
+
+    def again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if trial.state == TrialState.FAIL and counted(study)[tuple(sorted(BROKEN.items()))] < 3:
+            study.enqueue_trial(trial.params)
+
+    study.optimize(score, n_trials=27, catch=RuntimeError, callbacks=[again])
+
+    times = counted(study)
+    assert times.pop(tuple(sorted(BROKEN.items()))) == 3
+    assert len(times) == 24
+    assert set(times.values()) == {1}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("asked", [("width", "depth"), ("width",), ()], ids=str)
+def test_a_retry_of_optunas_is_of_what_its_trial_was_proposed(asked: tuple[str, ...]) -> None:
+    study = begun(make())
+    for _ in range(4):
+        study.tell(study.ask(SPACE), [50.0, 1.0])
+    trial = study.ask()
+    was = dict(trial.relative_params)
+    for name in asked:
+        trial.suggest_int(name, 1, 5)
+    failed = study.tell(trial, state=TrialState.FAIL)
+
+    RetryHeartbeatStaleTrialCallback()(study, failed)
+
+    assert study.ask(SPACE).params == was
+    assert study.ask(SPACE).params != was
