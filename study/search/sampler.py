@@ -277,13 +277,13 @@ class LatencyFirstSampler(BaseSampler):
                 # A latency that is unknown may still become known.
                 if other.state.is_finished() and before[-1].latency_ms is not None:
                     self._finished[other.number] = before[-1]
-        tried = {_key(params) for _, params in seen}
+        tried = {coding.key_of(params) for _, params in seen}
         search = self._search(coding, seen, before, has_third=has_third)
         # Trials without the relative parameters count as drawn, from nowhere.
         rest = range(trial.number - len(before))
         before += [Training(-2 - n, {}, (), self._epochs, None, telling=False) for n in rest]
         everything = all_of(coding)
-        found = search.begin(before, lambda params: _key(params) in tried, everything)
+        found = search.begin(before, lambda params: coding.key_of(params) in tried, everything)
         self._learnt = (coding, search.state())
         for number in self._genes.keys() - self._finished.keys():
             del self._genes[number]
@@ -306,8 +306,8 @@ class LatencyFirstSampler(BaseSampler):
         shaping = self._shaping or frozenset(each.name for each in coding.dimensions)
         latencies = [(t.params, t.latency_ms) for t in trainings if t.latency_ms is not None]
         thirds = [(t.params, t.third) for t in trainings if t.third is not None]
-        latency_of = self._figure_of(latencies, shaping, self._latency_of)
-        third_of = self._figure_of(thirds, shaping, self._third_of)
+        latency_of = self._figure_of(latencies, coding, shaping, self._latency_of)
+        third_of = self._figure_of(thirds, coding, shaping, self._third_of)
         scores = [each.scores[-1] for each in trainings if each.scores]
         slowest, largest = self._slowest, self._largest if has_third else None
         if slowest is None:
@@ -389,17 +389,18 @@ class LatencyFirstSampler(BaseSampler):
     def _figure_of(
         self,
         known: Figures,
+        coding: Coding,
         shaping: frozenset[str],
         otherwise: Callable[[Params], float | None] | None,
     ) -> Callable[[Params], float | None]:
         """A figure of architectures: as known of another trial's, else as it can be computed."""
-        figures = {_key(params, shaping): value for params, value in known}
+        figures = {coding.key_of(params, shaping): value for params, value in known}
 
         def figure(params: Params) -> float | None:
             params = self._relative.completed(params)
             if any(self._relative.applies(name, params) for name in shaping - params.keys()):
                 return None  # it depends on what is still to be drawn
-            found = figures.get(_key(params, shaping - self._relative.fixed.keys()))
+            found = figures.get(coding.key_of(params, shaping))
             return self._computed(otherwise, params) if found is None else found
 
         return figure
@@ -444,7 +445,3 @@ def _curve(trial: FrozenTrial, epochs: int) -> tuple[float, ...]:
     while len(scores) + 1 in told and math.isfinite(told[len(scores) + 1]):
         scores.append(told[len(scores) + 1])
     return tuple(scores)
-
-
-def _key(params: Params, only: Collection[str] | None = None) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted((n, v) for n, v in params.items() if only is None or n in only))

@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
@@ -109,3 +109,32 @@ def test_a_retry_of_optunas_is_of_what_its_trial_was_proposed(asked: tuple[str, 
 
     assert study.ask(SPACE).params == was
     assert study.ask(SPACE).params != was
+
+
+# Steps that are no binary fractions
+
+STEPS: dict[str, BaseDistribution] = {"loss": FloatDistribution(0.0, 0.3, step=0.1)}
+
+
+def test_every_step_is_proposed_once_and_drawn_as_it_was() -> None:
+    study = begun(make(STEPS))
+
+    def end(trial: optuna.Trial) -> tuple[float, float]:
+        return 50.0 + trial.suggest_float("loss", 0.0, 0.3, step=0.1), 1.0
+
+    study.optimize(end, n_trials=4)
+
+    assert sorted(trial.params["loss"] for trial in study.trials) == [0.0, 0.1, 0.2, 0.3]
+    with pytest.warns(UserWarning, match="all 4 configurations"):
+        study.optimize(end, n_trials=3)
+
+
+@pytest.mark.parametrize("space", [STEPS, None], ids=["given", "inferred"])
+def test_a_value_that_was_added_counts_as_the_step_next_to_it(space: Any) -> None:
+    tenths: dict[str, BaseDistribution] = {"loss": FloatDistribution(0.0, 1.0, step=0.1)}
+    study = begun(make(tenths if space else None))
+    study.enqueue_trial({"loss": 0.3})  # Optuna's draws have 3 * 0.1, which is another number
+    study.enqueue_trial({"loss": 0.7})
+    asked = [study.ask(tenths) for _ in range(11)]
+
+    assert sorted(round(10 * trial.params["loss"]) for trial in asked) == list(range(11))
