@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -72,7 +73,7 @@ class Dimension:
     def gene_of(self, value: Any) -> float:
         """The gene that stands for a value."""
         if self.choices is not None:
-            return (self.choices.index(value) + 0.5) / len(self.choices)
+            return (self.distribution.to_internal_repr(value) + 0.5) / len(self.choices)
         low, high = self._ends
         return 0.5 if high == low else (self._scaled(float(value)) - low) / (high - low)
 
@@ -217,7 +218,7 @@ _NOTHING = object()
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def place_of(kind: BaseDistribution, value: Any) -> Any:

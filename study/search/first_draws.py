@@ -75,7 +75,7 @@ class FirstDraws:
                 self._drawn.pop(other.number, None)
             if other.number == trial.number:
                 continue
-            found = places({**drawn, **known_params(other)})
+            found = places({**drawn, **known_params(other, kinds)})
             if name in found and so_far <= found.items():
                 used[found[name]] += 1
         return used

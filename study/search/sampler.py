@@ -1,7 +1,6 @@
 """The search as a sampler of Optuna's, for studies that have nothing else of this service."""
 
 import contextlib
-import json
 import math
 import threading
 import warnings
@@ -20,14 +19,21 @@ from study.search.coding import Array, Coding, all_of
 from study.search.feasibility import Feasibility
 from study.search.first_draws import FirstDraws
 from study.search.latency_first import LatencyFirst
-from study.search.relative import PROPOSED, Conditions, RelativeSpace
+from study.search.relative import Conditions, RelativeSpace, propose, was_proposed
 from study.search.scale import Corner
+from study.search.told import (
+    LATENCY,
+    SCORE,
+    THIRD,
+    curve_of,
+    number_told,
+    positive,
+    refuse_beyond,
+)
 from study.search.training import Limits, Training
 
 Params = Mapping[str, Any]
 
-# Attributes of a trial: what it scored after an epoch, and what is known beside.
-_SCORE, _LATENCY, _THIRD = "score:", "latency", "third"
 _CONSTRAINTS = "constraints"  # as Optuna has those of a `constraints_func`
 # Draws from the space that are to tell how large a figure may be, and how far beyond a bound lies.
 _DRAWS, _BEYOND = 200, 1.1
@@ -52,9 +58,9 @@ def report_score(
     # A trial of fixed values, which an objective can be tried with, is of no study.
     sampler = getattr(getattr(trial, "study", None), "sampler", None)
     if isinstance(sampler, LatencyFirstSampler):
-        _refuse_beyond(sampler._epochs, epoch, trial.number)
-    trial.set_user_attr(f"{_SCORE}{epoch:04d}", float(score))
-    for name, value in ((_LATENCY, latency), (_THIRD, third)):
+        refuse_beyond(sampler._epochs, epoch, trial.number)
+    trial.set_user_attr(f"{SCORE}{epoch:04d}", float(score))
+    for name, value in ((LATENCY, latency), (THIRD, third)):
         if value is not None:
             trial.set_user_attr(name, float(value))
 
@@ -208,11 +214,11 @@ class LatencyFirstSampler(BaseSampler):
             return {}
         with self._lock:
             params = None
-            if PROPOSED in trial.system_attrs:  # a retry has it of the trial that failed
+            if was_proposed(trial):  # a retry has it of the trial that failed
                 params = self._relative.params_of(trial, search_space)
             if params is None:
                 params = self._propose(study, trial, search_space)
-            study._storage.set_trial_system_attr(trial._trial_id, PROPOSED, json.dumps(params))
+            propose(study, trial, search_space, params)
         return params
 
     def sample_independent(
@@ -223,10 +229,10 @@ class LatencyFirstSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw a parameter that is not varied with the others."""
-        if self._first is not None:
-            now = study._storage.get_trial(trial._trial_id)
-            if PROPOSED not in now.system_attrs:
-                return self._first.draw(study, trial, param_name, param_distribution)
+        self._relative.is_asked(param_name, param_distribution)
+        now = study._storage.get_trial(trial._trial_id)
+        if self._first is not None and not was_proposed(now):
+            return self._first.draw(study, trial, param_name, param_distribution)
         return self._others.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -356,7 +362,7 @@ class LatencyFirstSampler(BaseSampler):
         return _BEYOND * float(largest) if largest else 1.0
 
     def _training(self, trial: FrozenTrial, params: Params, *, has_third: bool) -> Training:
-        scores = _curve(trial, self._epochs)
+        scores = curve_of(trial, self._epochs)
         all_params = {**self._relative.completed(params), **trial.params}
         if trial.state == TrialState.COMPLETE:
             end, latency, third = trial.values[0], trial.values[1], trial.values[-1]
@@ -365,12 +371,12 @@ class LatencyFirstSampler(BaseSampler):
             scores = (*scores, *[end] * (self._epochs - len(scores)))
             scores = scores if math.isfinite(end) else ()
         else:
-            latency, third = trial.user_attrs.get(_LATENCY), trial.user_attrs.get(_THIRD)
+            latency, third = number_told(trial, LATENCY), number_told(trial, THIRD)
             if latency is None:
                 latency = self._computed(self._latency_of, all_params)
             if third is None:
                 third = self._computed(self._third_of, all_params)
-        latency, third = _figure(latency), _figure(third)
+        latency, third = positive(latency), positive(third)
         if has_third and third is None:
             latency = None  # what is known of one alone is of no use
         kept = all(violation <= 0.0 for violation in trial.constraints.values())
@@ -412,36 +418,9 @@ class LatencyFirstSampler(BaseSampler):
         if figure is None:
             return None
         try:
-            return _figure(figure(params))
+            return positive(figure(params))
         except KeyError as error:
             name = error.args[0] if error.args else None
             if name in params or (self._shaping is not None and name not in self._shaping):
                 raise
             return None
-
-
-def _figure(value: float | None) -> float | None:
-    """What a latency or third is to be: finite and above 0; else it counts as unknown."""
-    return value if value is not None and math.isfinite(value) and value > 0.0 else None
-
-
-def _refuse_beyond(epochs: int, epoch: int, number: int) -> None:
-    if epoch > epochs:
-        raise ValueError(
-            f"trial {number} reports epoch {epoch}, and LatencyFirstSampler was given "
-            f"epochs={epochs}; give it the epochs of a whole training"
-        )
-
-
-def _curve(trial: FrozenTrial, epochs: int) -> tuple[float, ...]:
-    """Scores from the first epoch, as far as they were told without a gap."""
-    told = {
-        int(name.removeprefix(_SCORE)): float(value)
-        for name, value in trial.user_attrs.items()
-        if name.startswith(_SCORE)
-    }
-    _refuse_beyond(epochs, max(told, default=0), trial.number)
-    scores: list[float] = []
-    while len(scores) + 1 in told and math.isfinite(told[len(scores) + 1]):
-        scores.append(told[len(scores) + 1])
-    return tuple(scores)

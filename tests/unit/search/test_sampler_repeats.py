@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
+from study.search.relative import PROPOSED
 from study.search.sampler import LatencyFirstSampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -58,7 +59,7 @@ def test_what_failed_is_not_proposed_again_and_the_study_stops(
 
     study.optimize(objective, n_trials=25, catch=RuntimeError)
 
-    proposed = {trial.system_attrs["latency_first:params"] for trial in study.trials}
+    proposed = {trial.system_attrs[PROPOSED] for trial in study.trials}
     assert len(proposed) == len(study.trials) == 25
     with pytest.warns(UserWarning, match="all 25 configurations of the search space"):
         study.optimize(objective, n_trials=5, catch=RuntimeError)
