@@ -37,6 +37,7 @@ Params = Mapping[str, Any]
 _CONSTRAINTS = "constraints"  # as Optuna has those of a `constraints_func`
 # Draws from the space that are to tell how large a figure may be, and how far beyond a bound lies.
 _DRAWS, _BEYOND = 200, 1.1
+_TRIES = 10  # where other processes keep proposing the same
 
 
 def report_score(
@@ -75,8 +76,8 @@ class LatencyFirstSampler(BaseSampler):
     far as they were told with :func:`report_score`; of more than 400 trials, from those that run,
     those of the front and some of the others. Trials that run are expected to end as they promise,
     so parallel ones do not repeat each other; no configuration of the relative space is proposed
-    twice, and once all of a small one were, the study is stopped. It can be pickled where what it
-    was given can be.
+    twice, nor by another process that shares the storage, and once all of a small one were, the
+    study is stopped. It can be pickled where what it was given can be.
 
     Without a ``search_space`` the relative space is what finished trials have in common. Until one
     is complete or pruned there is none. Parameters are then drawn one by one, unless an
@@ -213,12 +214,17 @@ class LatencyFirstSampler(BaseSampler):
         if not search_space:
             return {}
         with self._lock:
-            params = None
             if was_proposed(trial):  # a retry has it of the trial that failed
-                params = self._relative.params_of(trial, search_space)
-            if params is None:
+                again = self._relative.params_of(trial, search_space)
+                if again is not None:
+                    return again
+            for _ in range(_TRIES):
                 params = self._propose(study, trial, search_space)
-            propose(study, trial, search_space, params)
+                propose(study, trial, search_space, params)
+                # Another process may have written the same meanwhile. Of two each looks after it
+                # has written, so that one of them sees the other's.
+                if not params or not self._is_anothers(params, study, trial, search_space):
+                    break
         return params
 
     def sample_independent(
@@ -299,6 +305,23 @@ class LatencyFirstSampler(BaseSampler):
             with contextlib.suppress(RuntimeError):  # asked by hand, it cannot be stopped
                 study.stop()
         return dict(found or {})
+
+    def _is_anothers(
+        self,
+        params: Params,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: Mapping[str, BaseDistribution],
+    ) -> bool:
+        """Whether another trial has a configuration, as the storage now is."""
+        key_of = self._relative.coding_of(search_space).key_of
+        for other in study.get_trials(deepcopy=False):
+            if other.number == trial.number or other.number in self._finished:
+                continue
+            theirs = self._relative.params_of(other, search_space)
+            if theirs is not None and key_of(theirs) == key_of(params):
+                return True
+        return False
 
     def _search(
         self,

@@ -1,7 +1,11 @@
 """What counts as tried, so that nothing is proposed again."""
 
+import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -139,3 +143,51 @@ def test_a_value_that_was_added_counts_as_the_step_next_to_it(space: Any) -> Non
     asked = [study.ask(tenths) for _ in range(11)]
 
     assert sorted(round(10 * trial.params["loss"]) for trial in asked) == list(range(11))
+
+
+# Processes that share a storage
+
+
+def test_who_writes_what_another_has_written_meanwhile_proposes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    here, there = make(), make()
+    study = begun(here, storage)
+    beside = optuna.load_study(study_name=study.study_name, storage=storage, sampler=there)
+    propose, theirs = here._propose, []
+
+    def slowly(*asked: Any) -> dict[str, Any]:
+        found = propose(*asked)
+        if not theirs:
+            monkeypatch.setattr(there, "_propose", lambda *asked: found)
+            theirs.append(beside.ask(SPACE).params)
+            assert theirs == [found]
+        return found
+
+    monkeypatch.setattr(here, "_propose", slowly)
+
+    own = study.ask(SPACE)
+
+    assert own.params != theirs[0]
+    assert json.loads(study.trials[0].system_attrs[PROPOSED]) == own.params
+
+
+def test_two_processes_do_not_repeat_each_other(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = begun(make(), url)
+    script = f"""
+import optuna
+from optuna.distributions import IntDistribution
+from study.search.sampler import LatencyFirstSampler
+space = {{"width": IntDistribution(1, 5), "depth": IntDistribution(1, 5)}}
+sampler = LatencyFirstSampler(search_space=space, seed=0)
+study = optuna.load_study(study_name={study.study_name!r}, storage={url!r}, sampler=sampler)
+def end(trial):
+    return trial.suggest_int("width", 1, 5) * trial.suggest_int("depth", 1, 5), 1.0
+study.optimize(end, n_trials=11)
+"""
+    several = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
+
+    assert [process.wait(120.0) for process in several] == [0, 0]
+    assert len(counted(study)) == len(study.trials) == 22
