@@ -28,7 +28,7 @@ from study.search.told import (
     curve_of,
     number_told,
     positive,
-    refuse_beyond,
+    refuse_epoch,
 )
 from study.search.training import Limits, Training
 
@@ -54,12 +54,12 @@ def report_score(
     nothing else tells them.
 
     Raises:
-        ValueError: if the epoch lies beyond the last one that the study's sampler was given.
+        ValueError: if the epoch is below 1, or beyond the last that the study's sampler was given.
     """
     # A trial of fixed values, which an objective can be tried with, is of no study.
     sampler = getattr(getattr(trial, "study", None), "sampler", None)
-    if isinstance(sampler, LatencyFirstSampler):
-        refuse_beyond(sampler._epochs, epoch, trial.number)
+    epochs = sampler._epochs if isinstance(sampler, LatencyFirstSampler) else math.inf
+    refuse_epoch(epoch, epochs, trial.number)
     trial.set_user_attr(f"{SCORE}{epoch:04d}", float(score))
     for name, value in ((LATENCY, latency), (THIRD, third)):
         if value is not None:

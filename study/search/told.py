@@ -34,15 +34,17 @@ def curve_of(trial: FrozenTrial, epochs: int) -> tuple[float, ...]:
         for name, value in trial.user_attrs.items()
         if (of_an_epoch := _OF_AN_EPOCH.fullmatch(name)) and _is_number(value)
     }
-    refuse_beyond(epochs, max(told, default=0), trial.number)
+    refuse_epoch(max([1, *told]), epochs, trial.number)
     scores: list[float] = []
     while len(scores) + 1 in told and math.isfinite(told[len(scores) + 1]):
         scores.append(told[len(scores) + 1])
     return tuple(scores)
 
 
-def refuse_beyond(epochs: int, epoch: int, number: int) -> None:
-    """Raise a ValueError where a trial reports an epoch beyond the last one."""
+def refuse_epoch(epoch: int, epochs: float, number: int) -> None:
+    """Raise a ValueError where a trial reports an epoch that no training of it has."""
+    if epoch < 1:
+        raise ValueError(f"trial {number} reports epoch {epoch}; epochs are counted from 1")
     if epoch > epochs:
         raise ValueError(
             f"trial {number} reports epoch {epoch}, and LatencyFirstSampler was given "
