@@ -6,5 +6,6 @@ of what was not measured, `gain` says what such an end would add to the front (o
 or of parameters or FLOPs as well, which are known as soon), `earlier` what another study would
 expect, and `latency_first` decides: begin another trial, or have one that waits
 go on. `sampler` offers it to plain Optuna studies: `relative` finds what they vary, `first_draws`
-draws before that is known, and `feasibility` learns their constraints.
+draws before that is known, `told` reads what trials were told of, and `feasibility` learns their
+constraints.
 """

@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -72,7 +73,7 @@ class Dimension:
     def gene_of(self, value: Any) -> float:
         """The gene that stands for a value."""
         if self.choices is not None:
-            return (self.choices.index(value) + 0.5) / len(self.choices)
+            return (self.distribution.to_internal_repr(value) + 0.5) / len(self.choices)
         low, high = self._ends
         return 0.5 if high == low else (self._scaled(float(value)) - low) / (high - low)
 
@@ -152,6 +153,16 @@ class Coding:
         ]  # fmt: skip
         return np.array(rows, dtype=float).reshape(len(rows), len(self.dimensions))
 
+    def key_of(
+        self, params: Mapping[str, Any], only: Collection[str] | None = None
+    ) -> tuple[tuple[str, Any], ...]:
+        """What tells a configuration, or some parameters of it, from others."""
+        return tuple(
+            (each.name, place_of(each.distribution, params[each.name]))
+            for each in self.dimensions
+            if each.name in params and (only is None or each.name in only)
+        )
+
     def params_of(self, genes: Array, only: Collection[int] | None = None) -> dict[str, Any]:
         """The configuration that one row of genes stands for, or some dimensions of it."""
         params: dict[str, Any] = {}
@@ -207,7 +218,16 @@ _NOTHING = object()
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def place_of(kind: BaseDistribution, value: Any) -> Any:
+    """What tells a value from others: the number of a choice or step, so 0.3 is 3 times 0.1."""
+    if isinstance(kind, CategoricalDistribution):
+        return kind.to_internal_repr(value)
+    if isinstance(kind, FloatDistribution) and kind.step is not None:
+        return round((value - kind.low) / kind.step)
+    return value
 
 
 def values_of(kind: BaseDistribution) -> Sequence[Any] | None:
@@ -220,7 +240,8 @@ def values_of(kind: BaseDistribution) -> Sequence[Any] | None:
     if isinstance(kind, FloatDistribution) and kind.step is not None:
         steps = round((kind.high - kind.low) / kind.step)
         if steps < _FEW:
-            return [kind.low + place * kind.step for place in range(steps + 1)]
+            # As Optuna rounds them: the last one may come out a rounding error beyond the range.
+            return [min(kind.low + step * kind.step, kind.high) for step in range(steps + 1)]
     return None
 
 

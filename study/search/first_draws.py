@@ -2,14 +2,15 @@
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from study.search.coding import values_of
+from study.search.coding import place_of, values_of
 from study.search.relative import known_params
 
 _TRIES = 20  # before the values that are left are looked at one by one
@@ -52,24 +53,31 @@ class FirstDraws:
             of = (study._storage, study._study_id)
             if self._of != of:
                 self._forget(of)
-            used = self._used(study, trial, name)
+            used = self._used(study, trial, name, distribution)
             value = self._least_used(study, trial, name, distribution, used)
             self._drawn.setdefault(trial.number, {})[name] = value
         return value
 
-    def _used(self, study: Study, trial: FrozenTrial, name: str) -> Counter[Any]:
-        """How many trials have each value, of those that are like it so far."""
-        so_far = {**self._drawn.get(trial.number, {}), **trial.params}.items()
+    def _used(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Counter[Any]:
+        """How many trials have each value, by its place, of those that are like it so far."""
+        kinds = {**trial.distributions, name: distribution}
+
+        def places(params: Mapping[str, Any]) -> dict[str, Any]:
+            return {n: place_of(kinds[n], value) for n, value in params.items() if n in kinds}
+
+        so_far = places(trial.params).items()
         used: Counter[Any] = Counter()
         for other in study.get_trials(deepcopy=False):
             drawn = self._drawn.get(other.number, {})
             if other.state.is_finished():
                 self._drawn.pop(other.number, None)
-            if other.number == trial.number or other.state == TrialState.FAIL:
+            if other.number == trial.number:
                 continue
-            params = {**drawn, **known_params(other)}
-            if name in params and so_far <= params.items():
-                used[params[name]] += 1
+            found = places({**drawn, **known_params(other, kinds)})
+            if name in found and so_far <= found.items():
+                used[found[name]] += 1
         return used
 
     def _least_used(
@@ -81,12 +89,14 @@ class FirstDraws:
         used: Counter[Any],
     ) -> Any:
         values = values_of(distribution)
-        least = 0 if values is None else min(used[value] for value in values)
+        by_place = {place_of(distribution, value): value for value in values or ()}
+        least = min((used[place] for place in by_place), default=0)
         for _ in range(_TRIES):
             value = self._sampler.sample_independent(study, trial, name, distribution)
-            if used[value] <= least:
+            if used[place_of(distribution, value)] <= least:
                 return value
-        if values is None:
+        left = [value for place, value in by_place.items() if used[place] == least]
+        if not left:
             return value
-        left = CategoricalDistribution([value for value in values if used[value] == least])
-        return self._sampler.sample_independent(study, trial, name, left)
+        which = CategoricalDistribution(range(len(left)))
+        return left[self._sampler.sample_independent(study, trial, name, which)]

@@ -18,17 +18,78 @@ Params = Mapping[str, Any]
 # Of a parameter the one that it depends on, and the values of that under which it applies.
 Conditions = Mapping[str, tuple[str, Collection[Any]]]
 
-# An attribute of a trial: what it was proposed.
-PROPOSED = "latency_first:params"
+# An attribute of a trial: what it was proposed, as Optuna's storages have values, of choices their
+# number; and what earlier releases wrote, the values themselves.
+PROPOSED, _PROPOSED_AS_IT_IS = "latency_first:internal", "latency_first:params"
 _TELLING = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def known_params(trial: FrozenTrial) -> dict[str, Any]:
-    """What a trial has, and while it runs what it was proposed and has not asked for yet."""
-    proposed = trial.system_attrs.get(PROPOSED)
-    if trial.state == TrialState.RUNNING and proposed is not None:
-        return {**json.loads(proposed), **trial.params}
-    return dict(trial.params)
+def propose(
+    study: Study, trial: FrozenTrial, kinds: Mapping[str, BaseDistribution], params: Params
+) -> None:
+    """Write down what a trial is proposed."""
+    internal = {name: kinds[name].to_internal_repr(value) for name, value in params.items()}
+    study._storage.set_trial_system_attr(trial._trial_id, PROPOSED, json.dumps(internal))
+
+
+def was_proposed(trial: FrozenTrial) -> bool:
+    """Whether values were proposed for a trial, or for the one that it is a retry of."""
+    return PROPOSED in trial.system_attrs or _PROPOSED_AS_IT_IS in trial.system_attrs
+
+
+def known_params(trial: FrozenTrial, kinds: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """What a trial has, and what it was proposed and has not asked for yet, or before it failed.
+
+    Choices are those of the distributions, whatever a storage has made of them; what has a
+    distribution that is none of these is left out.
+    """
+    found = {}
+    if trial.state in (TrialState.RUNNING, TrialState.FAIL):
+        found = _proposed(trial, kinds)
+    for name, value in trial.params.items():
+        kind, own = kinds.get(name), trial.distributions[name]
+        if isinstance(kind, CategoricalDistribution) and alike(own, kind):
+            found[name] = kind.to_external_repr(own.to_internal_repr(value))
+        elif not isinstance(kind, CategoricalDistribution):
+            found[name] = value
+        else:
+            found.pop(name, None)
+    return found
+
+
+def _proposed(trial: FrozenTrial, kinds: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    attribute = trial.system_attrs.get(PROPOSED)
+    if attribute is None:
+        older = json.loads(trial.system_attrs.get(_PROPOSED_AS_IT_IS, "{}"))
+        return {n: value for n, value in older.items() if n in kinds and _has(kinds[n], value)}
+    return {
+        name: kinds[name].to_external_repr(value)
+        for name, value in json.loads(attribute).items()
+        if name in kinds and kinds[name]._contains(value)
+    }
+
+
+def _has(kind: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(kind._contains(kind.to_internal_repr(value)))
+    except ValueError:
+        return False
+
+
+def alike(one: BaseDistribution, other: BaseDistribution) -> bool:
+    """Whether two distributions are one, though a storage has made lists of tuples."""
+    if isinstance(one, CategoricalDistribution) and isinstance(other, CategoricalDistribution):
+        return bool(one == other) or _as_lists(one.choices) == _as_lists(other.choices)
+    return bool(one == other)
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def _has_lists(kind: BaseDistribution) -> bool:
+    choices = kind.choices if isinstance(kind, CategoricalDistribution) else ()
+    return any(isinstance(choice, list) for choice in choices)
 
 
 class RelativeSpace:
@@ -59,6 +120,7 @@ class RelativeSpace:
                         raise ValueError(f"conditions name {each!r}, which search_space has not")
             self._refuse_misfits(given)
         self.fixed: dict[str, Any] = {}
+        self._asked: dict[str, BaseDistribution] = {}
         self._forget()
 
     def _forget(self, of: Any = None) -> None:
@@ -70,13 +132,17 @@ class RelativeSpace:
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process goes on from; what the study tells as well is left out."""
-        kept = ("_given", "_conditions", "fixed")
+        kept = ("_given", "_conditions", "_asked", "fixed")
         return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.__dict__.update(state)
         self._forget()
+
+    def is_asked(self, name: str, kind: BaseDistribution) -> None:
+        """Take note of a parameter as an objective has it: storages make lists of tuples."""
+        self._asked[name] = kind
 
     def find(self, study: Study) -> dict[str, BaseDistribution]:
         """Return what a study varies together.
@@ -123,12 +189,12 @@ class RelativeSpace:
         self, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, Any] | None:
         """A trial's values of what applies; None if it has them not, or not as they are."""
-        params = known_params(trial)
+        params = known_params(trial, search_space)
         found = {}
         for name, kind in search_space.items():
             if not self.applies(name, params):
                 continue
-            if name not in params or trial.distributions.get(name, kind) != kind:
+            if name not in params or not alike(trial.distributions.get(name, kind), kind):
                 return None
             found[name] = params[name]
         return found
@@ -150,12 +216,21 @@ class RelativeSpace:
                     "give conditions the name that the objective suggests"
                 )
         branches = {name: kind for name, kind in self._branches.items() if kind is not None}
-        found = {**(self._common or {}), **branches}
+        found = self._as_asked({**(self._common or {}), **branches})
         self._refuse_misfits(found)
         for name in sorted(branches, key=self._depth):
             if self._conditions[name][0] not in found:
-                del found[name]
+                found.pop(name, None)
         return found
+
+    def _as_asked(self, found: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+        """Parameters as objectives have them; without those of which that is still to be seen."""
+        asked = {n: kind for n, kind in self._asked.items() if n in found and alike(kind, found[n])}
+        return {
+            name: asked.get(name, kind)
+            for name, kind in found.items()
+            if name in asked or not _has_lists(kind)
+        }
 
     def _count(self, trial: FrozenTrial) -> None:
         own = trial.distributions

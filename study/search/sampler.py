@@ -1,7 +1,6 @@
 """The search as a sampler of Optuna's, for studies that have nothing else of this service."""
 
 import contextlib
-import json
 import math
 import threading
 import warnings
@@ -20,17 +19,25 @@ from study.search.coding import Array, Coding, all_of
 from study.search.feasibility import Feasibility
 from study.search.first_draws import FirstDraws
 from study.search.latency_first import LatencyFirst
-from study.search.relative import PROPOSED, Conditions, RelativeSpace
+from study.search.relative import Conditions, RelativeSpace, propose, was_proposed
 from study.search.scale import Corner
+from study.search.told import (
+    LATENCY,
+    SCORE,
+    THIRD,
+    curve_of,
+    number_told,
+    positive,
+    refuse_epoch,
+)
 from study.search.training import Limits, Training
 
 Params = Mapping[str, Any]
 
-# Attributes of a trial: what it scored after an epoch, and what is known beside.
-_SCORE, _LATENCY, _THIRD = "score:", "latency", "third"
 _CONSTRAINTS = "constraints"  # as Optuna has those of a `constraints_func`
 # Draws from the space that are to tell how large a figure may be, and how far beyond a bound lies.
 _DRAWS, _BEYOND = 200, 1.1
+_TRIES = 10  # where other processes keep proposing the same
 
 
 def report_score(
@@ -47,14 +54,14 @@ def report_score(
     nothing else tells them.
 
     Raises:
-        ValueError: if the epoch lies beyond the last one that the study's sampler was given.
+        ValueError: if the epoch is below 1, or beyond the last that the study's sampler was given.
     """
     # A trial of fixed values, which an objective can be tried with, is of no study.
     sampler = getattr(getattr(trial, "study", None), "sampler", None)
-    if isinstance(sampler, LatencyFirstSampler):
-        _refuse_beyond(sampler._epochs, epoch, trial.number)
-    trial.set_user_attr(f"{_SCORE}{epoch:04d}", float(score))
-    for name, value in ((_LATENCY, latency), (_THIRD, third)):
+    epochs = sampler._epochs if isinstance(sampler, LatencyFirstSampler) else math.inf
+    refuse_epoch(epoch, epochs, trial.number)
+    trial.set_user_attr(f"{SCORE}{epoch:04d}", float(score))
+    for name, value in ((LATENCY, latency), (THIRD, third)):
         if value is not None:
             trial.set_user_attr(name, float(value))
 
@@ -69,8 +76,8 @@ class LatencyFirstSampler(BaseSampler):
     far as they were told with :func:`report_score`; of more than 400 trials, from those that run,
     those of the front and some of the others. Trials that run are expected to end as they promise,
     so parallel ones do not repeat each other; no configuration of the relative space is proposed
-    twice, and once all of a small one were, the study is stopped. It can be pickled where what it
-    was given can be.
+    twice, nor by another process that shares the storage, and once all of a small one were, the
+    study is stopped. It can be pickled where what it was given can be.
 
     Without a ``search_space`` the relative space is what finished trials have in common. Until one
     is complete or pruned there is none. Parameters are then drawn one by one, unless an
@@ -80,8 +87,9 @@ class LatencyFirstSampler(BaseSampler):
     ``conditions`` tell when it applies; else it is drawn independently.
 
     A trial that is complete ends at the score that it returned. One that was pruned or failed is
-    learnt from as far as it told its scores, and is on no front. A score that is not finite is left
-    out with its trial; a latency or third that is not finite and above 0 counts as unknown.
+    learnt from as far as it told its scores, and is on no front. One that failed is tried again
+    only where it is enqueued, as retries of Optuna's are. A score that is not finite is left out
+    with its trial; a latency or third that is not finite and above 0 counts as unknown.
 
     Example:
         ::
@@ -206,8 +214,17 @@ class LatencyFirstSampler(BaseSampler):
         if not search_space:
             return {}
         with self._lock:
-            params = self._propose(study, trial, search_space)
-            study._storage.set_trial_system_attr(trial._trial_id, PROPOSED, json.dumps(params))
+            if was_proposed(trial):  # a retry has it of the trial that failed
+                again = self._relative.params_of(trial, search_space)
+                if again is not None:
+                    return again
+            for _ in range(_TRIES):
+                params = self._propose(study, trial, search_space)
+                propose(study, trial, search_space, params)
+                # Another process may have written the same meanwhile. Of two each looks after it
+                # has written, so that one of them sees the other's.
+                if not params or not self._is_anothers(params, study, trial, search_space):
+                    break
         return params
 
     def sample_independent(
@@ -218,10 +235,10 @@ class LatencyFirstSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw a parameter that is not varied with the others."""
-        if self._first is not None:
-            now = study._storage.get_trial(trial._trial_id)
-            if PROPOSED not in now.system_attrs:
-                return self._first.draw(study, trial, param_name, param_distribution)
+        self._relative.is_asked(param_name, param_distribution)
+        now = study._storage.get_trial(trial._trial_id)
+        if self._first is not None and not was_proposed(now):
+            return self._first.draw(study, trial, param_name, param_distribution)
         return self._others.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -272,13 +289,13 @@ class LatencyFirstSampler(BaseSampler):
                 # A latency that is unknown may still become known.
                 if other.state.is_finished() and before[-1].latency_ms is not None:
                     self._finished[other.number] = before[-1]
-        tried = {_key(params) for other, params in seen if other.state != TrialState.FAIL}
+        tried = {coding.key_of(params) for _, params in seen}
         search = self._search(coding, seen, before, has_third=has_third)
         # Trials without the relative parameters count as drawn, from nowhere.
         rest = range(trial.number - len(before))
         before += [Training(-2 - n, {}, (), self._epochs, None, telling=False) for n in rest]
         everything = all_of(coding)
-        found = search.begin(before, lambda params: _key(params) in tried, everything)
+        found = search.begin(before, lambda params: coding.key_of(params) in tried, everything)
         self._learnt = (coding, search.state())
         for number in self._genes.keys() - self._finished.keys():
             del self._genes[number]
@@ -288,6 +305,23 @@ class LatencyFirstSampler(BaseSampler):
             with contextlib.suppress(RuntimeError):  # asked by hand, it cannot be stopped
                 study.stop()
         return dict(found or {})
+
+    def _is_anothers(
+        self,
+        params: Params,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: Mapping[str, BaseDistribution],
+    ) -> bool:
+        """Whether another trial has a configuration, as the storage now is."""
+        key_of = self._relative.coding_of(search_space).key_of
+        for other in study.get_trials(deepcopy=False):
+            if other.number == trial.number or other.number in self._finished:
+                continue
+            theirs = self._relative.params_of(other, search_space)
+            if theirs is not None and key_of(theirs) == key_of(params):
+                return True
+        return False
 
     def _search(
         self,
@@ -301,8 +335,8 @@ class LatencyFirstSampler(BaseSampler):
         shaping = self._shaping or frozenset(each.name for each in coding.dimensions)
         latencies = [(t.params, t.latency_ms) for t in trainings if t.latency_ms is not None]
         thirds = [(t.params, t.third) for t in trainings if t.third is not None]
-        latency_of = self._figure_of(latencies, shaping, self._latency_of)
-        third_of = self._figure_of(thirds, shaping, self._third_of)
+        latency_of = self._figure_of(latencies, coding, shaping, self._latency_of)
+        third_of = self._figure_of(thirds, coding, shaping, self._third_of)
         scores = [each.scores[-1] for each in trainings if each.scores]
         slowest, largest = self._slowest, self._largest if has_third else None
         if slowest is None:
@@ -351,7 +385,7 @@ class LatencyFirstSampler(BaseSampler):
         return _BEYOND * float(largest) if largest else 1.0
 
     def _training(self, trial: FrozenTrial, params: Params, *, has_third: bool) -> Training:
-        scores = _curve(trial, self._epochs)
+        scores = curve_of(trial, self._epochs)
         all_params = {**self._relative.completed(params), **trial.params}
         if trial.state == TrialState.COMPLETE:
             end, latency, third = trial.values[0], trial.values[1], trial.values[-1]
@@ -360,12 +394,12 @@ class LatencyFirstSampler(BaseSampler):
             scores = (*scores, *[end] * (self._epochs - len(scores)))
             scores = scores if math.isfinite(end) else ()
         else:
-            latency, third = trial.user_attrs.get(_LATENCY), trial.user_attrs.get(_THIRD)
+            latency, third = number_told(trial, LATENCY), number_told(trial, THIRD)
             if latency is None:
                 latency = self._computed(self._latency_of, all_params)
             if third is None:
                 third = self._computed(self._third_of, all_params)
-        latency, third = _figure(latency), _figure(third)
+        latency, third = positive(latency), positive(third)
         if has_third and third is None:
             latency = None  # what is known of one alone is of no use
         kept = all(violation <= 0.0 for violation in trial.constraints.values())
@@ -384,17 +418,18 @@ class LatencyFirstSampler(BaseSampler):
     def _figure_of(
         self,
         known: Figures,
+        coding: Coding,
         shaping: frozenset[str],
         otherwise: Callable[[Params], float | None] | None,
     ) -> Callable[[Params], float | None]:
         """A figure of architectures: as known of another trial's, else as it can be computed."""
-        figures = {_key(params, shaping): value for params, value in known}
+        figures = {coding.key_of(params, shaping): value for params, value in known}
 
         def figure(params: Params) -> float | None:
             params = self._relative.completed(params)
             if any(self._relative.applies(name, params) for name in shaping - params.keys()):
                 return None  # it depends on what is still to be drawn
-            found = figures.get(_key(params, shaping - self._relative.fixed.keys()))
+            found = figures.get(coding.key_of(params, shaping))
             return self._computed(otherwise, params) if found is None else found
 
         return figure
@@ -406,40 +441,9 @@ class LatencyFirstSampler(BaseSampler):
         if figure is None:
             return None
         try:
-            return _figure(figure(params))
+            return positive(figure(params))
         except KeyError as error:
             name = error.args[0] if error.args else None
             if name in params or (self._shaping is not None and name not in self._shaping):
                 raise
             return None
-
-
-def _figure(value: float | None) -> float | None:
-    """What a latency or third is to be: finite and above 0; else it counts as unknown."""
-    return value if value is not None and math.isfinite(value) and value > 0.0 else None
-
-
-def _refuse_beyond(epochs: int, epoch: int, number: int) -> None:
-    if epoch > epochs:
-        raise ValueError(
-            f"trial {number} reports epoch {epoch}, and LatencyFirstSampler was given "
-            f"epochs={epochs}; give it the epochs of a whole training"
-        )
-
-
-def _curve(trial: FrozenTrial, epochs: int) -> tuple[float, ...]:
-    """Scores from the first epoch, as far as they were told without a gap."""
-    told = {
-        int(name.removeprefix(_SCORE)): float(value)
-        for name, value in trial.user_attrs.items()
-        if name.startswith(_SCORE)
-    }
-    _refuse_beyond(epochs, max(told, default=0), trial.number)
-    scores: list[float] = []
-    while len(scores) + 1 in told and math.isfinite(told[len(scores) + 1]):
-        scores.append(told[len(scores) + 1])
-    return tuple(scores)
-
-
-def _key(params: Params, only: Collection[str] | None = None) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted((n, v) for n, v in params.items() if only is None or n in only))

@@ -1,10 +1,11 @@
 """Configurations as genes and features."""
 
 import numpy as np
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from study.search.coding import Coding, Dimension
+from study.search.coding import Coding, Dimension, place_of, values_of
 
 METHOD = Dimension("method", CategoricalDistribution(["none", "response", "hybrid"]))
 ALPHA = Dimension("alpha", FloatDistribution(0.1, 0.9), "method", ("response", "hybrid"))
@@ -80,3 +81,31 @@ def test_a_range_of_one_value_lies_in_the_middle() -> None:
 
     assert only.canonical(np.array([[0.1], [0.9]])) == pytest.approx(np.array([[0.5], [0.5]]))
     assert only.params_of(np.array([0.2])) == {"depth": 3}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(0.0, 0.3, 0.1), (0.1, 0.7, 0.2), (-0.3, 0.3, 0.1), (0.0, 1.2, 0.4)]
+)
+def test_values_of_steps_lie_in_the_range_and_are_those_of_genes_and_of_random_draws(
+    low: float, high: float, step: float
+) -> None:
+    kind = FloatDistribution(low, high, step=step)
+    values = values_of(kind) or ()
+    each = Dimension("loss", kind)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+
+    assert all(kind._contains(value) for value in values)
+    assert {each.value_of(gene) for gene in np.linspace(0.0, 1.0, 99)} == set(values)
+    drawn = {study.ask({"loss": kind}).params["loss"] for _ in range(60)}
+    assert drawn == set(values)
+
+
+def test_a_value_is_told_by_its_choice_or_step() -> None:
+    steps, choices = FloatDistribution(0.0, 1.0, step=0.1), CategoricalDistribution(["b", "a"])
+    coding = Coding((Dimension("loss", steps), Dimension("method", choices)))
+
+    assert place_of(steps, 0.3) == place_of(steps, 0.1 + 0.2) == 3
+    assert place_of(steps, 0.4) == 4
+    assert place_of(FloatDistribution(0.0, 1.0), 0.3) == 0.3
+    assert coding.key_of({"method": "a", "loss": 0.1 + 0.2}) == (("loss", 3), ("method", 1))
+    assert coding.key_of({"method": "a", "loss": 0.3}, ["method"]) == (("method", 1),)

@@ -322,6 +322,28 @@ def test_an_epoch_beyond_the_last_is_refused_with_the_mend() -> None:
         study.ask(SPACE)
 
 
+@pytest.mark.parametrize("epoch", [0, -1])
+def test_an_epoch_before_the_first_is_refused_by_name(epoch: int) -> None:
+    trial = begun(make(epochs=EPOCHS)).ask(SPACE)
+
+    for each in (trial, optuna.trial.FixedTrial({"width": 5})):
+        with pytest.raises(ValueError, match=f"trial 0 reports epoch {epoch}; epochs are counted"):
+            report_score(each, epoch, 50.0)  # type: ignore[arg-type]
+
+    assert trial.user_attrs == {}
+
+
+def test_one_that_was_kept_by_earlier_releases_is_no_epoch() -> None:
+    trial = create_trial(
+        state=TrialState.PRUNED,
+        params={"width": 5, "rate": 0.5},
+        distributions=SPACE,
+        user_attrs={"score:0000": 9.0, "score:0001": 10.0},
+    )
+
+    assert shown(make(epochs=EPOCHS), trial).scores == (10.0,)
+
+
 def test_an_objective_that_reports_can_be_tried_with_fixed_values() -> None:
     trial = optuna.trial.FixedTrial({"width": 5})
 
