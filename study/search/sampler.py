@@ -20,7 +20,7 @@ from study.search.feasibility import Feasibility
 from study.search.first_draws import FirstDraws
 from study.search.latency_first import LatencyFirst
 from study.search.relative import Conditions, RelativeSpace, propose, was_proposed
-from study.search.scale import Corner
+from study.search.scale import Corner, low_of
 from study.search.told import (
     LATENCY,
     SCORE,
@@ -124,7 +124,7 @@ class LatencyFirstSampler(BaseSampler):
             and the values of that under which it applies: ``{"temperature": ("method",
             ("taught",))}``. What it depends on may have a condition of its own.
         epochs: Of a whole training, as scores are reported; what reports more is refused.
-        floor: Score of the reference corner; the lowest one seen, if left out.
+        floor: The least score that counts; left out, what one trial in five falls short of.
         slowest: Latency of the reference corner: whatever is slower is worth nothing. Give it where
             you know it. Left out, it is a tenth above the largest one that was seen, or that is
             expected of draws from the space.
@@ -343,11 +343,10 @@ class LatencyFirstSampler(BaseSampler):
             slowest = self._most("latency", coding, shaping, latency_of, latencies)
         if has_third and largest is None:
             largest = self._most("third", coding, shaping, third_of, thirds)
-        floor = min(scores, default=0.0) if self._floor is None else self._floor
-        corner = Corner(floor, slowest, self._best, largest)
+        floor = low_of(scores) if self._floor is None else self._floor
         search = LatencyFirst(
             coding,
-            corner,
+            Corner(floor, slowest, self._best, largest, is_told=self._floor is not None),
             first_rung=1,
             seed=self._seed,
             latency_of=latency_of,
@@ -413,6 +412,7 @@ class LatencyFirstSampler(BaseSampler):
             runs=trial.state == TrialState.RUNNING,
             # Nor is anything to be had of what was pruned or failed, however far it came.
             feasible=kept and trial.state not in (TrialState.PRUNED, TrialState.FAIL),
+            failed=trial.state == TrialState.FAIL,
         )
 
     def _figure_of(

@@ -1,6 +1,7 @@
 """The scale on which scores are learnt."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,11 @@ class Corner:
     def costs(self) -> tuple[float, ...]:
         """Of what is to be small: the latency (ms), and the third where there is one."""
         return (self.slowest_ms,) if self.largest is None else (self.slowest_ms, self.largest)
+
+
+def low_of(scores: Sequence[float]) -> float:
+    """A score that few fall short of: the lowest alone may be one of a training gone astray."""
+    return float(np.percentile(scores, 5, method="higher")) if scores else 0.0
 
 
 class ScoreScale:

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 
 from study.search.coding import Coding, Dimension
 from study.search.failures import Failures
 from study.search.latency_first import FIRST, LatencyFirst
+from study.search.sampler import LatencyFirstSampler
 from study.search.scale import Corner
 from study.search.training import Params, Training
 
@@ -101,3 +104,18 @@ def test_who_tells_nothing_of_the_searched_tells_no_failure() -> None:
     model.learn([*rest, failed(9, {"width": 1.0, "rate": 0.5}, telling=False)])
 
     assert np.all(model.trained(genes) == pytest.approx(1.0))
+
+
+def test_an_optuna_study_leaves_the_region_where_its_trials_fail() -> None:
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        width, rate = trial.suggest_int("width", 1, 30), trial.suggest_float("rate", 0, 1)
+        if width > 23:
+            raise RuntimeError("no memory")
+        return 1 - (1 - width / 30) ** 2 - 0.3 * (rate - 0.5) ** 2, float(width)
+
+    sampler = LatencyFirstSampler(seed=0, best_score=1.0)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    study.optimize(objective, n_trials=36, catch=(RuntimeError,))
+
+    late = [trial.state for trial in study.trials[FIRST:]]
+    assert sum(state == TrialState.FAIL for state in late) < len(late) / 4

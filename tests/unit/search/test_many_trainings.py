@@ -82,8 +82,11 @@ def test_the_front_is_not_forgotten_for_trials_that_came_later() -> None:
 def test_near_the_end_nobody_goes_on_who_is_behind_a_front_that_came_early() -> None:
     trainings = front_came_early(450)
     trainings += [
-        replace(training(450 + n, 0.1 * n, 0.3, FIRST_RUNG), waits=True) for n in range(10)
+        replace(training(450 + n, width, 0.3, FIRST_RUNG), waits=True)
+        for n, width in enumerate(np.linspace(0.05, 0.95, 10))
     ]
+    # Whoever is faster than all others is behind nobody.
+    assert min(each.latency_ms or 0.0 for each in trainings[:40]) < 1.0 + 9.0 * 0.05
     search = LatencyFirst(
         CODING,
         CORNER,

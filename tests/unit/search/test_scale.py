@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from study.search.scale import Corner, ScoreScale
+from study.search.scale import Corner, ScoreScale, low_of
 
 SCORES = np.linspace(-1.2, -0.2, 30)  # losses, to be maximised
 
@@ -27,3 +27,9 @@ def test_scores_that_are_nearly_all_alike_keep_the_one_that_is_not() -> None:
     assert scale.to_model(np.array([0.1]))[0] == -3.0
     assert scale.to_model(np.array([0.5]))[0] == 0.0
     assert math.isfinite(scale.to_scores(np.array([-3.0]))[0])
+
+
+def test_a_low_score_is_not_that_of_one_training_gone_astray() -> None:
+    assert -1.2 <= low_of([*SCORES, -1e3]) < -1.1
+    assert low_of([0.4]) == 0.4
+    assert low_of([]) == 0.0
