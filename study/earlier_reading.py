@@ -72,15 +72,14 @@ def read_source(asked: str, studies: Path) -> Source:
         StoreError: if the object store does not answer.
     """
     path = Path(asked)
-    if path.is_file():
-        return _read_table(asked, path)
-    for folder in (*_named(asked, studies), path):
-        try:
-            found = is_study(folder)
-        except OSError as error:
-            raise PlanError(f"--warm-start {folder} may not be read ({error.strerror})") from error
-        if found:
-            return _read_study(folder)
+    try:
+        if path.is_file():
+            return _read_table(asked, path)
+        found = next((at for at in (*_named(asked, studies), path) if is_study(at)), None)
+    except OSError as error:
+        raise PlanError(f"--warm-start {asked} may not be read ({error.strerror})") from error
+    if found is not None:
+        return _read_study(found)
     bring_plans(studies)
     where = shown(studies)
     known, _ = studies_in(studies)

@@ -115,7 +115,11 @@ class QuantizedStudent(nn.Module):
         return self
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take over how many bits the weights have, with all else."""
+        """Take over how many bits the weights have, with all else.
+
+        A state of an earlier version does not tell, and is taken for one of this processor.
+        """
+        state.setdefault(f"{prefix}largest_weight", self.largest_weight)
         super()._load_from_state_dict(state, prefix, *rest)
         largest = int(self.largest_weight)
         for quantizer in _weight_quantizers(self.graph):

@@ -107,9 +107,8 @@ class LatencyFirst:
         self._first_rung = first_rung
         self._seed = seed
         names = [each.name for each in coding.dimensions]
-        shapes = coding.with_parents(
-            [i for i, name in enumerate(names) if shaping is None or name in shaping]
-        )
+        shaped = names if shaping is None else shaping
+        shapes = coding.with_parents([i for i, name in enumerate(names) if name in shaped])
         self._latency = ArchitectureFigure(coding, shapes, latency_of)
         self._size = ArchitectureFigure(coding, shapes, size_of)
         self._third = None
@@ -117,7 +116,7 @@ class LatencyFirst:
             self._third = ArchitectureFigure(coding, shapes, third_of)
         self._limits = limits or Limits()
         self._failures = Failures(coding)
-        self._likely = [self._failures.trained] + ([likelihood] if likelihood else [])
+        self._likely = [self._failures.chances] + ([likelihood] if likelihood else [])
         self._earlier = earlier
         self._going_on = going_on
         self._belief = Belief(coding, corner, first_rung, seed, earlier, genes)
@@ -134,13 +133,14 @@ class LatencyFirst:
         figures = {"latency": self._latency.state(), "size": self._size.state()}
         if self._third is not None:
             figures["third"] = self._third.state()
-        return {**self._belief.state(), **figures}
+        return {**self._belief.state(), **figures, "failures": self._failures.state()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; one of another search space is left aside."""
         self._belief.load_state(state)
         self._latency.load_state(state.get("latency", {}))
         self._size.load_state(state.get("size", {}))
+        self._failures.load_state(state.get("failures", {}))
         if self._third is not None:
             self._third.load_state(state.get("third", {}))
 
@@ -335,8 +335,7 @@ class LatencyFirst:
             self._ranked = apart(candidates[:kept], begun, _APART)
             # Of those that were only just begun nothing is known yet.
             just = [t for t in trainings if t.runs and len(t.scores) <= self._first_rung]
-            just_begun = self._belief.genes_of(telling(just))
-            self._ranked = apart(self._ranked, just_begun, _APART_AT_ONCE)
+            self._ranked = apart(self._ranked, self._belief.genes_of(telling(just)), _APART_AT_ONCE)
             found = self._first_allowed(self._ranked, is_refused)
             found = found or self._first_allowed(candidates, is_refused)
         self._ranked_for = len(trainings)
@@ -412,7 +411,8 @@ class LatencyFirst:
 
     def _learn_figures(self, trainings: Sequence[Training], tally: Tally) -> None:
         """Show what guesses of latencies and sizes rest on, and who failed."""
-        self._failures.learn(trainings)
+        if self._failures.learn(tally.failed, tally.usable, lambda: trainings):
+            self._ranked = self._ranked if len(tally.running) >= MANY else None
         earlier = self._earlier
         self._latency.learn(
             tally.measured,

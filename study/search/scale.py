@@ -13,7 +13,9 @@ from study.search.coding import Array
 _MARGIN = 0.02
 _LEAST = 1e-12  # of an error
 _LOWEST = -3.0  # standard deviations: how bad a failure is does not matter
-_FAR = 10.0  # ranges of the middle half: nothing that is further below tells of the deviation
+# Of the middle scores' range so many times: what is further below tells of no deviation. Where the
+# middle half is all alike, the middle four fifths count.
+_FAR, _MIDDLES = 10.0, ((25, 75), (10, 90))
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ class ScoreScale:
         raw = self._raw(scores)
         self._mean = float(np.median(raw))
         if not bounded:  # a single loss of 1e9 would be all that there is to tell
-            low, high = np.percentile(raw, (25, 75))
-            raw = np.maximum(raw, self._mean - _FAR * (high - low)) if high > low else raw
+            ranges = (float(np.ptp(np.percentile(raw, middle))) for middle in _MIDDLES)
+            usual = next((each for each in ranges if each > 0.0), math.inf)
+            raw = np.maximum(raw, self._mean - _FAR * usual)
         self._deviation = max(float(raw.std()), 1e-3)
 
     def _raw(self, scores: Array) -> Array:

@@ -27,6 +27,7 @@ class Tally:
         measured: Trainings whose latency is known.
         sized: Trainings whose size is known.
         weighed: Trainings whose third figure is known.
+        failed: Trainings that an error ended.
         running: Those that are being trained, by their numbers.
     """
 
@@ -40,7 +41,7 @@ class Tally:
         self._likeliest: list[Training] | None = None
         self.epochs = self.spent = self.beginnings = 0
         self.alone = self.scored = 0
-        self.usable = self.measured = self.sized = self.weighed = 0
+        self.usable = self.measured = self.sized = self.weighed = self.failed = 0
         self.running: dict[int, Training] = {}
 
     @property
@@ -85,6 +86,7 @@ class Tally:
         self.measured += sign * bool(training.latency_ms)
         self.sized += sign * bool(training.size)
         self.weighed += sign * bool(training.third)
+        self.failed += sign * training.failed
         if training.counts:
             self.alone += sign
             self.scored += sign * bool(done)

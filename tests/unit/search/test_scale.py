@@ -29,6 +29,12 @@ def test_scores_that_are_nearly_all_alike_keep_the_one_that_is_not() -> None:
     assert math.isfinite(scale.to_scores(np.array([-3.0]))[0])
 
 
+def test_an_outlier_is_one_though_the_middle_half_is_all_alike() -> None:
+    scale = ScoreScale(np.array([0.5] * 8 + [0.6, 0.7, -1000.0]), Corner(0.0, 10.0))
+
+    assert scale.to_model(np.array([0.7]))[0] > 0.3
+
+
 def test_a_low_score_is_not_that_of_one_training_gone_astray() -> None:
     assert -1.2 <= low_of([*SCORES, -1e3]) < -1.1
     assert low_of([0.4]) == 0.4

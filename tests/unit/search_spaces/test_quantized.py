@@ -206,6 +206,10 @@ def test_on_another_processor_it_stays_the_network_that_was_trained(
         student.train()(images)
     own, theirs = here.state_dict(), there.state_dict()
     assert all(torch.equal(value, own[name]) for name, value in theirs.items())
+    older = there.state_dict()
+    del older["largest_weight"]
+    of_a_processor(monkeypatch, vnni=trained_with_vnni).load_state_dict(older)
+    monkeypatch.setattr(int8, "has_vnni", lambda: not trained_with_vnni)
     if bits == 8:
         with pytest.raises(NoInt8KernelError, match="its weights have eight bits"):
             deployed(here)

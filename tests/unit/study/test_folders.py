@@ -106,8 +106,9 @@ def test_a_warm_start_from_a_study_of_somebody_else_is_refused(
     write(tmp_path / "theirs")
     closed(monkeypatch, tmp_path / "theirs")
 
-    with pytest.raises(PlanError, match=r"--warm-start .*theirs may not be read"):
-        read_source("theirs", tmp_path)
+    for asked in ("theirs", str(tmp_path / "theirs"), str(tmp_path / "theirs" / "results.csv")):
+        with pytest.raises(PlanError, match=r"--warm-start .*theirs.* may not be read"):
+            read_source(asked, tmp_path)
 
 
 def test_a_folder_of_studies_that_may_not_be_read_is_no_empty_one(
