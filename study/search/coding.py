@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,7 @@ class Dimension:
         """Whether its features lie on a line: a range, or a choice of three numbers or more."""
         if self.choices is None:
             return True
-        numbers = [value for value in self.choices if _is_number(value)]
+        numbers = [value for value in self.choices if is_number(value)]
         return len(numbers) == len(self.choices) > 2
 
     @cached_property
@@ -217,7 +217,8 @@ class Coding:
 _NOTHING = object()
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[Real]:
+    """Whether a value is a number; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

@@ -236,8 +236,7 @@ class LatencyFirstSampler(BaseSampler):
     ) -> Any:
         """Draw a parameter that is not varied with the others."""
         self._relative.is_asked(param_name, param_distribution)
-        now = study._storage.get_trial(trial._trial_id)
-        if self._first is not None and not was_proposed(now):
+        if self._first is not None and not was_proposed(study._storage.get_trial(trial._trial_id)):
             return self._first.draw(study, trial, param_name, param_distribution)
         return self._others.sample_independent(study, trial, param_name, param_distribution)
 

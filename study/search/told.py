@@ -2,10 +2,10 @@
 
 import math
 import re
-from numbers import Real
-from typing import Any, TypeGuard
 
 from optuna.trial import FrozenTrial
+
+from study.search.coding import is_number
 
 # Attributes of a trial: what it scored after an epoch, and what is known beside.
 SCORE, LATENCY, THIRD = "score:", "latency", "third"
@@ -20,7 +20,7 @@ def positive(value: float | None) -> float | None:
 def number_told(trial: FrozenTrial, name: str) -> float | None:
     """A number that a trial was told; an objective may have its own attributes of that name."""
     value = trial.user_attrs.get(name)
-    return float(value) if _is_number(value) else None
+    return float(value) if is_number(value) else None
 
 
 def curve_of(trial: FrozenTrial, epochs: int) -> tuple[float, ...]:
@@ -32,7 +32,7 @@ def curve_of(trial: FrozenTrial, epochs: int) -> tuple[float, ...]:
     told = {
         int(of_an_epoch[1]): float(value)
         for name, value in trial.user_attrs.items()
-        if (of_an_epoch := _OF_AN_EPOCH.fullmatch(name)) and _is_number(value)
+        if (of_an_epoch := _OF_AN_EPOCH.fullmatch(name)) and is_number(value)
     }
     refuse_epoch(max([1, *told]), epochs, trial.number)
     scores: list[float] = []
@@ -50,7 +50,3 @@ def refuse_epoch(epoch: int, epochs: float, number: int) -> None:
             f"trial {number} reports epoch {epoch}, and LatencyFirstSampler was given "
             f"epochs={epochs}; give it the epochs of a whole training"
         )
-
-
-def _is_number(value: Any) -> TypeGuard[Real]:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -35,10 +35,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"studies": states}))
         return 0
-    if not states and closed:
-        return 0
     if not states:
-        print(f"no studies in {args.studies}; start one: python -m study.launch --help")
+        if not closed:
+            print(f"no studies in {args.studies}; start one: python -m study.launch --help")
         return 0
     console = make_view()
     console.print(study_table(states, console.width))
