@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from study.search.coding import Array, Coding
-from study.search.curve_model import MOST_FIGURES, CurveModel
-from study.search.training import GROWTH, Limits, usual_ratio
+from study.search.curve_model import MOST_FIGURES, CurveModel, SeldomFitted
+from study.search.training import Limits, usual_ratio
 
 # Configurations and a figure of each.
 Figures = Sequence[tuple[Mapping[str, Any], float]]
@@ -34,21 +34,17 @@ class ArchitectureFigure:
         self._known_of = known_of
         self._measured: Callable[[], Figures] = lambda: ()
         self._elsewhere: Figures = ()
-        self._count, self._fitted_at = 0, 0
-        self._theta: Array | None = None
+        self._count = 0
+        self._fitted = SeldomFitted(self._groups())
         self._model: CurveModel | None = None
 
     def state(self) -> dict[str, Any]:
         """What its guesses rest on besides what was measured: JSON."""
-        theta = None if self._theta is None else [float(x) for x in self._theta]
-        return {"fitted_at": self._fitted_at, "theta": theta}
+        return self._fitted.state()
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; one of another search space is left aside."""
-        theta = state.get("theta")
-        if theta is not None and len(theta) == len(CurveModel(self._groups()).theta):
-            self._fitted_at = int(state["fitted_at"])
-            self._theta = np.array(theta, dtype=float)
+        self._fitted.load_state(state)
 
     def learn(self, count: int, measured: Callable[[], Figures], elsewhere: Figures = ()) -> None:
         """Take what was measured; nothing is looked at before a guess is asked for.
@@ -85,7 +81,7 @@ class ArchitectureFigure:
 
     def _guess(self, genes: Array) -> Array:
         if self._model is None:
-            self._model = self._fitted()
+            self._model = self._made()
         if self._model is None:
             return np.full(len(genes), math.nan)
         means, _ = self._model.predict(self._features(genes), np.full(len(genes), -1))
@@ -101,7 +97,7 @@ class ArchitectureFigure:
         groups = np.array(self._coding.groups)
         return self._coding.features(genes)[:, np.isin(groups, self._shaping)]
 
-    def _fitted(self) -> CurveModel | None:
+    def _made(self) -> CurveModel | None:
         figures = self._known_figures()
         if not figures:
             return None
@@ -110,16 +106,9 @@ class ArchitectureFigure:
         rows = np.sort(first)[-MOST_FIGURES:]
         values = np.log([figures[row][1] for row in rows])
         self._mean, self._deviation = float(values.mean()), max(float(values.std()), 1e-3)
-        if self._count >= GROWTH * self._fitted_at + 1:
-            self._fitted_at, self._theta = self._count, None
-        model = CurveModel.of_figures(
-            self._groups(),
-            self._features(genes[rows]),
-            (values - self._mean) / self._deviation,
-            self._theta,
+        return self._fitted.model_of(
+            self._count, self._features(genes[rows]), (values - self._mean) / self._deviation
         )
-        self._theta = model.theta
-        return model
 
 
 def excess(limits: Limits, latencies: Callable[[], Array], sizes: Callable[[], Array]) -> Array:

@@ -16,8 +16,9 @@ lie, which are those of first epochs. Swersky, Snoek, Adams, "Freeze-Thaw Bayesi
 posteriori.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 
 from study.search.coding import Array, Mask
+from study.search.training import GROWTH
 
 _ROOT_5 = np.sqrt(5.0)
 _JITTER = 1e-6
@@ -269,6 +271,46 @@ class CurveModel:
         away = (theta - self._prior) / self._deviation
         loss = 0.5 * pairs.values @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
         return float(loss), np.array(gradient) + away / self._deviation
+
+
+class SeldomFitted:
+    """Makes models of figures; their hyperparameters are fitted anew when there are many more.
+
+    Args:
+        groups: As of :class:`CurveModel`.
+    """
+
+    def __init__(self, groups: Sequence[int]) -> None:
+        self._groups = groups
+        self._fitted_at = 0
+        self._theta: Array | None = None
+
+    def state(self) -> dict[str, Any]:
+        """What seeing all figures again would not tell: JSON; empty before the first fit."""
+        if self._theta is None:
+            return {}
+        return {"fitted_at": self._fitted_at, "theta": [float(x) for x in self._theta]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; one of another search space is left aside."""
+        theta = state.get("theta")
+        if theta is not None and len(theta) == len(CurveModel(self._groups).theta):
+            self._fitted_at = int(state["fitted_at"])
+            self._theta = np.array(theta, dtype=float)
+
+    def model_of(self, count: int, features: Array, values: Array) -> CurveModel:
+        """Return a model of figures, as :meth:`CurveModel.of_figures`.
+
+        Args:
+            count: How many are known in all, of which these are some.
+            features: As there.
+            values: As there.
+        """
+        if count >= GROWTH * self._fitted_at + 1:
+            self._fitted_at, self._theta = count, None
+        model = CurveModel.of_figures(self._groups, features, values, self._theta)
+        self._theta = model.theta
+        return model
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from study.search.coding import Array, Coding
-from study.search.curve_model import MOST_FIGURES, CurveModel
-from study.search.training import GROWTH, Training
+from study.search.curve_model import MOST_FIGURES, CurveModel, SeldomFitted
+from study.search.training import Training
 
 # Of what the model is told, those that failed are no more than this; the last of each.
 _MOST_FAILED = MOST_FIGURES // 2
@@ -27,23 +27,18 @@ class Failures:
     def __init__(self, coding: Coding) -> None:
         self._coding = coding
         self._trainings: Callable[[], Sequence[Training]] = lambda: ()
-        self._failed, self._trained, self._fitted_at = 0, 0, 0
-        self._theta: Array | None = None
+        self._failed, self._trained = 0, 0
+        self._fitted = SeldomFitted(coding.groups)
         self._model: CurveModel | None = None
         self._middle, self._spread = 0.0, 1.0
 
     def state(self) -> dict[str, Any]:
         """What seeing all trials again would not tell: JSON; empty while none has failed."""
-        if self._theta is None:
-            return {}
-        return {"fitted_at": self._fitted_at, "theta": [float(x) for x in self._theta]}
+        return self._fitted.state()
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; one of another search space is left aside."""
-        theta = state.get("theta")
-        if theta is not None and len(theta) == len(CurveModel(self._coding.groups).theta):
-            self._fitted_at = int(state["fitted_at"])
-            self._theta = np.array(theta, dtype=float)
+        self._fitted.load_state(state)
 
     def learn(self, failed: int, trained: int, trainings: Callable[[], Sequence[Training]]) -> bool:
         """Take what became of all trials; nothing is looked at before it is asked for.
@@ -83,12 +78,8 @@ class Failures:
         values = np.array([_FAILED] * len(failed) + [_TRAINED] * len(trained))
         self._middle, self._spread = float(values.mean()), max(float(values.std()), 0.1)
         genes = self._coding.genes_of([each.params for each in [*failed, *trained]])
-        if self._failed + self._trained >= GROWTH * self._fitted_at + 1:
-            self._fitted_at, self._theta = self._failed + self._trained, None
-        self._model = CurveModel.of_figures(
-            self._coding.groups,
+        self._model = self._fitted.model_of(
+            self._failed + self._trained,
             self._coding.features(self._coding.canonical(genes)),
             (values - self._middle) / self._spread,
-            self._theta,
         )
-        self._theta = self._model.theta
